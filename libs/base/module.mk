@@ -1,0 +1,2 @@
+DEPS_base :=
+PKGS_base :=

@@ -1,0 +1,2 @@
+DEPS_value := base
+PKGS_value := jansson

@@ -1,0 +1,20 @@
+/* Shared inside libs/value: the layout of BBV. */
+#ifndef BB_VALUE_INTERNAL_H
+#define BB_VALUE_INTERNAL_H
+
+#include "bb/value.h"
+
+/* Arrays and objects start: tag u8, u32 size of what follows, u32 count. */
+#define VALUE_HEAD 9u
+/* The whole size of the value that `bytes` starts with; 0 when it does not fit into `bytes`. */
+size_t value_whole_size(struct bb_slice bytes);
+#define VALUE_NAN 0x7ff8000000000000ull
+static inline uint64_t value_float_bits(double value)
+{
+    uint64_t bits;
+
+    memcpy(&bits, &value, sizeof bits);
+    return value != value ? VALUE_NAN : bits;
+}
+
+#endif

@@ -1,0 +1,415 @@
+#include <math.h>
+#include <stdlib.h>
+
+#include <criterion/criterion.h>
+
+#include "bb/value.h"
+
+static void from_json(const char *json, struct bb_buf *to)
+{
+    struct bb_ctx ctx = { 0 };
+
+    bb_buf_clear(to);
+    cr_assert_eq(bb_json_decode(&ctx, bb_slice_str(json), true, to), BB_OK, "%s: %s", json,
+                 ctx.error);
+    cr_assert_eq(bb_value_validate(&ctx, bb_buf_slice(to)), BB_OK, "%s: %s", json, ctx.error);
+}
+
+static const char *to_json(struct bb_slice value, enum bb_json_format format, struct bb_buf *text)
+{
+    bb_buf_clear(text);
+    bb_json_encode(value, format, text);
+    bb_buf_append_byte(text, 0);
+    return (const char *)text->data;
+}
+
+Test(value, json_round_trips_with_special_encodings)
+{
+    static const char *const cases[] = {
+        "null",
+        "true",
+        "false",
+        "0",
+        "1.5",
+        "-3",
+        "1e+21",
+        "1e-7",
+        "123456789.125",
+        "0.1",
+        "5e-324",
+        "1.7976931348623157e+308",
+        "\"\"",
+        "\"a\\u0000b\\n\\\"\\\\\"",
+        "\"\xf0\x9f\x98\x80\"",
+        "[]",
+        "{}",
+        "[1,[2,[3]]]",
+        "{\"a\":{\"b\":[null,true]},\"c\":\"d\"}",
+        "{\"$integer\":\"AQAAAAAAAAA=\"}",
+        "{\"$integer\":\"AAAAAAAAAIA=\"}",
+        "{\"$float\":\"AAAAAAAA+H8=\"}",
+        "{\"$float\":\"AAAAAAAAAIA=\"}",
+        "{\"$float\":\"AAAAAAAA8H8=\"}",
+        "{\"$bytes\":\"\"}",
+        "{\"$bytes\":\"AQID\"}",
+        "{\"$undefined\":null}",
+    };
+    struct bb_buf value = { 0 };
+    struct bb_buf text = { 0 };
+
+    for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
+        from_json(cases[i], &value);
+        cr_assert_str_eq(to_json(bb_buf_slice(&value), BB_JSON_ENCODED, &text), cases[i]);
+    }
+    from_json("{\"$integer\":\"//////////8=\"}", &value);
+    cr_assert_str_eq(to_json(bb_buf_slice(&value), BB_JSON_CLEAN, &text), "\"-1\"");
+    from_json("[{\"$float\":\"AAAAAAAA+H8=\"},{\"$bytes\":\"AQID\"}]", &value);
+    cr_assert_str_eq(to_json(bb_buf_slice(&value), BB_JSON_CLEAN, &text), "[\"NaN\",\"AQID\"]");
+    from_json("{\"b\":1,\"a\":2,\"b\":3}", &value);
+    cr_assert_str_eq(to_json(bb_buf_slice(&value), BB_JSON_ENCODED, &text), "{\"a\":2,\"b\":3}");
+    bb_buf_fini(&value);
+    bb_buf_fini(&text);
+}
+
+Test(value, bad_json_is_refused_with_a_reason)
+{
+    static const char *const cases[] = {
+        "",
+        "{",
+        "[1,]",
+        "nul",
+        "\"\\ud800\"",
+        "{\"$integer\":\"AQ==\"}",
+        "{\"$integer\":1}",
+        "{\"$float\":\"AAAAAAAA8D8=\"}",
+        "{\"$set\":[]}",
+        "{\"$map\":[]}",
+        "{\"a\":1,\"$b\":2}",
+        "1 2",
+        "{\"$bytes\":\"A\"}",
+        "\"\xff\"",
+        "1e999",
+        "{a:1}",
+    };
+    struct bb_buf value = { 0 };
+
+    for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
+        struct bb_ctx ctx = { 0 };
+        cr_assert_eq(bb_json_decode(&ctx, bb_slice_str(cases[i]), false, &value), BB_BAD_JSON, "%s",
+                     cases[i]);
+        cr_assert_gt(strlen(ctx.error), 5, "%s", cases[i]);
+    }
+    struct bb_ctx ctx = { 0 };
+    cr_assert_eq(bb_json_decode(&ctx, bb_slice_str("{\"$undefined\":null}"), false, &value),
+                 BB_BAD_JSON);
+    struct bb_buf deep = { 0 };
+    for (int i = 0; i < 200; i++)
+        bb_buf_append_byte(&deep, '[');
+    for (int i = 0; i < 200; i++)
+        bb_buf_append_byte(&deep, ']');
+    cr_assert_eq(bb_json_decode(&ctx, bb_buf_slice(&deep), false, &value), BB_BAD_JSON);
+    bb_buf_fini(&deep);
+    bb_buf_fini(&value);
+}
+
+static void key_hex(const char *json, struct bb_buf *text)
+{
+    struct bb_buf value = { 0 };
+    struct bb_buf key = { 0 };
+
+    from_json(json, &value);
+    bb_key_append_value(&key, bb_buf_slice(&value));
+    bb_buf_clear(text);
+    bb_hex_append(text, bb_buf_slice(&key));
+    bb_buf_append_byte(text, 0);
+    bb_buf_fini(&value);
+    bb_buf_fini(&key);
+}
+
+Test(value, keys_equal_the_golden_vectors)
+{
+    static const struct {
+        const char *json, *key;
+    } cases[] = {
+        { "{\"$undefined\":null}", "01" },
+        { "null", "02" },
+        { "{\"$integer\":\"AQAAAAAAAAA=\"}", "038000000000000001" },
+        { "{\"$integer\":\"//////////8=\"}", "037fffffffffffffff" },
+        { "{\"$integer\":\"LAEAAAAAAAA=\"}", "03800000000000012c" },
+        { "1.5", "04bff8000000000000" },
+        { "{\"$float\":\"AAAAAAAAAIA=\"}", "047fffffffffffffff" },
+        { "false", "05" },
+        { "true", "06" },
+        { "\"a\\u0000b\"", "076100ff6200" },
+        { "{\"$bytes\":\"AA==\"}", "0800ff00" },
+        { "[{\"$integer\":\"AQAAAAAAAAA=\"},\"x\"]", "0903800000000000000107780000" },
+        { "{\"a\":null}", "0a0761000200" },
+        { "{}", "0a00" },
+    };
+    struct bb_buf text = { 0 };
+
+    for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
+        key_hex(cases[i].json, &text);
+        cr_assert_str_eq((char *)text.data, cases[i].key, "%s", cases[i].json);
+    }
+    bb_buf_fini(&text);
+}
+
+/* A deterministic generator of random nested values with many near-equal ones. */
+static uint64_t next_random(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+static void random_text(uint64_t *state, struct bb_buf *to)
+{
+    static const uint8_t bytes[] = { 0, 0, 1, 'a', 'b', 0x7f };
+    size_t size = next_random(state) % 4;
+
+    bb_buf_clear(to);
+    while (size-- > 0)
+        bb_buf_append_byte(to, bytes[next_random(state) % sizeof bytes]);
+}
+
+static void random_value(uint64_t *state, struct bb_value_builder *builder, unsigned depth)
+{
+    static const double numbers[] = { 0.0, -0.0, 1, -1, 1.5, -1.5, 1e300, -1e300, 5e-324 };
+    static const int64_t integers[] = { 0, 1, -1, INT64_MAX, INT64_MIN, 255, 256 };
+    struct bb_buf text = { 0 };
+
+    switch (next_random(state) % (depth > 3 ? 7 : 10)) {
+    case 0:
+        bb_value_null(builder);
+        break;
+    case 1:
+        bb_value_put_bool(builder, next_random(state) & 1);
+        break;
+    case 2:
+        bb_value_put_int64(builder, integers[next_random(state) % BB_COUNT_OF(integers)]);
+        break;
+    case 3: {
+        size_t which = next_random(state) % (BB_COUNT_OF(numbers) + 3);
+        double number = which < BB_COUNT_OF(numbers)    ? numbers[which]
+                        : which == BB_COUNT_OF(numbers) ? NAN
+                        : which % 2                     ? INFINITY
+                                                        : -INFINITY;
+        bb_value_put_float64(builder, number);
+        break;
+    }
+    case 4:
+        random_text(state, &text);
+        bb_value_put_string(builder, bb_buf_slice(&text));
+        break;
+    case 5:
+        random_text(state, &text);
+        bb_value_put_bytes(builder, bb_buf_slice(&text));
+        break;
+    case 6:
+        bb_value_undefined(builder);
+        break;
+    case 7:
+        bb_value_begin_array(builder);
+        for (size_t n = next_random(state) % 4; n > 0; n--)
+            random_value(state, builder, depth + 1);
+        bb_value_end_array(builder);
+        break;
+    default:
+        bb_value_begin_object(builder);
+        for (size_t n = next_random(state) % 4; n > 0; n--) {
+            random_text(state, &text);
+            bb_value_field_name(builder, bb_buf_slice(&text));
+            random_value(state, builder, depth + 1);
+        }
+        bb_value_end_object(builder);
+        break;
+    }
+    bb_buf_fini(&text);
+}
+
+static int sign(int v)
+{
+    return (v > 0) - (v < 0);
+}
+
+Test(value, key_order_equals_value_order)
+{
+    uint64_t state = 88172645463325252ull;
+    struct bb_ctx ctx = { 0 };
+    struct bb_value_builder *builder = bb_value_builder_new();
+    struct bb_buf values[2] = { 0 };
+    struct bb_buf keys[2] = { 0 };
+    struct bb_buf back = { 0 };
+    size_t equal = 0;
+
+    for (size_t i = 0; i < 40000; i++) {
+        for (size_t k = 0; k < 2; k++) {
+            bb_value_builder_clear(builder);
+            random_value(&state, builder, 0);
+            bb_buf_clear(&values[k]);
+            bb_buf_clear(&keys[k]);
+            bb_buf_append_slice(&values[k], bb_value_finish(builder));
+            cr_assert_eq(bb_value_validate(&ctx, bb_buf_slice(&values[k])), BB_OK, "%s", ctx.error);
+            bb_key_append_value(&keys[k], bb_buf_slice(&values[k]));
+            size_t used = 0;
+            bb_buf_clear(&back);
+            cr_assert_eq(bb_key_decode_value(&ctx, bb_buf_slice(&keys[k]), &back, &used), BB_OK);
+            cr_assert_eq(used, keys[k].size);
+            cr_assert(bb_slice_equal(bb_buf_slice(&back), bb_buf_slice(&values[k])));
+        }
+        int by_value = sign(bb_value_compare(bb_buf_slice(&values[0]), bb_buf_slice(&values[1])));
+        int by_key = sign(bb_slice_compare(bb_buf_slice(&keys[0]), bb_buf_slice(&keys[1])));
+        cr_assert_eq(by_value, by_key, "round %zu", i);
+        cr_assert_eq(by_value == 0,
+                     bb_slice_equal(bb_buf_slice(&values[0]), bb_buf_slice(&values[1])));
+        equal += by_value == 0;
+    }
+    cr_assert_gt(equal, 100);
+    bb_value_builder_free(builder);
+    for (size_t k = 0; k < 2; k++) {
+        bb_buf_fini(&values[k]);
+        bb_buf_fini(&keys[k]);
+    }
+    bb_buf_fini(&back);
+}
+
+Test(value, validate_refuses_every_cut_and_never_reads_beyond)
+{
+    uint64_t state = 1234567;
+    struct bb_ctx ctx = { 0 };
+    struct bb_value_builder *builder = bb_value_builder_new();
+
+    for (size_t i = 0; i < 2000; i++) {
+        bb_value_builder_clear(builder);
+        random_value(&state, builder, 0);
+        struct bb_slice value = bb_value_finish(builder);
+        for (size_t size = 0; size < value.size; size++) {
+            uint8_t *copy = malloc(size == 0 ? 1 : size);
+            memcpy(copy, value.data, size);
+            cr_assert_neq(bb_value_validate(&ctx, bb_slice(copy, size)), BB_OK);
+            free(copy);
+        }
+        uint8_t *changed = malloc(value.size);
+        memcpy(changed, value.data, value.size);
+        changed[next_random(&state) % value.size] ^= (uint8_t)(1u << (next_random(&state) % 8));
+        if (bb_value_validate(&ctx, bb_slice(changed, value.size)) == BB_OK) {
+            struct bb_buf text = { 0 };
+            bb_json_encode(bb_slice(changed, value.size), BB_JSON_ENCODED, &text);
+            bb_key_append_value(&text, bb_slice(changed, value.size));
+            bb_buf_fini(&text);
+        }
+        free(changed);
+    }
+    bb_value_builder_free(builder);
+}
+
+Test(value, fields_are_found_by_name_and_path)
+{
+    struct bb_buf value = { 0 };
+
+    from_json("{\"z\":1,\"a\":{\"b\":{\"c\":\"deep\"}},\"m\":[1,2]}", &value);
+    struct bb_slice object = bb_buf_slice(&value);
+    cr_assert_eq(bb_value_float64(bb_value_field_str(object, "z")), 1.0);
+    cr_assert_null(bb_value_field_str(object, "y").data);
+    cr_assert(
+        bb_slice_equal_str(bb_value_bytes(bb_value_path(object, bb_slice_str("a.b.c"))), "deep"));
+    cr_assert_null(bb_value_path(object, bb_slice_str("a.x.c")).data);
+    cr_assert_null(bb_value_path(object, bb_slice_str("m.b")).data);
+    struct bb_buf changes = { 0 };
+    struct bb_buf merged = { 0 };
+    struct bb_buf text = { 0 };
+    from_json("{\"z\":{\"$undefined\":null},\"n\":2,\"m\":null}", &changes);
+    bb_value_merge(object, bb_buf_slice(&changes), &merged);
+    cr_assert_str_eq(to_json(bb_buf_slice(&merged), BB_JSON_ENCODED, &text),
+                     "{\"a\":{\"b\":{\"c\":\"deep\"}},\"m\":null,\"n\":2}");
+    bb_buf_fini(&value);
+    bb_buf_fini(&changes);
+    bb_buf_fini(&merged);
+    bb_buf_fini(&text);
+}
+
+Test(value, ids_equal_the_published_vector_and_parse_strictly)
+{
+    struct bb_ctx ctx = { 0 };
+    struct bb_id id;
+    struct bb_id back;
+    uint32_t table = 0;
+    char text[BB_ID_TEXT_MAX + 1];
+
+    for (uint8_t i = 0; i < 14; i++)
+        id.bytes[i] = i;
+    id.bytes[14] = 20000 >> 8;
+    id.bytes[15] = 20000 & 255;
+    size_t length = bb_id_text(10001, &id, text);
+    text[length] = 0;
+    cr_assert_str_eq(text, "j57000820c20a1g7104gm2rc1n721a4s");
+    cr_assert_eq(bb_id_parse(&ctx, bb_slice_str(text), &table, &back), BB_OK);
+    cr_assert_eq(table, 10001);
+    cr_assert_arr_eq(back.bytes, id.bytes, 16);
+    for (size_t i = 0; i < length; i++) {
+        char damaged[BB_ID_TEXT_MAX + 1];
+        memcpy(damaged, text, length + 1);
+        damaged[i] = damaged[i] == '0' ? '1' : '0';
+        cr_assert_eq(bb_id_parse(&ctx, bb_slice_str(damaged), &table, &back), BB_BAD_ID, "at %zu",
+                     i);
+    }
+    cr_assert_eq(bb_id_parse(&ctx, bb_slice_str("J57000820C20A1G7104GM2RC1N721A4S"), &table, &back),
+                 BB_BAD_ID);
+    cr_assert_eq(bb_id_parse(&ctx, bb_slice_str(""), &table, &back), BB_BAD_ID);
+    static const uint32_t tables[] = { 1, 127, 128, 10001, 1u << 20, UINT32_MAX };
+    for (size_t i = 0; i < BB_COUNT_OF(tables); i++) {
+        length = bb_id_text(tables[i], &id, text);
+        cr_assert_eq(bb_id_parse(&ctx, bb_slice(text, length), &table, &back), BB_OK);
+        cr_assert_eq(table, tables[i]);
+    }
+    bb_id_of_key(10001, bb_slice_str("user/1"), &id);
+    bb_id_of_key(10002, bb_slice_str("user/1"), &back);
+    cr_assert_neq(memcmp(&id, &back, sizeof id), 0);
+}
+
+Test(value, documents_are_checked_for_representability_only)
+{
+    static const struct {
+        const char *json;
+        int status;
+        const char *text;
+    } cases[] = {
+        { "{\"a\":1,\"b\":[{\"c\":null}]}", BB_OK, "" },
+        { "[1]", BB_NOT_ENCODABLE, "must be an object" },
+        { "{\"_a\":1}", BB_NOT_ENCODABLE, "_a: " },
+        { "{\"a\":{\"_b\":1}}", BB_OK, "" },
+        { "{\"\":1}", BB_NOT_ENCODABLE, "may not be empty" },
+        { "{\"a\":[{\"\xc3\xa9\":1}]}", BB_NOT_ENCODABLE, "a[0]." },
+        { "{\"a\":{\"b\":{\"$undefined\":null}}}", BB_NOT_ENCODABLE, "a.b: undefined" },
+        { "{\"a\":[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}", BB_NOT_ENCODABLE, "16 levels" },
+    };
+    struct bb_buf value = { 0 };
+
+    for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
+        struct bb_ctx ctx = { 0 };
+        from_json(cases[i].json, &value);
+        cr_assert_eq(bb_document_check(&ctx, bb_buf_slice(&value), 1 << 20), cases[i].status, "%s",
+                     cases[i].json);
+        cr_assert_not_null(strstr(ctx.error, cases[i].text), "%s: %s", cases[i].json, ctx.error);
+    }
+    struct bb_ctx ctx = { 0 };
+    from_json("{\"a\":\"0123456789\"}", &value);
+    cr_assert_eq(bb_value_accounted_size(bb_buf_slice(&value)), 2 + 1 + 1 + 12);
+    cr_assert_eq(bb_document_check(&ctx, bb_buf_slice(&value), 15), BB_DOCUMENT_TOO_LARGE);
+    cr_assert_not_null(strstr(ctx.error, "16 bytes, the limit is 15"), "%s", ctx.error);
+    bb_buf_fini(&value);
+}
+
+Test(value, prefix_end_is_the_first_key_after_all_with_the_prefix)
+{
+    struct bb_buf end = { 0 };
+
+    cr_assert(bb_key_prefix_end(bb_slice("a\xff\xff", 3), &end));
+    cr_assert(bb_slice_equal_str(bb_buf_slice(&end), "b"));
+    bb_buf_clear(&end);
+    cr_assert_not(bb_key_prefix_end(bb_slice("\xff\xff", 2), &end));
+    cr_assert_not(bb_key_prefix_end(BB_SLICE_EMPTY, &end));
+    bb_buf_fini(&end);
+}
