@@ -134,10 +134,14 @@ $(call singles,fuzz,-fsanitize=fuzzer)
 endif
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)
--include $(wildcard tests/*.mk)
+-include $(wildcard libs/*/build.mk)
+
+JOBS := $(shell nproc)
+STAGES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help programs unit-programs race-programs fuzz-programs bench-programs clean
+.PHONY: help setup setup-test build dev test lint format clean bench \
+  programs unit-programs race-programs fuzz-programs bench-programs
 
 programs: $(PROGRAMS) $(EXTRA_PROGRAMS)
 unit-programs: $(UNIT_PROGRAMS)
@@ -147,7 +151,40 @@ bench-programs: $(PROGRAMS_bench)
 
 ## help: this list
 help:
-	@sed -n 's/^## \([a-z-]*\): /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^## \([a-z-]*\): /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
+
+## setup: install what building needs (Debian packages, libraft, npm packages)
+setup:
+	@deploy/setup/setup.sh build
+
+setup-test:
+	@deploy/setup/setup.sh build test
+
+## build: install what is missing, build all programs (MODE=release; debug, asan, tsan, clang too)
+build: setup
+	@$(MAKE) -s -j$(JOBS) programs
+
+## dev: build, start the embedded suite and the chat example, say where to look; Ctrl-C ends it
+dev: build
+	@cd docs/examples/chat && exec $(CURDIR)/$(NODE) node_modules/bitbend/bin/bitbend.cjs dev
+
+## test: install what is missing, build, run all tests (STAGES="unit asan race lint fuzz integration browser")
+test: setup-test
+	@tests/run.sh $(STAGES)
+
+## lint: the checks that need no running suite
+lint: setup-test
+	@tests/run.sh lint
+
+## format: bring all C and C++ files into the project's form
+format:
+	@clang-format-14 -i $$(git ls-files --cached --others --exclude-standard '*.c' '*.h' '*.cc' '*.hh')
+
+## bench: BitBend and its peers, interleaved; one JSON object a line in build/bench/results.jsonl
+bench:
+	@deploy/setup/setup.sh build bench
+	@$(MAKE) -s -j$(JOBS) programs bench-programs
+	@tests/bench/run.sh
 
 ## clean: remove everything that was built
 clean:

@@ -1,0 +1,2 @@
+DEPS_conf := base obs
+PKGS_conf :=

@@ -1,0 +1,2 @@
+DEPS_env := base
+PKGS_env :=

@@ -1,0 +1,2 @@
+DEPS_feed := base obs conf env rt
+PKGS_feed :=

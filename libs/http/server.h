@@ -1,0 +1,120 @@
+/*
+ * Shared inside libs/http: the server, its connections and what they carry.
+ *
+ * A connection is in one of these situations, told by its fields:
+ *   idle       request == NULL, stream == NULL
+ *   receiving  request != NULL, !is_handling
+ *   handling   request != NULL, is_handling: the owner has it; later bytes wait in `rest`
+ *   streaming  stream != NULL
+ *   lingering  an error was answered; what still comes is dropped until the client hangs up
+ *   closing    uv_close was called; memory goes with its callback
+ */
+#ifndef BB_HTTP_SERVER_H
+#define BB_HTTP_SERVER_H
+
+#include <uv.h>
+
+#include "bb/http.h"
+#include "bb/obs.h"
+#include "message.h"
+
+#define HTTP_MAGIC 0x68747470u
+#define HTTP_READ_SIZE 65536u
+#define HTTP_REST_MAX 65536u        /* pipelined bytes that wait, before reading stops */
+#define HTTP_OUT_MAX (1u << 20)     /* unsent answers, before pipelined requests wait */
+#define HTTP_LINGER_BYTES (4u << 20)
+#define HTTP_LINGER_MS 2000u
+#define HTTP_REQUEST_POOL 64u
+#define HTTP_TICK_MS 500u
+#define HTTP_ARENA_MAX (64u << 20)
+
+struct bb_http {
+    uint32_t magic;
+    uint32_t handle_count; /* open uv handles; the memory goes with the last one */
+    struct bb_loop *loop;
+    struct bb_http_options options;
+    char *listen;
+    uint16_t port;
+    uv_tcp_t listener;
+    uv_idle_t flusher; /* active while `dirty` is not empty */
+    bool is_listening, is_stopping, is_closed;
+    struct bb_timer *tick;
+    struct bb_list connections;
+    size_t connection_count;
+    struct bb_list dirty; /* connections that have something to write */
+    struct bb_list idle_requests;
+    size_t idle_request_count;
+    size_t bodies_bytes;
+    uint64_t stop_deadline_us;
+    void (*stopped)(void *arg);
+    void *stopped_arg;
+    uint8_t *read_buffer;
+    struct bb_metric *requests, *refused, *open, *streams;
+};
+
+struct bb_http_request {
+    struct bb_list link; /* in idle_requests */
+    struct bb_http *http;
+    struct http_connection *connection; /* NULL: the client left */
+    struct http_message message;
+    struct bb_buf decoded; /* a body that came compressed */
+    bool is_decoded;
+    struct bb_arena *arena;
+    void *data;
+};
+
+struct bb_http_stream {
+    struct http_connection *connection;
+    struct bb_http_stream_events events;
+    struct bb_http_buffer **queue;
+    uint32_t queue_count, queue_capacity;
+    uint32_t writing_count; /* events handed to the kernel's queue, not taken yet */
+    size_t bytes;           /* of both */
+    enum bb_http_end end;
+    bool is_ending;
+};
+
+struct http_connection {
+    uv_tcp_t tcp;
+    struct bb_http *http;
+    struct bb_list link;  /* in connections */
+    struct bb_list dirty; /* in http->dirty, or alone */
+    struct bb_http_request *request;
+    struct bb_http_stream *stream;
+    struct bb_buf rest;
+    struct bb_buf out;
+    size_t writing_bytes;
+    size_t counted_body; /* its part of bodies_bytes */
+    uint64_t deadline_us; /* 0: none */
+    uint64_t stalled_us;  /* since when the write under way makes no progress */
+    size_t stalled_size;
+    size_t lingered;
+    bool is_handling, is_feeding, is_reading, is_writing, is_eof, is_lingering, is_closing;
+    bool closes_after_write;
+};
+
+/* connection.c */
+void http_connection_accept(struct bb_http *http);
+void http_connection_close(struct http_connection *connection, enum bb_http_end end);
+void http_connection_dirty(struct http_connection *connection);
+void http_connection_flush(struct http_connection *connection);
+void http_connection_tick(struct http_connection *connection, uint64_t now_us);
+/* The request was answered: read on. */
+void http_connection_next(struct http_connection *connection);
+
+/* request.c */
+struct bb_http_request *http_request_take(struct bb_http *http);
+void http_request_release(struct bb_http_request *request);
+void http_request_free(struct bb_http_request *request);
+/* Appends status line, common and given lines, and the empty line. `length` < 0: no Content-Length. */
+void http_head_append(struct bb_http_request *request, struct bb_buf *to, int status,
+                      const char *content_type, int64_t length, bool closes, struct bb_slice headers);
+
+/* stream.c */
+void http_stream_ended(struct bb_http_stream *stream);
+
+/* server.c */
+void http_on_idle(uv_idle_t *handle);
+void http_handle_closed(struct bb_http *http);
+
+#endif

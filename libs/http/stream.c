@@ -1,0 +1,127 @@
+#include "server.h"
+
+#define STREAM_SEND_BUFFER 65536
+
+/* ---- shared bytes ---- */
+
+struct bb_http_buffer *bb_http_buffer_new(struct bb_slice from)
+{
+    struct bb_http_buffer *buffer = bb_alloc(sizeof(*buffer) + from.size);
+
+    buffer->reference_count = 1;
+    buffer->size = from.size;
+    if (from.size > 0)
+        memcpy(buffer->data, from.data, from.size);
+    return buffer;
+}
+
+struct bb_http_buffer *bb_http_buffer_retain(struct bb_http_buffer *buffer)
+{
+    buffer->reference_count++;
+    return buffer;
+}
+
+void bb_http_buffer_release(struct bb_http_buffer *buffer)
+{
+    if (buffer == NULL)
+        return;
+    bb_assert(buffer->reference_count > 0);
+    if (--buffer->reference_count == 0)
+        bb_free(buffer);
+}
+
+/* ---- streams ---- */
+
+const char *bb_http_end_name(enum bb_http_end end)
+{
+    switch (end) {
+    case BB_HTTP_END_GONE:
+        return "gone";
+    case BB_HTTP_END_STUCK:
+        return "stuck";
+    case BB_HTTP_END_FULL:
+        return "full";
+    case BB_HTTP_END_OURS:
+        return "ours";
+    }
+    BB_UNREACHABLE("all ends are listed");
+}
+
+struct bb_http_stream *bb_http_stream_begin(struct bb_http_request *request, const char *content_type,
+                                            const struct bb_http_stream_events *events)
+{
+    struct http_connection *connection = request->connection;
+    struct bb_http_stream *stream;
+    int send_buffer = STREAM_SEND_BUFFER;
+
+    if (bb_http_is_gone(request)) {
+        bb_http_respond(request, 200, content_type, BB_SLICE_EMPTY, BB_SLICE_EMPTY);
+        return NULL;
+    }
+    bb_assert(connection->request == request && connection->is_handling);
+    http_head_append(request, &connection->out, 200, content_type, -1, true,
+                     bb_slice_str("Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n"));
+    /* The kernel would take up to 4 MB for a reader that is stuck, and nobody would see it. */
+    (void)uv_send_buffer_size((uv_handle_t *)&connection->tcp, &send_buffer);
+    stream = bb_alloc_zero(1, sizeof(*stream));
+    stream->events = *events;
+    stream->end = BB_HTTP_END_GONE;
+    bb_metric_add(request->http->streams, 1);
+    stream->connection = connection;
+    connection->stream = stream;
+    connection->request = NULL;
+    connection->is_handling = false;
+    connection->deadline_us = 0;
+    bb_buf_fini(&connection->rest);
+    bb_buf_init(&connection->rest);
+    http_request_release(request);
+    http_connection_dirty(connection);
+    /* Reading goes on: it is how a client that hangs up is noticed. */
+    http_connection_next(connection);
+    return stream;
+}
+
+void http_stream_ended(struct bb_http_stream *stream)
+{
+    bb_metric_add(stream->connection->http->streams, -1);
+    for (uint32_t i = 0; i < stream->queue_count; i++)
+        bb_http_buffer_release(stream->queue[i]);
+    bb_free(stream->queue);
+    stream->events.on_end(stream->events.arg, stream->end);
+    bb_free(stream);
+}
+
+void bb_http_stream_send(struct bb_http_stream *stream, struct bb_http_buffer *buffer)
+{
+    uint32_t count = stream->queue_count + stream->writing_count;
+
+    if (stream->is_ending || stream->connection->closes_after_write)
+        return;
+    if (count >= BB_HTTP_STREAM_EVENTS_MAX ||
+        (count > 0 && stream->bytes + buffer->size > BB_HTTP_STREAM_BYTES_MAX)) {
+        http_connection_close(stream->connection, BB_HTTP_END_FULL);
+        return;
+    }
+    if (stream->queue_count == stream->queue_capacity) {
+        stream->queue_capacity = stream->queue_capacity == 0 ? 2 : stream->queue_capacity * 2;
+        stream->queue = bb_realloc(stream->queue, stream->queue_capacity * sizeof(struct bb_http_buffer *));
+    }
+    stream->queue[stream->queue_count++] = bb_http_buffer_retain(buffer);
+    stream->bytes += buffer->size;
+    http_connection_dirty(stream->connection);
+}
+
+bool bb_http_stream_is_blocked(const struct bb_http_stream *stream)
+{
+    return stream->connection->is_writing;
+}
+
+void bb_http_stream_close(struct bb_http_stream *stream)
+{
+    if (stream->is_ending)
+        return;
+    stream->end = BB_HTTP_END_OURS;
+    stream->is_ending = true;
+    stream->connection->closes_after_write = true;
+    http_connection_dirty(stream->connection);
+}

@@ -1,0 +1,2 @@
+DEPS_kv := base
+PKGS_kv := lmdb

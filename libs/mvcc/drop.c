@@ -1,0 +1,150 @@
+/*
+ * Taking versions out again, and keys that have none left. Only while no other thread reads.
+ */
+#include "bb/mvcc.h"
+
+#include "node.h"
+
+/*
+ * A walk over the lowest level that remembers, for each level, the last node that stays: that is
+ * what a removed node's successors must be linked to.
+ */
+struct walk {
+    struct bb_mvcc *map;
+    struct mvcc_node *before[MVCC_LEVELS]; /* NULL: the head */
+    struct mvcc_node *node;                /* the one looked at; NULL at the end */
+};
+
+static void walk_begin(struct walk *walk, struct bb_mvcc *map)
+{
+    *walk = (struct walk){ .map = map };
+    walk->node = atomic_load_explicit(&map->head[0], memory_order_relaxed);
+}
+
+static void walk_seek(struct walk *walk, struct bb_mvcc *map, struct bb_slice key)
+{
+    *walk = (struct walk){ .map = map };
+    struct mvcc_node *at = NULL;
+    for (uint32_t level = MVCC_LEVELS; level-- > 0;) {
+        struct mvcc_node *next;
+        for (;;) {
+            next = atomic_load_explicit(at == NULL ? &map->head[level] : &at->next[level],
+                                        memory_order_relaxed);
+            if (next == NULL || mvcc_node_compare(next, key) >= 0) {
+                break;
+            }
+            at = next;
+        }
+        walk->before[level] = at;
+        walk->node = next;
+    }
+}
+
+static void walk_keep(struct walk *walk)
+{
+    for (uint32_t level = 0; level < walk->node->level_count; level++) {
+        walk->before[level] = walk->node;
+    }
+    walk->node = atomic_load_explicit(&walk->node->next[0], memory_order_relaxed);
+}
+
+static void walk_remove(struct walk *walk)
+{
+    struct bb_mvcc *map = walk->map;
+    struct mvcc_node *node = walk->node;
+    for (uint32_t level = 0; level < node->level_count; level++) {
+        struct mvcc_node *before = walk->before[level];
+        struct mvcc_node *next = atomic_load_explicit(&node->next[level], memory_order_relaxed);
+        atomic_store_explicit(before == NULL ? &map->head[level] : &before->next[level], next,
+                              memory_order_relaxed);
+    }
+    struct mvcc_node *next = atomic_load_explicit(&node->next[0], memory_order_relaxed);
+    if (next != NULL) {
+        atomic_store_explicit(&next->prev, walk->before[0], memory_order_relaxed);
+    }
+    mvcc_account(map, -(ptrdiff_t)mvcc_node_bytes(node->key_size, node->level_count), -1);
+    bb_free(node);
+    walk->node = next;
+}
+
+/* The node goes when it has no versions any more. */
+static void walk_on(struct walk *walk)
+{
+    if (atomic_load_explicit(&walk->node->newest, memory_order_relaxed) == NULL) {
+        walk_remove(walk);
+    } else {
+        walk_keep(walk);
+    }
+}
+
+/* Drop the version that `link` points to and all older ones. */
+static void drop_chain(struct bb_mvcc *map, _Atomic(struct mvcc_version *) *link)
+{
+    struct mvcc_version *version = atomic_load_explicit(link, memory_order_relaxed);
+    atomic_store_explicit(link, NULL, memory_order_relaxed);
+    while (version != NULL) {
+        struct mvcc_version *older = atomic_load_explicit(&version->older, memory_order_relaxed);
+        mvcc_account(map, -(ptrdiff_t)mvcc_version_bytes(version->value_size), 0);
+        bb_free(version);
+        version = older;
+    }
+}
+
+/* The link to the newest version with tx <= at. */
+static _Atomic(struct mvcc_version *) *link_at(struct mvcc_node *node, struct bb_txtime at)
+{
+    _Atomic(struct mvcc_version *) *link = &node->newest;
+    for (;;) {
+        struct mvcc_version *version = atomic_load_explicit(link, memory_order_relaxed);
+        if (version == NULL || version->tx.us <= at.us) {
+            return link;
+        }
+        link = &version->older;
+    }
+}
+
+void bb_mvcc_prune(struct bb_mvcc *map, struct bb_txtime oldest, bool keep_last)
+{
+    struct walk walk;
+    for (walk_begin(&walk, map); walk.node != NULL; walk_on(&walk)) {
+        _Atomic(struct mvcc_version *) *link = link_at(walk.node, oldest);
+        struct mvcc_version *last = atomic_load_explicit(link, memory_order_relaxed);
+        if (last == NULL) {
+            continue;
+        }
+        /* Under a newer version the last one still answers reads between the two. */
+        if (keep_last || link != &walk.node->newest) {
+            drop_chain(map, &last->older);
+        } else {
+            drop_chain(map, link);
+        }
+    }
+}
+
+void bb_mvcc_drop_after(struct bb_mvcc *map, struct bb_txtime newest)
+{
+    struct walk walk;
+    for (walk_begin(&walk, map); walk.node != NULL; walk_on(&walk)) {
+        struct mvcc_version *version =
+            atomic_load_explicit(&walk.node->newest, memory_order_relaxed);
+        while (version != NULL && version->tx.us > newest.us) {
+            struct mvcc_version *older =
+                atomic_load_explicit(&version->older, memory_order_relaxed);
+            mvcc_account(map, -(ptrdiff_t)mvcc_version_bytes(version->value_size), 0);
+            bb_free(version);
+            version = older;
+        }
+        atomic_store_explicit(&walk.node->newest, version, memory_order_relaxed);
+    }
+}
+
+void bb_mvcc_drop_range(struct bb_mvcc *map, struct bb_slice low, struct bb_slice high,
+                        struct bb_txtime upto)
+{
+    struct walk walk;
+    walk_seek(&walk, map, low);
+    while (walk.node != NULL && mvcc_node_compare(walk.node, high) < 0) {
+        drop_chain(map, link_at(walk.node, upto));
+        walk_on(&walk);
+    }
+}

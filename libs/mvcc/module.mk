@@ -1,0 +1,2 @@
+DEPS_mvcc := base
+PKGS_mvcc :=

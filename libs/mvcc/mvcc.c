@@ -1,0 +1,271 @@
+/*
+ * The map: making it, adding versions, finding one.
+ *
+ * A skip list (Pugh, "Skip lists: a probabilistic alternative to balanced trees", 1990): a node of
+ * level n has n forward links; a search goes along the highest level and steps down where it would
+ * pass the key. One node in four reaches the next level.
+ */
+#include "bb/mvcc.h"
+
+#include "node.h"
+
+/* ---- life ---- */
+
+struct bb_mvcc *bb_mvcc_new(size_t bytes_max)
+{
+    struct bb_mvcc *map = bb_alloc_zero(1, sizeof(*map));
+    map->bytes_max = bytes_max;
+    map->height_seed = 0x9e3779b97f4a7c15u;
+    return map;
+}
+
+void bb_mvcc_free(struct bb_mvcc *map)
+{
+    if (map == NULL) {
+        return;
+    }
+    struct mvcc_node *node = atomic_load_explicit(&map->head[0], memory_order_relaxed);
+    while (node != NULL) {
+        struct mvcc_node *next = atomic_load_explicit(&node->next[0], memory_order_relaxed);
+        struct mvcc_version *version = atomic_load_explicit(&node->newest, memory_order_relaxed);
+        while (version != NULL) {
+            struct mvcc_version *older =
+                atomic_load_explicit(&version->older, memory_order_relaxed);
+            bb_free(version);
+            version = older;
+        }
+        bb_free(node);
+        node = next;
+    }
+    bb_free(map);
+}
+
+void bb_mvcc_keep_replaced(struct bb_mvcc *map)
+{
+    map->keeps_replaced = true;
+}
+
+size_t bb_mvcc_bytes(const struct bb_mvcc *map)
+{
+    return atomic_load_explicit(&map->bytes, memory_order_relaxed);
+}
+
+size_t bb_mvcc_keys(const struct bb_mvcc *map)
+{
+    return atomic_load_explicit(&map->keys, memory_order_relaxed);
+}
+
+void mvcc_account(struct bb_mvcc *map, ptrdiff_t bytes, ptrdiff_t keys)
+{
+    atomic_store_explicit(&map->bytes, bb_mvcc_bytes(map) + (size_t)bytes, memory_order_relaxed);
+    atomic_store_explicit(&map->keys, bb_mvcc_keys(map) + (size_t)keys, memory_order_relaxed);
+}
+
+/* ---- finding ---- */
+
+/* The last link before `key` at each level (links of `head` for the start of the list). */
+static struct mvcc_node *search(const struct bb_mvcc *map, struct bb_slice key,
+                                struct mvcc_node *before[MVCC_LEVELS])
+{
+    struct mvcc_node *at = NULL; /* NULL: the head */
+    const struct mvcc_node *passed = NULL;
+    struct mvcc_node *next = NULL;
+    for (uint32_t level = MVCC_LEVELS; level-- > 0;) {
+        for (;;) {
+            next = at == NULL ? atomic_load_explicit(&map->head[level], memory_order_acquire)
+                              : atomic_load_explicit(&at->next[level], memory_order_acquire);
+            /* What was found too far on the level above is too far here. */
+            if (next == NULL || next == passed) {
+                break;
+            }
+            if (mvcc_node_compare(next, key) >= 0) {
+                passed = next;
+                break;
+            }
+            at = next;
+        }
+        if (before != NULL) {
+            before[level] = at;
+        }
+    }
+    return before != NULL ? next : at;
+}
+
+const struct mvcc_node *mvcc_find(const struct bb_mvcc *map, struct bb_slice key)
+{
+    struct mvcc_node *before[MVCC_LEVELS];
+    return search(map, key, before);
+}
+
+const struct mvcc_node *mvcc_find_before(const struct bb_mvcc *map, struct bb_slice key)
+{
+    return search(map, key, NULL);
+}
+
+void mvcc_version_out(const struct mvcc_node *node, const struct mvcc_version *version,
+                      struct bb_mvcc_version *out)
+{
+    out->key = mvcc_node_key(node);
+    out->value = bb_slice(version->value, version->value_size);
+    out->tx = version->tx;
+    out->kind = version->kind;
+}
+
+bool bb_mvcc_get(const struct bb_mvcc *map, struct bb_slice key, struct bb_txtime at,
+                 struct bb_mvcc_version *version)
+{
+    const struct mvcc_node *node = mvcc_find(map, key);
+    if (node == NULL || mvcc_node_compare(node, key) != 0) {
+        return false;
+    }
+    const struct mvcc_version *visible = mvcc_node_visible(node, at);
+    if (visible == NULL) {
+        return false;
+    }
+    mvcc_version_out(node, visible, version);
+    return true;
+}
+
+/* ---- adding ---- */
+
+static uint32_t next_height(struct bb_mvcc *map)
+{
+    uint64_t x = map->height_seed; /* xorshift64 (Marsaglia 2003) */
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    map->height_seed = x;
+    uint32_t height = 1;
+    while (height < MVCC_LEVELS && (x & 3) == 0) {
+        height++;
+        x >>= 2;
+    }
+    return height;
+}
+
+static struct mvcc_version *version_new(struct bb_slice value, enum bb_mvcc_kind kind,
+                                        struct bb_txtime tx, struct mvcc_version *older)
+{
+    struct mvcc_version *version = bb_alloc(mvcc_version_bytes(value.size));
+    atomic_init(&version->older, older);
+    version->tx = tx;
+    version->kind = kind;
+    version->value_size = (uint32_t)value.size;
+    if (value.size > 0) {
+        memcpy(version->value, value.data, value.size);
+    }
+    return version;
+}
+
+static void insert_node(struct bb_mvcc *map, struct mvcc_node *before[MVCC_LEVELS],
+                        struct mvcc_node *after, struct bb_slice key, struct mvcc_version *version,
+                        uint32_t height)
+{
+    struct mvcc_node *node = bb_alloc(mvcc_node_bytes(key.size, height));
+    atomic_init(&node->newest, version);
+    atomic_init(&node->prev, before[0]);
+    node->key_size = (uint32_t)key.size;
+    node->level_count = height;
+    if (key.size > 0) {
+        memcpy((uint8_t *)node + mvcc_node_bytes(0, height), key.data, key.size);
+    }
+    for (uint32_t level = 0; level < height; level++) {
+        _Atomic(struct mvcc_node *) *link =
+            before[level] == NULL ? &map->head[level] : &before[level]->next[level];
+        atomic_init(&node->next[level], atomic_load_explicit(link, memory_order_relaxed));
+    }
+    /* The node is whole: let readers find it, the lowest level first. */
+    for (uint32_t level = 0; level < height; level++) {
+        _Atomic(struct mvcc_node *) *link =
+            before[level] == NULL ? &map->head[level] : &before[level]->next[level];
+        atomic_store_explicit(link, node, memory_order_release);
+    }
+    if (after != NULL) {
+        atomic_store_explicit(&after->prev, node, memory_order_release);
+    }
+}
+
+static int check_room(struct bb_ctx *ctx, const struct bb_mvcc *map, size_t more)
+{
+    if (map->bytes_max != 0 && bb_mvcc_bytes(map) + more > map->bytes_max) {
+        return bb_fail(ctx, BB_TOO_LARGE, "the map is full: %zu of %zu bytes, %zu more are needed",
+                       bb_mvcc_bytes(map), map->bytes_max, more);
+    }
+    return BB_OK;
+}
+
+static int put_new_key(struct bb_ctx *ctx, struct bb_mvcc *map, struct mvcc_node **before,
+                       struct mvcc_node *after, struct bb_slice key, struct bb_slice value,
+                       enum bb_mvcc_kind kind, struct bb_txtime tx)
+{
+    uint32_t height = next_height(map);
+    size_t more = mvcc_node_bytes(key.size, height) + mvcc_version_bytes(value.size);
+    int rc = check_room(ctx, map, more);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    insert_node(map, before, after, key, version_new(value, kind, tx, NULL), height);
+    mvcc_account(map, (ptrdiff_t)more, 1);
+    return BB_OK;
+}
+
+int bb_mvcc_put(struct bb_ctx *ctx, struct bb_mvcc *map, struct bb_slice key, struct bb_slice value,
+                enum bb_mvcc_kind kind, struct bb_txtime tx)
+{
+    bb_assert(key.size <= UINT32_MAX && value.size <= UINT32_MAX);
+    struct mvcc_node *before[MVCC_LEVELS];
+    struct mvcc_node *node = search(map, key, before);
+    if (node == NULL || mvcc_node_compare(node, key) != 0) {
+        return put_new_key(ctx, map, before, node, key, value, kind, tx);
+    }
+    size_t more = mvcc_version_bytes(value.size);
+    struct mvcc_version *newest = atomic_load_explicit(&node->newest, memory_order_relaxed);
+    bb_assert(newest->tx.us <= tx.us);
+    /* A kept one stays in the chain behind the new one of the same tx, where no read comes to it.
+     */
+    bool replaces = newest->tx.us == tx.us && !map->keeps_replaced;
+    size_t less = replaces ? mvcc_version_bytes(newest->value_size) : 0;
+    int rc = check_room(ctx, map, more > less ? more - less : 0);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    struct mvcc_version *older =
+        replaces ? atomic_load_explicit(&newest->older, memory_order_relaxed) : newest;
+    struct mvcc_version *version = version_new(value, kind, tx, older);
+    atomic_store_explicit(&node->newest, version, memory_order_release);
+    if (replaces) {
+        bb_free(newest);
+    }
+    mvcc_account(map, (ptrdiff_t)more - (ptrdiff_t)less, 0);
+    return BB_OK;
+}
+
+int bb_mvcc_put_older(struct bb_ctx *ctx, struct bb_mvcc *map, struct bb_slice key,
+                      struct bb_slice value, enum bb_mvcc_kind kind, struct bb_txtime tx)
+{
+    bb_assert(key.size <= UINT32_MAX && value.size <= UINT32_MAX);
+    struct mvcc_node *before[MVCC_LEVELS];
+    struct mvcc_node *node = search(map, key, before);
+    if (node == NULL || mvcc_node_compare(node, key) != 0) {
+        return put_new_key(ctx, map, before, node, key, value, kind, tx);
+    }
+    struct mvcc_version *oldest = atomic_load_explicit(&node->newest, memory_order_relaxed);
+    for (;;) {
+        if (oldest->tx.us <= tx.us) {
+            return BB_OK;
+        }
+        struct mvcc_version *older = atomic_load_explicit(&oldest->older, memory_order_relaxed);
+        if (older == NULL) {
+            break;
+        }
+        oldest = older;
+    }
+    size_t more = mvcc_version_bytes(value.size);
+    int rc = check_room(ctx, map, more);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    atomic_store_explicit(&oldest->older, version_new(value, kind, tx, NULL), memory_order_release);
+    mvcc_account(map, (ptrdiff_t)more, 0);
+    return BB_OK;
+}

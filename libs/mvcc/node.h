@@ -1,0 +1,94 @@
+/*
+ * How the map lies in memory: a skip list of nodes, one a key, each with a chain of versions,
+ * newest first. Internal to libs/mvcc.
+ *
+ * Links and chains are published with release stores by the one writer and followed with acquire
+ * loads by readers. `prev` of the lowest level may lag behind while a node is being linked in: a
+ * reader that steps over such a node misses nothing, because the node's versions are newer than
+ * what it reads at.
+ */
+#ifndef BB_MVCC_NODE_H
+#define BB_MVCC_NODE_H
+
+#include <stdatomic.h>
+
+#include "bb/mvcc.h"
+
+/* 4^12 keys before a search degrades beyond a chain of four a level. */
+#define MVCC_LEVELS 12
+
+struct mvcc_version {
+    _Atomic(struct mvcc_version *) older;
+    struct bb_txtime tx;
+    enum bb_mvcc_kind kind;
+    uint32_t value_size;
+    uint8_t value[];
+};
+
+struct mvcc_node {
+    _Atomic(struct mvcc_version *) newest;
+    _Atomic(struct mvcc_node *) prev; /* NULL: this is the first */
+    uint32_t key_size;
+    uint32_t level_count;
+    _Atomic(struct mvcc_node *) next[]; /* level_count of them, then the key's bytes */
+};
+
+struct bb_mvcc {
+    size_t bytes_max;
+    bool keeps_replaced;
+    _Atomic size_t bytes, keys; /* changed by the writer only */
+    uint64_t height_seed;       /* the writer's; fixed at start, so runs are repeatable */
+    _Atomic(struct mvcc_node *) head[MVCC_LEVELS];
+};
+
+static inline const uint8_t *mvcc_node_key_data(const struct mvcc_node *node)
+{
+    return (const uint8_t *)node + offsetof(struct mvcc_node, next) +
+           node->level_count * sizeof(node->next[0]);
+}
+static inline struct bb_slice mvcc_node_key(const struct mvcc_node *node)
+{
+    return bb_slice(mvcc_node_key_data(node), node->key_size);
+}
+/* Order of the node's key and `key`. */
+static inline int mvcc_node_compare(const struct mvcc_node *node, struct bb_slice key)
+{
+    size_t common = node->key_size < key.size ? node->key_size : key.size;
+    int order = common == 0 ? 0 : memcmp(mvcc_node_key_data(node), key.data, common);
+    if (order != 0) {
+        return order;
+    }
+    return node->key_size < key.size ? -1 : node->key_size > key.size ? 1 : 0;
+}
+
+static inline size_t mvcc_node_bytes(size_t key_size, uint32_t level_count)
+{
+    return offsetof(struct mvcc_node, next) + level_count * sizeof(_Atomic(struct mvcc_node *)) +
+           key_size;
+}
+static inline size_t mvcc_version_bytes(size_t value_size)
+{
+    return sizeof(struct mvcc_version) + value_size;
+}
+
+/* Newest version <= at, or NULL. */
+static inline const struct mvcc_version *mvcc_node_visible(const struct mvcc_node *node,
+                                                           struct bb_txtime at)
+{
+    const struct mvcc_version *version = atomic_load_explicit(&node->newest, memory_order_acquire);
+    while (version != NULL && version->tx.us > at.us) {
+        version = atomic_load_explicit(&version->older, memory_order_acquire);
+    }
+    return version;
+}
+
+/* First node with key >= `key`, or NULL. */
+const struct mvcc_node *mvcc_find(const struct bb_mvcc *map, struct bb_slice key);
+/* Last node with key < `key`, or NULL. */
+const struct mvcc_node *mvcc_find_before(const struct bb_mvcc *map, struct bb_slice key);
+/* Fill what the caller sees of a version. */
+void mvcc_version_out(const struct mvcc_node *node, const struct mvcc_version *version,
+                      struct bb_mvcc_version *out);
+void mvcc_account(struct bb_mvcc *map, ptrdiff_t bytes, ptrdiff_t keys);
+
+#endif

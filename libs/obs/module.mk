@@ -1,0 +1,2 @@
+DEPS_obs := base
+PKGS_obs :=

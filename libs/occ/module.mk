@@ -1,0 +1,2 @@
+DEPS_occ := base
+PKGS_occ :=

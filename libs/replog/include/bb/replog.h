@@ -1,0 +1,115 @@
+/*
+ * The replicated log: an entry that was proposed and acknowledged is synced on a majority and is
+ * applied by every replica in the same order. Raft by libraft; this library is the only code that
+ * includes its headers, and the guards it puts around it are part of correctness.
+ *
+ * Ownership: the log owns its entries. Threads: everything on the owner thread of the loop given at
+ * open; callbacks run there too and must neither block nor fail.
+ * Durability: `done` with BB_OK means synced and applied. Any failed or hanging write of the log
+ * ends the process with a clear last line (exit code 70, 71 or 72): what the disk then holds is
+ * unknown.
+ */
+#ifndef BB_REPLOG_H
+#define BB_REPLOG_H
+
+#include "bb/base.h"
+#include "bb/rt.h"
+
+struct bb_replog;
+
+/* ---- entries: our own frame around a batch; docs/formats/log.md ---- */
+
+enum bb_replog_kind {
+    BB_REPLOG_APPEND = 1,
+    BB_REPLOG_CLAIM = 2
+};
+
+#define BB_REPLOG_FRAME_HEADER 56u
+#define BB_REPLOG_ENTRY_MAX    (33u << 20) /* a batch of 32 MB and its frame */
+
+struct bb_replog_frame {
+    enum bb_replog_kind kind;
+    uint64_t epoch, seq;
+    struct bb_txtime base_tx, last_tx;
+    uint32_t count; /* transactions in the payload */
+    struct bb_slice payload;
+};
+/* Bytes of the entry that carries this much payload: a multiple of 8. */
+size_t bb_replog_frame_size(size_t payload_size);
+/* Writes the whole entry, padding included, to `to` (bb_replog_frame_size bytes). */
+void bb_replog_frame_encode(const struct bb_replog_frame *frame, uint8_t *to);
+/* BB_CORRUPT says what is wrong; BB_WRONG_VERSION. The payload borrows from `entry`. */
+int bb_replog_frame_decode(struct bb_ctx *ctx, struct bb_slice entry,
+                           struct bb_replog_frame *frame);
+
+/* ---- the application's side ---- */
+
+struct bb_replog_entry {
+    uint64_t index;
+    struct bb_slice bytes; /* valid during the call only */
+    void *tag;             /* of the proposal if this node made it and still waits, else NULL */
+};
+struct bb_replog_status {
+    uint64_t term, leader; /* leader 0: unknown */
+    uint64_t applied, last_index;
+    uint64_t log_bytes; /* since the last snapshot */
+    bool is_leader;
+    bool is_ready; /* leader, and all that earlier leaders committed is applied */
+};
+struct bb_replog_callbacks {
+    /* A committed entry; index rises by one from call to call but for the log's own entries.
+     * Entries up to `applied` of the options are not shown. */
+    void (*apply)(void *arg, const struct bb_replog_entry *entry);
+    /* Everything up to this index survives the loss of the log. */
+    uint64_t (*durable_index)(void *arg);
+    /* Appends the application's part of the snapshot's manifest, about 100 bytes. */
+    void (*manifest)(void *arg, struct bb_buf *to);
+    /* Whether the state on this node includes what the manifest names. */
+    bool (*covers)(void *arg, struct bb_slice manifest);
+    /* Leader, readiness or term changed. */
+    void (*role)(void *arg, const struct bb_replog_status *status);
+    void *arg;
+};
+
+struct bb_replog_options {
+    const char *dir;     /* made when missing */
+    uint64_t id;         /* of this node, > 0, never used again after a disk was lost */
+    const char *address; /* "name:port" by which peers reach it; NULL: "127.0.0.1:1", no peers */
+    const char *listen;  /* numeric "ip:port"; NULL: no peer can connect */
+    uint64_t applied;    /* replay starts after this index */
+    uint64_t free_bytes_min; /* 0: room for two segments, the largest entry and a reserve */
+    uint64_t snapshot_bytes; /* the log is cut when it has grown by this; 0: 32 MB */
+    struct bb_replog_callbacks callbacks;
+};
+
+/*
+ * Prepares the folder; a new log is bootstrapped with this node as its only voter. BB_NO_SPACE,
+ * BB_CORRUPT, BB_IO, BB_ADDRESS_IN_USE with a sentence that says what to do.
+ */
+int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
+                   const struct bb_replog_options *options, struct bb_replog **replog);
+/* Loads the log; applies what a snapshot covers and `applied` does not before it returns. A single
+ * voter leads at once; `role` tells when it is ready. */
+int bb_replog_start(struct bb_ctx *ctx, struct bb_replog *replog);
+/* Proposals under way end with BB_OUTCOME_UNKNOWN before `closed` is called. */
+void bb_replog_close(struct bb_replog *replog, void (*closed)(void *arg), void *arg);
+/* After close, or while the loop does not run (then it closes first). Accepts NULL. */
+void bb_replog_free(struct bb_replog *replog);
+
+/* Memory for an entry of bb_replog_frame_size bytes. */
+uint8_t *bb_replog_entry_new(size_t size);
+void bb_replog_entry_free(uint8_t *entry);
+
+/*
+ * BB_OK: applied (`apply` ran with this tag before). BB_OUTCOME_UNKNOWN: it may or may not come.
+ * Called once, never from inside propose.
+ */
+typedef void bb_replog_done_fn(void *tag, int status);
+/* Takes `entry`, on failure too. BB_NOT_LEADER, BB_NOT_YET (leader, not ready), BB_NO_SPACE,
+ * BB_TOO_LARGE: it is not in the log and `done` is not called. `tag` is not NULL. */
+int bb_replog_propose_take(struct bb_ctx *ctx, struct bb_replog *replog, uint8_t *entry,
+                           size_t size, bb_replog_done_fn *done, void *tag);
+
+void bb_replog_status(const struct bb_replog *replog, struct bb_replog_status *status);
+
+#endif

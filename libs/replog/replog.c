@@ -1,0 +1,449 @@
+/*
+ * The life of a replicated log: open, lead, propose, close.
+ */
+#include "replog_internal.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define FREE_BYTES_MIN     (128ull << 20) /* two segments, the largest entry, a reserve */
+#define SNAPSHOT_BYTES     (32ull << 20)
+#define ADDRESS_IF_NO_PEER "127.0.0.1:1"
+
+void replog_die(struct bb_replog *replog, int exit_code, const char *what, const char *reason)
+{
+    bb_error(&replog->ctx, "replog.fatal", "dir=%s what=\"%s\" reason=\"%s\" exit=%d", replog->dir,
+             what, reason, exit_code);
+    fprintf(stderr,
+            "bitbend: the log in %s cannot go on: %s failed (%s). The process ends here; check the "
+            "disk and start it again.\n",
+            replog->dir, what, reason);
+    _exit(exit_code);
+}
+
+int replog_status_of(int raft_status)
+{
+    switch (raft_status) {
+    case 0:
+        return BB_OK;
+    case RAFT_NOMEM:
+        return BB_NO_MEMORY;
+    case RAFT_NOTLEADER:
+        return BB_NOT_LEADER;
+    case RAFT_NOSPACE:
+        return BB_NO_SPACE;
+    case RAFT_CORRUPT:
+    case RAFT_MALFORMED:
+        return BB_CORRUPT;
+    case RAFT_LEADERSHIPLOST:
+    case RAFT_SHUTDOWN:
+    case RAFT_CANCELED:
+        return BB_OUTCOME_UNKNOWN;
+    default:
+        return BB_IO;
+    }
+}
+
+/* ---- role ---- */
+
+static bool is_leader(const struct bb_replog *replog)
+{
+    return replog->raft.state == RAFT_LEADER;
+}
+
+void bb_replog_status(const struct bb_replog *replog, struct bb_replog_status *status)
+{
+    /* The library's getters want a pointer they may write through; they do not. */
+    union {
+        const struct raft *in;
+        struct raft *out;
+    } raft = { .in = &replog->raft };
+    const char *address;
+    raft_id leader;
+
+    *status =
+        (struct bb_replog_status){ .applied = replog->applied, .log_bytes = replog->log_bytes };
+    if (!replog->is_started || replog->is_closing) {
+        return;
+    }
+    raft_leader(raft.out, &leader, &address);
+    status->term = raft_current_term(raft.out);
+    status->leader = leader;
+    status->last_index = raft_last_index(raft.out);
+    status->is_leader = is_leader(replog);
+    status->is_ready = replog->is_ready && status->is_leader;
+}
+
+static void tell_role(struct bb_replog *replog)
+{
+    struct bb_replog_status now;
+
+    bb_replog_status(replog, &now);
+    if (now.term == replog->told.term && now.leader == replog->told.leader &&
+        now.is_ready == replog->told.is_ready && now.is_leader == replog->told.is_leader) {
+        return;
+    }
+    replog->told = now;
+    bb_info(&replog->ctx, "replog.role",
+            "term=%" PRIu64 " leader=%" PRIu64 " is_leader=%d is_ready=%d applied=%" PRIu64,
+            now.term, now.leader, now.is_leader, now.is_ready, now.applied);
+    replog->callbacks.role(replog->callbacks.arg, &now);
+}
+
+static void barrier_done(struct raft_barrier *request, int status)
+{
+    struct bb_replog *replog = bb_cast(struct bb_replog, request->data, REPLOG_MAGIC);
+
+    replog->has_barrier = false;
+    if (replog->is_closing) {
+        return;
+    }
+    if (status == 0 && is_leader(replog) &&
+        replog->barrier_term == raft_current_term(&replog->raft)) {
+        replog->is_ready = true;
+    }
+    tell_role(replog);
+}
+
+/* A new leader is ready when an entry of its own term is applied. */
+static void seek_ready(struct bb_replog *replog)
+{
+    int rc;
+
+    if (!is_leader(replog)) {
+        replog->is_ready = false;
+    } else if (replog->is_ready && replog->barrier_term != raft_current_term(&replog->raft)) {
+        replog->is_ready = false;
+    }
+    if (is_leader(replog) && !replog->is_ready && !replog->has_barrier) {
+        replog->barrier.data = replog;
+        replog->barrier_term = raft_current_term(&replog->raft);
+        rc = raft_barrier(&replog->raft, &replog->barrier, barrier_done);
+        if (rc == 0) {
+            replog->has_barrier = true;
+        } else if (rc != RAFT_NOSPACE && rc != RAFT_NOTLEADER) {
+            replog_die(replog, REPLOG_EXIT_IO, "barrier", raft_strerror(rc));
+        }
+    }
+    tell_role(replog);
+}
+
+/* By bytes, not by entries: the library counts entries only. */
+static void seek_snapshot(struct bb_replog *replog)
+{
+    if (!replog->is_snapshot_due && replog->log_bytes > replog->snapshot_bytes) {
+        replog->is_snapshot_due = true;
+        raft_set_snapshot_threshold(&replog->raft, 1);
+    }
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct bb_replog *replog = bb_cast(struct bb_replog, timer->data, REPLOG_MAGIC);
+
+    if (replog->is_closing) {
+        return;
+    }
+    replog_watch(replog);
+    seek_snapshot(replog);
+    seek_ready(replog);
+}
+
+/* ---- open and start ---- */
+
+static int check_free_space(struct bb_ctx *ctx, const struct bb_replog *replog, uint64_t needed)
+{
+    uint64_t found;
+    int rc = ctx->env->ops->free_bytes(ctx, ctx->env, replog->dir, &found);
+
+    if (rc != BB_OK) {
+        return rc;
+    }
+    if (found < needed) {
+        return bb_fail(ctx, BB_NO_SPACE,
+                       "the disk of %s has %" PRIu64 " MB free and the log needs %" PRIu64
+                       " MB to start: free some space, or name another folder with --data",
+                       replog->dir, found >> 20, needed >> 20);
+    }
+    return BB_OK;
+}
+
+static int fail_raft(struct bb_ctx *ctx, const struct bb_replog *replog, int rc, const char *what,
+                     const char *reason)
+{
+    if (rc == RAFT_CORRUPT || rc == RAFT_MALFORMED) {
+        return bb_fail(ctx, BB_CORRUPT,
+                       "the log in %s cannot be used: %s. Nothing was changed; restore the data "
+                       "folder from a backup",
+                       replog->dir, reason);
+    }
+    return bb_fail(ctx, replog_status_of(rc), "%s of the log in %s failed: %s", what, replog->dir,
+                   reason[0] == 0 ? raft_strerror(rc) : reason);
+}
+
+/* The first start of a new cluster. A folder that has a log already is left as it is. */
+static int bootstrap(struct bb_ctx *ctx, struct bb_replog *replog)
+{
+    struct raft_configuration configuration;
+    int rc;
+
+    if (replog->applied > 0) {
+        return BB_OK; /* the log must be there; loading says if it is not */
+    }
+    raft_configuration_init(&configuration);
+    rc = raft_configuration_add(&configuration, replog->id, replog->address, RAFT_VOTER);
+    if (rc == 0) {
+        rc = raft_bootstrap(&replog->raft, &configuration);
+    }
+    raft_configuration_close(&configuration);
+    if (rc != 0 && rc != RAFT_CANTBOOTSTRAP) {
+        return fail_raft(ctx, replog, rc, "first start", replog->io.errmsg);
+    }
+    return BB_OK;
+}
+
+static int open_raft(struct bb_ctx *ctx, struct bb_replog *replog)
+{
+    struct uv_loop_s *uv = bb_loop_uv(replog->loop);
+    int rc;
+
+    replog->transport.version = 1; /* before init */
+    rc = raft_uv_tcp_init(&replog->transport, uv);
+    if (rc != 0) {
+        return fail_raft(ctx, replog, rc, "start", "no transport");
+    }
+    replog->has_transport = true;
+    if (replog->listen != NULL) {
+        rc = raft_uv_tcp_set_bind_address(&replog->transport, replog->listen);
+        if (rc != 0) {
+            return bb_fail(ctx, BB_BAD_REQUEST,
+                           "the log cannot listen on %s: give a numeric address and a port, such "
+                           "as 127.0.0.1:3502",
+                           replog->listen);
+        }
+    }
+    replog_wrap_transport(replog);
+    rc = raft_uv_init(&replog->io, uv, replog->dir, &replog->transport);
+    if (rc != 0) {
+        return fail_raft(ctx, replog, rc, "start", replog->io.errmsg);
+    }
+    replog->has_io = true;
+    raft_uv_set_auto_recovery(&replog->io, false);
+    raft_uv_set_disk_retry(&replog->io, 60000);
+    raft_uv_set_connect_retry_delay(&replog->io, 100);
+
+    replog_machine_init(replog);
+    rc = raft_init(&replog->raft, &replog->io, &replog->fsm, replog->id, replog->address);
+    if (rc != 0) {
+        return fail_raft(ctx, replog, rc, "start", raft_errmsg(&replog->raft));
+    }
+    replog->has_raft = true;
+    raft_set_election_timeout(&replog->raft, REPLOG_ELECTION_MS);
+    raft_set_heartbeat_timeout(&replog->raft, REPLOG_HEARTBEAT_MS);
+    raft_set_install_snapshot_timeout(&replog->raft, 30000);
+    raft_set_pre_vote(&replog->raft, true);
+    raft_set_snapshot_threshold(&replog->raft, REPLOG_THRESHOLD_NEVER);
+    raft_set_snapshot_trailing(&replog->raft, REPLOG_TRAILING_MIN);
+    rc = bootstrap(ctx, replog);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    replog_wrap_io(replog);
+    return BB_OK;
+}
+
+int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
+                   const struct bb_replog_options *options, struct bb_replog **out)
+{
+    struct bb_replog *replog = bb_alloc_zero(1, sizeof *replog);
+    struct bb_ctx *own = bb_loop_ctx(loop);
+    int rc;
+
+    bb_assert(options->id > 0);
+    replog->magic = REPLOG_MAGIC;
+    replog->loop = loop;
+    replog->ctx = (struct bb_ctx){ .env = own->env, .log = own->log };
+    replog->callbacks = options->callbacks;
+    replog->dir = bb_strdup(options->dir);
+    replog->address = bb_strdup(options->address == NULL ? ADDRESS_IF_NO_PEER : options->address);
+    replog->listen = options->listen == NULL ? NULL : bb_strdup(options->listen);
+    replog->id = options->id;
+    replog->applied = options->applied;
+    replog->snapshot_bytes =
+        options->snapshot_bytes == 0 ? SNAPSHOT_BYTES : options->snapshot_bytes;
+    bb_list_init(&replog->proposals);
+    (void)signal(SIGPIPE,
+                 SIG_IGN); /* cannot fail for a known signal; a dead peer must not end us */
+
+    rc = ctx->env->ops->make_dir(ctx, ctx->env, replog->dir);
+    if (rc == BB_OK) {
+        rc = check_free_space(
+            ctx, replog, options->free_bytes_min == 0 ? FREE_BYTES_MIN : options->free_bytes_min);
+    }
+    if (rc == BB_OK) {
+        rc = open_raft(ctx, replog);
+    }
+    if (rc != BB_OK) {
+        bb_replog_free(replog);
+        return rc;
+    }
+    uv_timer_init(bb_loop_uv(loop), &replog->tick);
+    replog->tick.data = replog;
+    replog->handles_open = 1;
+    *out = replog;
+    return BB_OK;
+}
+
+int bb_replog_start(struct bb_ctx *ctx, struct bb_replog *replog)
+{
+    int rc = raft_start(&replog->raft);
+
+    if (rc != 0) {
+        return fail_raft(ctx, replog, rc, "start", raft_errmsg(&replog->raft));
+    }
+    replog->is_started = true;
+    uv_timer_start(&replog->tick, on_tick, REPLOG_TICK_MS, REPLOG_TICK_MS);
+    seek_snapshot(replog);
+    seek_ready(replog);
+    return BB_OK;
+}
+
+/* ---- close ---- */
+
+static void closed_all(struct bb_replog *replog)
+{
+    replog->is_closed = true;
+    if (replog->closed != NULL) {
+        replog->closed(replog->closed_arg);
+    }
+}
+
+static void on_tick_closed(uv_handle_t *handle)
+{
+    struct bb_replog *replog = bb_cast(struct bb_replog, handle->data, REPLOG_MAGIC);
+
+    replog->handles_open = 0;
+    closed_all(replog);
+}
+
+static void on_raft_closed(struct raft *raft)
+{
+    struct bb_replog *replog = bb_container(raft, struct bb_replog, raft);
+
+    raft_uv_close(&replog->io);
+    raft_uv_tcp_close(&replog->transport);
+    replog->has_raft = replog->has_io = replog->has_transport = false;
+    if (replog->handles_open > 0) {
+        uv_close((uv_handle_t *)&replog->tick, on_tick_closed);
+    } else {
+        closed_all(replog);
+    }
+}
+
+void bb_replog_close(struct bb_replog *replog, void (*closed)(void *arg), void *arg)
+{
+    bb_assert(!replog->is_closing);
+    replog->is_closing = true;
+    replog->closed = closed;
+    replog->closed_arg = arg;
+    if (replog->has_raft) {
+        raft_close(&replog->raft, on_raft_closed);
+        return;
+    }
+    if (replog->has_io) {
+        raft_uv_close(&replog->io);
+    }
+    if (replog->has_transport) {
+        raft_uv_tcp_close(&replog->transport);
+    }
+    closed_all(replog);
+}
+
+void bb_replog_free(struct bb_replog *replog)
+{
+    if (replog == NULL) {
+        return;
+    }
+    if (!replog->is_closing) {
+        bb_replog_close(replog, NULL, NULL);
+    }
+    while (!replog->is_closed) {
+        uv_run(bb_loop_uv(replog->loop), UV_RUN_ONCE);
+    }
+    bb_assert(bb_list_is_empty(&replog->proposals));
+    bb_free(replog->dir);
+    bb_free(replog->address);
+    bb_free(replog->listen);
+    bb_free(replog);
+}
+
+/* ---- proposals ---- */
+
+uint8_t *bb_replog_entry_new(size_t size)
+{
+    uint8_t *entry = raft_malloc(size);
+    bb_assert(entry != NULL);
+    return entry;
+}
+
+void bb_replog_entry_free(uint8_t *entry)
+{
+    raft_free(entry);
+}
+
+static void proposal_done(struct raft_apply *request, int status, void *result)
+{
+    struct replog_proposal *proposal = bb_container(request, struct replog_proposal, request);
+    bb_replog_done_fn *done = proposal->done;
+    void *tag = proposal->tag;
+
+    (void)result; /* the application wrote its answer to the tag */
+    bb_list_remove(&proposal->link);
+    bb_free(proposal);
+    done(tag, status == 0 ? BB_OK : BB_OUTCOME_UNKNOWN);
+}
+
+int bb_replog_propose_take(struct bb_ctx *ctx, struct bb_replog *replog, uint8_t *entry,
+                           size_t size, bb_replog_done_fn *done, void *tag)
+{
+    struct raft_buffer buffer = { .base = entry, .len = size };
+    struct replog_proposal *proposal;
+    int rc;
+
+    bb_assert(tag != NULL && size % 8 == 0);
+    if (size > BB_REPLOG_ENTRY_MAX) {
+        raft_free(entry);
+        return bb_fail(ctx, BB_TOO_LARGE, "log entry of %zu bytes; the limit is %u", size,
+                       BB_REPLOG_ENTRY_MAX);
+    }
+    if (!replog->is_started || replog->is_closing || !is_leader(replog)) {
+        raft_free(entry);
+        return bb_fail(ctx, BB_NOT_LEADER, "this storage node does not lead");
+    }
+    if (!replog->is_ready) {
+        raft_free(entry);
+        return bb_fail(ctx, BB_NOT_YET, "this storage node leads and is not ready yet");
+    }
+    proposal = bb_alloc_zero(1, sizeof *proposal);
+    proposal->replog = replog;
+    proposal->base = entry;
+    proposal->done = done;
+    proposal->tag = tag;
+    bb_list_push_back(&replog->proposals, &proposal->link);
+    rc = raft_apply(&replog->raft, &proposal->request, &buffer, 1, proposal_done);
+    if (rc == 0) {
+        seek_snapshot(replog);
+        return BB_OK;
+    }
+    if (rc != RAFT_NOTLEADER && rc != RAFT_NOSPACE) {
+        /* The entry may be in the log, or its memory freed: nothing safe is left to do. */
+        replog_die(replog, REPLOG_EXIT_IO, "proposal", raft_strerror(rc));
+    }
+    bb_list_remove(&proposal->link);
+    bb_free(proposal);
+    raft_free(entry);
+    return bb_fail(ctx, replog_status_of(rc), "the log takes no entry: %s",
+                   rc == RAFT_NOSPACE ? "its disk is full" : "this node does not lead any more");
+}

@@ -1,0 +1,117 @@
+/*
+ * The parts of a replicated log, shared by the files of this library.
+ */
+#ifndef REPLOG_INTERNAL_H
+#define REPLOG_INTERNAL_H
+
+#include <raft.h>
+#include <raft/uv.h>
+#include <uv.h>
+
+#include "bb/env.h"
+#include "bb/obs.h"
+#include "bb/replog.h"
+
+#if RAFT_VERSION_NUMBER < 2201
+#error "libraft 0.22.1 or newer is needed: older ones commit entries of old terms unsafely"
+#endif
+
+#define REPLOG_MAGIC 0x676f6c72u /* "rlog" */
+
+/* Exit codes of a log that cannot go on. */
+enum {
+    REPLOG_EXIT_APPEND = 70,
+    REPLOG_EXIT_HANG = 71,
+    REPLOG_EXIT_IO = 72
+};
+
+enum {
+    REPLOG_TICK_MS = 100,
+    REPLOG_APPEND_TICKS_MAX = 30,    /* 3 s of loop time without a completion */
+    REPLOG_SNAPSHOT_TICKS_MAX = 300, /* 30 s */
+    REPLOG_TRAILING_MIN = 128,
+    REPLOG_THRESHOLD_NEVER = 1000000,
+    REPLOG_ELECTION_MS = 500,
+    REPLOG_HEARTBEAT_MS = 50
+};
+/* Flushing is stuck when the log must keep more than this behind the newest entry. */
+#define REPLOG_LAG_ENTRIES_MAX 1000000u
+
+struct replog_proposal {
+    struct bb_list link;
+    struct raft_apply request;
+    struct bb_replog *replog;
+    const void *base; /* the entry in the log's memory: who has it is who proposed it */
+    bb_replog_done_fn *done;
+    void *tag;
+};
+
+/* The pointers of struct raft_io that are wrapped, as they were. */
+struct replog_real_io {
+    int (*load)(struct raft_io *io, raft_term *term, raft_id *voted_for,
+                struct raft_snapshot **snapshot, raft_index *start_index,
+                struct raft_entry *entries[], size_t *n_entries);
+    int (*set_term)(struct raft_io *io, raft_term term);
+    int (*set_vote)(struct raft_io *io, raft_id server_id);
+    int (*append)(struct raft_io *io, struct raft_io_append *req, const struct raft_entry entries[],
+                  unsigned n, raft_io_append_cb cb);
+    int (*truncate)(struct raft_io *io, raft_index index);
+    int (*snapshot_put)(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
+                        const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb);
+};
+
+struct bb_replog {
+    uint32_t magic;
+    struct bb_loop *loop;
+    struct bb_ctx ctx; /* for events that belong to no request */
+    struct bb_replog_callbacks callbacks;
+    char *dir, *address, *listen;
+    uint64_t id, snapshot_bytes;
+
+    struct raft raft;
+    struct raft_io io;
+    struct raft_fsm fsm;
+    struct raft_uv_transport transport;
+    struct replog_real_io real;
+    bool has_transport, has_io, has_raft; /* what close must undo */
+    bool is_started, is_closing, is_closed;
+    void (*closed)(void *arg);
+    void *closed_arg;
+
+    uv_timer_t tick; /* watchdog, barrier retries, role */
+    int handles_open;
+    struct raft_barrier barrier;
+    bool has_barrier;      /* in flight */
+    uint64_t barrier_term; /* the term it was sent in */
+    bool is_ready;
+    struct bb_replog_status told; /* what `role` heard last */
+
+    struct bb_list proposals;
+    uint64_t applied; /* newest index shown to the application */
+    uint64_t log_bytes;
+    uint64_t appends_in_flight, append_ticks;
+    uint64_t snapshots_in_flight, snapshot_ticks;
+    uint64_t lag_warned_us; /* when the log last complained that the data lags behind */
+    bool is_snapshot_due;
+};
+
+/* replog.c */
+/* The process ends: nothing is known about what the disk holds. */
+_Noreturn void replog_die(struct bb_replog *replog, int exit_code, const char *what,
+                          const char *reason);
+int replog_status_of(int raft_status);
+
+/* shims.c */
+void replog_wrap_io(struct bb_replog *replog);
+void replog_wrap_transport(struct bb_replog *replog);
+void replog_watch(struct bb_replog *replog); /* one tick */
+
+/* machine.c */
+void replog_machine_init(struct bb_replog *replog);
+void replog_show(struct bb_replog *replog, uint64_t index, const struct raft_buffer *buffer);
+/* The index a snapshot's manifest stands for. BB_CORRUPT. */
+int replog_manifest_decode(struct bb_ctx *ctx, struct bb_slice bytes, uint64_t *index,
+                           struct bb_slice *application);
+void replog_manifest_encode(uint64_t index, struct bb_slice application, struct bb_buf *to);
+
+#endif

@@ -1,0 +1,255 @@
+/*
+ * The guards around libraft's disk and network calls. The library drops the error of a failed write
+ * of a term, a vote or an entry and goes on; here such an error ends the process. A write that
+ * hangs is noticed by the watchdog, counted in ticks of the loop, so that a paused process does not
+ * count its pause. Loading shows the application the entries that the snapshot covers and its disk
+ * lacks.
+ */
+#include "replog_internal.h"
+
+struct wrapped_append {
+    struct raft_io_append request; /* what the library's disk code gets */
+    struct bb_replog *replog;
+    struct raft_io_append *caller;
+    raft_io_append_cb done;
+};
+
+struct wrapped_put {
+    struct raft_io_snapshot_put request;
+    struct bb_replog *replog;
+    struct raft_io_snapshot_put *caller;
+    raft_io_snapshot_put_cb done;
+};
+
+static struct bb_replog *replog_of(struct raft_io *io)
+{
+    return bb_container(io, struct bb_replog, io);
+}
+
+/* ---- writes ---- */
+
+static void append_done(struct raft_io_append *request, int status)
+{
+    struct wrapped_append *append = request->data;
+    struct bb_replog *replog = append->replog;
+
+    if (status != 0 && !replog->is_closing) {
+        replog_die(replog, REPLOG_EXIT_APPEND, "append", raft_strerror(status));
+    }
+    replog->appends_in_flight -= 1;
+    replog->append_ticks = 0;
+    append->done(append->caller, status);
+    bb_free(append);
+}
+
+static int wrapped_append(struct raft_io *io, struct raft_io_append *request,
+                          const struct raft_entry entries[], unsigned count, raft_io_append_cb done)
+{
+    struct bb_replog *replog = replog_of(io);
+    struct wrapped_append *append = bb_alloc_zero(1, sizeof *append);
+    int rc;
+
+    append->replog = replog;
+    append->caller = request;
+    append->done = done;
+    append->request.data = append;
+    for (unsigned i = 0; i < count; i++) {
+        replog->log_bytes += entries[i].buf.len;
+    }
+    if (replog->appends_in_flight++ == 0) {
+        replog->append_ticks = 0;
+    }
+    rc = replog->real.append(io, &append->request, entries, count, append_done);
+    if (rc != 0) {
+        replog_die(replog, REPLOG_EXIT_APPEND, "append", io->errmsg);
+    }
+    return 0;
+}
+
+static int wrapped_set_term(struct raft_io *io, raft_term term)
+{
+    struct bb_replog *replog = replog_of(io);
+    if (replog->real.set_term(io, term) != 0) {
+        replog_die(replog, REPLOG_EXIT_IO, "write of the term", io->errmsg);
+    }
+    return 0;
+}
+
+static int wrapped_set_vote(struct raft_io *io, raft_id server_id)
+{
+    struct bb_replog *replog = replog_of(io);
+    if (replog->real.set_vote(io, server_id) != 0) {
+        replog_die(replog, REPLOG_EXIT_IO, "write of the vote", io->errmsg);
+    }
+    return 0;
+}
+
+static int wrapped_truncate(struct raft_io *io, raft_index index)
+{
+    struct bb_replog *replog = replog_of(io);
+    if (replog->real.truncate(io, index) != 0) {
+        replog_die(replog, REPLOG_EXIT_IO, "truncate", io->errmsg);
+    }
+    return 0;
+}
+
+static void put_done(struct raft_io_snapshot_put *request, int status)
+{
+    struct wrapped_put *put = request->data;
+    struct bb_replog *replog = put->replog;
+
+    if (status != 0 && !replog->is_closing) {
+        replog_die(replog, REPLOG_EXIT_IO, "write of a snapshot", raft_strerror(status));
+    }
+    replog->snapshots_in_flight -= 1;
+    replog->snapshot_ticks = 0;
+    put->done(put->caller, status);
+    bb_free(put);
+}
+
+static int wrapped_snapshot_put(struct raft_io *io, unsigned trailing,
+                                struct raft_io_snapshot_put *request,
+                                const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb done)
+{
+    struct bb_replog *replog = replog_of(io);
+    struct wrapped_put *put = bb_alloc_zero(1, sizeof *put);
+
+    put->replog = replog;
+    put->caller = request;
+    put->done = done;
+    put->request.data = put;
+    replog->snapshots_in_flight += 1;
+    replog->snapshot_ticks = 0;
+    if (replog->real.snapshot_put(io, trailing, &put->request, snapshot, put_done) != 0) {
+        replog_die(replog, REPLOG_EXIT_IO, "write of a snapshot", io->errmsg);
+    }
+    return 0;
+}
+
+void replog_watch(struct bb_replog *replog)
+{
+    if (replog->appends_in_flight > 0 && ++replog->append_ticks >= REPLOG_APPEND_TICKS_MAX) {
+        replog_die(replog, REPLOG_EXIT_HANG, "append", "no answer from the disk for 3 s");
+    }
+    if (replog->snapshots_in_flight > 0 && ++replog->snapshot_ticks >= REPLOG_SNAPSHOT_TICKS_MAX) {
+        replog_die(replog, REPLOG_EXIT_HANG, "write of a snapshot",
+                   "no answer from the disk for 30 s");
+    }
+}
+
+/* ---- loading ---- */
+
+static void entries_free(struct raft_entry *entries, size_t count)
+{
+    const void *batch = NULL;
+
+    for (size_t i = 0; i < count; i++) {
+        if (entries[i].batch == NULL) {
+            raft_free(entries[i].buf.base);
+        } else if (entries[i].batch != batch) {
+            batch = entries[i].batch;
+            raft_free(entries[i].batch);
+        }
+    }
+    raft_free(entries);
+}
+
+static void snapshot_free(struct raft_snapshot *snapshot)
+{
+    if (snapshot == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < snapshot->n_bufs; i++) {
+        raft_free(snapshot->bufs[i].base);
+    }
+    raft_free(snapshot->bufs);
+    raft_configuration_close(&snapshot->configuration);
+    raft_free(snapshot);
+}
+
+/* Whether the log that was loaded fits to data applied up to replog->applied. */
+static bool log_fits(struct bb_replog *replog, uint64_t covered, uint64_t start, size_t count)
+{
+    uint64_t applied = replog->applied;
+    uint64_t last = start + count - 1;
+
+    if (applied < covered && start > applied + 1) {
+        snprintf(replog->io.errmsg, sizeof replog->io.errmsg,
+                 "it starts at entry %" PRIu64 ", the data ends at entry %" PRIu64, start, applied);
+        return false;
+    }
+    /* With peers the state machine may be ahead: it applies what is committed before its own write.
+     */
+    if (replog->listen == NULL && last < applied) {
+        snprintf(replog->io.errmsg, sizeof replog->io.errmsg,
+                 "it ends at entry %" PRIu64 ", the data at entry %" PRIu64, last, applied);
+        return false;
+    }
+    return true;
+}
+
+static int wrapped_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
+                        struct raft_snapshot **snapshot, raft_index *start_index,
+                        struct raft_entry *entries[], size_t *count)
+{
+    struct bb_replog *replog = replog_of(io);
+    uint64_t covered, index;
+    int rc = replog->real.load(io, term, voted_for, snapshot, start_index, entries, count);
+
+    if (rc != 0) {
+        return rc;
+    }
+    covered = *snapshot == NULL ? 0 : (*snapshot)->index;
+    if (!log_fits(replog, covered, *start_index, *count)) {
+        entries_free(*entries, *count);
+        snapshot_free(*snapshot);
+        return RAFT_CORRUPT;
+    }
+    for (size_t k = 0; k < *count; k++) {
+        const struct raft_entry *entry = &(*entries)[k];
+        index = *start_index + k;
+        if (index > covered) {
+            replog->log_bytes += entry->buf.len;
+        } else if (entry->type == RAFT_COMMAND && index > replog->applied) {
+            replog_show(replog, index, &entry->buf);
+        }
+    }
+    return 0;
+}
+
+void replog_wrap_io(struct bb_replog *replog)
+{
+    struct raft_io *io = &replog->io;
+
+    replog->real = (struct replog_real_io){
+        .load = io->load,
+        .set_term = io->set_term,
+        .set_vote = io->set_vote,
+        .append = io->append,
+        .truncate = io->truncate,
+        .snapshot_put = io->snapshot_put,
+    };
+    io->load = wrapped_load;
+    io->set_term = wrapped_set_term;
+    io->set_vote = wrapped_set_vote;
+    io->append = wrapped_append;
+    io->truncate = wrapped_truncate;
+    io->snapshot_put = wrapped_snapshot_put;
+}
+
+/* ---- network ---- */
+
+/* A node without a listen address has no peers; nothing opens a port that would admit anyone. */
+static int listen_nowhere(struct raft_uv_transport *transport, raft_uv_accept_cb cb)
+{
+    (void)transport;
+    (void)cb;
+    return 0;
+}
+
+void replog_wrap_transport(struct bb_replog *replog)
+{
+    if (replog->listen == NULL) {
+        replog->transport.listen = listen_nowhere;
+    }
+}

@@ -1,0 +1,2 @@
+DEPS_rt := base obs conf env
+PKGS_rt := libuv

@@ -1,0 +1,148 @@
+/*
+ * The state machine of a storage node: committed transactions in, versioned reads out.
+ *
+ * What is applied goes into a multi-version chunk in memory. A flush writes the newest version of
+ * each changed key to LMDB, in key order and in one transaction together with the state, and opens
+ * a generation: one LMDB read for each reader thread. A read at T takes the newest generation
+ * flushed at or before T and the chunks after it (one; two while a flush runs). Generations, and
+ * the chunks that belong to them, live for `generation_ms`; reads below the oldest get BB_TOO_OLD.
+ *
+ * Threads: apply is called by one owner thread; reads by reader threads, each with its own index;
+ * flush, sync and stats by any thread. The store has one thread of its own, which flushes.
+ * Durability: what was applied and not flushed is lost with the process and is applied again from
+ * the log; `bb_store_durable` says from where. Validity (epoch, sequence) is the caller's decision.
+ * Errors of the disk are reported, once by `on_error` and by all later calls; the caller stops.
+ */
+#ifndef BB_STORE_H
+#define BB_STORE_H
+
+#include "bb/base.h"
+
+struct bb_store;
+
+/* Where the state machine stands; travels with the data in one LMDB transaction. */
+struct bb_store_state {
+    uint64_t index; /* of the log entry applied last */
+    uint64_t epoch;
+    uint64_t last_seq;
+    struct bb_txtime last_tx;
+    struct bb_slice opaque; /* the caller's own (holder, chain, digests, ..), up to 64 KB */
+};
+
+struct bb_store_options {
+    const char *dir;        /* created when missing */
+    size_t reader_count;    /* reader threads have indexes 0 .. reader_count - 1; at most 64 */
+    uint32_t flush_ms;      /* after the first change since the last flush; 0: 500 */
+    size_t flush_bytes;     /* of memory, then flush at once; 0: 64 MB */
+    uint32_t generation_ms; /* how long a superseded generation stays; 0: 6000 */
+    size_t memory_max;      /* of all chunks; beyond, old generations end early; 0: 384 MB */
+    size_t unflushed_max;   /* bb_store_is_full beyond; 0: 192 MB */
+    uint64_t map_bytes;     /* the largest LMDB file; 0: 256 GiB */
+    bool is_volatile;       /* never sync (option `memory`) */
+    bool has_no_thread;     /* flush only when bb_store_flush is called: tests, simulation */
+    /* Any of these may be NULL. On the flushing thread, without locks held. */
+    void (*on_flushed)(void *arg, const struct bb_store_state *flushed);
+    void (*on_error)(void *arg, int status, const char *error); /* once; the store serves no more */
+    void *arg;
+};
+
+/* BB_WRONG_VERSION, BB_NO_SPACE, BB_CORRUPT, BB_BUSY, BB_IO: the text says what to do. */
+int bb_store_open(struct bb_ctx *ctx, const struct bb_store_options *options,
+                  struct bb_store **store);
+/* Flushes and syncs (a failure is reported), ends the thread, frees. No snapshot may be open. */
+int bb_store_close(struct bb_ctx *ctx, struct bb_store *store); /* accepts NULL */
+/* As if the process had died here: no flush. For tests, and after an error. */
+void bb_store_abandon(struct bb_store *store);
+
+/* ---- applying; owner thread ---- */
+
+/*
+ * Is `batch` (concatenation of u32 LE length and TxRecord) well-formed, with tx rising, the first
+ * one's prev == base_tx and the last one's tx == last_tx? BB_BAD_REQUEST. Pure; any thread; also
+ * for the leader before it proposes.
+ */
+int bb_store_check_batch(struct bb_ctx *ctx, struct bb_slice batch, struct bb_txtime base_tx,
+                         struct bb_txtime last_tx);
+/*
+ * Apply the entry at state->index and take over `state` (copied). `batch` may be empty: only the
+ * state moves on (a claim, a refused entry). All of the batch becomes readable at once, when this
+ * returns. BB_DUPLICATE: index <= the applied one, nothing was done. BB_CORRUPT: malformed, nothing
+ * was done. Never waits for the disk. Needs no arena in ctx.
+ */
+int bb_store_apply(struct bb_ctx *ctx, struct bb_store *store, const struct bb_store_state *state,
+                   struct bb_slice batch);
+/* Too much memory waits to be flushed: take no new proposals until it is false again. Any thread.
+ */
+bool bb_store_is_full(const struct bb_store *store);
+
+/* Newest applied tx; any thread. */
+struct bb_txtime bb_store_applied(const struct bb_store *store);
+/* `opaque` is duplicated into ctx->arena. Any thread. */
+void bb_store_state(struct bb_ctx *ctx, const struct bb_store *store, struct bb_store_state *state);
+/* What survives a power loss now: the log is needed from durable.index + 1. Any thread. */
+void bb_store_durable(struct bb_ctx *ctx, const struct bb_store *store,
+                      struct bb_store_state *state);
+/* Oldest tx at which a read is still possible. Any thread. */
+struct bb_txtime bb_store_oldest(const struct bb_store *store);
+
+/* ---- flushing; any thread but the owner if it must not wait for the disk ---- */
+
+int bb_store_flush(struct bb_ctx *ctx,
+                   struct bb_store *store); /* what was applied before the call */
+int bb_store_sync(struct bb_ctx *ctx, struct bb_store *store); /* flush, and all of it is durable */
+/* A flush, then a compacted copy of the data to `fd`; see bb_kv_copy. `state` is at most what it
+ * holds. */
+int bb_store_checkpoint(struct bb_ctx *ctx, struct bb_store *store, int fd,
+                        struct bb_store_state *state);
+
+/* ---- reading; reader threads ---- */
+
+struct bb_store_snapshot;
+struct bb_store_op {
+    struct bb_slice low, high; /* a get: low is the key, high is empty */
+    bool is_descending;
+    uint32_t limit;     /* entries; 0: as many as fit */
+    uint32_t doc_index; /* by_id index whose documents are joined to the entries; 0: none */
+};
+struct bb_store_entry {
+    struct bb_slice key;
+    struct bb_slice value; /* the document of a by_id entry or the joined one; else empty */
+    struct bb_txtime tx;   /* of the document: the transaction that wrote it last; 0 without one */
+};
+struct bb_store_result {
+    struct bb_store_entry *entries; /* in ctx->arena, in the order of the op */
+    size_t count;
+    bool is_complete; /* nothing of the range is missing; a get: it was answered */
+};
+
+/*
+ * Pins the moment `at` (0: the newest applied) for reader `reader_index`; the snapshot lives in
+ * ctx->arena. BB_NOT_YET: not applied yet; BB_TOO_OLD: that moment is gone. At most some
+ * milliseconds: an open snapshot keeps memory and disk pages from being reused.
+ */
+int bb_store_snapshot_open(struct bb_ctx *ctx, struct bb_store *store, size_t reader_index,
+                           struct bb_txtime at, struct bb_store_snapshot **snapshot);
+void bb_store_snapshot_close(struct bb_store_snapshot *snapshot); /* accepts NULL */
+struct bb_txtime bb_store_snapshot_tx(const struct bb_store_snapshot *snapshot);
+/*
+ * One op. Keys and values borrow from the store and live until the snapshot is closed. `bytes_left`
+ * is lowered by what was delivered; an entry that does not fit any more is left out (is_complete =
+ * false), except that a snapshot's very first entry always fits. BB_TOO_LARGE: the arena's limit;
+ * BB_CORRUPT: an entry without its document.
+ */
+int bb_store_read(struct bb_ctx *ctx, struct bb_store_snapshot *snapshot,
+                  const struct bb_store_op *op, size_t *bytes_left, struct bb_store_result *result);
+
+/* ---- what a person wants to know ---- */
+
+struct bb_store_stats {
+    struct bb_txtime applied_tx, flushed_tx, oldest_tx;
+    uint64_t applied_index, flushed_index, durable_index;
+    uint64_t memory_bytes, unflushed_bytes;
+    uint64_t data_bytes, entries; /* of the LMDB file */
+    uint64_t generations, oldest_generation_us;
+    uint64_t flushes, flush_keys, flush_us, flush_us_max; /* since start; keys and us are sums */
+};
+void bb_store_stats(struct bb_ctx *ctx, struct bb_store *store, struct bb_store_stats *stats);
+
+#endif

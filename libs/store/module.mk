@@ -1,0 +1,2 @@
+DEPS_store := base env obs mvcc kv proto
+PKGS_store := libprotobuf-c

@@ -1,0 +1,2 @@
+DEPS_txn := base value proto
+PKGS_txn := libprotobuf-c

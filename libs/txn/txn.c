@@ -1,0 +1,423 @@
+#include "txn_internal.h"
+
+enum { BUCKETS_FIRST = 256, NAME_SHOWN_MAX = 80 };
+
+void bb_txn_limits_default(struct bb_txn_limits *limits)
+{
+    *limits = (struct bb_txn_limits){ .document_bytes = 1u << 20,
+                                      .read_bytes = 16u << 20,
+                                      .read_documents = 32000,
+                                      .read_ranges = 4096,
+                                      .write_bytes = 16u << 20,
+                                      .write_documents = 16000 };
+}
+
+struct bb_txn *bb_txn_new(void)
+{
+    struct bb_txn *txn = bb_alloc_zero(1, sizeof *txn);
+
+    /* Without a limit of its own: what gets in here is counted by the limits of the options. */
+    txn->arena = bb_arena_new(0);
+    txn->builder = bb_value_builder_new();
+    bb_buf_init(&txn->scratch);
+    return txn;
+}
+
+void bb_txn_free(struct bb_txn *txn)
+{
+    if (txn == NULL)
+        return;
+    bb_arena_free(txn->arena);
+    bb_value_builder_free(txn->builder);
+    bb_buf_fini(&txn->scratch);
+    bb_free(txn);
+}
+
+void bb_txn_begin(struct bb_txn *txn, const struct bb_txn_options *options)
+{
+    struct bb_txn fresh = { .arena = txn->arena,
+                            .builder = txn->builder,
+                            .scratch = txn->scratch,
+                            .options = *options };
+
+    bb_arena_reset(txn->arena);
+    *txn = fresh;
+    txn->bucket_count = BUCKETS_FIRST;
+    txn->buckets = bb_arena_zero(txn->arena, txn->bucket_count, sizeof(struct txn_doc *));
+    txn->used_tables =
+        bb_arena_zero(txn->arena, options->catalog->table_count, sizeof *txn->used_tables);
+}
+
+struct bb_slice txn_dup(struct bb_txn *txn, struct bb_slice from)
+{
+    if (from.size == 0)
+        return bb_slice("", 0);
+    return bb_arena_dup(txn->arena, from);
+}
+
+void *txn_grow(struct bb_txn *txn, void *array, size_t *capacity, size_t count, size_t item_size)
+{
+    if (count < *capacity)
+        return array;
+    *capacity = *capacity == 0 ? 16 : *capacity * 2;
+    void *wider = bb_arena_alloc(txn->arena, *capacity * item_size);
+    if (count > 0)
+        memcpy(wider, array, count * item_size);
+    return wider;
+}
+
+/* ---- documents ---- */
+
+static size_t bucket_of(const struct bb_txn *txn, const struct bb_id *id)
+{
+    /* Ids are random or a hash: their bytes spread by themselves. */
+    return (bb_get_le32(id->bytes) ^ bb_get_le32(id->bytes + 8)) & (txn->bucket_count - 1);
+}
+
+static void widen_buckets(struct bb_txn *txn)
+{
+    size_t old_count = txn->bucket_count;
+    struct txn_doc **old = txn->buckets;
+
+    txn->bucket_count = old_count * 4;
+    txn->buckets = bb_arena_zero(txn->arena, txn->bucket_count, sizeof(struct txn_doc *));
+    for (size_t i = 0; i < old_count; i++) {
+        for (struct txn_doc *doc = old[i], *next; doc != NULL; doc = next) {
+            size_t bucket = bucket_of(txn, &doc->id);
+            next = doc->next;
+            doc->next = txn->buckets[bucket];
+            txn->buckets[bucket] = doc;
+        }
+    }
+}
+
+struct txn_doc *txn_doc(struct bb_txn *txn, const struct txn_table *table, const struct bb_id *id)
+{
+    size_t bucket = bucket_of(txn, id);
+
+    for (struct txn_doc *doc = txn->buckets[bucket]; doc != NULL; doc = doc->next) {
+        if (doc->table == table && memcmp(&doc->id, id, sizeof *id) == 0)
+            return doc;
+    }
+    if (txn->doc_count >= txn->bucket_count) {
+        widen_buckets(txn);
+        bucket = bucket_of(txn, id);
+    }
+    struct txn_doc *doc = bb_arena_zero(txn->arena, 1, sizeof *doc);
+    doc->table = table;
+    doc->id = *id;
+    bb_put_be32(doc->doc_key, BB_INDEX_BY_ID(table->number));
+    memcpy(doc->doc_key + 4, id->bytes, sizeof id->bytes);
+    doc->next = txn->buckets[bucket];
+    txn->buckets[bucket] = doc;
+    txn->doc_count++;
+    return doc;
+}
+
+void txn_doc_know(struct bb_txn *txn, struct txn_doc *doc, struct bb_slice value)
+{
+    if (doc->is_known)
+        return;
+    doc->is_known = true;
+    doc->base = value.size == 0 ? BB_SLICE_EMPTY : txn_dup(txn, value);
+}
+
+int txn_doc_read(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_doc *doc)
+{
+    if (!doc->is_point) {
+        int rc = txn_count_range(ctx, txn, doc->table);
+        if (rc != BB_OK)
+            return rc;
+        txn_range_point(txn, doc);
+    }
+    if (doc->is_known || doc->is_dirty)
+        return BB_OK;
+    if (doc->is_wanted)
+        return BB_PENDING;
+    doc->is_wanted = true;
+    size_t capacity = txn->want_capacity;
+    txn->reads = txn_grow(txn, txn->reads, &capacity, txn->want_count, sizeof *txn->reads);
+    txn->wants =
+        txn_grow(txn, txn->wants, &txn->want_capacity, txn->want_count, sizeof *txn->wants);
+    txn->reads[txn->want_count] =
+        (struct bb_txn_read){ .low = bb_slice(doc->doc_key, sizeof doc->doc_key), .limit = 1 };
+    txn->wants[txn->want_count++] = (struct txn_want){ .doc = doc };
+    return BB_PENDING;
+}
+
+/* ---- what is wanted ---- */
+
+void txn_want_page(struct bb_txn *txn, struct txn_scan *scan, uint32_t limit)
+{
+    bool down = scan->is_descending;
+
+    if (scan->is_wanted)
+        return;
+    scan->is_wanted = true;
+    size_t capacity = txn->want_capacity;
+    txn->reads = txn_grow(txn, txn->reads, &capacity, txn->want_count, sizeof *txn->reads);
+    txn->wants =
+        txn_grow(txn, txn->wants, &txn->want_capacity, txn->want_count, sizeof *txn->wants);
+    txn->reads[txn->want_count] = (struct bb_txn_read){
+        .low = !down && scan->covered.data != NULL ? scan->covered : scan->low,
+        .high = down && scan->covered.data != NULL ? scan->covered : scan->high,
+        .is_descending = down,
+        .limit = limit,
+        .doc_index = scan->is_keys_only ? 0 : BB_INDEX_BY_ID(scan->table->number)
+    };
+    txn->wants[txn->want_count++] = (struct txn_want){ .scan = scan };
+}
+
+size_t bb_txn_wanted(const struct bb_txn *txn, const struct bb_txn_read **reads)
+{
+    *reads = txn->reads;
+    return txn->want_count;
+}
+
+static int feed_doc(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_doc *doc,
+                    const struct bb_txn_entry *entries, size_t entry_count)
+{
+    struct bb_slice value = BB_SLICE_EMPTY;
+
+    if (entry_count > 1 ||
+        (entry_count == 1 && !bb_slice_equal(entries[0].key,
+                                             bb_slice(doc->doc_key, sizeof doc->doc_key))))
+        return bb_fail(ctx, BB_BAD_REQUEST, "the answer of a get holds something else");
+    if (entry_count == 1)
+        value = entries[0].value;
+    txn_doc_know(txn, doc, value);
+    return txn_count_read(ctx, txn, doc->table, 1, value.size);
+}
+
+int bb_txn_feed(struct bb_ctx *ctx, struct bb_txn *txn, size_t index,
+                const struct bb_txn_entry *entries, size_t entry_count, bool is_complete)
+{
+    bb_assert(index < txn->want_count);
+    struct txn_want want = txn->wants[index];
+
+    if (want.doc != NULL) {
+        /* Not delivered, for want of room in the answer: is asked for again. */
+        want.doc->is_wanted = false;
+        if (entry_count == 0 && !is_complete)
+            return BB_OK;
+        return feed_doc(ctx, txn, want.doc, entries, entry_count);
+    }
+    want.scan->is_wanted = false;
+    return txn_scan_feed(ctx, txn, want.scan, &txn->reads[index], entries, entry_count,
+                         is_complete);
+}
+
+void bb_txn_fed(struct bb_txn *txn)
+{
+    txn->want_count = 0;
+}
+
+/* ---- read ranges and limits ---- */
+
+void txn_range_add(struct bb_txn *txn, struct bb_slice low, struct bb_slice high)
+{
+    txn->ranges =
+        txn_grow(txn, txn->ranges, &txn->range_capacity, txn->range_count, sizeof *txn->ranges);
+    txn->ranges[txn->range_count++] = (struct bb_txn_range){ .low = low, .high = high };
+}
+
+static void add_point(struct bb_txn *txn, const uint8_t key[20])
+{
+    uint8_t *copy = bb_arena_alloc(txn->arena, 21);
+
+    memcpy(copy, key, 20);
+    copy[20] = 0;
+    txn_range_add(txn, bb_slice(copy, 20), bb_slice(copy, 21));
+}
+
+void txn_range_point(struct bb_txn *txn, struct txn_doc *doc)
+{
+    if (doc->is_point)
+        return;
+    doc->is_point = true;
+    add_point(txn, doc->doc_key);
+}
+
+/* The row of a system table whose change means another version of what the transaction used. */
+static void add_version_row(struct bb_txn *txn, uint32_t system_table, struct bb_slice key)
+{
+    uint8_t row[20];
+    struct bb_id id;
+
+    bb_id_of_key(system_table, key, &id);
+    bb_put_be32(row, BB_INDEX_BY_ID(system_table));
+    memcpy(row + 4, id.bytes, sizeof id.bytes);
+    add_point(txn, row);
+}
+
+static void use_table(struct bb_txn *txn, const struct txn_table *table)
+{
+    if (txn->used_tables[table->slot])
+        return;
+    txn->used_tables[table->slot] = true;
+    if (!txn_table_is_system(table))
+        add_version_row(txn, BB_TABLE_TABLES, table->name);
+}
+
+int txn_count_read(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table,
+                   uint64_t documents, uint64_t bytes)
+{
+    const struct bb_txn_limits *limits = &txn->options.limits;
+
+    txn->read_documents += documents;
+    txn->read_bytes += bytes;
+    if (txn->read_documents > limits->read_documents)
+        return bb_fail(ctx, BB_READ_LIMIT,
+                       "This call has read more than %" PRIu64
+                       " documents (the last ones from \"%.*s\"), the limit of one transaction. "
+                       "Read less: use a narrower index range, take(n) or paginate.",
+                       limits->read_documents, BB_SLICE_ARG(table->name));
+    if (txn->read_bytes > limits->read_bytes)
+        return bb_fail(ctx, BB_READ_LIMIT,
+                       "This call has read more than %" PRIu64
+                       " bytes (the last ones from \"%.*s\"), the limit of one transaction. Read "
+                       "less: use a narrower index range, take(n) or paginate.",
+                       limits->read_bytes, BB_SLICE_ARG(table->name));
+    return BB_OK;
+}
+
+int txn_count_range(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table)
+{
+    uint64_t limit = txn->options.limits.read_ranges;
+
+    if (++txn->read_ranges > limit)
+        return bb_fail(ctx, BB_READ_LIMIT,
+                       "This call has made more than %" PRIu64
+                       " reads (gets and index ranges, the last one on \"%.*s\"), the limit of one "
+                       "transaction. Read what belongs together by one index range, or split the "
+                       "work over several calls.",
+                       limit, BB_SLICE_ARG(table->name));
+    return BB_OK;
+}
+
+/* ---- finding tables and ids ---- */
+
+static int shown(struct bb_slice name)
+{
+    return (int)(name.size < NAME_SHOWN_MAX ? name.size : NAME_SHOWN_MAX);
+}
+
+static bool is_readable_by_users(uint32_t table)
+{
+    return table == BB_TABLE_TABLES || table == BB_TABLE_INDEXES || table == BB_TABLE_FUNCTIONS ||
+           table == BB_TABLE_DEPLOYMENT;
+}
+
+int txn_table(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
+              struct bb_slice name, const struct txn_table **table)
+{
+    const struct txn_table *found = txn_table_by_name(txn->options.catalog, name);
+
+    *table = NULL;
+    if (found == NULL && access == BB_TXN_SYSTEM)
+        return bb_fail(ctx, BB_TABLE_NOT_FOUND,
+                       "There is no system table \"%.*s\". ctx.db.system reads _tables, _indexes, "
+                       "_functions and _deployment.",
+                       shown(name), (const char *)name.data);
+    if (found == NULL)
+        return bb_fail(ctx, BB_TABLE_NOT_FOUND,
+                       "Table \"%.*s\" is not declared. Declare it in schema.ts: %.*s: "
+                       "defineTable({ ... }), then deploy.",
+                       shown(name), (const char *)name.data, shown(name), (const char *)name.data);
+    if (access == BB_TXN_USER && txn_table_is_system(found))
+        return bb_fail(ctx, BB_TABLE_NOT_FOUND,
+                       "\"%.*s\" is a system table: it can be read through ctx.db.system only, and "
+                       "functions cannot write to it.",
+                       BB_SLICE_ARG(found->name));
+    if (access == BB_TXN_SYSTEM && !txn_table_is_system(found))
+        return bb_fail(ctx, BB_TABLE_NOT_FOUND,
+                       "ctx.db.system reads system tables; for \"%.*s\" use ctx.db.",
+                       BB_SLICE_ARG(found->name));
+    if (access == BB_TXN_SYSTEM && !is_readable_by_users(found->number))
+        return bb_fail(ctx, BB_TABLE_NOT_FOUND,
+                       "System table \"%.*s\" cannot be read by functions. ctx.db.system reads "
+                       "_tables, _indexes, _functions and _deployment.",
+                       BB_SLICE_ARG(found->name));
+    use_table(txn, found);
+    *table = found;
+    return BB_OK;
+}
+
+int txn_doc_by_id(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
+                  struct bb_slice name, struct bb_slice text, struct txn_doc **doc)
+{
+    const struct txn_table *table;
+    const struct txn_table *wanted = NULL;
+    uint32_t number;
+    struct bb_id id;
+    int rc = BB_OK;
+
+    *doc = NULL;
+    if (name.size > 0)
+        rc = txn_table(ctx, txn, access, name, &wanted);
+    if (rc == BB_OK)
+        rc = bb_id_parse(ctx, text, &number, &id);
+    if (rc != BB_OK)
+        return rc;
+    const struct txn_table *found = txn_table_by_number(txn->options.catalog, number);
+    if (wanted != NULL && found != wanted)
+        return bb_fail(ctx, BB_BAD_ID, "The id \"%.*s\" belongs to %s%.*s%s, not to \"%.*s\".",
+                       BB_SLICE_ARG(text), found == NULL ? "a table that is not there" : "\"",
+                       found == NULL ? 0 : (int)found->name.size,
+                       found == NULL ? "" : (const char *)found->name.data,
+                       found == NULL ? "" : "\"", BB_SLICE_ARG(wanted->name));
+    if (found == NULL)
+        return BB_OK;
+    rc = txn_table(ctx, txn, access, found->name, &table);
+    if (rc == BB_OK)
+        *doc = txn_doc(txn, table, &id);
+    return rc;
+}
+
+int bb_txn_normalize_id(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
+                        struct bb_slice name, struct bb_slice text, bool *is_id)
+{
+    const struct txn_table *table;
+    uint32_t number = 0;
+    struct bb_id id;
+    int rc = txn_table(ctx, txn, access, name, &table);
+
+    *is_id = rc == BB_OK && bb_id_parse(NULL, text, &number, &id) == BB_OK &&
+             number == table->number;
+    return rc;
+}
+
+/* ---- gets ---- */
+
+int bb_txn_get(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
+               struct bb_slice table, struct bb_slice id, struct bb_slice *document)
+{
+    struct txn_doc *doc;
+    int rc = txn_doc_by_id(ctx, txn, access, table, id, &doc);
+
+    *document = BB_SLICE_EMPTY;
+    if (rc != BB_OK || doc == NULL)
+        return rc;
+    rc = txn_doc_read(ctx, txn, doc);
+    if (rc == BB_OK)
+        *document = txn_doc_now(doc);
+    return rc;
+}
+
+int bb_txn_get_by_key(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
+                      struct bb_slice name, struct bb_slice key, struct bb_slice *document)
+{
+    const struct txn_table *table;
+    struct bb_id id;
+    int rc = txn_table(ctx, txn, access, name, &table);
+
+    *document = BB_SLICE_EMPTY;
+    if (rc != BB_OK)
+        return rc;
+    bb_id_of_key(table->number, key, &id);
+    struct txn_doc *doc = txn_doc(txn, table, &id);
+    rc = txn_doc_read(ctx, txn, doc);
+    if (rc == BB_OK)
+        *document = txn_doc_now(doc);
+    return rc;
+}

@@ -1,0 +1,199 @@
+/*
+ * What the files of libs/txn share: the catalog's and the transaction's state.
+ */
+#ifndef TXN_INTERNAL_H
+#define TXN_INTERNAL_H
+
+#include "bb/txn.h"
+
+enum txn_index_kind { TXN_BY_ID, TXN_BY_CREATION_TIME, TXN_BY_KEY, TXN_DECLARED };
+
+struct txn_index {
+    struct bb_slice name;
+    uint32_t id;
+    enum txn_index_kind kind;
+    bool is_ready;
+    int64_t done, total;            /* of a backfill */
+    const struct bb_slice *fields;  /* paths; of built-in indexes the system field */
+    size_t field_count;
+};
+
+struct txn_table {
+    struct bb_slice name;
+    uint32_t number;
+    size_t slot; /* position in the catalog */
+    const struct txn_index *indexes; /* built-in ones first: by_id, by_creation_time, by_key */
+    size_t index_count;
+};
+
+struct bb_txn_catalog {
+    struct bb_arena *arena;
+    struct txn_table *tables; /* sorted by name */
+    size_t table_count;
+};
+
+/* catalog.c */
+const struct txn_table *txn_table_by_number(const struct bb_txn_catalog *catalog, uint32_t number);
+const struct txn_table *txn_table_by_name(const struct bb_txn_catalog *catalog, struct bb_slice name);
+const struct txn_index *txn_index_by_name(const struct txn_table *table, struct bb_slice name);
+static inline bool txn_table_is_system(const struct txn_table *table)
+{
+    return table->number < BB_TABLE_COUNT_SYSTEM;
+}
+
+/* One document that the transaction knows something about. */
+struct txn_doc {
+    struct txn_doc *next; /* in its hash chain */
+    const struct txn_table *table;
+    struct bb_id id;
+    uint8_t doc_key[20];
+    bool is_known;  /* `base` holds what the snapshot has */
+    bool is_wanted; /* its read is in the list */
+    bool is_point;  /* its read range is recorded */
+    bool is_dirty;  /* `current` takes the place of `base` */
+    bool is_listed; /* it is in txn->written */
+    struct bb_slice base, current; /* data == NULL: absent */
+};
+
+/* The rows that own writes give an index, in key order: merged into scans of it. */
+struct txn_overlay_row {
+    struct bb_slice key;
+    struct txn_doc *doc;
+};
+struct txn_overlay {
+    struct txn_overlay *next;
+    const struct txn_table *table;
+    const struct txn_index *index;
+    struct txn_overlay_row *rows;
+    size_t count, capacity;
+};
+
+struct txn_row {
+    struct bb_slice key;
+    struct txn_doc *doc; /* NULL in a keys-only scan whose document is not known */
+};
+
+struct txn_scan {
+    const struct txn_table *table;
+    const struct txn_index *index;
+    struct bb_slice low, high; /* the range that is left to the scan when it opens */
+    uint64_t query_hash;       /* what a cursor must fit */
+    bool is_descending, is_keys_only, is_untracked;
+    bool is_bounded;           /* by an end cursor that is not the end */
+    bool is_wanted;
+    bool is_snapshot_done;     /* no more rows beyond those buffered */
+    bool is_ended;             /* consumed to its end */
+    bool is_touched;           /* something was asked of it: it has a range */
+    struct bb_slice covered;   /* ascending: next low; descending: next high, for the next page */
+    struct bb_slice position;  /* key of the last consumed row; data == NULL: none */
+    struct txn_row *rows;      /* of the page */
+    size_t row_at, row_count;
+    uint64_t rows_total, bytes_total, counted;
+};
+
+struct txn_want {
+    struct txn_doc *doc;   /* a get */
+    struct txn_scan *scan; /* or a page */
+};
+
+struct txn_undo {
+    struct txn_doc *doc;
+    bool was_dirty;
+    struct bb_slice old;
+};
+
+struct txn_index_only {
+    const struct txn_table *table;
+    struct txn_doc *doc;
+    struct bb_slice key;
+};
+
+struct bb_txn {
+    struct bb_arena *arena;
+    struct bb_txn_options options;
+    struct bb_value_builder *builder;
+    struct bb_buf scratch;
+
+    struct txn_doc **buckets;
+    size_t bucket_count, doc_count;
+
+    struct bb_txn_read *reads;
+    struct txn_want *wants;
+    size_t want_count, want_capacity;
+
+    struct bb_txn_range *ranges; /* points, version rows */
+    size_t range_count, range_capacity;
+    bool *used_tables;
+
+    struct txn_scan **scans;
+    size_t scan_count, scan_capacity;
+
+    struct txn_doc **written;
+    size_t written_count, written_capacity;
+    struct txn_undo *undo;
+    size_t undo_count, undo_capacity;
+    struct txn_overlay *overlays;
+    struct txn_index_only *index_only;
+    size_t index_only_count, index_only_capacity;
+
+    uint64_t id_count;
+    double creation_time; /* of the last insert */
+    uint64_t read_bytes, read_documents, read_ranges, write_bytes;
+};
+
+/* txn.c */
+struct bb_slice txn_dup(struct bb_txn *txn, struct bb_slice from);
+/* Room for one more in an array that lives in the transaction's memory. */
+void *txn_grow(struct bb_txn *txn, void *array, size_t *capacity, size_t count, size_t item_size);
+struct txn_doc *txn_doc(struct bb_txn *txn, const struct txn_table *table, const struct bb_id *id);
+/* The document's state, own writes included; records the point. BB_PENDING. */
+int txn_doc_read(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_doc *doc);
+void txn_doc_know(struct bb_txn *txn, struct txn_doc *doc, struct bb_slice value);
+static inline struct bb_slice txn_doc_now(const struct txn_doc *doc)
+{
+    return doc->is_dirty ? doc->current : doc->base;
+}
+void txn_want_page(struct bb_txn *txn, struct txn_scan *scan, uint32_t limit);
+void txn_range_add(struct bb_txn *txn, struct bb_slice low, struct bb_slice high);
+void txn_range_point(struct bb_txn *txn, struct txn_doc *doc);
+int txn_count_read(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table,
+                   uint64_t documents, uint64_t bytes);
+int txn_count_range(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table);
+/* Finds the table and puts its version row into the read ranges. */
+int txn_table(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access, struct bb_slice name,
+              const struct txn_table **table);
+/* Parses an id; `*doc` is NULL when its table is unknown. `name` empty: any table. */
+int txn_doc_by_id(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
+                  struct bb_slice name, struct bb_slice id, struct txn_doc **doc);
+
+/* keys.c */
+/* Appends the document's key in the index; false when it has none there (by_key without _key). */
+bool txn_index_key(const struct txn_table *table, const struct txn_index *index,
+                   const struct bb_id *id, struct bb_slice document, struct bb_buf *key);
+int txn_index_range(struct bb_ctx *ctx, const struct txn_table *table, const struct txn_index *index,
+                    struct bb_slice range, struct bb_buf *low, struct bb_buf *high);
+
+/* scan.c */
+int txn_scan_feed(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
+                  const struct bb_txn_read *read, const struct bb_txn_entry *entries,
+                  size_t entry_count, bool is_complete);
+/* What the scan has consumed; false when nothing. */
+bool txn_scan_range(struct bb_txn *txn, const struct txn_scan *scan, struct bb_txn_range *range);
+
+/* overlay.c */
+struct txn_overlay *txn_overlay(struct bb_txn *txn, const struct txn_table *table,
+                                const struct txn_index *index);
+/* The first row beyond `position` (data == NULL: from the edge) inside [low, high), or NULL. */
+const struct txn_overlay_row *txn_overlay_after(const struct txn_overlay *overlay,
+                                                const struct txn_scan *scan);
+/* Makes `value` (already in the transaction's memory) the document's state. */
+void txn_doc_set(struct bb_txn *txn, struct txn_doc *doc, bool is_dirty, struct bb_slice value);
+
+/* document.c */
+enum txn_shape { TXN_INSERT, TXN_REPLACE, TXN_PATCH };
+/* The whole document from what the caller gave; checks it. `before`: the present one, may be empty
+ * (TXN_INSERT). The result is in txn->scratch. */
+int txn_document(struct bb_ctx *ctx, struct bb_txn *txn, enum txn_shape shape, const struct txn_doc *doc,
+                 struct bb_slice before, struct bb_slice given, struct bb_slice key);
+
+#endif

@@ -1,0 +1,3 @@
+DEPS_wire := base obs conf env value rt proto
+PKGS_wire := libprotobuf-c
+LIBS_wire := -lnng

@@ -1,0 +1,233 @@
+#include "wire.h"
+
+#include <nng/protocol/reqrep0/req.h>
+
+#include "bb/env.h"
+
+#define OUTSTANDING_DEFAULT 256
+#define RECONNECT_MIN_MS    20
+#define RECONNECT_MAX_MS    500
+/* A request that no connection takes within this time has no peer. */
+#define SEND_MS_MAX 1500
+
+struct call {
+    struct wire_item item;
+    struct bb_peer *peer;
+    nng_ctx ctx;
+    nng_aio *aio;
+    struct call *next_free;
+    bool is_used;              /* owner thread */
+    bool is_sending;           /* the aio's thread; before and after: the owner's */
+    uint64_t deadline_us;
+    int status;
+    nng_msg *reply;
+    bb_peer_reply_fn *done;
+    void *arg;
+};
+
+struct bb_peer {
+    char *url;
+    struct bb_loop *loop;
+    nng_socket socket;
+    struct wire_door *door;
+    struct call *calls;
+    size_t call_count;
+    struct call *free;
+    size_t outstanding;
+    bool is_closing;
+};
+
+static void complete(struct call *call, int status)
+{
+    call->status = status;
+    wire_door_push(call->peer->door, &call->item);
+}
+
+/* On a thread of nng: first the send ends, then the receive. */
+static void on_aio(void *arg)
+{
+    struct call *call = arg;
+    int rc = nng_aio_result(call->aio);
+
+    if (call->is_sending) {
+        call->is_sending = false;
+        if (rc != 0) {
+            nng_msg_free(nng_aio_get_msg(call->aio)); /* a failed send leaves it with us */
+            nng_aio_set_msg(call->aio, NULL);
+            complete(call, rc == NNG_ETIMEDOUT ? BB_PEER_GONE : wire_status(rc));
+            return;
+        }
+        uint64_t now_us = bb_loop_now_us(call->peer->loop);
+        uint64_t left_ms = call->deadline_us > now_us ? (call->deadline_us - now_us) / 1000 : 0;
+        nng_aio_set_timeout(call->aio, left_ms == 0 ? 1 : (nng_duration)left_ms);
+        nng_ctx_recv(call->ctx, call->aio);
+        return;
+    }
+    if (rc == 0) {
+        call->reply = nng_aio_get_msg(call->aio);
+        nng_aio_set_msg(call->aio, NULL);
+    }
+    complete(call, wire_status(rc));
+}
+
+/* Give the call back first: `done` may send the next request with it. */
+static void finish(struct bb_peer *peer, struct call *call, int status)
+{
+    bb_peer_reply_fn *done = call->done;
+    void *arg = call->arg;
+    nng_msg *reply = call->reply;
+
+    call->reply = NULL;
+    call->is_used = false;
+    call->next_free = peer->free;
+    peer->free = call;
+    peer->outstanding--;
+    done(arg, status,
+         reply == NULL ? BB_SLICE_EMPTY : bb_slice(nng_msg_body(reply), nng_msg_len(reply)));
+    if (reply != NULL)
+        nng_msg_free(reply);
+}
+
+static void take(void *arg, struct wire_item *oldest)
+{
+    struct bb_peer *peer = arg;
+
+    while (oldest != NULL) {
+        struct call *call = bb_container(oldest, struct call, item);
+        oldest = oldest->next;
+        finish(peer, call, call->status);
+    }
+}
+
+static int fail_nng(struct bb_ctx *ctx, int rc, const char *what, const char *url)
+{
+    return bb_fail(ctx, rc == NNG_EADDRINVAL || rc == NNG_EINVAL ? BB_BAD_REQUEST : BB_IO,
+                   "%s %s: %s", what, url, nng_strerror(rc));
+}
+
+static int open_calls(struct bb_peer *peer, size_t count)
+{
+    peer->calls = bb_alloc_zero(count, sizeof *peer->calls);
+    for (size_t i = 0; i < count; i++) {
+        struct call *call = &peer->calls[i];
+        call->peer = peer;
+        int rc = nng_ctx_open(&call->ctx, peer->socket);
+        if (rc == 0)
+            rc = nng_aio_alloc(&call->aio, on_aio, call);
+        if (rc != 0)
+            return rc;
+        peer->call_count++;
+        call->next_free = peer->free;
+        peer->free = call;
+    }
+    return 0;
+}
+
+static int dial(struct bb_peer *peer)
+{
+    nng_dialer dialer;
+    int rc = nng_dialer_create(&dialer, peer->socket, peer->url);
+
+    if (rc != 0)
+        return rc;
+    (void)nng_dialer_set_size(dialer, NNG_OPT_RECVMAXSZ, BB_WIRE_MESSAGE_MAX);
+    (void)nng_dialer_set_bool(dialer, NNG_OPT_TCP_KEEPALIVE, true); /* fails where there is no TCP */
+    return nng_dialer_start(dialer, NNG_FLAG_NONBLOCK);
+}
+
+int bb_peer_open(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_peer_options *options,
+                 struct bb_peer **peer)
+{
+    struct bb_peer *opened = bb_alloc_zero(1, sizeof *opened);
+    size_t count = options->outstanding_max == 0 ? OUTSTANDING_DEFAULT : options->outstanding_max;
+
+    opened->url = bb_strdup(options->url);
+    opened->loop = loop;
+    opened->door = wire_door_new(loop, take, opened);
+    int rc = nng_req0_open(&opened->socket);
+    if (rc == 0) {
+        /* Before the contexts, which inherit. Sending again is the caller's decision. */
+        rc = nng_socket_set_ms(opened->socket, NNG_OPT_REQ_RESENDTIME, NNG_DURATION_INFINITE);
+        if (rc == 0)
+            rc = nng_socket_set_size(opened->socket, NNG_OPT_RECVMAXSZ, BB_WIRE_MESSAGE_MAX);
+        if (rc == 0)
+            rc = nng_socket_set_ms(opened->socket, NNG_OPT_RECONNMINT, RECONNECT_MIN_MS);
+        if (rc == 0)
+            rc = nng_socket_set_ms(opened->socket, NNG_OPT_RECONNMAXT, RECONNECT_MAX_MS);
+        if (rc == 0)
+            rc = open_calls(opened, count);
+        if (rc == 0)
+            rc = dial(opened);
+        if (rc == 0) {
+            *peer = opened;
+            return BB_OK;
+        }
+    }
+    rc = fail_nng(ctx, rc, "connection to", options->url);
+    bb_peer_close(opened);
+    return rc;
+}
+
+void bb_peer_close(struct bb_peer *peer)
+{
+    if (peer == NULL)
+        return;
+    bb_assert(!peer->is_closing);
+    peer->is_closing = true;
+    if (nng_socket_id(peer->socket) > 0)
+        (void)nng_close(peer->socket);
+    for (size_t i = 0; i < peer->call_count; i++)
+        nng_aio_stop(peer->calls[i].aio);
+    /* No thread of nng is in here any more. What had completed keeps its status; the rest is over. */
+    take(peer, wire_door_close(peer->door));
+    for (size_t i = 0; i < peer->call_count; i++) {
+        struct call *call = &peer->calls[i];
+        if (call->is_used)
+            finish(peer, call, BB_CANCELLED);
+    }
+    for (size_t i = 0; i < peer->call_count; i++) {
+        nng_msg_free(nng_aio_get_msg(peer->calls[i].aio)); /* a send that never began */
+        nng_aio_free(peer->calls[i].aio);
+    }
+    bb_free(peer->calls);
+    bb_free(peer->url);
+    bb_free(peer);
+}
+
+const char *bb_peer_url(const struct bb_peer *peer)
+{
+    return peer->url;
+}
+
+size_t bb_peer_outstanding(const struct bb_peer *peer)
+{
+    return peer->outstanding;
+}
+
+int bb_peer_request(struct bb_ctx *ctx, struct bb_peer *peer, const ProtobufCMessage *message,
+                    uint32_t timeout_ms, bb_peer_reply_fn *done, void *arg)
+{
+    struct call *call = peer->free;
+    nng_msg *packed = NULL;
+
+    if (peer->is_closing)
+        return bb_fail(ctx, BB_CANCELLED, "the connection to %s is closing", peer->url);
+    if (call == NULL)
+        return bb_fail(ctx, BB_OVERLOADED, "%zu requests to %s are under way, no more fit",
+                       peer->call_count, peer->url);
+    int rc = wire_pack(ctx, message, &packed);
+    if (rc != BB_OK)
+        return rc;
+    peer->free = call->next_free;
+    peer->outstanding++;
+    call->is_used = true;
+    call->is_sending = true;
+    call->done = done;
+    call->arg = arg;
+    call->deadline_us = bb_loop_now_us(peer->loop) + (uint64_t)timeout_ms * 1000;
+    nng_aio_set_msg(call->aio, packed);
+    nng_aio_set_timeout(call->aio,
+                        (nng_duration)(timeout_ms < SEND_MS_MAX ? timeout_ms : SEND_MS_MAX));
+    nng_ctx_send(call->ctx, call->aio);
+    return BB_OK;
+}

@@ -1,0 +1,30 @@
+import { mutation, query } from "bitbend/server";
+import { v } from "bitbend/values";
+
+const name = (key: number) => `counter/${key}`;
+
+/** Adds 1 to one of many counters and gives the new value: one read, one write. */
+export const increment = mutation({
+  args: { key: v.number() },
+  handler: async (ctx, { key }) => {
+    const counter = await ctx.db.getByKey("counters", name(key));
+    const value = (counter?.value ?? 0) + 1;
+    await ctx.db.put("counters", name(key), { key, value });
+    return value;
+  },
+});
+
+/** One point read. */
+export const get = query({
+  args: { key: v.number() },
+  handler: async (ctx, { key }) => (await ctx.db.getByKey("counters", name(key)))?.value ?? null,
+});
+
+/** Fills the counters in one transaction per thousand. */
+export const seed = mutation({
+  args: { from: v.number(), count: v.number() },
+  handler: async (ctx, { from, count }) => {
+    for (let key = from; key < from + count; key++) await ctx.db.put("counters", name(key), { key, value: 0 });
+    return count;
+  },
+});

@@ -1,0 +1,6 @@
+import { defineSchema, defineTable } from "bitbend/server";
+import { v } from "bitbend/values";
+
+export default defineSchema({
+  counters: defineTable({ key: v.number(), value: v.number() }).index("by_number", ["key"]),
+});
