@@ -96,7 +96,13 @@ static int open_admin(struct bb_ctx *ctx, struct bb_service *service)
         address = default_admin(service->def->name);
     if (address == NULL || address[0] == '\0' || strcmp(address, "off") == 0)
         return BB_OK;
-    return rt_admin_open(ctx, service->loop, address, not_ready, service, &service->admin);
+    int rc = rt_admin_open(ctx, service->loop, address, not_ready, service, &service->admin);
+    if (rc != BB_ADDRESS_IN_USE || bb_conf_text(service->conf, "admin-listen") != NULL)
+        return rc;
+    /* Nobody asked for this port; a second suite on the machine must not fail for it. */
+    bb_warn(ctx, "service.no_admin_port", "service=%s address=%s why=\"the default address is taken\"",
+            service->def->name, address);
+    return BB_OK;
 }
 
 static void on_drain_timeout(void *arg)
