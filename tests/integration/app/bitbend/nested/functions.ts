@@ -1,0 +1,39 @@
+import { mutation, query } from "bitbend/server";
+import { v } from "bitbend/values";
+
+export const echo = query({ args: { value: v.any() }, handler: (_ctx, { value }) => value });
+export const store = mutation({
+  args: { value: v.any() },
+  handler: async (ctx, { value }) => {
+    const id = await ctx.db.insert("items", { group: "values", n: 0, body: value });
+    return (await ctx.db.get(id))!.body;
+  },
+});
+export default query({ args: {}, handler: () => "default" });
+
+let calls = 0;
+/** What a call could see of calls before it. */
+export const memory = query({
+  args: {},
+  handler: () => {
+    calls++;
+    return { calls, random: Math.random(), now: Date.now(), day: new Date().toISOString() };
+  },
+});
+export const probe = query({
+  args: {},
+  handler: () => ({
+    require: typeof (globalThis as any).require,
+    versions: typeof (globalThis as any).process?.versions,
+    stack: typeof (Error as any).captureStackTrace,
+    fetch: typeof (globalThis as any).XMLHttpRequest,
+  }),
+});
+export const logs = query({
+  args: {},
+  handler: () => {
+    console.log("hello", { a: 1 });
+    console.warn("careful");
+    return null;
+  },
+});

@@ -1,0 +1,3 @@
+export function thrower(text: string): never {
+  throw new Error(text);
+}

@@ -1,0 +1,25 @@
+// Every test of the API runs against the embedded suite and against separate processes.
+import { after, before, describe } from "node:test";
+import { fileURLToPath } from "node:url";
+import { dirname, join } from "node:path";
+
+import { startSuite } from "../js/suite.mjs";
+
+export const app = join(dirname(fileURLToPath(import.meta.url)), "../app");
+
+/** `body(suite)` registers tests; suite.url and suite.adminKey are there when they run. */
+export function inEachMode(name, body, options = {}) {
+  for (const mode of ["solo", "processes"]) {
+    describe(`${name} (${mode})`, () => {
+      const suite = {};
+      before(async () => {
+        suite.suite = await startSuite({ mode, app, ...options });
+        suite.url = suite.suite.url;
+        suite.adminKey = suite.suite.adminKey;
+        suite.admin = { authorization: `BitBend ${suite.adminKey}` };
+      });
+      after(() => suite.suite?.stop());
+      body(suite, mode);
+    });
+  }
+}

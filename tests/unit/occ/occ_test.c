@@ -1,0 +1,130 @@
+#include <criterion/criterion.h>
+
+#include "bb/occ.h"
+
+#include <stdio.h>
+
+static struct bb_slice key(unsigned number, char text[16])
+{
+    (void)snprintf(text, 16, "%05u", number);
+    return bb_slice(text, 5);
+}
+
+static void add(struct bb_occ *occ, unsigned number, uint64_t tx)
+{
+    char text[16];
+
+    bb_occ_add(occ, key(number, text), BB_TX(tx));
+}
+
+static uint64_t newest(struct bb_occ *occ, unsigned low, unsigned high)
+{
+    char a[16];
+    char b[16];
+
+    return bb_occ_newest_in(occ, key(low, a), key(high, b)).us;
+}
+
+Test(occ, an_empty_window_knows_no_write)
+{
+    struct bb_occ *occ = bb_occ_new(BB_TX(10), 1 << 20, 1);
+
+    cr_assert_eq(newest(occ, 0, 99999), 0);
+    cr_assert_eq(bb_occ_floor(occ).us, 10);
+    bb_occ_free(occ);
+}
+
+Test(occ, a_range_includes_low_and_excludes_high)
+{
+    struct bb_occ *occ = bb_occ_new(BB_TX_NONE, 1 << 20, 1);
+
+    add(occ, 5, 100);
+    cr_assert_eq(newest(occ, 5, 6), 100);
+    cr_assert_eq(newest(occ, 4, 5), 0);
+    cr_assert_eq(newest(occ, 6, 7), 0);
+    bb_occ_free(occ);
+}
+
+Test(occ, a_key_that_is_written_again_is_as_young_as_its_last_write)
+{
+    struct bb_occ *occ = bb_occ_new(BB_TX_NONE, 1 << 20, 1);
+
+    add(occ, 1, 10);
+    add(occ, 2, 20);
+    add(occ, 1, 30);
+    bb_occ_raise_floor(occ, BB_TX(20));
+    cr_assert_eq(newest(occ, 1, 2), 30);
+    cr_assert_eq(newest(occ, 2, 3), 0);
+    cr_assert_eq(bb_occ_keys(occ), 1);
+    bb_occ_free(occ);
+}
+
+Test(occ, full_memory_raises_the_floor_by_whole_transactions)
+{
+    struct bb_occ *occ = bb_occ_new(BB_TX_NONE, 4000, 1);
+
+    for (unsigned i = 0; i < 1000; i++)
+        add(occ, i, 10 + i / 3);
+    cr_assert_leq(bb_occ_bytes(occ), 4000);
+    uint64_t floor = bb_occ_floor(occ).us;
+    cr_assert_gt(floor, 10);
+    for (unsigned i = 0; i < 1000; i++) {
+        uint64_t tx = 10 + i / 3;
+        cr_assert_eq(newest(occ, i, i + 1), tx > floor ? tx : 0, "key %u", i);
+    }
+    bb_occ_free(occ);
+}
+
+Test(occ, all_goes_when_the_floor_passes_all)
+{
+    struct bb_occ *occ = bb_occ_new(BB_TX_NONE, 1 << 20, 1);
+
+    for (unsigned i = 0; i < 1000; i++)
+        add(occ, (i * 7919) % 1000, 10 + i);
+    bb_occ_raise_floor(occ, BB_TX(5000));
+    cr_assert_eq(bb_occ_keys(occ), 0);
+    cr_assert_eq(bb_occ_bytes(occ), 0);
+    add(occ, 1, 5001);
+    cr_assert_eq(newest(occ, 0, 10), 5001);
+    bb_occ_free(occ);
+}
+
+/* The same operations on the window and on an array; every answer must be equal. */
+Test(occ, answers_as_a_plain_array_would)
+{
+    enum { KEYS = 300 };
+    uint64_t random = 12345;
+
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        uint64_t model[KEYS] = { 0 };
+        uint64_t floor = 0;
+        uint64_t tx = 1;
+        struct bb_occ *occ = bb_occ_new(BB_TX_NONE, 1 << 20, seed);
+        for (int step = 0; step < 4000; step++) {
+            random = random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            unsigned number = (unsigned)(random >> 40) % KEYS;
+            unsigned other = (unsigned)(random >> 20) % KEYS;
+            unsigned what = (unsigned)(random >> 60);
+            if (what < 6) {
+                tx += (random >> 50) & 1;
+                if (tx <= floor)
+                    tx = floor + 1;
+                add(occ, number, tx);
+                model[number] = tx;
+            } else if (what < 15) {
+                unsigned low = number < other ? number : other;
+                unsigned high = number < other ? other : number;
+                uint64_t expected = 0;
+                for (unsigned i = low; i < high; i++) {
+                    if (model[i] > floor && model[i] > expected)
+                        expected = model[i];
+                }
+                cr_assert_eq(newest(occ, low, high), expected, "seed %d step %d", (int)seed, step);
+            } else if (tx > 40) {
+                floor = floor > tx - 40 ? floor : tx - 40;
+                bb_occ_raise_floor(occ, BB_TX(floor));
+            }
+        }
+        bb_occ_free(occ);
+    }
+}
