@@ -1,0 +1,309 @@
+/*
+ * Writing what was applied to LMDB, ending old generations, and the thread that does both in time.
+ */
+#include <malloc.h>
+
+#include "bb/env.h"
+#include "bb/obs.h"
+
+#include "store.h"
+
+/* Fewer bytes are not worth the walk over the allocator's lists. */
+enum {
+    TRIM_BYTES = 4 << 20
+};
+/* How long nothing may happen before the last flush is made durable too. */
+enum {
+    SYNC_IDLE_MS = 1000
+};
+
+int store_check(struct bb_ctx *ctx, const struct bb_store *store)
+{
+    bb_mutex_lock(store->view);
+    int failed = store->failed;
+    bb_mutex_unlock(store->view);
+    /* `error` does not change any more once `failed` is set. */
+    return failed == BB_OK ? BB_OK : bb_fail(ctx, failed, "the store has failed: %s", store->error);
+}
+
+/* Remember the first failure and tell it once. */
+static int fail_stop(struct bb_ctx *ctx, struct bb_store *store, int rc)
+{
+    bb_mutex_lock(store->view);
+    bool is_first = store->failed == BB_OK;
+    if (is_first) {
+        memcpy(store->error, ctx->error, sizeof(store->error));
+        store->failed = rc;
+    }
+    bb_mutex_unlock(store->view);
+    if (is_first && store->options.on_error != NULL) {
+        store->options.on_error(store->options.arg, rc, ctx->error);
+    }
+    return rc;
+}
+
+/* ---- one flush ---- */
+
+struct flush {
+    struct store_mark mark;    /* what LMDB will hold */
+    struct store_chunk *chunk; /* NULL: only the state moved on */
+    uint64_t started_us;
+};
+
+/* Close the active chunk; false: LMDB has all. */
+static bool seal(struct bb_store *store, struct flush *flush)
+{
+    bb_mutex_lock(store->applying);
+    bb_mutex_lock(store->view);
+    bool has_work = store->applied.index != store->flushed.index;
+    if (has_work) {
+        store_mark_copy(&flush->mark, &store->applied);
+        bb_assert(store->sealed == NULL);
+        if (bb_mvcc_keys(store->active->map) > 0) {
+            store->sealed = store->active;
+            store->active = store_chunk_new(store->applied.last_tx);
+        }
+        flush->chunk = store->sealed;
+        store->dirty_since_us = 0;
+    }
+    bb_mutex_unlock(store->view);
+    bb_mutex_unlock(store->applying);
+    return has_work;
+}
+
+static int write_chunk(struct bb_ctx *ctx, struct bb_kv_batch *batch,
+                       const struct store_chunk *chunk)
+{
+    struct bb_mvcc_cursor cursor;
+    bb_mvcc_cursor_init(&cursor, chunk->map, BB_TX_MAX);
+    int rc = BB_OK;
+    for (bool more = bb_mvcc_seek(&cursor, BB_SLICE_EMPTY); more && rc == BB_OK;
+         more = bb_mvcc_next(&cursor)) {
+        const struct bb_mvcc_version *version = &cursor.version;
+        rc = version->kind == BB_MVCC_REMOVE ? bb_kv_delete(ctx, batch, version->key)
+                                             : bb_kv_put(ctx, batch, version->key, version->value);
+    }
+    return rc;
+}
+
+static int write_all(struct bb_ctx *ctx, struct bb_store *store, const struct flush *flush)
+{
+    struct bb_kv_batch *batch = NULL;
+    int rc = bb_kv_begin(ctx, store->kv, &batch);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    if (flush->chunk != NULL) {
+        rc = write_chunk(ctx, batch, flush->chunk);
+    }
+    if (rc == BB_OK) {
+        struct bb_buf state;
+        bb_buf_init(&state);
+        store_mark_encode(&flush->mark, &state);
+        rc = bb_kv_put_meta(ctx, batch, "state", bb_buf_slice(&state));
+        bb_buf_fini(&state);
+    }
+    if (rc != BB_OK) {
+        bb_kv_abort(batch);
+        return rc;
+    }
+    return bb_kv_commit(ctx, batch);
+}
+
+/* LMDB holds it: let readers see the new generation, and the marks move on. */
+static void publish(struct bb_ctx *ctx, struct bb_store *store, const struct flush *flush,
+                    struct store_generation *generation)
+{
+    uint64_t now_us = bb_now_us(ctx), took_us = now_us - flush->started_us;
+    bb_mutex_lock(store->view);
+    struct store_counters *counters = &store->counters;
+    if (generation != NULL) {
+        counters->flush_keys += bb_mvcc_keys(flush->chunk->map);
+        store_supersede(store, generation, now_us);
+    }
+    /* A commit makes the one before it durable (MDB_NOMETASYNC). */
+    store_mark_copy(&store->durable, store->options.is_volatile ? &flush->mark : &store->flushed);
+    store_mark_copy(&store->flushed, &flush->mark);
+    store->unsynced_since_us = store->options.is_volatile ? 0 : now_us;
+    counters->flushes++;
+    counters->flush_us += took_us;
+    if (took_us > counters->flush_us_max) {
+        counters->flush_us_max = took_us;
+    }
+    bb_mutex_unlock(store->view);
+}
+
+/* Under `flushing`. */
+static int flush_once(struct bb_ctx *ctx, struct bb_store *store)
+{
+    struct flush flush = { .started_us = bb_now_us(ctx) };
+    store_mark_init(&flush.mark);
+    int rc = store_check(ctx, store);
+    if (rc == BB_OK && seal(store, &flush)) {
+        struct store_generation *generation = NULL;
+        rc = write_all(ctx, store, &flush);
+        if (rc == BB_OK && flush.chunk != NULL) {
+            rc = store_generation_new(ctx, store, flush.mark.last_tx, &generation);
+        }
+        if (rc == BB_OK) {
+            publish(ctx, store, &flush, generation);
+            if (store->options.on_flushed != NULL) {
+                struct bb_store_state state = store_mark_state(&flush.mark);
+                store->options.on_flushed(store->options.arg, &state);
+            }
+        } else {
+            rc = fail_stop(ctx, store, rc);
+        }
+    }
+    store_mark_fini(&flush.mark);
+    return rc;
+}
+
+/* Under `flushing`: what LMDB has becomes durable. */
+static int sync_once(struct bb_ctx *ctx, struct bb_store *store)
+{
+    int rc = store_check(ctx, store);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    rc = store->options.is_volatile ? BB_OK : bb_kv_sync(ctx, store->kv);
+    if (rc != BB_OK) {
+        return fail_stop(ctx, store, rc);
+    }
+    bb_mutex_lock(store->view);
+    store_mark_copy(&store->durable, &store->flushed);
+    store->unsynced_since_us = 0;
+    bb_mutex_unlock(store->view);
+    return BB_OK;
+}
+
+void store_expire(struct bb_store *store)
+{
+    struct bb_ctx ctx = { .env = store->env, .log = store->log };
+    size_t freed = 0;
+    for (;;) {
+        bb_mutex_lock(store->view);
+        struct store_generation *expired = store_take_expired(store, bb_now_us(&ctx));
+        bb_mutex_unlock(store->view);
+        if (expired == NULL) {
+            break;
+        }
+        freed += bb_mvcc_bytes(expired->chunk->map);
+        store_generation_free(store, expired);
+    }
+    if (freed >= TRIM_BYTES) {
+        (void)malloc_trim(0); /* whether it found something makes no difference */
+    }
+}
+
+int bb_store_flush(struct bb_ctx *ctx, struct bb_store *store)
+{
+    bb_mutex_lock(store->flushing);
+    int rc = flush_once(ctx, store);
+    bb_mutex_unlock(store->flushing);
+    store_expire(store);
+    return rc;
+}
+
+int bb_store_sync(struct bb_ctx *ctx, struct bb_store *store)
+{
+    bb_mutex_lock(store->flushing);
+    int rc = flush_once(ctx, store);
+    if (rc == BB_OK) {
+        rc = sync_once(ctx, store);
+    }
+    bb_mutex_unlock(store->flushing);
+    return rc;
+}
+
+int bb_store_checkpoint(struct bb_ctx *ctx, struct bb_store *store, int fd,
+                        struct bb_store_state *state)
+{
+    int rc = bb_store_flush(ctx, store);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    bb_mutex_lock(store->view);
+    *state = store_mark_state(&store->flushed);
+    state->opaque = bb_arena_dup(ctx->arena, state->opaque);
+    bb_mutex_unlock(store->view);
+    return bb_kv_copy(ctx, store->kv, fd);
+}
+
+/* ---- the thread ---- */
+
+struct plan {
+    bool flushes, syncs, expires;
+    uint64_t wake_us; /* when none of them is due yet; UINT64_MAX: only when told */
+};
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What is due now, and when to look again. Under `view`. */
+static struct plan make_plan(const struct bb_store *store, uint64_t now_us)
+{
+    struct plan plan = { .wake_us = UINT64_MAX };
+    if (store->failed == BB_OK && store->dirty_since_us != 0) {
+        uint64_t due_us = store->dirty_since_us + store->options.flush_ms * 1000ull;
+        bool is_large = store_unflushed(store) >= store->options.flush_bytes;
+        plan.flushes = is_large || due_us <= now_us;
+        plan.wake_us = earlier(plan.wake_us, due_us);
+    } else if (store->failed == BB_OK && store->unsynced_since_us != 0) {
+        uint64_t due_us = store->unsynced_since_us + SYNC_IDLE_MS * 1000ull;
+        plan.syncs = due_us <= now_us;
+        plan.wake_us = earlier(plan.wake_us, due_us);
+    }
+    uint64_t expiry_us = store_expiry_us(store);
+    if (expiry_us <= now_us) {
+        plan.expires = true;
+        expiry_us = now_us + 50000; /* it may be pinned: look again soon */
+    }
+    plan.wake_us = earlier(plan.wake_us, expiry_us);
+    return plan;
+}
+
+static void wait_until(struct bb_store *store, uint64_t now_us, uint64_t wake_us)
+{
+    if (wake_us == UINT64_MAX) {
+        bb_cond_wait(store->wake, store->view);
+        return;
+    }
+    uint64_t ms = wake_us <= now_us ? 1 : (wake_us - now_us + 999) / 1000;
+    (void)bb_cond_wait_ms(store->wake, store->view, (uint32_t)ms); /* the plan is made anew */
+}
+
+void store_thread(void *arg)
+{
+    struct bb_store *store = arg;
+    struct bb_ctx ctx = { .env = store->env, .log = store->log };
+    bb_mutex_lock(store->view);
+    while (!store->is_stopping) {
+        uint64_t now_us = bb_now_us(&ctx);
+        struct plan plan = make_plan(store, now_us);
+        if (!plan.flushes && !plan.syncs && !plan.expires) {
+            wait_until(store, now_us, plan.wake_us);
+            continue;
+        }
+        bb_mutex_unlock(store->view);
+        int rc = BB_OK;
+        bb_mutex_lock(store->flushing);
+        if (plan.flushes) {
+            rc = flush_once(&ctx, store);
+        } else if (plan.syncs) {
+            rc = sync_once(&ctx, store);
+        }
+        bb_mutex_unlock(store->flushing);
+        if (rc != BB_OK) {
+            bb_error(&ctx, "store.failed", "status=%s", bb_status_name(rc));
+        }
+        store_expire(store);
+        bb_mutex_lock(store->view);
+        if (!plan.flushes && !plan.syncs && store_expiry_us(store) <= bb_now_us(&ctx)) {
+            wait_until(store, 0, 50000); /* pinned */
+        }
+    }
+    bb_mutex_unlock(store->view);
+}

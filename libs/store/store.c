@@ -1,0 +1,336 @@
+/*
+ * The store as a whole: opening and closing it, applying, and where it stands.
+ */
+#include "bb/store.h"
+
+#include "bb/env.h"
+
+#include "common.pb-c.h"
+
+#include "store.h"
+
+/* ---- open and close ---- */
+
+static void fill_defaults(struct bb_store_options *options)
+{
+    options->flush_ms = options->flush_ms == 0 ? 500 : options->flush_ms;
+    options->flush_bytes = options->flush_bytes == 0 ? 64u << 20 : options->flush_bytes;
+    options->generation_ms = options->generation_ms == 0 ? 6000 : options->generation_ms;
+    options->memory_max = options->memory_max == 0 ? 384u << 20 : options->memory_max;
+    options->unflushed_max = options->unflushed_max == 0 ? 192u << 20 : options->unflushed_max;
+    options->dir = NULL;
+}
+
+/* Reads open at once: a generation for each flush while one lives, one more, and what others open.
+ */
+static uint32_t readers_needed(const struct bb_store_options *options)
+{
+    uint64_t generations = options->generation_ms / options->flush_ms + 4;
+    uint64_t readers = generations * options->reader_count + 64;
+    return readers < 1024 ? 1024 : readers > 65536 ? 65536 : (uint32_t)readers;
+}
+
+static int load_mark(struct bb_ctx *ctx, struct bb_store *store)
+{
+    struct bb_kv_read *read = NULL;
+    struct bb_slice bytes;
+    int rc = bb_kv_read_open(ctx, store->kv, &read);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    rc = bb_kv_get_meta(ctx, read, "state", &bytes);
+    if (rc == BB_OK) {
+        rc = store_mark_decode(ctx, bytes, &store->applied);
+    } else if (rc == BB_NOT_FOUND) {
+        rc = BB_OK; /* new */
+    }
+    bb_kv_read_close(read);
+    return rc;
+}
+
+static int open_data(struct bb_ctx *ctx, struct bb_store *store, const char *dir)
+{
+    struct bb_kv_options kv_options = {
+        .dir = dir,
+        .map_bytes = store->options.map_bytes,
+        .readers_max = readers_needed(&store->options),
+        .is_volatile = store->options.is_volatile,
+    };
+    int rc = ctx->env->ops->make_dir(ctx, ctx->env, dir);
+    if (rc == BB_OK) {
+        rc = bb_kv_open(ctx, &kv_options, &store->kv);
+    }
+    /* What a killed process committed last is in the page cache only. */
+    if (rc == BB_OK && !store->options.is_volatile) {
+        rc = bb_kv_sync(ctx, store->kv);
+    }
+    if (rc == BB_OK) {
+        rc = load_mark(ctx, store);
+    }
+    if (rc != BB_OK) {
+        return rc;
+    }
+    struct store_generation *generation = NULL;
+    rc = store_generation_new(ctx, store, store->applied.last_tx, &generation);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    bb_list_push_back(&store->generations, &generation->link);
+    store->active = store_chunk_new(store->applied.last_tx);
+    store_mark_copy(&store->flushed, &store->applied);
+    store_mark_copy(&store->durable, &store->applied);
+    atomic_store_explicit(&store->applied_us, store->applied.last_tx.us, memory_order_release);
+    return BB_OK;
+}
+
+int bb_store_open(struct bb_ctx *ctx, const struct bb_store_options *options, struct bb_store **out)
+{
+    bb_assert(options->reader_count > 0 && options->reader_count <= STORE_READERS_MAX);
+    struct bb_store *store = bb_alloc_zero(1, sizeof(*store));
+    store->options = *options;
+    fill_defaults(&store->options);
+    store->env = ctx->env;
+    store->log = ctx->log;
+    store->flushing = bb_mutex_new();
+    store->applying = bb_mutex_new();
+    store->view = bb_mutex_new();
+    store->wake = bb_cond_new();
+    store->scratch = bb_arena_new(0);
+    bb_buf_init(&store->value);
+    bb_list_init(&store->generations);
+    store_mark_init(&store->applied);
+    store_mark_init(&store->flushed);
+    store_mark_init(&store->durable);
+    int rc = open_data(ctx, store, options->dir);
+    if (rc != BB_OK) {
+        bb_store_abandon(store);
+        return rc;
+    }
+    if (!store->options.has_no_thread) {
+        store->thread = bb_thread_start("store-flush", store_thread, store);
+    }
+    *out = store;
+    return BB_OK;
+}
+
+static void stop_thread(struct bb_store *store)
+{
+    if (store->thread == NULL) {
+        return;
+    }
+    bb_mutex_lock(store->view);
+    store->is_stopping = true;
+    bb_cond_signal(store->wake);
+    bb_mutex_unlock(store->view);
+    bb_thread_join(store->thread);
+    store->thread = NULL;
+}
+
+void bb_store_abandon(struct bb_store *store)
+{
+    if (store == NULL) {
+        return;
+    }
+    stop_thread(store);
+    for (struct store_generation *oldest = store_oldest(store); oldest != NULL;
+         oldest = store_oldest(store)) {
+        bb_list_remove(&oldest->link);
+        store_generation_free(store, oldest);
+    }
+    store_chunk_free(store->active);
+    store_chunk_free(store->sealed);
+    bb_kv_close(store->kv);
+    store_mark_fini(&store->applied);
+    store_mark_fini(&store->flushed);
+    store_mark_fini(&store->durable);
+    bb_buf_fini(&store->value);
+    bb_arena_free(store->scratch);
+    bb_cond_free(store->wake);
+    bb_mutex_free(store->view);
+    bb_mutex_free(store->applying);
+    bb_mutex_free(store->flushing);
+    bb_free(store);
+}
+
+int bb_store_close(struct bb_ctx *ctx, struct bb_store *store)
+{
+    if (store == NULL) {
+        return BB_OK;
+    }
+    stop_thread(store);
+    int rc = bb_store_sync(ctx, store);
+    bb_store_abandon(store);
+    return rc;
+}
+
+/* ---- apply ---- */
+
+static struct bb_slice pb_slice(ProtobufCBinaryData bytes)
+{
+    return bb_slice(bytes.data, bytes.len);
+}
+
+static void put(struct bb_ctx *ctx, struct bb_store *store, struct bb_slice key,
+                struct bb_slice value, enum bb_mvcc_kind kind, struct bb_txtime tx)
+{
+    int rc = bb_mvcc_put(ctx, store->active->map, key, value, kind, tx);
+    bb_assert(rc == BB_OK); /* a chunk has no limit of its own */
+}
+
+static void apply_document(struct bb_ctx *ctx, struct bb_store *store,
+                           const Bb__Proto__Write *write, struct bb_txtime tx)
+{
+    if (write->doc_op == BB__PROTO__KEY_OP__KEY_REMOVE) {
+        put(ctx, store, pb_slice(write->doc_key), BB_SLICE_EMPTY, BB_MVCC_REMOVE, tx);
+        return;
+    }
+    uint8_t header[8];
+    bb_put_le64(header, tx.us);
+    bb_buf_clear(&store->value);
+    bb_buf_append(&store->value, header, sizeof(header));
+    bb_buf_append_slice(&store->value, pb_slice(write->doc));
+    put(ctx, store, pb_slice(write->doc_key), bb_buf_slice(&store->value), BB_MVCC_PUT, tx);
+}
+
+static void apply_body(struct bb_ctx *ctx, struct bb_store *store, const Bb__Proto__TxBody *body,
+                       struct bb_txtime tx)
+{
+    for (size_t i = 0; i < body->n_writes; i++) {
+        const Bb__Proto__Write *write = body->writes[i];
+        if (!write->is_index_only) {
+            apply_document(ctx, store, write, tx);
+        }
+        for (size_t k = 0; k < write->n_keys; k++) {
+            const Bb__Proto__IndexKey *key = write->keys[k];
+            if (key->op == BB__PROTO__KEY_OP__KEY_TOUCH) {
+                continue; /* the entry stands as it was */
+            }
+            put(ctx, store, pb_slice(key->key), BB_SLICE_EMPTY,
+                key->op == BB__PROTO__KEY_OP__KEY_PUT ? BB_MVCC_PUT : BB_MVCC_REMOVE, tx);
+        }
+    }
+}
+
+/* The new moment can be read from here on. Under `applying`. */
+static void publish_applied(struct bb_ctx *ctx, struct bb_store *store,
+                            const struct bb_store_state *state)
+{
+    bb_mutex_lock(store->view);
+    store_mark_set(&store->applied, state);
+    bool was_clean = store->dirty_since_us == 0;
+    if (was_clean) {
+        store->dirty_since_us = bb_now_us(ctx);
+    }
+    if (was_clean || bb_mvcc_bytes(store->active->map) >= store->options.flush_bytes) {
+        bb_cond_signal(store->wake);
+    }
+    bb_mutex_unlock(store->view);
+    atomic_store_explicit(&store->applied_us, state->last_tx.us, memory_order_release);
+}
+
+int bb_store_apply(struct bb_ctx *ctx, struct bb_store *store, const struct bb_store_state *state,
+                   struct bb_slice batch)
+{
+    int rc = store_check(ctx, store);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    bb_assert(state->opaque.size <= STORE_OPAQUE_MAX);
+    /* Only this thread changes `applied`. */
+    if (state->index <= store->applied.index) {
+        return BB_DUPLICATE;
+    }
+    struct store_records records;
+    bb_arena_reset(store->scratch);
+    rc = store_decode(ctx, store->scratch, batch, store->applied.last_tx, state->last_tx, &records);
+    if (rc == BB_BAD_REQUEST) {
+        return bb_fail(ctx, BB_CORRUPT, "entry %" PRIu64 " of the log: %s", state->index,
+                       ctx->error);
+    }
+    if (rc != BB_OK) {
+        return rc;
+    }
+    bb_mutex_lock(store->applying);
+    for (size_t i = 0; i < records.count; i++) {
+        apply_body(ctx, store, records.bodies[i], records.txs[i]);
+    }
+    publish_applied(ctx, store, state);
+    bb_mutex_unlock(store->applying);
+    return BB_OK;
+}
+
+/* ---- where it stands ---- */
+
+bool bb_store_is_full(const struct bb_store *store)
+{
+    bb_mutex_lock(store->view);
+    bool is_full = store_unflushed(store) > store->options.unflushed_max;
+    bb_mutex_unlock(store->view);
+    return is_full;
+}
+
+struct bb_txtime bb_store_applied(const struct bb_store *store)
+{
+    return BB_TX(atomic_load_explicit(&store->applied_us, memory_order_acquire));
+}
+
+static void state_of(struct bb_ctx *ctx, const struct bb_store *store,
+                     const struct store_mark *mark, struct bb_store_state *state)
+{
+    bb_mutex_lock(store->view);
+    *state = store_mark_state(mark);
+    state->opaque = bb_arena_dup(ctx->arena, state->opaque);
+    bb_mutex_unlock(store->view);
+}
+
+void bb_store_state(struct bb_ctx *ctx, const struct bb_store *store, struct bb_store_state *state)
+{
+    state_of(ctx, store, &store->applied, state);
+}
+
+void bb_store_durable(struct bb_ctx *ctx, const struct bb_store *store,
+                      struct bb_store_state *state)
+{
+    state_of(ctx, store, &store->durable, state);
+}
+
+struct bb_txtime bb_store_oldest(const struct bb_store *store)
+{
+    bb_mutex_lock(store->view);
+    const struct store_generation *oldest = store_oldest(store);
+    bb_assert(oldest != NULL);
+    struct bb_txtime flushed = oldest->flushed;
+    bb_mutex_unlock(store->view);
+    return flushed;
+}
+
+void bb_store_stats(struct bb_ctx *ctx, struct bb_store *store, struct bb_store_stats *stats)
+{
+    struct bb_kv_stat kv = { 0 };
+    (void)bb_kv_stat(ctx, store->kv, &kv); /* numbers for a person: zeros say that there are none */
+    uint64_t now_us = bb_now_us(ctx);
+    bb_mutex_lock(store->view);
+    const struct store_generation *oldest = store_oldest(store);
+    bb_assert(oldest != NULL);
+    *stats = (struct bb_store_stats){
+        .applied_tx = store->applied.last_tx,
+        .flushed_tx = store->flushed.last_tx,
+        .oldest_tx = oldest->flushed,
+        .applied_index = store->applied.index,
+        .flushed_index = store->flushed.index,
+        .durable_index = store->durable.index,
+        .memory_bytes = store_memory(store),
+        .unflushed_bytes = store_unflushed(store),
+        .data_bytes = kv.used_bytes,
+        .entries = kv.entries,
+        .oldest_generation_us = now_us - oldest->opened_us,
+        .flushes = store->counters.flushes,
+        .flush_keys = store->counters.flush_keys,
+        .flush_us = store->counters.flush_us,
+        .flush_us_max = store->counters.flush_us_max,
+    };
+    bb_list_each(item, &store->generations) {
+        stats->generations++;
+    }
+    bb_mutex_unlock(store->view);
+}

@@ -1,0 +1,158 @@
+/*
+ * What the files of libs/store share. Internal.
+ *
+ * Chunks and generations in time: generation g reads LMDB as of flush F(g); the chunk behind it
+ * holds what was applied in (F(g), F(g+1)]. The newest generation has no chunk of its own yet:
+ * behind it are the sealed chunk (while a flush writes it) and the active one.
+ *
+ *     F1 ---- chunk ---- F2 ---- chunk ---- F3 ---- sealed ---- . ---- active ---- applied
+ *     generation 1       generation 2       generation 3 (newest)
+ *
+ * Generations end from the oldest on, and a chunk ends with the generation before it; so what a
+ * pinned generation may need stays.
+ *
+ * Locks, taken in this order: `flushing` for a whole flush; `applying` while versions are put into
+ * the active chunk or it is sealed; `view` for moments, over everything that is marked so below.
+ */
+#ifndef BB_STORE_INTERNAL_H
+#define BB_STORE_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "bb/kv.h"
+#include "bb/mvcc.h"
+#include "bb/store.h"
+
+#define STORE_READERS_MAX 64
+#define STORE_OPAQUE_MAX  (64u << 10)
+
+/* ---- state: where the machine stands ---- */
+
+struct store_mark {
+    uint64_t index, epoch, last_seq;
+    struct bb_txtime last_tx;
+    struct bb_buf opaque;
+};
+void store_mark_init(struct store_mark *mark);
+void store_mark_fini(struct store_mark *mark);
+void store_mark_copy(struct store_mark *to, const struct store_mark *from);
+void store_mark_set(struct store_mark *mark, const struct bb_store_state *state);
+/* Borrows mark->opaque. */
+struct bb_store_state store_mark_state(const struct store_mark *mark);
+void store_mark_encode(const struct store_mark *mark, struct bb_buf *to);
+int store_mark_decode(struct bb_ctx *ctx, struct bb_slice from, struct store_mark *mark);
+
+/* ---- chunks and generations ---- */
+
+struct store_chunk {
+    struct bb_mvcc *map;
+    struct bb_txtime base; /* its versions are newer than this */
+};
+
+struct store_generation {
+    struct bb_list link;       /* in store->generations, oldest first */
+    struct bb_txtime flushed;  /* F */
+    struct store_chunk *chunk; /* (F, next F]; NULL: this is the newest */
+    uint64_t superseded_us;    /* monotonic; when the next one came */
+    uint64_t opened_us;
+    uint32_t pins;                               /* snapshots open on it */
+    struct bb_kv_read *reads[STORE_READERS_MAX]; /* one a reader thread */
+};
+
+struct store_counters {
+    uint64_t flushes, flush_keys, flush_us, flush_us_max;
+};
+
+struct bb_store {
+    struct bb_store_options options; /* defaults filled in; dir is not kept */
+    struct bb_env *env;
+    struct bb_log *log;
+    struct bb_kv *kv;
+    struct bb_thread *thread;
+    struct bb_mutex *flushing, *applying, *view;
+    struct bb_cond *wake; /* of the store's thread; with `view` */
+
+    /* The owner thread's. */
+    struct bb_arena *scratch;
+    struct bb_buf value;
+
+    _Atomic uint64_t applied_us;
+
+    /* Under `view`. */
+    struct bb_list generations;
+    struct store_chunk *active; /* put into under `applying` */
+    struct store_chunk *sealed; /* NULL: no flush is writing one */
+    struct store_mark applied, flushed, durable;
+    uint64_t dirty_since_us;    /* monotonic; 0: LMDB has all */
+    uint64_t unsynced_since_us; /* monotonic; 0: all that LMDB has is durable */
+    bool is_stopping;
+    int failed; /* status of the disk's first error */
+    char error[BB_ERROR_MAX];
+    struct store_counters counters;
+};
+
+struct bb_store_snapshot {
+    struct bb_store *store;
+    struct store_generation *generation;
+    size_t reader_index;
+    struct bb_txtime at;
+    const struct store_chunk *chunks[2]; /* newest first */
+    size_t chunk_count;
+    struct bb_kv_cursor *cursor; /* opened by the first range */
+    bool has_delivered;
+};
+
+/* view.c; all under `view` unless said */
+struct store_chunk *store_chunk_new(struct bb_txtime base);
+void store_chunk_free(struct store_chunk *chunk); /* no lock; accepts NULL */
+int store_generation_new(struct bb_ctx *ctx, struct bb_store *store, struct bb_txtime flushed,
+                         struct store_generation **generation); /* no lock */
+void store_generation_free(struct bb_store *store,
+                           struct store_generation *generation); /* no lock */
+struct store_generation *store_newest(const struct bb_store *store);
+struct store_generation *store_oldest(const struct bb_store *store);
+void store_supersede(struct bb_store *store, struct store_generation *newer, uint64_t now_us);
+size_t store_memory(const struct bb_store *store);
+size_t store_unflushed(const struct bb_store *store);
+/* Takes one generation that is at its end out of the list; NULL: there is none. */
+struct store_generation *store_take_expired(struct bb_store *store, uint64_t now_us);
+/* When the oldest will be at its end; UINT64_MAX: not before the next flush. */
+uint64_t store_expiry_us(const struct bb_store *store);
+int store_choose(struct bb_ctx *ctx, const struct bb_store *store, struct bb_txtime at,
+                 struct bb_store_snapshot *snapshot);
+
+/* flush.c */
+void store_thread(void *arg);
+void store_expire(struct bb_store *store);
+/* The status with which the disk failed before, with its text; BB_OK. Takes `view`. */
+int store_check(struct bb_ctx *ctx, const struct bb_store *store);
+
+/* merge.c: one range over chunks and LMDB */
+struct store_merge {
+    const struct bb_store_op *op;
+    struct bb_mvcc_cursor chunks[2];
+    bool has_chunk[2];
+    size_t chunk_count;
+    struct bb_kv_cursor *kv;
+    bool has_kv;
+    struct bb_slice key, value; /* of the entry that the last step came to */
+};
+int store_merge_begin(struct bb_ctx *ctx, struct store_merge *merge,
+                      struct bb_store_snapshot *snapshot, const struct bb_store_op *op);
+/* BB_NOT_FOUND: the end. */
+int store_merge_step(struct bb_ctx *ctx, struct store_merge *merge);
+/* One key; BB_NOT_FOUND without a text. */
+int store_lookup(struct bb_ctx *ctx, const struct bb_store_snapshot *snapshot, struct bb_slice key,
+                 struct bb_slice *value);
+
+/* decode.c */
+struct store_records {
+    struct Bb__Proto__TxBody **bodies;
+    struct bb_txtime *txs;
+    size_t count;
+};
+/* Into `arena`. BB_BAD_REQUEST. */
+int store_decode(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice batch,
+                 struct bb_txtime base_tx, struct bb_txtime last_tx, struct store_records *records);
+
+#endif
