@@ -1,0 +1,143 @@
+// kill -9 of each process, and of all at once, under load: what was acknowledged is there afterwards,
+// nothing is applied twice, and subscriptions go on.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { eventually, mutation, post, query, subscribe } from "../http/api.mjs";
+import { app } from "../http/modes.mjs";
+import { startSuite } from "../js/suite.mjs";
+
+/** Clients that add numbers with keys of their own until told to stop; what was acknowledged is noted. */
+function writers(url, group, count) {
+  const state = { acknowledged: new Set(), sent: new Set(), stopped: false, unknown: 0 };
+  const clients = Array.from({ length: count }, async (_, client) => {
+    for (let i = 0; !state.stopped; i++) {
+      const n = client * 1_000_000 + i;
+      state.sent.add(n);
+      // The same key until an answer comes: exactly once over every kill.
+      for (;;) {
+        try {
+          const answer = await post(url, "/api/mutation", { path: "items:add", args: { group, n } }, { "idempotency-key": `${group}-${n}` });
+          if (answer.status === 200) {
+            assert.equal(answer.body.status, "success", answer.text);
+            state.acknowledged.add(n);
+            break;
+          }
+          assert.equal(answer.status, 503, answer.text);
+          assert.ok(answer.headers.get("retry-after"), answer.text);
+        } catch (error) {
+          if (error instanceof assert.AssertionError) throw error;
+          state.unknown++;
+        }
+        if (state.stopped) return;
+        await new Promise((resolve) => setTimeout(resolve, 30));
+      }
+    }
+  });
+  state.stop = async () => {
+    state.stopped = true;
+    await Promise.all(clients);
+  };
+  return state;
+}
+
+async function verify(url, group, state) {
+  const numbers = await eventually(() => query(url, "items:numbers", { group }), 30000);
+  const found = new Set(numbers);
+  assert.equal(found.size, numbers.length, "something was applied twice");
+  for (const n of state.acknowledged) assert.ok(found.has(n), `acknowledged ${n} is lost`);
+  for (const n of found) assert.ok(state.sent.has(n), `${n} was never sent`);
+}
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+describe("kill -9 under load (processes)", () => {
+  let suite;
+  before(async () => {
+    suite = await startSuite({ mode: "processes", app });
+  });
+  after(() => suite?.stop());
+
+  for (const role of ["worker", "gateway", "sequencer", "storage"]) {
+    test(`b28_kill_${role}: nothing acknowledged is lost, the load goes on`, async () => {
+      const group = `kill-${role}`;
+      const load = writers(suite.url, group, 8);
+      await eventually(() => load.acknowledged.size > 20);
+      for (let round = 0; round < 2; round++) {
+        await suite.kill(role);
+        await pause(150);
+        await suite.start(role);
+        const before = load.acknowledged.size;
+        await eventually(() => load.acknowledged.size > before + 20, 30000);
+      }
+      await load.stop();
+      await verify(suite.url, group, load);
+    });
+  }
+
+  test("b22_kill_all: everything at once", async () => {
+    const group = "kill-all";
+    const load = writers(suite.url, group, 8);
+    await eventually(() => load.acknowledged.size > 20);
+    const roles = ["gateway", "worker", "sequencer", "storage"];
+    await Promise.all(roles.map((role) => suite.kill(role)));
+    for (const role of roles) await suite.start(role);
+    const before = load.acknowledged.size;
+    await eventually(() => load.acknowledged.size > before + 20, 30000);
+    await load.stop();
+    await verify(suite.url, group, load);
+  });
+});
+
+describe("kill -9 of the embedded suite", () => {
+  let suite;
+  before(async () => {
+    suite = await startSuite({ mode: "solo", app });
+  });
+  after(() => suite?.stop());
+
+  test("b22_kill_solo: under load, several times", async () => {
+    const group = "kill-solo";
+    const load = writers(suite.url, group, 8);
+    for (let round = 0; round < 3; round++) {
+      const before = load.acknowledged.size;
+      await eventually(() => load.acknowledged.size > before + 30, 30000);
+      await suite.kill("solo");
+      await suite.start("solo");
+    }
+    const before = load.acknowledged.size;
+    await eventually(() => load.acknowledged.size > before + 10, 30000);
+    await load.stop();
+    await verify(suite.url, group, load);
+  });
+
+  test("a killed slot fails nobody and subscriptions go on", async () => {
+    const stream = await subscribe(suite.url, "items:count", { group: "slots" });
+    await stream.next((event) => event.data.value === 0);
+    const load = writers(suite.url, "slots", 4);
+    for (let round = 0; round < 3; round++) {
+      for (const pid of suite.slotPids()) {
+        try {
+          process.kill(pid, "SIGKILL");
+        } catch {
+          // gone already
+        }
+      }
+      const before = load.acknowledged.size;
+      await eventually(() => load.acknowledged.size > before + 10, 30000);
+    }
+    await load.stop();
+    assert.equal(load.unknown, 0);
+    await verify(suite.url, "slots", load);
+    const total = await query(suite.url, "items:count", { group: "slots" });
+    await stream.next((event) => event.data.value === total);
+    stream.close();
+  });
+
+  test("a planned stop and start keeps everything and is quick", async () => {
+    await mutation(suite.url, "items:add", { group: "planned", n: 1 });
+    await suite.terminate("solo");
+    await suite.start("solo");
+    assert.deepEqual(await eventually(() => query(suite.url, "items:numbers", { group: "planned" })), [1]);
+  });
+});
