@@ -160,6 +160,7 @@ int bb_feed_open(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_feed_
     feed->is_empty = true;
     bb_list_init(&feed->segments);
     bb_list_init(&feed->blocks);
+    bb_list_init(&feed->scans);
     bb_buf_init(&feed->mark_state);
     bb_assert(strlen(feed->dir) < 4000);
 
@@ -183,7 +184,11 @@ void bb_feed_close(struct bb_feed *feed)
         return;
     }
     bb_pool_free(feed->writer);
-    feed_sync_free(feed->sync); /* written, but the loop ended before it could say so */
+    /* What has ended and could not say so yet finds nobody to tell when the loop drains. */
+    if (feed->sync != NULL) {
+        feed->sync->feed = NULL;
+    }
+    feed_scans_orphan(feed);
     feed->env->ops->close(feed->file);
     feed_tail_free(feed);
     bb_list_each_safe(item, &feed->segments) {

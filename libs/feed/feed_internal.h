@@ -147,7 +147,7 @@ struct bb_feed {
     size_t doomed_count;
     uint64_t mark_index;
     struct bb_buf mark_state;
-    uint64_t scans_under_way;
+    struct bb_list scans; /* under way */
 };
 
 /* tail.c */
@@ -156,8 +156,11 @@ void feed_tail_trim(struct bb_feed *feed);
 void feed_tail_free(struct bb_feed *feed);
 
 /* writer.c */
-void feed_sync_free(struct feed_sync *sync); /* accepts NULL */
+void feed_sync_free(struct feed_sync *sync);
 void feed_retain(struct bb_feed *feed);
+
+/* scan.c */
+void feed_scans_orphan(struct bb_feed *feed);
 
 /* feed.c */
 struct feed_segment *feed_last_segment(const struct bb_feed *feed);

@@ -1,2 +1,2 @@
 DEPS_feed := base obs conf env rt
-PKGS_feed :=
+PKGS_feed := libuv

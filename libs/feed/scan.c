@@ -10,7 +10,8 @@
 
 struct feed_scan_work {
     struct bb_job job;
-    struct bb_feed *feed;
+    struct bb_list link;
+    struct bb_feed *feed; /* NULL: closed meanwhile */
     struct bb_feed_scan *scan;
     uint64_t first;         /* names the segment */
     uint64_t offset, limit; /* of its file */
@@ -63,12 +64,32 @@ static void scan_work(struct bb_job *job, size_t thread_index)
 
 /* ---- on the owner thread ---- */
 
+static void work_free(struct feed_scan_work *work)
+{
+    feed_index_fini(&work->index);
+    bb_buf_fini(&work->records);
+    bb_free(work);
+}
+
+void feed_scans_orphan(struct bb_feed *feed)
+{
+    bb_list_each_safe(item, &feed->scans) {
+        struct feed_scan_work *work = bb_container(item, struct feed_scan_work, link);
+        bb_list_remove(&work->link);
+        work->feed = NULL;
+    }
+}
+
 static void scan_done(struct bb_job *job)
 {
     struct feed_scan_work *work = bb_container(job, struct feed_scan_work, job);
     struct bb_feed *feed = work->feed;
 
-    feed->scans_under_way -= 1;
+    if (feed == NULL) {
+        work_free(work);
+        return;
+    }
+    bb_list_remove(&work->link);
     if (work->builds_index && work->status == BB_OK) {
         bb_list_each(item, &feed->segments) {
             struct feed_segment *segment = bb_container(item, struct feed_segment, link);
@@ -81,9 +102,7 @@ static void scan_done(struct bb_job *job)
         }
     }
     work->scan->done(work->scan, work->status, work->error);
-    feed_index_fini(&work->index);
-    bb_buf_fini(&work->records);
-    bb_free(work);
+    work_free(work);
 }
 
 /* The segment that holds the first record after `after`; its end is where the next one begins. */
@@ -134,7 +153,7 @@ int bb_feed_scan_start(struct bb_ctx *ctx, struct bb_feed *feed, struct bb_feed_
         bb_free(work);
         return rc;
     }
-    feed->scans_under_way += 1;
+    bb_list_push_back(&feed->scans, &work->link);
     return BB_OK;
 }
 

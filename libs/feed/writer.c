@@ -9,9 +9,6 @@
 
 void feed_sync_free(struct feed_sync *sync)
 {
-    if (sync == NULL) {
-        return;
-    }
     bb_free(sync->spans);
     bb_free(sync->doomed);
     bb_buf_fini(&sync->mark);
@@ -164,6 +161,10 @@ static void sync_done(struct bb_job *job)
     void (*synced)(void *arg) = sync->synced;
     void *arg = sync->synced_arg;
 
+    if (feed == NULL) { /* it was closed meanwhile */
+        feed_sync_free(sync);
+        return;
+    }
     feed->sync = NULL;
     if (sync->status != BB_OK) {
         feed->is_failed = true;

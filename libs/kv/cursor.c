@@ -126,7 +126,9 @@ static int group_load(struct bb_ctx *ctx, struct bb_kv_cursor *cursor, const uin
     if (rc != 0 && rc != MDB_NOTFOUND) {
         return nowhere(ctx, cursor, rc);
     }
-    qsort(cursor->group, cursor->group_count, sizeof(cursor->group[0]), compare_entries);
+    if (cursor->group_count > 1) {
+        qsort(cursor->group, cursor->group_count, sizeof(cursor->group[0]), compare_entries);
+    }
     return BB_OK;
 }
 

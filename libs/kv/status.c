@@ -2,6 +2,7 @@
  * What went wrong, as a status and as a sentence that says what to do.
  */
 #include <errno.h>
+#include <sys/statvfs.h>
 
 #include "kv.h"
 
@@ -53,10 +54,23 @@ static const char *advice(int status)
     }
 }
 
+/*
+ * A write that the disk took only in part is EIO to LMDB. It is nearly always the write that filled
+ * the disk.
+ */
+static bool is_disk_full(const struct bb_kv *kv)
+{
+    struct statvfs vfs;
+    return statvfs(kv->dir, &vfs) == 0 && (uint64_t)vfs.f_bavail * vfs.f_frsize < 1u << 20;
+}
+
 int kv_fail(struct bb_ctx *ctx, const struct bb_kv *kv, int rc, const char *what)
 {
     if (rc == 0) {
         return BB_OK;
+    }
+    if (rc == EIO && is_disk_full(kv)) {
+        rc = ENOSPC;
     }
     char text[128];
     const char *why = rc == MDB_MAP_FULL ? "the reserved size is used up"

@@ -68,11 +68,12 @@ int replog_manifest_decode(struct bb_ctx *ctx, struct bb_slice bytes, uint64_t *
 
 /* The proposal of this node that became the entry at `index`, if it still waits. */
 static struct replog_proposal *proposal_of(struct bb_replog *replog, uint64_t index,
-                                           const void *base)
+                                           const struct raft_buffer *buffer)
 {
     bb_list_each(item, &replog->proposals) {
         struct replog_proposal *proposal = bb_container(item, struct replog_proposal, link);
-        if (proposal->request.index == index && proposal->base == base) {
+        if (proposal->request.index == index && proposal->size == buffer->len &&
+            memcmp(proposal->head, buffer->base, sizeof proposal->head) == 0) {
             return proposal;
         }
     }
@@ -87,7 +88,7 @@ void replog_show(struct bb_replog *replog, uint64_t index, const struct raft_buf
     if (index <= replog->applied) {
         return; /* the application has it, whatever the log believes */
     }
-    proposal = proposal_of(replog, index, buffer->base);
+    proposal = proposal_of(replog, index, buffer);
     entry = (struct bb_replog_entry){
         .index = index,
         .bytes = bb_slice(buffer->base, buffer->len),

@@ -412,7 +412,7 @@ int bb_replog_propose_take(struct bb_ctx *ctx, struct bb_replog *replog, uint8_t
     struct replog_proposal *proposal;
     int rc;
 
-    bb_assert(tag != NULL && size % 8 == 0);
+    bb_assert(tag != NULL && size % 8 == 0 && size >= BB_REPLOG_FRAME_HEADER);
     if (size > BB_REPLOG_ENTRY_MAX) {
         raft_free(entry);
         return bb_fail(ctx, BB_TOO_LARGE, "log entry of %zu bytes; the limit is %u", size,
@@ -428,7 +428,8 @@ int bb_replog_propose_take(struct bb_ctx *ctx, struct bb_replog *replog, uint8_t
     }
     proposal = bb_alloc_zero(1, sizeof *proposal);
     proposal->replog = replog;
-    proposal->base = entry;
+    memcpy(proposal->head, entry, sizeof proposal->head);
+    proposal->size = size;
     proposal->done = done;
     proposal->tag = tag;
     bb_list_push_back(&replog->proposals, &proposal->link);

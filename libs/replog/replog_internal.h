@@ -41,7 +41,10 @@ struct replog_proposal {
     struct bb_list link;
     struct raft_apply request;
     struct bb_replog *replog;
-    const void *base; /* the entry in the log's memory: who has it is who proposed it */
+    /* The head of the entry, which has a checksum of all of it: the log copies what it is given,
+     * and after a change of leaders another entry may get the index of this one. */
+    uint8_t head[BB_REPLOG_FRAME_HEADER];
+    size_t size;
     bb_replog_done_fn *done;
     void *tag;
 };

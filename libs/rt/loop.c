@@ -87,6 +87,7 @@ void bb_loop_run(struct bb_loop *loop)
     while (!atomic_load_explicit(&loop->must_stop, memory_order_acquire))
         (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
     bb_loop_drain(loop);
+    atomic_store_explicit(&loop->must_stop, false, memory_order_release); /* it may run again */
 }
 
 void bb_loop_stop(struct bb_loop *loop)

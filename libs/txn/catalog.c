@@ -2,7 +2,9 @@
 
 #include "txn_internal.h"
 
-enum { BUILT_IN_COUNT = 3 };
+enum {
+    BUILT_IN_COUNT = 3
+};
 
 static const char *const system_tables[] = {
     [BB_TABLE_TABLES] = "_tables",           [BB_TABLE_INDEXES] = "_indexes",

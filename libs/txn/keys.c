@@ -1,12 +1,14 @@
 #include "txn_internal.h"
 
 /*
- * Ends of ranges. A key form of a value can be the beginning of another's: "a" is 07 61 00, "a\0" is
- * 07 61 00 ff 00. What follows a whole value in a key is the tag of the next one (01..0a), never ff, so
- * the keys whose value equals v are exactly [form, form + ff). Where the raw id follows (behind the
- * creation time, of fixed size), it is the next key after all that start with the form.
+ * Ends of ranges. A key form of a value can be the beginning of another's: "a" is 07 61 00, "a\0"
+ * is 07 61 00 ff 00. What follows a whole value in a key is the tag of the next one (01..0a), never
+ * ff, so the keys whose value equals v are exactly [form, form + ff). Where the raw id follows
+ * (behind the creation time, of fixed size), it is the next key after all that start with the form.
  */
-enum { AFTER_VALUE = 0xff };
+enum {
+    AFTER_VALUE = 0xff
+};
 
 static struct bb_slice field_of(struct bb_slice document, const char *name)
 {
@@ -157,8 +159,9 @@ static int parse_step(struct range_parser *parser, struct bb_slice step)
     if (bb_value_tag(step) != BB_TAG_ARRAY || bb_value_count(step) != 3 ||
         bb_value_tag(bb_value_at(step, 0)) != BB_TAG_STRING ||
         bb_value_tag(bb_value_at(step, 1)) != BB_TAG_STRING)
-        return bb_fail(parser->ctx, BB_BAD_QUERY, "Range on index %.*s.%.*s: a field name must be "
-                                                  "a string.",
+        return bb_fail(parser->ctx, BB_BAD_QUERY,
+                       "Range on index %.*s.%.*s: a field name must be "
+                       "a string.",
                        BB_SLICE_ARG(parser->table->name), BB_SLICE_ARG(parser->index->name));
     struct bb_slice op = bb_value_bytes(bb_value_at(step, 0));
     struct bb_slice field = bb_value_bytes(bb_value_at(step, 1));

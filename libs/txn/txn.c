@@ -1,6 +1,9 @@
 #include "txn_internal.h"
 
-enum { BUCKETS_FIRST = 256, NAME_SHOWN_MAX = 80 };
+enum {
+    BUCKETS_FIRST = 256,
+    NAME_SHOWN_MAX = 80
+};
 
 void bb_txn_limits_default(struct bb_txn_limits *limits)
 {
@@ -35,10 +38,9 @@ void bb_txn_free(struct bb_txn *txn)
 
 void bb_txn_begin(struct bb_txn *txn, const struct bb_txn_options *options)
 {
-    struct bb_txn fresh = { .arena = txn->arena,
-                            .builder = txn->builder,
-                            .scratch = txn->scratch,
-                            .options = *options };
+    struct bb_txn fresh = {
+        .arena = txn->arena, .builder = txn->builder, .scratch = txn->scratch, .options = *options
+    };
 
     bb_arena_reset(txn->arena);
     *txn = fresh;
@@ -91,19 +93,26 @@ static void widen_buckets(struct bb_txn *txn)
     }
 }
 
-struct txn_doc *txn_doc(struct bb_txn *txn, const struct txn_table *table, const struct bb_id *id)
+struct txn_doc *txn_doc_find(const struct bb_txn *txn, const struct txn_table *table,
+                             const struct bb_id *id)
 {
-    size_t bucket = bucket_of(txn, id);
-
-    for (struct txn_doc *doc = txn->buckets[bucket]; doc != NULL; doc = doc->next) {
+    for (struct txn_doc *doc = txn->buckets[bucket_of(txn, id)]; doc != NULL; doc = doc->next) {
         if (doc->table == table && memcmp(&doc->id, id, sizeof *id) == 0)
             return doc;
     }
-    if (txn->doc_count >= txn->bucket_count) {
+    return NULL;
+}
+
+struct txn_doc *txn_doc(struct bb_txn *txn, const struct txn_table *table, const struct bb_id *id)
+{
+    struct txn_doc *doc = txn_doc_find(txn, table, id);
+
+    if (doc != NULL)
+        return doc;
+    if (txn->doc_count >= txn->bucket_count)
         widen_buckets(txn);
-        bucket = bucket_of(txn, id);
-    }
-    struct txn_doc *doc = bb_arena_zero(txn->arena, 1, sizeof *doc);
+    size_t bucket = bucket_of(txn, id);
+    doc = bb_arena_zero(txn->arena, 1, sizeof *doc);
     doc->table = table;
     doc->id = *id;
     bb_put_be32(doc->doc_key, BB_INDEX_BY_ID(table->number));
@@ -122,10 +131,10 @@ void txn_doc_know(struct bb_txn *txn, struct txn_doc *doc, struct bb_slice value
     doc->base = value.size == 0 ? BB_SLICE_EMPTY : txn_dup(txn, value);
 }
 
-int txn_doc_read(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_doc *doc)
+int txn_doc_read(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_doc *doc, bool is_for_write)
 {
     if (!doc->is_point) {
-        int rc = txn_count_range(ctx, txn, doc->table);
+        int rc = is_for_write ? BB_OK : txn_count_range(ctx, txn, doc->table);
         if (rc != BB_OK)
             return rc;
         txn_range_point(txn, doc);
@@ -180,8 +189,8 @@ static int feed_doc(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_doc *doc,
     struct bb_slice value = BB_SLICE_EMPTY;
 
     if (entry_count > 1 ||
-        (entry_count == 1 && !bb_slice_equal(entries[0].key,
-                                             bb_slice(doc->doc_key, sizeof doc->doc_key))))
+        (entry_count == 1 &&
+         !bb_slice_equal(entries[0].key, bb_slice(doc->doc_key, sizeof doc->doc_key))))
         return bb_fail(ctx, BB_BAD_REQUEST, "the answer of a get holds something else");
     if (entry_count == 1)
         value = entries[0].value;
@@ -238,8 +247,7 @@ void txn_range_point(struct bb_txn *txn, struct txn_doc *doc)
     add_point(txn, doc->doc_key);
 }
 
-/* The row of a system table whose change means another version of what the transaction used. */
-static void add_version_row(struct bb_txn *txn, uint32_t system_table, struct bb_slice key)
+void txn_range_version(struct bb_txn *txn, uint32_t system_table, struct bb_slice key)
 {
     uint8_t row[20];
     struct bb_id id;
@@ -256,7 +264,7 @@ static void use_table(struct bb_txn *txn, const struct txn_table *table)
         return;
     txn->used_tables[table->slot] = true;
     if (!txn_table_is_system(table))
-        add_version_row(txn, BB_TABLE_TABLES, table->name);
+        txn_range_version(txn, BB_TABLE_TABLES, table->name);
 }
 
 int txn_count_read(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table,
@@ -382,8 +390,8 @@ int bb_txn_normalize_id(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_acce
     struct bb_id id;
     int rc = txn_table(ctx, txn, access, name, &table);
 
-    *is_id = rc == BB_OK && bb_id_parse(NULL, text, &number, &id) == BB_OK &&
-             number == table->number;
+    *is_id =
+        rc == BB_OK && bb_id_parse(NULL, text, &number, &id) == BB_OK && number == table->number;
     return rc;
 }
 
@@ -398,7 +406,7 @@ int bb_txn_get(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access
     *document = BB_SLICE_EMPTY;
     if (rc != BB_OK || doc == NULL)
         return rc;
-    rc = txn_doc_read(ctx, txn, doc);
+    rc = txn_doc_read(ctx, txn, doc, false);
     if (rc == BB_OK)
         *document = txn_doc_now(doc);
     return rc;
@@ -416,7 +424,7 @@ int bb_txn_get_by_key(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access
         return rc;
     bb_id_of_key(table->number, key, &id);
     struct txn_doc *doc = txn_doc(txn, table, &id);
-    rc = txn_doc_read(ctx, txn, doc);
+    rc = txn_doc_read(ctx, txn, doc, false);
     if (rc == BB_OK)
         *document = txn_doc_now(doc);
     return rc;

@@ -6,22 +6,27 @@
 
 #include "bb/txn.h"
 
-enum txn_index_kind { TXN_BY_ID, TXN_BY_CREATION_TIME, TXN_BY_KEY, TXN_DECLARED };
+enum txn_index_kind {
+    TXN_BY_ID,
+    TXN_BY_CREATION_TIME,
+    TXN_BY_KEY,
+    TXN_DECLARED
+};
 
 struct txn_index {
     struct bb_slice name;
     uint32_t id;
     enum txn_index_kind kind;
     bool is_ready;
-    int64_t done, total;            /* of a backfill */
-    const struct bb_slice *fields;  /* paths; of built-in indexes the system field */
+    int64_t done, total;           /* of a backfill */
+    const struct bb_slice *fields; /* paths; of built-in indexes the system field */
     size_t field_count;
 };
 
 struct txn_table {
     struct bb_slice name;
     uint32_t number;
-    size_t slot; /* position in the catalog */
+    size_t slot;                     /* position in the catalog */
     const struct txn_index *indexes; /* built-in ones first: by_id, by_creation_time, by_key */
     size_t index_count;
 };
@@ -34,7 +39,8 @@ struct bb_txn_catalog {
 
 /* catalog.c */
 const struct txn_table *txn_table_by_number(const struct bb_txn_catalog *catalog, uint32_t number);
-const struct txn_table *txn_table_by_name(const struct bb_txn_catalog *catalog, struct bb_slice name);
+const struct txn_table *txn_table_by_name(const struct bb_txn_catalog *catalog,
+                                          struct bb_slice name);
 const struct txn_index *txn_index_by_name(const struct txn_table *table, struct bb_slice name);
 static inline bool txn_table_is_system(const struct txn_table *table)
 {
@@ -47,7 +53,7 @@ struct txn_doc {
     const struct txn_table *table;
     struct bb_id id;
     uint8_t doc_key[20];
-    bool is_known;  /* `base` holds what the snapshot has */
+    bool is_known;  /* `base` holds what the snapshot has, or nobody can have written it */
     bool is_wanted; /* its read is in the list */
     bool is_point;  /* its read range is recorded */
     bool is_dirty;  /* `current` takes the place of `base` */
@@ -79,14 +85,14 @@ struct txn_scan {
     struct bb_slice low, high; /* the range that is left to the scan when it opens */
     uint64_t query_hash;       /* what a cursor must fit */
     bool is_descending, is_keys_only, is_untracked;
-    bool is_bounded;           /* by an end cursor that is not the end */
+    struct bb_slice end_key; /* of an end cursor; data == NULL: no bound but the range */
     bool is_wanted;
-    bool is_snapshot_done;     /* no more rows beyond those buffered */
-    bool is_ended;             /* consumed to its end */
-    bool is_touched;           /* something was asked of it: it has a range */
-    struct bb_slice covered;   /* ascending: next low; descending: next high, for the next page */
-    struct bb_slice position;  /* key of the last consumed row; data == NULL: none */
-    struct txn_row *rows;      /* of the page */
+    bool is_snapshot_done;    /* no more rows beyond those buffered */
+    bool is_ended;            /* consumed to its end */
+    bool is_touched;          /* something was asked of it: it has a range */
+    struct bb_slice covered;  /* ascending: next low; descending: next high, for the next page */
+    struct bb_slice position; /* key of the last consumed row; data == NULL: none */
+    struct txn_row *rows;     /* of the page */
     size_t row_at, row_count;
     uint64_t rows_total, bytes_total, counted;
 };
@@ -146,8 +152,12 @@ struct bb_slice txn_dup(struct bb_txn *txn, struct bb_slice from);
 /* Room for one more in an array that lives in the transaction's memory. */
 void *txn_grow(struct bb_txn *txn, void *array, size_t *capacity, size_t count, size_t item_size);
 struct txn_doc *txn_doc(struct bb_txn *txn, const struct txn_table *table, const struct bb_id *id);
-/* The document's state, own writes included; records the point. BB_PENDING. */
-int txn_doc_read(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_doc *doc);
+/* NULL when nothing is known about it. */
+struct txn_doc *txn_doc_find(const struct bb_txn *txn, const struct txn_table *table,
+                             const struct bb_id *id);
+/* Until the document's state is known BB_PENDING; records the point. A read that comes before a
+ * write does not count as one of the ranges that are limited. */
+int txn_doc_read(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_doc *doc, bool is_for_write);
 void txn_doc_know(struct bb_txn *txn, struct txn_doc *doc, struct bb_slice value);
 static inline struct bb_slice txn_doc_now(const struct txn_doc *doc)
 {
@@ -156,12 +166,14 @@ static inline struct bb_slice txn_doc_now(const struct txn_doc *doc)
 void txn_want_page(struct bb_txn *txn, struct txn_scan *scan, uint32_t limit);
 void txn_range_add(struct bb_txn *txn, struct bb_slice low, struct bb_slice high);
 void txn_range_point(struct bb_txn *txn, struct txn_doc *doc);
+/* The row of a system table whose change means another version of what the transaction used. */
+void txn_range_version(struct bb_txn *txn, uint32_t system_table, struct bb_slice key);
 int txn_count_read(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table,
                    uint64_t documents, uint64_t bytes);
 int txn_count_range(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table);
 /* Finds the table and puts its version row into the read ranges. */
-int txn_table(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access, struct bb_slice name,
-              const struct txn_table **table);
+int txn_table(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
+              struct bb_slice name, const struct txn_table **table);
 /* Parses an id; `*doc` is NULL when its table is unknown. `name` empty: any table. */
 int txn_doc_by_id(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
                   struct bb_slice name, struct bb_slice id, struct txn_doc **doc);
@@ -170,8 +182,9 @@ int txn_doc_by_id(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access acc
 /* Appends the document's key in the index; false when it has none there (by_key without _key). */
 bool txn_index_key(const struct txn_table *table, const struct txn_index *index,
                    const struct bb_id *id, struct bb_slice document, struct bb_buf *key);
-int txn_index_range(struct bb_ctx *ctx, const struct txn_table *table, const struct txn_index *index,
-                    struct bb_slice range, struct bb_buf *low, struct bb_buf *high);
+int txn_index_range(struct bb_ctx *ctx, const struct txn_table *table,
+                    const struct txn_index *index, struct bb_slice range, struct bb_buf *low,
+                    struct bb_buf *high);
 
 /* scan.c */
 int txn_scan_feed(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
@@ -183,17 +196,21 @@ bool txn_scan_range(struct bb_txn *txn, const struct txn_scan *scan, struct bb_t
 /* overlay.c */
 struct txn_overlay *txn_overlay(struct bb_txn *txn, const struct txn_table *table,
                                 const struct txn_index *index);
-/* The first row beyond `position` (data == NULL: from the edge) inside [low, high), or NULL. */
+/* The first row beyond the scan's position and inside its range, or NULL. */
 const struct txn_overlay_row *txn_overlay_after(const struct txn_overlay *overlay,
                                                 const struct txn_scan *scan);
 /* Makes `value` (already in the transaction's memory) the document's state. */
 void txn_doc_set(struct bb_txn *txn, struct txn_doc *doc, bool is_dirty, struct bb_slice value);
 
 /* document.c */
-enum txn_shape { TXN_INSERT, TXN_REPLACE, TXN_PATCH };
-/* The whole document from what the caller gave; checks it. `before`: the present one, may be empty
- * (TXN_INSERT). The result is in txn->scratch. */
-int txn_document(struct bb_ctx *ctx, struct bb_txn *txn, enum txn_shape shape, const struct txn_doc *doc,
-                 struct bb_slice before, struct bb_slice given, struct bb_slice key);
+enum txn_shape {
+    TXN_INSERT,
+    TXN_REPLACE,
+    TXN_PATCH
+};
+/* The whole document from what the caller gave; checks it. `key`: of a put, else empty. The result
+ * is in txn->scratch. */
+int txn_document(struct bb_ctx *ctx, struct bb_txn *txn, enum txn_shape shape,
+                 const struct txn_doc *doc, struct bb_slice given, struct bb_slice key);
 
 #endif

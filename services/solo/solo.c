@@ -47,7 +47,7 @@ struct solo {
     struct part parts[PART_COUNT];
     struct solo_layout layout;
     struct bb_buf admin_key;
-    char data[4096], url[300], host[256];
+    char data[4096], url[400], host[256];
     unsigned port;
     bool is_memory, is_stopping, is_ready;
     uint64_t started_us;

@@ -5,6 +5,7 @@ import { after, before, describe, test } from "node:test";
 
 import { eventually, mutation, post, query, subscribe } from "../http/api.mjs";
 import { app } from "../http/modes.mjs";
+import { treeOf } from "../../bench/processes.mjs";
 import { startSuite } from "../js/suite.mjs";
 
 /** Clients that add numbers with keys of their own until told to stop; what was acknowledged is noted. */
@@ -54,7 +55,7 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 describe("kill -9 under load (processes)", () => {
   let suite;
   before(async () => {
-    suite = await startSuite({ mode: "processes", app });
+    suite = await startSuite({ mode: "processes", appDir: app });
   });
   after(() => suite?.stop());
 
@@ -79,9 +80,8 @@ describe("kill -9 under load (processes)", () => {
     const group = "kill-all";
     const load = writers(suite.url, group, 8);
     await eventually(() => load.acknowledged.size > 20);
-    const roles = ["gateway", "worker", "sequencer", "storage"];
-    await Promise.all(roles.map((role) => suite.kill(role)));
-    for (const role of roles) await suite.start(role);
+    await suite.kill();
+    await suite.start();
     const before = load.acknowledged.size;
     await eventually(() => load.acknowledged.size > before + 20, 30000);
     await load.stop();
@@ -92,7 +92,7 @@ describe("kill -9 under load (processes)", () => {
 describe("kill -9 of the embedded suite", () => {
   let suite;
   before(async () => {
-    suite = await startSuite({ mode: "solo", app });
+    suite = await startSuite({ mode: "solo", appDir: app });
   });
   after(() => suite?.stop());
 
@@ -116,7 +116,7 @@ describe("kill -9 of the embedded suite", () => {
     await stream.next((event) => event.data.value === 0);
     const load = writers(suite.url, "slots", 4);
     for (let round = 0; round < 3; round++) {
-      for (const pid of suite.slotPids()) {
+      for (const pid of treeOf(suite.pid()).slice(1)) {
         try {
           process.kill(pid, "SIGKILL");
         } catch {
@@ -136,8 +136,7 @@ describe("kill -9 of the embedded suite", () => {
 
   test("a planned stop and start keeps everything and is quick", async () => {
     await mutation(suite.url, "items:add", { group: "planned", n: 1 });
-    await suite.terminate("solo");
-    await suite.start("solo");
+    await suite.restart("solo", "SIGTERM");
     assert.deepEqual(await eventually(() => query(suite.url, "items:numbers", { group: "planned" })), [1]);
   });
 });

@@ -16,7 +16,13 @@
 #include "bb/value.h"
 #include "bb/vm.h"
 
-enum { OP_ECHO = 1, OP_LATER = 2, OP_FAIL = 3, OP_NEVER = 4, OP_KERNEL = 5 };
+enum {
+    OP_ECHO = 1,
+    OP_LATER = 2,
+    OP_FAIL = 3,
+    OP_NEVER = 4,
+    OP_KERNEL = 5
+};
 
 /* A host that answers later: what it owes. */
 struct owed {
@@ -130,7 +136,8 @@ static bool answer(struct bb_vm_call *call, struct owed *owed)
     for (size_t i = 0; i < count; i++) {
         if (bb_value_tag(owed->values[i]) == BB_TAG_STRING &&
             bb_slice_equal_str(bb_value_bytes(owed->values[i]), "reject")) {
-            (void)bb_vm_reject(call, owed->tickets[i], BB_INDEX_NOT_FOUND, bb_slice_str("no index"));
+            (void)bb_vm_reject(call, owed->tickets[i], BB_INDEX_NOT_FOUND,
+                               bb_slice_str("no index"));
         } else {
             (void)bb_vm_resolve(call, owed->tickets[i], owed->values[i]);
         }
@@ -148,15 +155,15 @@ static void put_text(struct bb_buf *line, const char *name, struct bb_slice text
 
 static void print_result(const struct bb_vm_result *result, uint64_t late_ms)
 {
-    static const char *const ENDS[] = { "VALUE", "ERROR", "TIMEOUT", "OUT_OF_MEMORY",
-                                        "NEVER_RESOLVED", "INTERNAL" };
+    static const char *const ENDS[] = { "VALUE",         "ERROR",          "TIMEOUT",
+                                        "OUT_OF_MEMORY", "NEVER_RESOLVED", "INTERNAL" };
     struct bb_buf line;
 
     bb_buf_init(&line);
-    bb_buf_printf(&line, "{\"end\":\"%s\",\"lateMs\":%" PRIu64 ",\"cpuUs\":%" PRIu64, ENDS[result->end],
-                  late_ms, result->cpu_us);
-    bb_buf_printf(&line, ",\"sawRandom\":%d,\"sawTime\":%d,\"mustRecycle\":%d",
-                  result->saw_random, result->saw_time, result->must_recycle);
+    bb_buf_printf(&line, "{\"end\":\"%s\",\"lateMs\":%" PRIu64 ",\"cpuUs\":%" PRIu64,
+                  ENDS[result->end], late_ms, result->cpu_us);
+    bb_buf_printf(&line, ",\"sawRandom\":%d,\"sawTime\":%d,\"mustRecycle\":%d", result->saw_random,
+                  result->saw_time, result->must_recycle);
     put_text(&line, "code", bb_slice_str(bb_status_name(result->status)));
     put_text(&line, "message", result->message);
     put_text(&line, "stack", result->stack);
@@ -212,7 +219,8 @@ static void run_call(struct bb_ctx *ctx, struct watch *watch, struct bb_vm_bundl
     watch->due_ms = due_ms;
     pthread_mutex_unlock(&watch->mutex);
     (void)bb_vm_call_begin(ctx, watch->vm, bundle, &options, &call);
-    while (!bb_vm_call_is_done(call)) {
+    const bool is_abandoned = json_is_true(json_object_get(json, "abandon"));
+    while (!is_abandoned && !bb_vm_call_is_done(call)) {
         if (!answer(call, &owed)) {
             (void)usleep(1000);
         }
@@ -220,9 +228,14 @@ static void run_call(struct bb_ctx *ctx, struct watch *watch, struct bb_vm_bundl
     pthread_mutex_lock(&watch->mutex);
     watch->due_ms = 0;
     pthread_mutex_unlock(&watch->mutex);
-    bb_vm_call_result(call, &result);
     const uint64_t end_ms = now_ms();
-    print_result(&result, end_ms > due_ms ? end_ms - due_ms : 0);
+    if (is_abandoned) {
+        static const char LINE[] = "{\"end\":\"ABANDONED\"}\n";
+        (void)!write(STDOUT_FILENO, LINE, sizeof(LINE) - 1);
+    } else {
+        bb_vm_call_result(call, &result);
+        print_result(&result, end_ms > due_ms ? end_ms - due_ms : 0);
+    }
     bb_vm_call_end(call);
     bb_vm_idle(watch->vm, 1000);
     bb_buf_fini(&args);

@@ -4,6 +4,7 @@
 #include <lmdb.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -338,6 +339,35 @@ Test(kv, a_full_disk_is_no_space_and_keeps_what_was_committed)
     check_all(kv, committed);
     bb_kv_close(kv);
     folder_remove(&folder);
+}
+
+/* A real file system that is full: LMDB meets writes that are cut short, and maps without blocks.
+ */
+Test(kv, a_small_file_system_is_no_space_at_every_size)
+{
+    struct folder mounted;
+    folder_make(&mounted, NULL);
+    for (int size_kb = 16; size_kb < 260; size_kb += 12) {
+        char data[32];
+        (void)snprintf(data, sizeof(data), "size=%dk", size_kb);
+        if (mount("tmpfs", mounted.path, "tmpfs", 0, data) != 0) {
+            cr_skip_test("mounting needs root");
+        }
+        struct bb_ctx ctx = { 0 };
+        struct bb_kv *kv = NULL;
+        struct bb_kv_options options = { .dir = mounted.path, .map_bytes = 1u << 30 };
+        uint64_t committed = 0;
+        int rc = bb_kv_open(&ctx, &options, &kv);
+        if (rc == BB_OK) {
+            rc = fill_until_full(&ctx, kv, &committed);
+            check_all(kv, committed);
+            bb_kv_close(kv);
+        }
+        cr_assert_eq(rc, BB_NO_SPACE, "%d KB: %s", size_kb, ctx.error);
+        cr_assert(strstr(ctx.error, "free disk space") != NULL, "%s", ctx.error);
+        cr_assert_eq(umount(mounted.path), 0);
+    }
+    folder_remove(&mounted);
 }
 
 Test(kv, a_full_disk_at_the_start_is_an_error_and_no_crash)

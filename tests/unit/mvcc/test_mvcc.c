@@ -49,6 +49,25 @@ Test(mvcc, a_second_write_of_one_transaction_replaces_the_first)
     bb_mvcc_free(map);
 }
 
+Test(mvcc, a_replaced_version_stays_for_its_readers_when_that_is_asked_for)
+{
+    struct bb_mvcc *map = bb_mvcc_new(0);
+    struct bb_mvcc_version seen;
+    bb_mvcc_keep_replaced(map);
+    put(map, "a", "one", 10);
+    put(map, "a", "first", 20);
+    cr_assert(bb_mvcc_get(map, KEY("a"), BB_TX(20), &seen));
+    put(map, "a", "again", 20);
+    cr_assert(bb_slice_equal_str(seen.value, "first"), "what a reader holds is still there");
+    cr_assert(value_is(map, "a", 20, "again"));
+    cr_assert(value_is(map, "a", 19, "one"));
+    bb_mvcc_prune(map, BB_TX(20), true);
+    cr_assert(value_is(map, "a", 20, "again"));
+    bb_mvcc_drop_after(map, BB_TX_NONE);
+    cr_assert_eq(bb_mvcc_bytes(map), 0);
+    bb_mvcc_free(map);
+}
+
 Test(mvcc, a_write_with_an_older_tx_is_a_bug, .signal = SIGABRT)
 {
     struct bb_mvcc *map = bb_mvcc_new(0);

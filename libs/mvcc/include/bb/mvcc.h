@@ -30,8 +30,8 @@ struct bb_mvcc_version {
 
 struct bb_mvcc *bb_mvcc_new(size_t bytes_max); /* 0: no limit */
 void bb_mvcc_free(struct bb_mvcc *map);        /* accepts NULL */
-/* From now on a version that its own transaction replaces keeps its memory until it is dropped, so that
- * a replacement is safe while others read. */
+/* From now on a version that its own transaction replaces keeps its memory until it is dropped, so
+ * that a replacement is safe while others read. */
 void bb_mvcc_keep_replaced(struct bb_mvcc *map);
 size_t bb_mvcc_bytes(const struct bb_mvcc *map);
 size_t bb_mvcc_keys(const struct bb_mvcc *map);

@@ -1,12 +1,12 @@
 /*
- * One transaction inside a slot: what it reads at its snapshot, what it writes, and what of both the
- * sequencer must know.
+ * One transaction inside a slot: what it reads at its snapshot, what it writes, and what of both
+ * the sequencer must know.
  *
- * - Ask, feed, ask again: an operation either completes from what is known or returns BB_PENDING and
- *   leaves reads in bb_txn_wanted. The owner fetches them all in one batch, gives each answer to
+ * - Ask, feed, ask again: an operation either completes from what is known or returns BB_PENDING
+ * and leaves reads in bb_txn_wanted. The owner fetches them all in one batch, gives each answer to
  *   bb_txn_feed, calls bb_txn_fed, and runs the pending operations again, in the order they came.
- * - Reads see the transaction's own writes, ranges included. Read ranges cover what was consumed, no
- *   more. Writes are buffered; savepoints undo them, never the reads.
+ * - Reads see the transaction's own writes, ranges included. Read ranges cover what was consumed,
+ * no more. Writes are buffered; savepoints undo them, never the reads.
  * - Deterministic: the same options, operations and answers give the same bytes.
  *
  * Ownership: slices that come out live until the next bb_txn_begin. Threads: one. No I/O.
@@ -41,7 +41,11 @@ struct bb_txn_limits {
 void bb_txn_limits_default(struct bb_txn_limits *limits);
 
 /* Who asks. System tables: hidden, some readable, or open in both ways. */
-enum bb_txn_access { BB_TXN_USER = 0, BB_TXN_SYSTEM = 1, BB_TXN_PRIVILEGED = 2 };
+enum bb_txn_access {
+    BB_TXN_USER = 0,
+    BB_TXN_SYSTEM = 1,
+    BB_TXN_PRIVILEGED = 2
+};
 
 struct bb_txn_options {
     const struct bb_txn_catalog *catalog; /* lives as long as the transaction */
@@ -99,12 +103,13 @@ struct bb_txn_scan_options {
     struct bb_slice end_cursor; /* stop at this one; empty: no */
 };
 /* Never pending. Scans are numbered from 0 in a transaction. */
-int bb_txn_scan_open(struct bb_ctx *ctx, struct bb_txn *txn, const struct bb_txn_scan_options *options,
-                     uint32_t *scan);
+int bb_txn_scan_open(struct bb_ctx *ctx, struct bb_txn *txn,
+                     const struct bb_txn_scan_options *options, uint32_t *scan);
 /*
  * Consume up to `want` rows (0: 1,000; at most 1 MB of them) and append their documents to an array
- * that is open in `to`. BB_OK with no row means the end. `prefetch`: how many entries to ask for when
- * something must be fetched, at least `want`. `is_done` is set when the end of the range was seen.
+ * that is open in `to`. BB_OK with no row means the end. `prefetch`: how many entries to ask for
+ * when something must be fetched, at least `want`. `is_done` is set when the end of the range was
+ * seen.
  */
 int bb_txn_scan_next(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t scan, uint32_t want,
                      uint32_t prefetch, struct bb_value_builder *to, uint32_t *row_count,
@@ -112,8 +117,9 @@ int bb_txn_scan_next(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t scan, uint
 /* Counts the rest of a keys-only scan; pending until all is counted. */
 int bb_txn_scan_count(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t scan, uint64_t count_max,
                       uint64_t *count);
-/* Text that continues the same query after the last consumed row. */
-int bb_txn_scan_cursor(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t scan, struct bb_buf *text);
+/* Text that continues the same query after the last consumed row. `is_end`: nothing comes after. */
+int bb_txn_scan_cursor(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t scan, struct bb_buf *text,
+                       bool *is_end);
 
 /* ---- writing: BB_OK, BB_PENDING or an IN status; nothing has changed unless BB_OK ---- */
 
@@ -127,19 +133,17 @@ int bb_txn_replace(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access ac
 int bb_txn_delete(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
                   struct bb_slice table, struct bb_slice id);
 /* Insert or change the document with this key; `is_whole`: fields that are missing are removed. */
-int bb_txn_put(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access, struct bb_slice table,
-               struct bb_slice key, struct bb_slice document, bool is_whole, struct bb_buf *id);
+int bb_txn_put(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
+               struct bb_slice table, struct bb_slice key, struct bb_slice document, bool is_whole,
+               struct bb_buf *id);
 /* Delete those of `names` that exist: ids, or keys of `table` when is_keys. */
 int bb_txn_retract(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
-                   struct bb_slice table, bool is_keys, struct bb_slice names /* BBV array of strings */,
-                   uint64_t *count);
-/*
- * Add the entries of one backfilling index for documents of `table` after `cursor` (raw bytes, empty:
- * from the start), at most `limit` of them; privileged callers only.
- */
-int bb_txn_backfill(struct bb_ctx *ctx, struct bb_txn *txn, struct bb_slice table,
-                    struct bb_slice index, struct bb_slice cursor, uint32_t limit, uint32_t *done,
-                    struct bb_buf *next, bool *is_end);
+                   struct bb_slice table, bool is_keys,
+                   struct bb_slice names /* BBV array of strings */, uint64_t *count);
+/* Consume up to `want` rows of an open scan over by_id and add the entries that `index` of its
+ * table lacks for them; privileged callers only. */
+int bb_txn_backfill(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t scan, struct bb_slice index,
+                    uint32_t want, uint32_t *row_count, bool *is_done);
 
 /* Savepoints nest; `mark` comes from bb_txn_savepoint. */
 size_t bb_txn_savepoint(const struct bb_txn *txn);

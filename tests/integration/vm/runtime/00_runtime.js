@@ -15,13 +15,23 @@ const db = Object.freeze({
   kernel: () => host(KERNEL),
 });
 
+// "_sources": evaluates modules that came as arguments, as a deployment does.
+const evaluate = ({ modules, wanted }) => {
+  const load = internals.instantiateSources(modules);
+  const exports = load(wanted);
+  return exports === undefined ? null : [Object.keys(exports), load(wanted) === exports, exports.f?.()];
+};
+
 const invoke = async (bundle, path, args, info) => {
+  if (path === "_sources") {
+    return evaluate(args);
+  }
   const colon = path.lastIndexOf(":");
   const exports = internals.instantiate(bundle, `${path.slice(0, colon)}.js`);
   if (exports === undefined) {
     throw internals.error("TableNotFound", `no module ${path}`);
   }
-  const value = await exports[path.slice(colon + 1)]({ db, info, internals: info.internals ? internals : null }, args);
+  const value = await exports[path.slice(colon + 1)]({ db, info }, args);
   return value === undefined ? null : value;
 };
 

@@ -1,0 +1,178 @@
+/**
+ * From the functions' folder to modules that a slot can run: esbuild bundles with shared chunks (ES
+ * modules), then each output becomes the body of `function (exports, require, module)`, with a source map
+ * that leads back to the TypeScript sources.
+ */
+
+import { readFileSync } from "node:fs";
+import { builtinModules } from "node:module";
+import { dirname, join, posix, relative, resolve, sep } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import * as esbuild from "esbuild";
+
+import { findModules } from "./modules.js";
+import { CliError } from "./output.js";
+
+const PACKAGE_DIR = resolve(dirname(fileURLToPath(import.meta.url)), "..");
+const OUT_DIR = resolve(sep, "bitbend-out");
+const TARGET = "es2024";
+
+/** What the sources hold is wrong: `messages` say where. */
+export class BundleError extends CliError {
+  constructor(messages) {
+    super(messages.map(formatMessage).join("\n"), { json: { status: "error", code: "BundleFailed", message: messages.map(formatMessage).join("\n") } });
+    this.messages = messages;
+  }
+}
+
+/**
+ * A bundler that keeps what it parsed, for fast rebuilds. `build()` returns `{modules, inputs, notes}`:
+ * modules `{path, source, sourceMap}` sorted by path, and the absolute paths of all files read.
+ */
+export function createBundler({ appDir, functionsDir }) {
+  let context = null;
+  let entries = "";
+  let converted = new Map(); // text of an output -> module
+
+  async function contextFor(files) {
+    const key = files.join("\n");
+    if (context !== null && key === entries) return context;
+    await context?.dispose();
+    context = await esbuild.context(buildOptions(appDir, functionsDir, files));
+    entries = key;
+    return context;
+  }
+
+  async function build() {
+    const found = findModules(functionsDir);
+    checkDuplicates(found);
+    const { inV8, notes } = withoutNodeModules(functionsDir, found);
+    if (inV8.length === 0) {
+      throw new CliError(`No functions in ${relative(appDir, functionsDir) || functionsDir}: add a file such as messages.ts that exports a query or a mutation.`);
+    }
+    const result = await rebuild(await contextFor(inV8.map(({ file }) => file)));
+    const next = new Map();
+    const modules = await Promise.all(
+      result.outputFiles.map(async ({ path, text }) => {
+        const name = relative(OUT_DIR, path).split(sep).join("/");
+        const key = `${name}\n${text}`;
+        next.set(key, converted.get(key) ?? (await convert(appDir, functionsDir, name, text)));
+        return next.get(key);
+      }),
+    );
+    converted = next;
+    const inputs = Object.keys(result.metafile.inputs).map((input) => resolve(appDir, input));
+    return { modules: modules.sort((a, b) => (a.path < b.path ? -1 : 1)), inputs, notes: [...notes, ...result.warnings.map(formatMessage)] };
+  }
+
+  return { build, dispose: () => context?.dispose() };
+}
+
+/** `bitbend/messages.ts:3:7: error text` and the line itself. */
+export function formatMessage({ text, location }) {
+  if (!location) return text;
+  const { file, line, column, lineText } = location;
+  return `${file}:${line}:${column + 1}: ${text}\n    ${lineText.trim().slice(0, 160)}`;
+}
+
+async function rebuild(context) {
+  try {
+    return await context.rebuild();
+  } catch (error) {
+    if (Array.isArray(error.errors)) throw new BundleError(error.errors);
+    throw error;
+  }
+}
+
+function buildOptions(appDir, functionsDir, files) {
+  return {
+    absWorkingDir: appDir,
+    entryPoints: files.map((file) => join(functionsDir, file)),
+    outbase: functionsDir,
+    outdir: OUT_DIR,
+    entryNames: "[dir]/[name]",
+    chunkNames: "_deps/[hash]",
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    platform: "browser",
+    mainFields: ["module", "main"],
+    conditions: ["bitbend", "module"],
+    target: TARGET,
+    sourcemap: "inline",
+    sourcesContent: false,
+    jsx: "automatic",
+    charset: "utf8",
+    legalComments: "none",
+    metafile: true,
+    write: false,
+    logLevel: "silent",
+    // An application without a node_modules of its own finds the package that this command belongs to.
+    nodePaths: [dirname(PACKAGE_DIR)],
+    define: { "process.env.NODE_ENV": '"production"' },
+    plugins: [noNodeModules],
+  };
+}
+
+const noNodeModules = {
+  name: "no-node-modules",
+  setup(build) {
+    const names = builtinModules.filter((name) => !name.startsWith("_") && !name.includes("/"));
+    const filter = new RegExp(`^(node:.*|(${names.join("|")})(/.*)?)$`);
+    build.onResolve({ filter }, async ({ path, importer, resolveDir, kind, pluginData }) => {
+      if (pluginData === "seen") return undefined;
+      if (!path.startsWith("node:")) {
+        // A package may have the name of a Node.js module ("events", "buffer").
+        const found = await build.resolve(path, { importer, resolveDir, kind, pluginData: "seen" });
+        if (found.errors.length === 0) return found;
+      }
+      return { errors: [{ text: `"${path}" is a part of Node.js, and queries and mutations run in V8 without it` }] };
+    });
+  },
+};
+
+async function convert(appDir, functionsDir, name, text) {
+  const { code, map } = await esbuild.transform(text, {
+    loader: "js",
+    format: "cjs",
+    target: TARGET,
+    charset: "utf8",
+    legalComments: "none",
+    sourcefile: name,
+    sourcemap: "external",
+    sourcesContent: false,
+    logLevel: "silent",
+  });
+  return { path: name, source: code, sourceMap: withReadableSources(appDir, name, map) };
+}
+
+/** Sources as a person names them: relative to the application ("bitbend/messages.ts"). */
+function withReadableSources(appDir, name, text) {
+  const map = JSON.parse(text);
+  map.sources = map.sources.map((source) => {
+    const file = resolve(OUT_DIR, posix.dirname(name), source);
+    return relative(appDir, file).split(sep).join("/");
+  });
+  map.file = name;
+  delete map.sourcesContent;
+  return JSON.stringify(map);
+}
+
+function checkDuplicates(modules) {
+  for (let i = 1; i < modules.length; i++) {
+    if (modules[i].path === modules[i - 1].path) {
+      throw new CliError(`${modules[i - 1].file} and ${modules[i].file} would both be the module ${modules[i].path}: rename one of them.`);
+    }
+  }
+}
+
+/** Files that ask for Node.js ("use node") hold actions only; no runner for them is part of this suite yet. */
+function withoutNodeModules(functionsDir, modules) {
+  const isNode = ({ file }) => /^\s*(\/\/[^\n]*\n\s*|\/\*[\s\S]*?\*\/\s*)*["']use node["']/.test(readFileSync(join(functionsDir, file), "utf8"));
+  const skipped = modules.filter(isNode);
+  return {
+    inV8: modules.filter((module) => !skipped.includes(module)),
+    notes: skipped.map(({ file }) => `${file} says "use node" and is not deployed: this suite runs no Node.js actions.`),
+  };
+}

@@ -1,0 +1,41 @@
+import { connect } from "../app.js";
+import { numberOption } from "../options.js";
+import { cellOf } from "../output.js";
+import { encodeValue } from "../../values/encode.js";
+
+const LIMIT_DEFAULT = 100;
+
+export async function run({ output, appDir, options, positionals }) {
+  const admin = connect(appDir, options);
+  const limit = numberOption(options, "limit", 1, 1_000_000) ?? LIMIT_DEFAULT;
+  if (positionals.length === 0) await listTables(output, admin);
+  else await showTable(output, admin, positionals[0], limit);
+}
+
+async function listTables(output, admin) {
+  const answer = await admin.call("_system:tables");
+  const tables = Array.isArray(answer) ? answer : answer.tables;
+  if (output.isJson) return tables.forEach((table) => output.json(encodeValue(table)));
+  if (tables.length === 0) return output.line("No tables yet: declare some in schema.ts, or insert a document.");
+  printRows(output, tables);
+}
+
+async function showTable(output, admin, table, limit) {
+  const rows = [];
+  for (let cursor = null; ; ) {
+    const answer = await admin.call("_system:tableData", { table, limit: Math.min(limit - rows.length, 1000), cursor });
+    rows.push(...(answer.page ?? answer.documents ?? []));
+    cursor = answer.continueCursor ?? answer.cursor ?? null;
+    if (answer.isDone !== false || cursor === null || rows.length >= limit) break;
+  }
+  if (output.isJson) return rows.forEach((row) => output.json(encodeValue(row)));
+  if (rows.length === 0) return output.line(`Table ${table} is empty.`);
+  printRows(output, rows);
+}
+
+/** One column for each field that any row has; system fields first. */
+function printRows(output, rows) {
+  const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
+  const head = [...names.filter((name) => name === "_id"), ...names.filter((name) => !name.startsWith("_")), ...names.filter((name) => name.startsWith("_") && name !== "_id")];
+  output.table(head, rows.map((row) => head.map((name) => cellOf(row[name]))));
+}

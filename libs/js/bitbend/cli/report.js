@@ -1,0 +1,46 @@
+/** What a deploy did, for people. */
+
+const SIGNS = { added: ["+", "green"], changed: ["~", "yellow"], removed: ["-", "red"], ready: ["=", "gray"] };
+
+/** Prints one line for each function, table and index that is new, changed or gone, and the notes. */
+export function printChanges(output, result) {
+  const { functions = {}, tables = {}, indexes = {}, notes = [] } = result;
+  for (const [noun, difference] of Object.entries({ table: tables, index: indexes, function: functions })) {
+    for (const change of ["added", "changed", "removed"]) {
+      for (const item of difference[change] ?? []) {
+        const [sign, colour] = SIGNS[change];
+        output.note(`  ${output.paint(colour, sign)} ${noun} ${nameOf(item)}`);
+      }
+    }
+  }
+  for (const note of notes) output.note(`  ${output.paint("yellow", "!")} ${note}`);
+}
+
+export function hasChanges({ functions = {}, tables = {}, indexes = {} }) {
+  return [functions, tables, indexes].some((difference) => Object.values(difference).some((items) => items.length > 0));
+}
+
+function nameOf(item) {
+  return typeof item === "string" ? item : item.name?.includes(".") || !item.table ? item.name : `${item.table}.${item.name}`;
+}
+
+/**
+ * Follows the indexes that a deploy added to full tables until they are ready. `admin.call` is asked
+ * again and again: the suite fills them by itself.
+ */
+export async function followBackfill(output, admin, result, { signal } = {}) {
+  const filling = (result.indexes?.added ?? []).filter((index) => index.state === "backfilling").map(nameOf);
+  while (filling.length > 0 && !signal?.aborted) {
+    const rows = await admin.call("_system:indexes");
+    for (const row of Array.isArray(rows) ? rows : (rows?.indexes ?? [])) {
+      const name = nameOf(row);
+      if (!filling.includes(name)) continue;
+      const isReady = row.state === "ready";
+      const done = Number(row.done ?? 0);
+      const total = Math.max(Number(row.total ?? 0), done);
+      output.progress(`  index ${name}`, isReady ? total : Math.min(done, total - 1), total);
+      if (isReady) filling.splice(filling.indexOf(name), 1);
+    }
+    if (filling.length > 0) await new Promise((done) => setTimeout(done, 100));
+  }
+}

@@ -1,0 +1,286 @@
+/**
+ * The client: one-shot calls, live queries, mutations in order and exactly once. It drives the reducer
+ * (reducer.js): performs its effects, feeds back what happened.
+ *
+ * Each live query has a stream of its own for now. A browser opens at most six connections to one server
+ * over HTTP/1.1, all tabs together; more live queries than that in a page need HTTP/2 in front.
+ */
+
+import { getFunctionName } from "../server/references.js";
+import { decodeValue, encodeValue } from "../values/encode.js";
+import { ClosedError, errorOfAnswer, isRetryable, RequestError } from "./errors.js";
+import { backoffMs, connectionOf, initialState, step } from "./reducer.js";
+import { createTransport } from "./transport.js";
+
+const FORMAT = "convex_encoded_json";
+const QUERY_RETRY_MS = 30_000;
+const WARN_AFTER_ATTEMPTS = 5;
+
+export class Client {
+  #origin;
+  #transport;
+  #timers;
+  #random;
+  #logger;
+  #state = initialState();
+  #listeners = new Map(); // query key -> Set of { onValue, onError }
+  #streams = new Map(); // stream id -> cancel
+  #pending = new Map(); // timer name -> handle
+  #promises = new Map(); // mutation id -> { resolve, reject }
+  #connectionListeners = new Set();
+  #connection = "idle";
+  #inFlight = new AbortController();
+  #token = null;
+  #nextMutation = 1;
+  #idPrefix;
+  #onOnline = () => this.#dispatch({ type: "online" });
+
+  constructor(url, options = {}) {
+    this.#origin = originOf(url);
+    this.#token = options.token ?? null;
+    this.#timers = options.timers ?? globalThis;
+    this.#random = options.random ?? Math.random;
+    this.#logger = options.logger ?? console;
+    this.#idPrefix = `${Date.now().toString(36)}-${globalThis.crypto.randomUUID()}`;
+    const headers = async () => authorization(options.adminKey, this.#token);
+    this.#transport = options.transport ?? createTransport({ origin: this.#origin, headers, fetch: options.fetch, timers: this.#timers });
+    if (typeof globalThis.addEventListener === "function") globalThis.addEventListener("online", this.#onOnline);
+  }
+
+  get url() {
+    return this.#origin;
+  }
+
+  /** The JWT of later requests (or a function that gives one), or null. Open live queries start again with it. */
+  setToken(token) {
+    this.#token = token;
+    for (const [stream, cancel] of this.#streams) {
+      cancel();
+      this.#streams.delete(stream);
+      this.#dispatch({ type: "streamEnded", stream });
+    }
+    this.#dispatch({ type: "online" });
+  }
+
+  async query(reference, args = {}) {
+    const body = bodyOf(reference, args);
+    const startedAt = Date.now();
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return valueOf(await this.#call("/api/query", body, this.#readHeaders()));
+      } catch (error) {
+        if (!isRetryable(error) || this.#state.isClosed || Date.now() - startedAt > QUERY_RETRY_MS) throw this.#orClosed(error);
+        await this.#sleep(Math.max(error.retryAfterMs ?? 0, backoffMs(attempt, this.#random())));
+      }
+    }
+  }
+
+  mutation(reference, args = {}) {
+    return new Promise((resolve, reject) => {
+      if (this.#state.isClosed) throw new ClosedError("The client is closed.");
+      const id = `${this.#idPrefix}-${this.#nextMutation++}`;
+      const mutation = { id, body: bodyOf(reference, args) };
+      this.#promises.set(id, { resolve, reject });
+      this.#dispatch({ type: "mutate", mutation });
+    });
+  }
+
+  /** Sent once: an action may have effects outside, so it is never sent again. */
+  async action(reference, args = {}) {
+    try {
+      return valueOf(await this.#call("/api/action", bodyOf(reference, args), this.#readHeaders()));
+    } catch (error) {
+      throw this.#orClosed(error);
+    }
+  }
+
+  onUpdate(reference, args, onValue, onError) {
+    if (this.#state.isClosed) throw new ClosedError("The client is closed.");
+    if (typeof onValue !== "function") throw new TypeError("onUpdate(reference, args, callback) needs a callback");
+    const { path, args: encoded } = bodyOf(reference, args);
+    const key = `${path}\n${JSON.stringify(encoded)}`;
+    const listener = { onValue, onError, isActive: true };
+    const listeners = this.#listeners.get(key) ?? new Set();
+    this.#listeners.set(key, listeners.add(listener));
+    this.#dispatch({ type: "subscribe", key, path, args: encoded });
+    if (this.#state.queries.get(key).result.status !== "loading") queueMicrotask(() => this.#tell(listener, key));
+
+    const stop = () => {
+      if (!listener.isActive) return;
+      listener.isActive = false;
+      listeners.delete(listener);
+      if (listeners.size === 0) this.#listeners.delete(key);
+      this.#dispatch({ type: "unsubscribe", key });
+    };
+    stop.getCurrentValue = () => (listener.isActive ? this.#state.queries.get(key)?.result.value : undefined);
+    return stop;
+  }
+
+  connectionState() {
+    return this.#connection;
+  }
+
+  onConnectionState(callback) {
+    this.#connectionListeners.add(callback);
+    return () => void this.#connectionListeners.delete(callback);
+  }
+
+  close() {
+    if (typeof globalThis.removeEventListener === "function") globalThis.removeEventListener("online", this.#onOnline);
+    this.#dispatch({ type: "close" });
+    this.#inFlight.abort();
+    this.#listeners.clear();
+  }
+
+  #dispatch(event) {
+    const { state, effects } = step(this.#state, { random: this.#random(), ...event });
+    this.#state = state;
+    for (const effect of effects) this.#perform(effect);
+    const connection = connectionOf(this.#state);
+    if (connection !== this.#connection) {
+      this.#connection = connection;
+      for (const callback of this.#connectionListeners) this.#guard(() => callback(connection));
+    }
+  }
+
+  #perform(effect) {
+    switch (effect.type) {
+      case "openStream":
+        return this.#openStream(effect);
+      case "closeStream":
+        this.#streams.get(effect.stream)?.();
+        return void this.#streams.delete(effect.stream);
+      case "setTimer":
+        this.#clearTimer(effect.timer);
+        return void this.#pending.set(effect.timer, this.#timers.setTimeout(() => this.#dispatch({ type: "timer", timer: effect.timer }), effect.delayMs));
+      case "clearTimer":
+        return this.#clearTimer(effect.timer);
+      case "notify":
+        for (const listener of [...(this.#listeners.get(effect.key) ?? [])]) this.#tell(listener, effect.key);
+        return;
+      case "sendMutation":
+        return void this.#sendMutation(effect.mutation);
+      case "settleMutation":
+        return this.#settle(effect);
+      default:
+        throw new Error(`unknown effect ${effect.type}`);
+    }
+  }
+
+  #openStream({ stream, queries, afterTx }) {
+    const [{ key, path, args, tx }] = queries;
+    const search = new URLSearchParams({ path, args: JSON.stringify(args), format: FORMAT });
+    const headers = {};
+    if (tx > 0) headers["Last-Event-ID"] = String(tx);
+    if (afterTx > tx) headers["BitBend-After"] = String(afterTx);
+    const cancel = this.#transport.stream(`/api/subscribe?${search}`, { headers }, {
+      open: () => this.#dispatch({ type: "streamOpened", stream }),
+      event: (event) => this.#dispatch({ type: "streamEvent", stream, key, ...parseEvent(event) }),
+      end: (error) => {
+        this.#streams.delete(stream);
+        const refusal = error instanceof RequestError && !isRetryable(error) ? error : undefined;
+        const retryAfterMs = error?.retryAfterMs ?? 0;
+        this.#dispatch({ type: error === undefined ? "streamEnded" : "streamFailed", stream, error: refusal, retryAfterMs });
+      },
+    });
+    this.#streams.set(stream, cancel);
+  }
+
+  async #sendMutation({ id, body }) {
+    try {
+      const answer = await this.#call("/api/mutation", body, { "Idempotency-Key": id });
+      this.#dispatch({ type: "mutationAnswered", id, outcome: answer });
+    } catch (error) {
+      if (isRetryable(error)) {
+        this.#dispatch({ type: "mutationLost", id, retryAfterMs: error.retryAfterMs });
+        if (this.#state.mutations.attempt === WARN_AFTER_ATTEMPTS) {
+          this.#logger.warn(`BitBend: ${error.message} The mutation waits and is sent again.`);
+        }
+      } else {
+        this.#dispatch({ type: "mutationAnswered", id, outcome: { status: "refused", error } });
+      }
+    }
+  }
+
+  #settle({ id, outcome }) {
+    const { resolve, reject } = this.#promises.get(id);
+    this.#promises.delete(id);
+    if (outcome.status === "refused") return reject(outcome.error);
+    if (outcome.status === "closed") return reject(new ClosedError());
+    try {
+      resolve(valueOf(outcome));
+    } catch (error) {
+      reject(error);
+    }
+  }
+
+  #tell(listener, key) {
+    const result = this.#state.queries.get(key)?.result;
+    if (!listener.isActive || result === undefined || result.status === "loading") return;
+    this.#guard(() => {
+      if (result.status === "value") listener.onValue(result.value);
+      else if (listener.onError) listener.onError(result.error);
+      else this.#logger.error(`BitBend: the live query ${key.slice(0, key.indexOf("\n"))} failed: ${result.error.message}`);
+    });
+  }
+
+  /** An error in a callback of the application is the application's: reported, and nothing else stops. */
+  #guard(callback) {
+    try {
+      callback();
+    } catch (error) {
+      if (typeof globalThis.reportError === "function") globalThis.reportError(error);
+      else queueMicrotask(() => Promise.reject(error));
+    }
+  }
+
+  #call(path, body, headers) {
+    return this.#transport.request(path, { body, headers, signal: this.#inFlight.signal });
+  }
+
+  #readHeaders() {
+    return this.#state.ownTx > 0 ? { "BitBend-After": String(this.#state.ownTx) } : {};
+  }
+
+  #orClosed(error) {
+    return this.#state.isClosed && isRetryable(error) ? new ClosedError() : error;
+  }
+
+  #sleep(ms) {
+    return new Promise((resolve) => this.#timers.setTimeout(resolve, ms));
+  }
+
+  #clearTimer(timer) {
+    this.#timers.clearTimeout(this.#pending.get(timer));
+    this.#pending.delete(timer);
+  }
+}
+
+function originOf(url) {
+  if (typeof url !== "string" || !/^https?:\/\//.test(url)) {
+    throw new TypeError(`Client needs the URL of a BitBend server such as "http://127.0.0.1:3210", found ${JSON.stringify(url)}.`);
+  }
+  return url.replace(/\/+$/, "");
+}
+
+async function authorization(adminKey, token) {
+  if (adminKey) return { Authorization: `BitBend ${adminKey}` };
+  const jwt = typeof token === "function" ? await token() : token;
+  return jwt ? { Authorization: `Bearer ${jwt}` } : {};
+}
+
+function bodyOf(reference, args) {
+  return { path: getFunctionName(reference), args: encodeValue(args ?? {}, "args"), format: FORMAT };
+}
+
+function valueOf(answer) {
+  if (answer.status !== "success") throw errorOfAnswer(answer);
+  return decodeValue(answer.value ?? null, "result");
+}
+
+function parseEvent({ name, data }) {
+  if (name !== "value" && name !== "failed") return { name };
+  const answer = JSON.parse(data);
+  const tx = answer.tx ?? 0;
+  return name === "value" ? { name, tx, value: decodeValue(answer.value, "result") } : { name, tx, error: errorOfAnswer(answer) };
+}

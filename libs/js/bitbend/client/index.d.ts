@@ -1,0 +1,104 @@
+/** The client, for browsers and Node.js >= 20.19. */
+
+import type { ArgsOf, CallArgs, FunctionReference, ReturnsOf } from "../server/functions.js";
+import type { FunctionErrorCode, RequestErrorCode } from "./codes.js";
+
+export { anyApi, getFunctionName, makeFunctionReference } from "../server/references.js";
+export type { ArgsOf, FunctionReference, ReturnsOf } from "../server/functions.js";
+export type { FunctionErrorCode, RequestErrorCode } from "./codes.js";
+
+/** A code of a newer server is a text too. */
+type OrNewer<Code extends string> = Code | (string & {});
+
+type Query = FunctionReference<"query">;
+type Mutation = FunctionReference<"mutation">;
+type Action = FunctionReference<"action">;
+
+/**
+ * What a page may show its user. idle: nothing is live; reconnecting: the connection was lost, and what is
+ * shown may be old.
+ */
+export type ConnectionState = "idle" | "connecting" | "connected" | "reconnecting" | "closed";
+
+export interface ClientOptions {
+  /** A JWT, or a function that gives one. */
+  token?: string | (() => string | null | Promise<string | null>) | null;
+  /** Calls internal functions too. Never in a browser. */
+  adminKey?: string;
+  fetch?: typeof globalThis.fetch;
+  /** Where warnings and unhandled failures of live queries go; the default is `console`. */
+  logger?: Pick<Console, "warn" | "error">;
+}
+
+/** Ends a live query. */
+export interface Unsubscribe<Value> {
+  (): void;
+  /** What was heard last; `undefined` while loading. */
+  getCurrentValue(): Value | undefined;
+}
+
+/**
+ * A connection to a BitBend server. It opens nothing until it is used.
+ *
+ * ```ts
+ * const client = new Client("http://127.0.0.1:3210");
+ * const stop = client.onUpdate(api.messages.list, { channel }, (messages) => render(messages));
+ * await client.mutation(api.messages.send, { channel, author: "Ada", body: "Hello" });
+ * ```
+ */
+export declare class Client {
+  constructor(url: string, options?: ClientOptions);
+  readonly url: string;
+
+  /** Runs a query once, at the newest moment; own writes are always seen. */
+  query<R extends Query>(query: R, ...args: CallArgs<R>): Promise<ReturnsOf<R>>;
+
+  /**
+   * Runs a mutation. Mutations run one after the other, in the order of the calls. A connection that is lost
+   * does not fail it: it is sent again when the server is back, and takes effect exactly once.
+   */
+  mutation<R extends Mutation>(mutation: R, ...args: CallArgs<R>): Promise<ReturnsOf<R>>;
+
+  /** Runs an action. It is sent once: when the connection is lost, the promise is rejected. */
+  action<R extends Action>(action: R, ...args: CallArgs<R>): Promise<ReturnsOf<R>>;
+
+  /**
+   * Calls back with the result of a query, now and whenever it changes. The same query twice is one
+   * subscription; what did not change in a result keeps its object identity.
+   */
+  onUpdate<R extends Query>(
+    query: R,
+    args: ArgsOf<R>,
+    onValue: (value: ReturnsOf<R>) => void,
+    onError?: (error: Error & { code: string }) => void,
+  ): Unsubscribe<ReturnsOf<R>>;
+
+  connectionState(): ConnectionState;
+  /** Calls back when the state changes. Returns what ends that. */
+  onConnectionState(callback: (state: ConnectionState) => void): () => void;
+
+  /** The JWT of later requests; open live queries start again with it. */
+  setToken(token: ClientOptions["token"]): void;
+
+  /** Ends live queries; what is still waiting is rejected with a `ClosedError`. */
+  close(): void;
+}
+
+/** A function failed: `code` says how ("ServerError", "ArgumentValidation", "FunctionTimeout", ...). */
+export declare class FunctionError extends Error {
+  readonly code: OrNewer<FunctionErrorCode>;
+  readonly logLines: string[];
+}
+/** The server refused the request before any function ran. */
+export declare class RequestError extends Error {
+  readonly code: OrNewer<RequestErrorCode>;
+  readonly status: number;
+}
+/** Nobody answered. */
+export declare class ConnectionError extends Error {
+  readonly code: "ConnectionFailed";
+}
+/** The client was closed before the answer came. */
+export declare class ClosedError extends Error {
+  readonly code: "ClientClosed";
+}

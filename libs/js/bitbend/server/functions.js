@@ -1,0 +1,76 @@
+/**
+ * The builders of functions. What they return carries the declaration (kind, visibility, validators) and
+ * `invoke(ctx, args)`, which checks arguments and result around the handler. The runtime makes `ctx`.
+ */
+
+import { asValidator, ValidationError } from "../values/validators.js";
+
+function builder(kind, visibility) {
+  return (definition) => makeFunction(kind, visibility, definition);
+}
+
+export const query = builder("query", "public");
+export const mutation = builder("mutation", "public");
+export const action = builder("action", "public");
+export const internalQuery = builder("query", "internal");
+export const internalMutation = builder("mutation", "internal");
+export const internalAction = builder("action", "internal");
+
+/** A handler `(ctx, request) => response` for `http.ts`. */
+export function httpAction(handler) {
+  if (typeof handler !== "function") throw new TypeError("httpAction needs a function (ctx, request) => response");
+  return {
+    isBitBendFunction: true,
+    kind: "httpAction",
+    visibility: "public",
+    exportArgs: () => null,
+    exportReturns: () => null,
+    invoke: async (ctx, request) => handler(ctx, request),
+  };
+}
+
+function makeFunction(kind, visibility, definition) {
+  const { args, returns, handler } = typeof definition === "function" ? { handler: definition } : definition ?? {};
+  const name = visibility === "internal" ? `internal${kind[0].toUpperCase()}${kind.slice(1)}` : kind;
+  if (typeof handler !== "function") {
+    throw new TypeError(`${name} needs a function (ctx, args) => result, or an object with such a "handler"`);
+  }
+  const argsValidator = args === undefined ? null : asValidator(args);
+  const returnsValidator = returns === undefined ? null : asValidator(returns);
+
+  return {
+    isBitBendFunction: true,
+    kind,
+    visibility,
+    exportArgs: () => exportValidator(argsValidator),
+    exportReturns: () => exportValidator(returnsValidator),
+    async invoke(ctx, argument) {
+      const context = contextOf(ctx);
+      if (argsValidator !== null) check(argsValidator, argument, "args", context, "ArgumentValidation");
+      const result = await handler(ctx, argument);
+      if (returnsValidator !== null) {
+        check(returnsValidator, result === undefined ? null : result, "result", context, "ReturnValidation");
+      }
+      return result;
+    },
+  };
+}
+
+function exportValidator(validator) {
+  return validator === null ? null : JSON.stringify(validator.json);
+}
+
+/** What validators may ask: actions have no database and take every string for an id. */
+function contextOf(ctx) {
+  const db = ctx?.db;
+  return db && typeof db.normalizeId === "function" ? { normalizeId: (table, id) => db.normalizeId(table, id) } : {};
+}
+
+function check(validator, value, name, context, code) {
+  try {
+    validator.check(value, name, context);
+  } catch (error) {
+    if (error instanceof ValidationError) error.setCode(code);
+    throw error;
+  }
+}

@@ -1,0 +1,24 @@
+/** What functions, schemas, routes and crons are written with. */
+
+import type { AnyDataModel } from "./data.js";
+import type { ActionBuilder, HttpActionBuilder, MutationBuilder, QueryBuilder } from "./functions.js";
+
+export type * from "./data.js";
+export type * from "./database.js";
+export type * from "./functions.js";
+export { anyApi, getFunctionName, makeFunctionReference } from "./references.js";
+export { cronJobs, type Crons } from "./crons.js";
+export { httpRouter, type HttpRouter } from "./router.js";
+export { defineSchema, defineTable, type SchemaDefinition, type TableDefinition } from "./schema.js";
+
+/**
+ * The builders for any data model. Applications import them, typed by their own schema, from
+ * "./_generated/server".
+ */
+export declare const query: QueryBuilder<AnyDataModel, "public">;
+export declare const mutation: MutationBuilder<AnyDataModel, "public">;
+export declare const action: ActionBuilder<AnyDataModel, "public">;
+export declare const internalQuery: QueryBuilder<AnyDataModel, "internal">;
+export declare const internalMutation: MutationBuilder<AnyDataModel, "internal">;
+export declare const internalAction: ActionBuilder<AnyDataModel, "internal">;
+export declare const httpAction: HttpActionBuilder<AnyDataModel>;

@@ -1,0 +1,76 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+const PACKAGE = join(dirname(fileURLToPath(import.meta.url)), "..");
+
+test("k19: require and import give the same package", async () => {
+  const require = createRequire(import.meta.url);
+  for (const entry of ["", "/server", "/values", "/client"]) {
+    const imported = await import(`bitbend${entry}`);
+    const required = require(`bitbend${entry}`);
+    for (const name of Object.keys(imported)) assert.equal(required[name], imported[name], `${entry} ${name}`);
+  }
+  assert.equal(require("bitbend").Client, (await import("bitbend")).Client);
+});
+
+test("k19: a CommonJS program can require it without a flag", () => {
+  const program = `const { Client, v } = require(${JSON.stringify(join(PACKAGE, "index.js"))}); console.log(typeof Client, v.string().kind)`;
+  assert.equal(execFileSync(process.execPath, ["-e", program], { encoding: "utf8" }).trim(), "function string");
+});
+
+test("k20: what applications import has no dependency and no Node.js module", () => {
+  for (const file of sources(PACKAGE)) {
+    if (/^(bin|cli|test|node_modules)\//.test(file)) continue;
+    const text = readFileSync(join(PACKAGE, file), "utf8");
+    for (const [, from] of text.matchAll(/^\s*(?:import|export)[^;]*? from "([^"]+)"/gm)) {
+      assert.ok(from.startsWith("."), `${file} imports ${from}`);
+    }
+    assert.ok(!/^await /m.test(text), `${file}: top-level await breaks require()`);
+    assert.ok(!/\b(Buffer|process)\b/.test(text.replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, "")), `${file} uses Node.js`);
+  }
+});
+
+test("every entry has types", () => {
+  const { exports } = JSON.parse(readFileSync(join(PACKAGE, "package.json"), "utf8"));
+  for (const entry of Object.values(exports)) {
+    if (typeof entry === "object") for (const file of Object.values(entry)) assert.ok(statSync(join(PACKAGE, file)).isFile());
+  }
+});
+
+test("the error codes of the types are those of the status table", () => {
+  const table = readFileSync(join(PACKAGE, "../../base/include/bb/status.h"), "utf8");
+  const rows = [...table.matchAll(/X\(BB_\w+, (\d+), (\d+), "(\w+)", (IN|OUT)/g)];
+  const types = readFileSync(join(PACKAGE, "client/codes.d.ts"), "utf8");
+  const namesOf = (type) => [...types.split(`type ${type} =`)[1].split(";")[0].matchAll(/"(\w+)"/g)].map(([, name]) => name);
+  assert.ok(rows.length > 40);
+  assert.deepEqual(namesOf("FunctionErrorCode"), rows.filter(([, , , , place]) => place === "IN").map(([, , , name]) => name));
+  // Numbers from 40 to 59 stay inside the suite.
+  const isSeen = ([, wire, http, , place]) => place === "OUT" && http !== "200" && Number(wire) < 40;
+  assert.deepEqual(namesOf("RequestErrorCode"), rows.filter(isSeen).map(([, , , name]) => name));
+});
+
+test("the lock file names no server", () => {
+  assert.ok(!readFileSync(join(PACKAGE, "package-lock.json"), "utf8").includes('"resolved": "http'));
+});
+
+test("the program can be parsed by an old Node.js", () => {
+  const text = readFileSync(join(PACKAGE, "bin/bitbend.cjs"), "utf8");
+  assert.ok(!/=>|\bconst\b|\blet\b|`|\?\?|\?\./.test(text.replace(/\/\/.*/g, "")));
+  const shim = `Object.defineProperty(process.versions, "node", { value: "18.20.0" }); require(${JSON.stringify(join(PACKAGE, "bin/bitbend.cjs"))});`;
+  const { status, stderr } = spawnSync(process.execPath, ["-e", shim], { encoding: "utf8" });
+  assert.equal(status, 1);
+  assert.match(stderr, /^bitbend needs Node\.js 20\.19 or newer.*\n$/);
+});
+
+function sources(folder, below = "") {
+  return readdirSync(join(folder, below), { withFileTypes: true }).flatMap((entry) => {
+    const file = below === "" ? entry.name : `${below}/${entry.name}`;
+    if (entry.isDirectory()) return entry.name === "node_modules" ? [] : sources(folder, file);
+    return file.endsWith(".js") ? [file] : [];
+  });
+}

@@ -1,0 +1,61 @@
+import { BitBendError, Client, v, type Infer } from "bitbend";
+
+import { api, internal } from "./bitbend/_generated/api";
+import type { Doc, Id } from "./bitbend/_generated/dataModel";
+
+declare const channel: Id<"channels">;
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+function assertSame<_T extends true>(): void {}
+
+const client = new Client("http://127.0.0.1:3210");
+
+const stop = client.onUpdate(
+  api.messages.list,
+  { channel },
+  (messages) => {
+    assertSame<Same<typeof messages, Doc<"messages">[]>>();
+    messages[0]?.body.trim();
+  },
+  (error) => error.code,
+);
+stop.getCurrentValue()?.length.toFixed();
+stop();
+
+export async function calls(): Promise<void> {
+  const sent = await client.mutation(api.messages.send, { channel, author: "Ada", body: "Hello" });
+  assertSame<Same<typeof sent, Id<"messages">>>();
+  const none = await client.query(api.messages.none);
+  assertSame<Same<typeof none, string>>();
+  const plain = await client.query(api.messages.plain, { n: 1 });
+  assertSame<Same<typeof plain, readonly [number, string | undefined]>>();
+  const nothing = await client.mutation(api.messages.nothing);
+  assertSame<Same<typeof nothing, null>>();
+  const acted = await client.action(api.sub.deep.act, { channel: "x" });
+  assertSame<Same<typeof acted, string>>();
+  const defaulted = await client.action(api.sub.deep.default);
+  assertSame<Same<typeof defaulted, bigint>>();
+
+  // @ts-expect-error A query is no mutation.
+  await client.mutation(api.messages.list, { channel });
+  // @ts-expect-error An argument is missing.
+  await client.query(api.messages.list, {});
+  // @ts-expect-error The arguments are missing.
+  await client.query(api.messages.list);
+  // @ts-expect-error A text is no id.
+  await client.query(api.messages.list, { channel: "general" });
+  // @ts-expect-error There is no such argument.
+  await client.query(api.messages.none, { x: 1 });
+  // @ts-expect-error There is no such function.
+  await client.query(api.messages.lst, { channel });
+  // @ts-expect-error Clients do not call internal functions.
+  await client.mutation(api.messages.hidden, { id: sent });
+  void internal.messages.hidden;
+}
+
+const user = v.object({ name: v.string(), age: v.optional(v.number()), role: v.union(v.literal("a"), v.literal("b")) });
+assertSame<Same<Infer<typeof user>, { name: string; age?: number; role: "a" | "b" }>>();
+
+const error = new BitBendError({ code: "full", seats: 3 });
+error.data.seats.toFixed();
+// @ts-expect-error A function is no value.
+new BitBendError({ code: () => 1 });

@@ -1,0 +1,35 @@
+/*
+ * The conflict window: "which is the newest write in this range of keys?", in logarithmic time.
+ *
+ * It knows every write with a tx above its floor. A transaction that read at S >= floor is still valid
+ * if no range that it read holds a write newer than S; about a read below the floor it can say nothing.
+ *
+ * A treap (Seidel, Aragon 1996) by key, whose nodes carry the newest tx of their subtree. Entries leave
+ * in the order of their last write: when the floor is raised, or, oldest first, when memory is full.
+ *
+ * Ownership: keys are copied. Threads: one. Durability: none. The same calls and seed give the same tree.
+ */
+#ifndef BB_OCC_H
+#define BB_OCC_H
+
+#include "bb/base.h"
+
+struct bb_occ;
+
+/* `bytes_max`: beyond it the oldest entries leave and the floor rises. `seed`: shapes the tree. */
+struct bb_occ *bb_occ_new(struct bb_txtime floor, size_t bytes_max, uint64_t seed);
+void bb_occ_free(struct bb_occ *occ); /* accepts NULL */
+
+/* Remember a write. `tx` is above the floor and not below any that was added before. */
+void bb_occ_add(struct bb_occ *occ, struct bb_slice key, struct bb_txtime tx);
+/* The newest write with low <= key < high; BB_TX_NONE when there is none above the floor. */
+struct bb_txtime bb_occ_newest_in(const struct bb_occ *occ, struct bb_slice low,
+                                  struct bb_slice high);
+
+struct bb_txtime bb_occ_floor(const struct bb_occ *occ);
+/* Forget the writes with tx <= floor. A floor that is not above the present one changes nothing. */
+void bb_occ_raise_floor(struct bb_occ *occ, struct bb_txtime floor);
+size_t bb_occ_bytes(const struct bb_occ *occ);
+size_t bb_occ_keys(const struct bb_occ *occ);
+
+#endif

@@ -1,0 +1,478 @@
+#include "txn_internal.h"
+
+/*
+ * A scan merges two ordered streams: the snapshot's rows, fetched page by page, without those of
+ * documents that this transaction has written, and the rows that its own writes give the index.
+ * What was consumed so far is all that counts: the read range ends there, and so does the cursor.
+ */
+enum {
+    ROWS_MAX = 1000,
+    COUNT_ROWS_MAX = 5000,
+    ROWS_BYTES_MAX = 1 << 20,
+    CURSOR_VERSION = 1,
+    CURSOR_KEY = 0,   /* after this key */
+    CURSOR_END = 1,   /* nothing comes after */
+    CURSOR_START = 2, /* nothing was consumed */
+    CURSOR_HEAD = 10  /* version, hash, kind */
+};
+
+/* ---- cursors ---- */
+
+static int bad_cursor(struct bb_ctx *ctx, const struct txn_scan *scan)
+{
+    return bb_fail(ctx, BB_BAD_QUERY,
+                   "paginate on \"%.*s\": this cursor was not made by exactly this query (table, "
+                   "index, range, order and filter). Start again with cursor: null.",
+                   BB_SLICE_ARG(scan->table->name));
+}
+
+/* The cursor's kind and key (which lives in the transaction's memory). */
+static int parse_cursor(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_scan *scan,
+                        struct bb_slice text, uint8_t *kind, struct bb_slice *key)
+{
+    bb_buf_clear(&txn->scratch);
+    if (bb_base64_decode(ctx, text, &txn->scratch) != BB_OK || txn->scratch.size < CURSOR_HEAD ||
+        txn->scratch.data[0] != CURSOR_VERSION ||
+        bb_get_le64(txn->scratch.data + 1) != scan->query_hash)
+        return bad_cursor(ctx, scan);
+    *kind = txn->scratch.data[9];
+    *key = txn_dup(txn, bb_slice(txn->scratch.data + CURSOR_HEAD, txn->scratch.size - CURSOR_HEAD));
+    if (*kind == CURSOR_KEY
+            ? bb_slice_compare(*key, scan->low) < 0 || bb_slice_compare(*key, scan->high) >= 0
+            : *kind > CURSOR_START)
+        return bad_cursor(ctx, scan);
+    return BB_OK;
+}
+
+static void append_cursor(const struct txn_scan *scan, uint8_t kind, struct bb_slice key,
+                          struct bb_buf *text)
+{
+    struct bb_buf raw;
+
+    bb_buf_init(&raw);
+    bb_buf_append_byte(&raw, CURSOR_VERSION);
+    bb_put_le64(bb_buf_reserve(&raw, 8), scan->query_hash);
+    raw.size += 8;
+    bb_buf_append_byte(&raw, kind);
+    bb_buf_append_slice(&raw, key);
+    bb_base64_append(text, bb_buf_slice(&raw));
+    bb_buf_fini(&raw);
+}
+
+static struct bb_slice next_key(struct bb_txn *txn, struct bb_slice key)
+{
+    uint8_t *copy = bb_arena_alloc(txn->arena, key.size + 1);
+
+    memcpy(copy, key.data, key.size);
+    copy[key.size] = 0;
+    return bb_slice(copy, key.size + 1);
+}
+
+static int apply_cursors(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
+                         const struct bb_txn_scan_options *options)
+{
+    struct bb_slice key;
+    uint8_t kind;
+    int rc;
+
+    if (options->end_cursor.size > 0) {
+        rc = parse_cursor(ctx, txn, scan, options->end_cursor, &kind, &key);
+        if (rc != BB_OK)
+            return rc;
+        if (kind == CURSOR_KEY) {
+            scan->end_key = key;
+            if (scan->is_descending)
+                scan->low = key;
+            else
+                scan->high = next_key(txn, key);
+        }
+    }
+    if (options->cursor.size > 0) {
+        rc = parse_cursor(ctx, txn, scan, options->cursor, &kind, &key);
+        if (rc != BB_OK)
+            return rc;
+        if (kind == CURSOR_END)
+            scan->is_ended = true;
+        if (kind == CURSOR_KEY) {
+            scan->position = key;
+            if (scan->is_descending)
+                scan->high = key;
+            else
+                scan->low = next_key(txn, key);
+        }
+    }
+    return BB_OK;
+}
+
+/* ---- opening ---- */
+
+static int index_not_found(struct bb_ctx *ctx, const struct txn_table *table, struct bb_slice name)
+{
+    struct bb_buf list;
+    int shown = (int)(name.size < 80 ? name.size : 80);
+    int rc;
+
+    bb_buf_init(&list);
+    for (size_t i = 0; i < table->index_count && list.size < 200; i++)
+        bb_buf_printf(&list, "%s%.*s", i == 0 ? "" : ", ", BB_SLICE_ARG(table->indexes[i].name));
+    rc = bb_fail(ctx, BB_INDEX_NOT_FOUND,
+                 "Index %.*s.%.*s is not declared. Table \"%.*s\" has the indexes %.*s. Declare it "
+                 "in schema.ts with .index(\"%.*s\", [fields]), then deploy.",
+                 BB_SLICE_ARG(table->name), shown, (const char *)name.data,
+                 BB_SLICE_ARG(table->name), BB_SLICE_ARG(bb_buf_slice(&list)), shown,
+                 (const char *)name.data);
+    bb_buf_fini(&list);
+    return rc;
+}
+
+static int find_index(struct bb_ctx *ctx, const struct txn_table *table, struct bb_slice name,
+                      const struct txn_index **index)
+{
+    if (name.size == 0)
+        name = bb_slice_str("by_creation_time");
+    *index = txn_index_by_name(table, name);
+    if (*index == NULL)
+        return index_not_found(ctx, table, name);
+    if (!(*index)->is_ready)
+        return bb_fail(ctx, BB_INDEX_NOT_READY,
+                       "Index %.*s.%.*s is being filled: %" PRId64 " of %s%" PRId64
+                       " documents are done. It can be used when all are in it; try again later.",
+                       BB_SLICE_ARG(table->name), BB_SLICE_ARG(name), (*index)->done,
+                       (*index)->done > (*index)->total ? "more than " : "", (*index)->total);
+    return BB_OK;
+}
+
+static uint64_t hash_query(const struct txn_scan *scan, struct bb_slice filter)
+{
+    uint64_t hash = scan->is_descending ? 1 : 2;
+
+    hash = bb_hash64(scan->low, hash);
+    hash = bb_hash64(scan->high, hash);
+    return bb_hash64(filter, hash);
+}
+
+int bb_txn_scan_open(struct bb_ctx *ctx, struct bb_txn *txn,
+                     const struct bb_txn_scan_options *options, uint32_t *number)
+{
+    struct txn_scan *scan = bb_arena_zero(txn->arena, 1, sizeof *scan);
+    struct bb_buf low;
+    struct bb_buf high;
+    int rc;
+
+    bb_buf_init(&low);
+    bb_buf_init(&high);
+    rc = txn_table(ctx, txn, options->access, options->table, &scan->table);
+    if (rc != BB_OK)
+        goto out;
+    rc = find_index(ctx, scan->table, options->index, &scan->index);
+    if (rc == BB_OK)
+        rc = txn_index_range(ctx, scan->table, scan->index, options->range, &low, &high);
+    if (rc == BB_OK && !options->is_untracked)
+        rc = txn_count_range(ctx, txn, scan->table);
+    if (rc != BB_OK)
+        goto out;
+    scan->low = txn_dup(txn, bb_buf_slice(&low));
+    scan->high = txn_dup(txn, bb_buf_slice(&high));
+    scan->is_descending = options->is_descending;
+    scan->is_keys_only = options->is_keys_only;
+    scan->is_untracked = options->is_untracked && options->access == BB_TXN_PRIVILEGED;
+    scan->query_hash = hash_query(scan, options->filter);
+    rc = apply_cursors(ctx, txn, scan, options);
+    if (rc != BB_OK)
+        goto out;
+    if (bb_slice_compare(scan->low, scan->high) >= 0)
+        scan->is_ended = true;
+    txn->scans = txn_grow(txn, txn->scans, &txn->scan_capacity, txn->scan_count, sizeof(scan));
+    *number = (uint32_t)txn->scan_count;
+    txn->scans[txn->scan_count++] = scan;
+out:
+    bb_buf_fini(&low);
+    bb_buf_fini(&high);
+    return rc;
+}
+
+/* ---- pages ---- */
+
+static struct bb_id id_of_key(struct bb_slice key)
+{
+    struct bb_id id;
+
+    memcpy(id.bytes, key.data + key.size - sizeof id.bytes, sizeof id.bytes);
+    return id;
+}
+
+static int feed_row(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
+                    const struct bb_txn_read *read, const struct bb_txn_entry *entry,
+                    struct bb_slice previous)
+{
+    struct txn_row *row = &scan->rows[scan->row_count];
+    int order = previous.data == NULL ? 0 : bb_slice_compare(entry->key, previous);
+
+    if (entry->key.size < 4 + sizeof(struct bb_id) || bb_slice_compare(entry->key, read->low) < 0 ||
+        bb_slice_compare(entry->key, read->high) >= 0 ||
+        (previous.data != NULL && (scan->is_descending ? order >= 0 : order <= 0)))
+        return bb_fail(ctx, BB_BAD_REQUEST, "the answer of a scan is out of range or order");
+    row->key = txn_dup(txn, entry->key);
+    row->doc = NULL;
+    if (!scan->is_keys_only) {
+        struct bb_id id = id_of_key(row->key);
+        if (entry->value.size == 0)
+            return bb_fail(ctx, BB_CORRUPT, "index %.*s.%.*s has an entry without a document",
+                           BB_SLICE_ARG(scan->table->name), BB_SLICE_ARG(scan->index->name));
+        row->doc = txn_doc(txn, scan->table, &id);
+        txn_doc_know(txn, row->doc, entry->value);
+    }
+    scan->row_count++;
+    return BB_OK;
+}
+
+int txn_scan_feed(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
+                  const struct bb_txn_read *read, const struct bb_txn_entry *entries,
+                  size_t entry_count, bool is_complete)
+{
+    struct bb_slice previous = BB_SLICE_EMPTY;
+
+    /* A page is asked for only when the one before is used up. */
+    bb_assert(scan->row_at == scan->row_count);
+    scan->row_at = scan->row_count = 0;
+    scan->rows = bb_arena_alloc(txn->arena, (entry_count + 1) * sizeof *scan->rows);
+    for (size_t i = 0; i < entry_count; i++) {
+        int rc = feed_row(ctx, txn, scan, read, &entries[i], previous);
+        if (rc != BB_OK)
+            return rc;
+        previous = scan->rows[i].key;
+    }
+    scan->is_snapshot_done = is_complete;
+    if (entry_count > 0)
+        scan->covered = scan->is_descending ? previous : next_key(txn, previous);
+    return BB_OK;
+}
+
+/* ---- consuming ---- */
+
+static struct txn_doc *row_doc(const struct bb_txn *txn, const struct txn_scan *scan,
+                               const struct txn_row *row)
+{
+    if (row->doc != NULL || txn->written_count == 0)
+        return row->doc;
+    struct bb_id id = id_of_key(row->key);
+    return txn_doc_find(txn, scan->table, &id);
+}
+
+/* Whether the snapshot's rows are known up to `key`. */
+static bool is_covered(const struct txn_scan *scan, struct bb_slice key)
+{
+    if (scan->is_snapshot_done)
+        return true;
+    if (scan->covered.data == NULL)
+        return false;
+    int order = bb_slice_compare(key, scan->covered);
+    return scan->is_descending ? order >= 0 : order < 0;
+}
+
+/* The next row in order; not consumed yet. BB_OK with key.data == NULL: the end. */
+static int peek(struct bb_txn *txn, struct txn_scan *scan, uint32_t fetch, struct txn_row *row)
+{
+    const struct txn_overlay_row *own = NULL;
+
+    while (scan->row_at < scan->row_count) {
+        const struct txn_doc *doc = row_doc(txn, scan, &scan->rows[scan->row_at]);
+        if (doc == NULL || !doc->is_dirty)
+            break;
+        scan->row_at++;
+    }
+    if (txn->written_count > 0)
+        own = txn_overlay_after(txn_overlay(txn, scan->table, scan->index), scan);
+    if (scan->row_at == scan->row_count) {
+        if (!scan->is_snapshot_done && (own == NULL || !is_covered(scan, own->key))) {
+            txn_want_page(txn, scan, fetch);
+            return BB_PENDING;
+        }
+        *row = own == NULL ? (struct txn_row){ .doc = NULL }
+                           : (struct txn_row){ .key = own->key, .doc = own->doc };
+        return BB_OK;
+    }
+    *row = scan->rows[scan->row_at];
+    if (own != NULL) {
+        int order = bb_slice_compare(own->key, row->key);
+        if (scan->is_descending ? order > 0 : order < 0)
+            *row = (struct txn_row){ .key = own->key, .doc = own->doc };
+    }
+    return BB_OK;
+}
+
+static int consume(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
+                   const struct txn_row *row)
+{
+    size_t bytes = row->key.size;
+
+    if (!scan->is_keys_only)
+        bytes += txn_doc_now(row->doc).size;
+    scan->position = row->key;
+    if (scan->row_at < scan->row_count && scan->rows[scan->row_at].key.data == row->key.data)
+        scan->row_at++;
+    scan->rows_total++;
+    scan->bytes_total += bytes;
+    if (scan->is_untracked)
+        return BB_OK;
+    return txn_count_read(ctx, txn, scan->table, scan->is_keys_only ? 0 : 1, bytes);
+}
+
+/* Takes back the page that was asked for last. */
+static void unwant_page(struct bb_txn *txn, struct txn_scan *scan)
+{
+    if (txn->want_count > 0 && txn->wants[txn->want_count - 1].scan == scan) {
+        txn->want_count--;
+        scan->is_wanted = false;
+    }
+}
+
+static struct txn_scan *scan_at(struct bb_txn *txn, uint32_t number)
+{
+    bb_assert(number < txn->scan_count);
+    return txn->scans[number];
+}
+
+int bb_txn_scan_next(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, uint32_t want,
+                     uint32_t prefetch, struct bb_value_builder *to, uint32_t *row_count,
+                     bool *is_done)
+{
+    struct txn_scan *scan = scan_at(txn, number);
+    size_t bytes = 0;
+
+    *row_count = 0;
+    if (want == 0 || want > ROWS_MAX)
+        want = ROWS_MAX;
+    if (prefetch > ROWS_MAX)
+        prefetch = ROWS_MAX;
+    scan->is_touched = scan->is_touched || !scan->is_ended;
+    while (!scan->is_ended && *row_count < want && bytes < ROWS_BYTES_MAX) {
+        uint32_t left = want - *row_count;
+        struct txn_row row;
+        int rc = peek(txn, scan, left > prefetch ? left : prefetch, &row);
+        if (rc == BB_PENDING && *row_count > 0) {
+            /* What is there is given; the page that is missing is fetched when it is asked for. */
+            unwant_page(txn, scan);
+            break;
+        }
+        if (rc != BB_OK)
+            return rc;
+        if (row.key.data == NULL) {
+            scan->is_ended = true;
+            break;
+        }
+        rc = consume(ctx, txn, scan, &row);
+        if (rc != BB_OK)
+            return rc;
+        struct bb_slice document = txn_doc_now(row.doc);
+        bb_value_put_value(to, document);
+        bytes += document.size;
+        ++*row_count;
+    }
+    *is_done = scan->is_ended;
+    return BB_OK;
+}
+
+int bb_txn_scan_count(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, uint64_t count_max,
+                      uint64_t *count)
+{
+    struct txn_scan *scan = scan_at(txn, number);
+
+    scan->is_touched = scan->is_touched || !scan->is_ended;
+    while (!scan->is_ended && scan->counted < count_max) {
+        struct txn_row row;
+        int rc = peek(txn, scan, COUNT_ROWS_MAX, &row);
+        if (rc != BB_OK)
+            return rc;
+        if (row.key.data == NULL) {
+            scan->is_ended = true;
+            break;
+        }
+        rc = consume(ctx, txn, scan, &row);
+        if (rc != BB_OK)
+            return rc;
+        scan->counted++;
+    }
+    *count = scan->counted;
+    return BB_OK;
+}
+
+int bb_txn_backfill(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, struct bb_slice name,
+                    uint32_t want, uint32_t *row_count, bool *is_done)
+{
+    struct txn_scan *scan = scan_at(txn, number);
+    const struct txn_index *index = txn_index_by_name(scan->table, name);
+
+    *row_count = 0;
+    bb_assert(scan->index->kind == TXN_BY_ID && !scan->is_keys_only);
+    if (index == NULL)
+        return index_not_found(ctx, scan->table, name);
+    scan->is_touched = scan->is_touched || !scan->is_ended;
+    while (!scan->is_ended && *row_count < want) {
+        struct txn_row row;
+        int rc = peek(txn, scan, want - *row_count, &row);
+        if (rc == BB_PENDING && *row_count > 0) {
+            unwant_page(txn, scan);
+            break;
+        }
+        if (rc != BB_OK)
+            return rc;
+        if (row.key.data == NULL) {
+            scan->is_ended = true;
+            break;
+        }
+        bb_buf_clear(&txn->scratch);
+        (void)txn_index_key(scan->table, index, &row.doc->id, txn_doc_now(row.doc), &txn->scratch);
+        if (txn->scratch.size > BB_KEY_MAX)
+            return bb_fail(ctx, BB_KEY_TOO_LARGE,
+                           "Index %.*s.%.*s cannot be filled: the key of one document has %zu "
+                           "bytes, the limit is %d. Index a shorter field.",
+                           BB_SLICE_ARG(scan->table->name), BB_SLICE_ARG(index->name),
+                           txn->scratch.size, BB_KEY_MAX);
+        txn->index_only = txn_grow(txn, txn->index_only, &txn->index_only_capacity,
+                                   txn->index_only_count, sizeof *txn->index_only);
+        txn->index_only[txn->index_only_count++] =
+            (struct txn_index_only){ .doc = row.doc,
+                                     .key = txn_dup(txn, bb_buf_slice(&txn->scratch)) };
+        rc = consume(ctx, txn, scan, &row);
+        if (rc != BB_OK)
+            return rc;
+        ++*row_count;
+    }
+    *is_done = scan->is_ended;
+    return BB_OK;
+}
+
+int bb_txn_scan_cursor(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, struct bb_buf *text,
+                       bool *is_end)
+{
+    const struct txn_scan *scan = scan_at(txn, number);
+
+    (void)ctx; /* cannot fail today */
+    *is_end = scan->is_ended && scan->end_key.data == NULL;
+    if (*is_end)
+        append_cursor(scan, CURSOR_END, BB_SLICE_EMPTY, text);
+    else if (scan->is_ended)
+        append_cursor(scan, CURSOR_KEY, scan->end_key, text);
+    else if (scan->position.data != NULL)
+        append_cursor(scan, CURSOR_KEY, scan->position, text);
+    else
+        append_cursor(scan, CURSOR_START, BB_SLICE_EMPTY, text);
+    return BB_OK;
+}
+
+bool txn_scan_range(struct bb_txn *txn, const struct txn_scan *scan, struct bb_txn_range *range)
+{
+    if (!scan->is_touched || scan->is_untracked || bb_slice_compare(scan->low, scan->high) >= 0)
+        return false;
+    *range = (struct bb_txn_range){ .low = scan->low, .high = scan->high };
+    if (scan->is_ended)
+        return true;
+    if (scan->rows_total == 0)
+        return false;
+    if (scan->is_descending)
+        range->low = scan->position;
+    else
+        range->high = next_key(txn, scan->position);
+    return true;
+}

@@ -1,0 +1,229 @@
+/*
+ * The modules of one deployment. A module is compiled once, as a function; each call runs those
+ * that it reaches anew (js/modules.js), so that no variable of a module outlives a call.
+ */
+#include "vm_internal.hh"
+
+namespace bb
+{
+
+static v8::MaybeLocal<v8::Function> compile(struct bb_vm *vm, const bb_vm_bundle *bundle,
+                                            vm_module *module)
+{
+    v8::Isolate *isolate = vm->isolate;
+    v8::Local<v8::Context> context = isolate->GetCurrentContext();
+    v8::Local<v8::String> source, name;
+
+    if (!module->factory.IsEmpty()) {
+        return module->factory.Get(isolate);
+    }
+    const std::string script = script_name(bundle, module);
+    if (!str_of(isolate, bb_slice(module->source.data(), module->source.size())).ToLocal(&source) ||
+        !str_of(isolate, bb_slice(script.data(), script.size())).ToLocal(&name)) {
+        throw_error(vm, BB_SERVER_ERROR, "the module " + module->path + " is too large");
+        return v8::MaybeLocal<v8::Function>();
+    }
+    v8::Local<v8::String> parameters[] = { str(isolate, "exports"), str(isolate, "require"),
+                                           str(isolate, "module") };
+    v8::ScriptOrigin origin(name);
+    v8::ScriptCompiler::Source unit(source, origin);
+    v8::Local<v8::Function> factory;
+    if (!v8::ScriptCompiler::CompileFunction(context, &unit, 3, parameters).ToLocal(&factory)) {
+        return v8::MaybeLocal<v8::Function>();
+    }
+    module->factory.Reset(isolate, factory);
+    return factory;
+}
+
+static struct bb_vm_bundle *bundle_of(v8::Local<v8::Value> data)
+{
+    return static_cast<struct bb_vm_bundle *>(data.As<v8::External>()->Value());
+}
+
+/* factoryOf(path): the module's function. */
+static void factory_of(const v8::FunctionCallbackInfo<v8::Value> &info)
+{
+    struct bb_vm_bundle *bundle = bundle_of(info.Data());
+    auto found = bundle->by_path.find(utf8_of(info.GetIsolate(), info[0]));
+    v8::Local<v8::Function> factory;
+
+    if (found != bundle->by_path.end() &&
+        compile(bundle->vm, bundle, bundle->modules[found->second].get()).ToLocal(&factory)) {
+        info.GetReturnValue().Set(factory);
+    }
+}
+
+static bool make_view(struct bb_vm_bundle *bundle)
+{
+    struct bb_vm *vm = bundle->vm;
+    v8::Isolate *isolate = vm->isolate;
+    v8::Local<v8::Context> context = isolate->GetCurrentContext();
+    v8::LocalVector<v8::Value> paths(isolate);
+    v8::Local<v8::String> path;
+    v8::Local<v8::Function> function;
+    v8::Local<v8::Value> made, view, reset;
+
+    for (const auto &module : bundle->modules) {
+        if (!str_of(isolate, bb_slice(module->path.data(), module->path.size())).ToLocal(&path)) {
+            return false;
+        }
+        paths.push_back(path);
+    }
+    if (!v8::Function::New(context, factory_of, v8::External::New(isolate, bundle), 1,
+                           v8::ConstructorBehavior::kThrow)
+             .ToLocal(&function)) {
+        return false;
+    }
+    v8::Local<v8::Value> arguments[] = { function,
+                                         v8::Array::New(isolate, paths.data(), paths.size()) };
+    if (!vm->make_bundle.Get(isolate)
+             ->Call(context, v8::Undefined(isolate), 2, arguments)
+             .ToLocal(&made) ||
+        !made.As<v8::Object>()->Get(context, str(isolate, "view")).ToLocal(&view) ||
+        !made.As<v8::Object>()->Get(context, str(isolate, "reset")).ToLocal(&reset)) {
+        return false;
+    }
+    bundle->view.Reset(isolate, view.As<v8::Object>());
+    bundle->reset.Reset(isolate, reset.As<v8::Function>());
+    return true;
+}
+
+static void add_module(struct bb_vm_bundle *bundle, std::string path, std::string source,
+                       std::string map)
+{
+    auto module = std::make_unique<vm_module>();
+
+    module->path = std::move(path);
+    module->source = std::move(source);
+    module->map_json = std::move(map);
+    bundle->by_path[module->path] = bundle->modules.size();
+    bundle->modules.push_back(std::move(module));
+}
+
+static struct bb_vm_bundle *new_bundle(struct bb_vm *vm)
+{
+    struct bb_vm_bundle *bundle = new bb_vm_bundle;
+
+    bundle->vm = vm;
+    bundle->id = ++vm->bundle_count;
+    vm->bundles.push_back(bundle);
+    return bundle;
+}
+
+std::string script_name(const struct bb_vm_bundle *bundle, const vm_module *module)
+{
+    return "bundle" + std::to_string(bundle->id) + ":" + module->path;
+}
+
+vm_module *find_module(struct bb_vm *vm, const std::string &script)
+{
+    const size_t colon = script.find(':');
+
+    for (struct bb_vm_bundle *bundle : vm->bundles) {
+        if (colon != std::string::npos &&
+            script.compare(0, colon, "bundle" + std::to_string(bundle->id)) == 0) {
+            auto found = bundle->by_path.find(script.substr(colon + 1));
+            return found == bundle->by_path.end() ? nullptr : bundle->modules[found->second].get();
+        }
+    }
+    return nullptr;
+}
+
+void reset_bundle(struct bb_vm_bundle *bundle)
+{
+    v8::Isolate *isolate = bundle->vm->isolate;
+    v8::TryCatch quiet(isolate);
+
+    std::ignore = bundle->reset.Get(isolate)->Call(isolate->GetCurrentContext(),
+                                                   v8::Undefined(isolate), 0, nullptr);
+}
+
+static bool read_module(struct bb_vm_bundle *bundle, v8::Local<v8::Value> value)
+{
+    v8::Isolate *isolate = bundle->vm->isolate;
+    v8::Local<v8::Context> context = isolate->GetCurrentContext();
+    v8::Local<v8::Value> path, source, map;
+
+    if (!value->IsObject() ||
+        !value.As<v8::Object>()->Get(context, str(isolate, "path")).ToLocal(&path) ||
+        !value.As<v8::Object>()->Get(context, str(isolate, "source")).ToLocal(&source) ||
+        !value.As<v8::Object>()->Get(context, str(isolate, "sourceMap")).ToLocal(&map) ||
+        !path->IsString() || !source->IsString()) {
+        throw_error(bundle->vm, BB_BAD_ARGUMENTS, "a module is {path, source, sourceMap?}");
+        return false;
+    }
+    add_module(bundle, utf8_of(isolate, path), utf8_of(isolate, source),
+               map->IsString() ? utf8_of(isolate, map) : "");
+    return true;
+}
+
+/* compile([{path, source, sourceMap?}]): a bundle that lives as long as the call. */
+static void compile_bundle(const v8::FunctionCallbackInfo<v8::Value> &info)
+{
+    v8::Isolate *isolate = info.GetIsolate();
+    struct bb_vm *vm = vm_of(isolate);
+
+    if (vm->call == nullptr || !info[0]->IsArray()) {
+        throw_error(vm, BB_BAD_ARGUMENTS, "compile takes a list of modules, inside of a call");
+        return;
+    }
+    struct bb_vm_bundle *bundle = new_bundle(vm);
+    vm->call->bundles.push_back(bundle);
+    v8::Local<v8::Array> list = info[0].As<v8::Array>();
+    for (uint32_t i = 0; i < list->Length(); i++) {
+        v8::Local<v8::Value> item;
+        if (!list->Get(isolate->GetCurrentContext(), i).ToLocal(&item) ||
+            !read_module(bundle, item)) {
+            return;
+        }
+    }
+    if (make_view(bundle)) {
+        info.GetReturnValue().Set(bundle->view.Get(isolate));
+    }
+}
+
+void install_bundles(struct bb_vm *vm, v8::Local<v8::Object> internals)
+{
+    set_native(vm, internals, "compile", compile_bundle);
+}
+
+} // namespace bb
+
+static std::string copy(struct bb_slice slice)
+{
+    return std::string(reinterpret_cast<const char *>(slice.data), slice.size);
+}
+
+int bb_vm_load(struct bb_ctx *ctx, struct bb_vm *vm, const struct bb_vm_module *modules,
+               size_t module_count, struct bb_vm_bundle **bundle)
+{
+    v8::Isolate::Scope isolate_scope(vm->isolate);
+    v8::HandleScope handles(vm->isolate);
+    v8::Context::Scope context_scope(vm->context.Get(vm->isolate));
+    v8::TryCatch quiet(vm->isolate);
+    struct bb_vm_bundle *made = bb::new_bundle(vm);
+
+    for (size_t i = 0; i < module_count; i++) {
+        bb::add_module(made, copy(modules[i].path), copy(modules[i].source),
+                       copy(modules[i].source_map));
+    }
+    if (!bb::make_view(made)) {
+        bb_vm_unload(made);
+        return bb_fail(ctx, BB_INTERNAL, "load of %zu modules: V8 made no view of them",
+                       module_count);
+    }
+    *bundle = made;
+    return BB_OK;
+}
+
+void bb_vm_unload(struct bb_vm_bundle *bundle)
+{
+    if (bundle == nullptr) {
+        return;
+    }
+    std::erase(bundle->vm->bundles, bundle);
+    for (const auto &module : bundle->modules) {
+        vm_source_map_free(module->map);
+    }
+    delete bundle;
+}

@@ -1,0 +1,320 @@
+/*
+ * One call: begin, wait for the host, go on, end.
+ */
+#include <algorithm>
+
+#include "vm_internal.hh"
+
+enum {
+    RESULT_BYTES_MAX = 48 << 20,
+    HEAP_LOOK_EVERY = 64
+};
+
+namespace bb
+{
+
+/* The scopes that every entry into V8 needs. */
+struct Entered {
+    explicit Entered(struct bb_vm *vm)
+        : isolate(vm->isolate), handles(vm->isolate), context(vm->context.Get(vm->isolate))
+    {
+    }
+    v8::Isolate::Scope isolate;
+    v8::HandleScope handles;
+    v8::Context::Scope context;
+};
+
+static void end_with(struct bb_vm_call *call, enum bb_vm_end end, int status, std::string message)
+{
+    call->result.end = end;
+    call->result.status = status;
+    call->message = std::move(message);
+}
+
+/* The flags decide, not the exception: they were set before the script was stopped. */
+static void end_terminated(struct bb_vm_call *call)
+{
+    struct bb_vm *vm = call->vm;
+    const int why = vm->why.load();
+
+    vm->isolate->CancelTerminateExecution();
+    call->stack.clear();
+    bb_buf_clear(&call->value);
+    bb_buf_clear(&call->error_data);
+    vm->must_recycle = true;
+    if (vm->is_out_of_memory.load()) {
+        end_with(call, BB_VM_OUT_OF_MEMORY, BB_OUT_OF_MEMORY,
+                 "the function needed more than " + std::to_string(vm->heap_bytes >> 20) +
+                     " MB of memory: read and keep less at once");
+    } else if (why == BB_VM_TIMEOUT) {
+        end_with(call, BB_VM_TIMEOUT, BB_FUNCTION_TIMEOUT,
+                 "the function ran longer than it may: do less in one function");
+    } else {
+        end_with(call, BB_VM_INTERNAL, BB_INTERNAL, "the function was stopped");
+    }
+}
+
+static void end_fulfilled(struct bb_vm_call *call, v8::Local<v8::Value> value)
+{
+    struct bb_vm *vm = call->vm;
+    const EncodeOptions options = { "result", false, RESULT_BYTES_MAX };
+    v8::TryCatch caught(vm->isolate);
+    std::string problem;
+
+    if (!call->rejections.empty()) {
+        describe_error(call, call->rejections.front().reason.Get(vm->isolate));
+        return;
+    }
+    if (encode(vm, value, options, &call->value, &problem)) {
+        end_with(call, BB_VM_VALUE, BB_OK, "");
+    } else if (!problem.empty()) {
+        end_with(call, BB_VM_ERROR, BB_NOT_ENCODABLE, problem);
+    } else if (caught.HasCaught() && !caught.HasTerminated()) {
+        describe_error(call, caught.Exception());
+    }
+}
+
+/* Did the function leave something behind that the next one would meet? Costs a microsecond. */
+static void check_sound(struct bb_vm_call *call)
+{
+    struct bb_vm *vm = call->vm;
+    v8::Isolate *isolate = vm->isolate;
+    v8::TryCatch quiet(isolate);
+    v8::Local<v8::Value> is_sound;
+
+    if (!vm->is_sound.Get(isolate)
+             ->Call(isolate->GetCurrentContext(), v8::Undefined(isolate), 0, nullptr)
+             .ToLocal(&is_sound) ||
+        !is_sound->IsTrue()) {
+        vm->must_recycle = true;
+    }
+    isolate->CancelTerminateExecution();
+    if (++vm->call_count % HEAP_LOOK_EVERY == 0) {
+        v8::HeapStatistics heap;
+        isolate->GetHeapStatistics(&heap);
+        vm->heap_used = heap.used_heap_size();
+        if (vm->heap_used > vm->heap_bytes / 2) {
+            isolate->LowMemoryNotification();
+            isolate->GetHeapStatistics(&heap);
+            vm->heap_used = heap.used_heap_size();
+            vm->must_recycle |= vm->heap_used > vm->heap_bytes / 2;
+        }
+    }
+}
+
+/* After the microtasks ran: is the call over, and how? */
+static void settle(struct bb_vm_call *call)
+{
+    struct bb_vm *vm = call->vm;
+    v8::Isolate *isolate = vm->isolate;
+
+    if (vm->why.load() < 0 && !call->promise.IsEmpty()) {
+        v8::Local<v8::Promise> promise = call->promise.Get(isolate);
+        switch (promise->State()) {
+        case v8::Promise::kPending:
+            if (call->open_ticket_count > 0) {
+                return;
+            }
+            end_with(call, BB_VM_NEVER_RESOLVED, BB_NEVER_RESOLVED,
+                     "the function awaits a promise that nothing will ever resolve");
+            break;
+        case v8::Promise::kFulfilled:
+            end_fulfilled(call, promise->Result());
+            break;
+        case v8::Promise::kRejected:
+            describe_error(call, promise->Result());
+            break;
+        }
+    }
+    call->is_done = true;
+    if (vm->why.load() >= 0) {
+        end_terminated(call);
+    } else {
+        check_sound(call);
+        if (vm->why.load() >= 0) {
+            end_terminated(call);
+        }
+    }
+}
+
+static void drain(struct bb_vm_call *call)
+{
+    v8::TryCatch quiet(call->vm->isolate);
+
+    call->vm->isolate->PerformMicrotaskCheckpoint();
+}
+
+static void start(struct bb_vm_call *call, const struct bb_vm_call_options *options)
+{
+    struct bb_vm *vm = call->vm;
+    v8::Isolate *isolate = vm->isolate;
+    v8::Local<v8::Context> context = isolate->GetCurrentContext();
+    v8::TryCatch caught(isolate);
+    v8::Local<v8::Value> arguments[4], returned;
+    v8::Local<v8::String> path;
+
+    if (call->bundle == nullptr) {
+        arguments[0] = v8::Null(isolate);
+    } else {
+        arguments[0] = call->bundle->view.Get(isolate);
+    }
+    if (str_of(isolate, options->path).ToLocal(&path) &&
+        decode(vm, options->args).ToLocal(&arguments[2]) &&
+        decode(vm, options->info).ToLocal(&arguments[3])) {
+        arguments[1] = path;
+        if (vm->invoke.Get(isolate)
+                ->Call(context, v8::Undefined(isolate), 4, arguments)
+                .ToLocal(&returned) &&
+            returned->IsPromise()) {
+            call->promise.Reset(isolate, returned.As<v8::Promise>());
+            returned.As<v8::Promise>()->MarkAsHandled();
+            return;
+        }
+    }
+    if (caught.HasCaught() && !caught.HasTerminated()) {
+        describe_error(call, caught.Exception());
+    } else {
+        end_with(call, BB_VM_INTERNAL, BB_INTERNAL, "the runtime returned no promise");
+    }
+}
+
+} // namespace bb
+
+int bb_vm_call_begin(struct bb_ctx *ctx, struct bb_vm *vm, struct bb_vm_bundle *bundle,
+                     const struct bb_vm_call_options *options, struct bb_vm_call **call)
+{
+    bb_assert(vm->call == nullptr && !vm->must_recycle);
+    bb::Entered entered(vm);
+    struct bb_vm_call *made = new bb_vm_call;
+    const uint64_t cpu_ns = bb::thread_cpu_ns();
+
+    vm->why.store(-1);
+    vm->isolate->CancelTerminateExecution();
+    made->vm = vm;
+    made->ctx = ctx;
+    made->bundle = bundle;
+    made->arg = options->arg;
+    made->generation = ++vm->generation;
+    made->now_ms = options->now_ms;
+    memcpy(made->random, options->seed, sizeof made->random);
+    /* All zero is the one state that xorshift never leaves. */
+    made->random[0] |= (made->random[0] | made->random[1] | made->random[2] | made->random[3]) == 0;
+    bb_buf_init(&made->value);
+    bb_buf_init(&made->error_data);
+    vm->call = made;
+    *call = made;
+    bb::start(made, options);
+    bb::drain(made);
+    bb::settle(made);
+    made->cpu_ns += bb::thread_cpu_ns() - cpu_ns;
+    return BB_OK;
+}
+
+bool bb_vm_call_is_done(const struct bb_vm_call *call)
+{
+    return call->is_done;
+}
+
+/* The resolver of an open ticket, which is closed by this; empty when there is none. */
+static v8::Local<v8::Promise::Resolver> take_ticket(struct bb_vm_call *call,
+                                                    struct bb_vm_ticket ticket)
+{
+    const size_t index = (size_t)(ticket.v & UINT32_MAX);
+
+    if (ticket.v >> 32 != (call->generation & UINT32_MAX) || index >= call->tickets.size() ||
+        call->tickets[index].IsEmpty() || call->is_done) {
+        return v8::Local<v8::Promise::Resolver>();
+    }
+    v8::Local<v8::Promise::Resolver> resolver = call->tickets[index].Get(call->vm->isolate);
+    call->tickets[index].Reset();
+    call->open_ticket_count--;
+    return resolver;
+}
+
+int bb_vm_resolve(struct bb_vm_call *call, struct bb_vm_ticket ticket, struct bb_slice value)
+{
+    bb::Entered entered(call->vm);
+    v8::TryCatch quiet(call->vm->isolate);
+    v8::Local<v8::Promise::Resolver> resolver = take_ticket(call, ticket);
+    v8::Local<v8::Value> decoded;
+
+    if (resolver.IsEmpty()) {
+        return BB_NOT_FOUND;
+    }
+    if (bb::decode(call->vm, value).ToLocal(&decoded)) {
+        std::ignore = resolver->Resolve(call->vm->isolate->GetCurrentContext(), decoded);
+    } else if (quiet.HasCaught() && !quiet.HasTerminated()) {
+        std::ignore = resolver->Reject(call->vm->isolate->GetCurrentContext(), quiet.Exception());
+    }
+    return BB_OK;
+}
+
+int bb_vm_reject(struct bb_vm_call *call, struct bb_vm_ticket ticket, int status,
+                 struct bb_slice message)
+{
+    bb::Entered entered(call->vm);
+    v8::TryCatch quiet(call->vm->isolate);
+    v8::Local<v8::Promise::Resolver> resolver = take_ticket(call, ticket);
+
+    if (resolver.IsEmpty()) {
+        return BB_NOT_FOUND;
+    }
+    std::ignore = resolver->Reject(call->vm->isolate->GetCurrentContext(),
+                                   bb::make_error(call->vm, status,
+                                                  reinterpret_cast<const char *>(message.data),
+                                                  message.size));
+    return BB_OK;
+}
+
+void bb_vm_run(struct bb_vm_call *call)
+{
+    if (call->is_done) {
+        return;
+    }
+    bb::Entered entered(call->vm);
+    const uint64_t cpu_ns = bb::thread_cpu_ns();
+
+    if (call->vm->why.load() < 0) {
+        bb::drain(call);
+    }
+    bb::settle(call);
+    call->cpu_ns += bb::thread_cpu_ns() - cpu_ns;
+}
+
+void bb_vm_call_result(struct bb_vm_call *call, struct bb_vm_result *result)
+{
+    bb_assert(call->is_done);
+    *result = call->result;
+    result->value = call->result.end == BB_VM_VALUE ? bb_buf_slice(&call->value) : BB_SLICE_EMPTY;
+    result->message = bb_slice(call->message.data(), call->message.size());
+    result->error_data = bb_buf_slice(&call->error_data);
+    result->stack = bb_slice(call->stack.data(), call->stack.size());
+    result->saw_random = call->saw_random;
+    result->saw_time = call->saw_time;
+    result->must_recycle = call->vm->must_recycle;
+    result->cpu_us = call->cpu_ns / 1000;
+    result->heap_bytes = call->vm->heap_used;
+}
+
+void bb_vm_call_end(struct bb_vm_call *call)
+{
+    struct bb_vm *vm = call->vm;
+    {
+        bb::Entered entered(vm);
+
+        if (!call->is_done) {
+            /* Abandoned while it waits: what it has changed so far must not reach the next call. */
+            bb::check_sound(call);
+        }
+        vm->call = nullptr;
+        if (call->bundle != nullptr && !vm->must_recycle) {
+            bb::reset_bundle(call->bundle);
+        }
+        for (struct bb_vm_bundle *bundle : call->bundles) {
+            bb_vm_unload(bundle);
+        }
+        bb_buf_fini(&call->value);
+        bb_buf_fini(&call->error_data);
+        delete call;
+    }
+}

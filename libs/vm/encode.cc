@@ -1,0 +1,415 @@
+/*
+ * JavaScript to BBV: a walk that refuses everything that is no value, and says where it stands.
+ *
+ * Getters of the user's objects may run here: any step can throw, and any object can change between
+ * two steps. What is written is what was read once.
+ */
+#include "vm_internal.hh"
+
+#include <algorithm>
+
+namespace bb
+{
+
+namespace
+{
+
+struct Place {
+    const Place *parent;
+    v8::Local<v8::Object> object;
+    v8::Local<v8::String> key; /* empty: `index` */
+    uint32_t index;
+};
+
+struct Field {
+    v8::Local<v8::Value> value;
+    v8::Local<v8::String> key;
+    size_t name_begin, name_size;
+};
+
+class Encoder
+{
+  public:
+    Encoder(struct bb_vm *vm, const EncodeOptions &options, struct bb_buf *to, std::string *error)
+        : vm_(vm), isolate_(vm->isolate), context_(vm->isolate->GetCurrentContext()),
+          options_(options), to_(to), error_(error)
+    {
+    }
+    bool value(v8::Local<v8::Value> value, const Place *place, uint32_t depth);
+
+  private:
+    bool fail(const Place *place, const std::string &text);
+    bool string(v8::Local<v8::String> text, const Place *place);
+    bool array(v8::Local<v8::Array> array, const Place *place, uint32_t depth);
+    bool object(v8::Local<v8::Object> object, const Place *place, uint32_t depth);
+    bool gather(v8::Local<v8::Object> object, const Place *place);
+    bool other(v8::Local<v8::Value> value, const Place *place);
+    bool is_plain(v8::Local<v8::Object> object);
+    bool is_in_circle(v8::Local<v8::Object> object, const Place *place);
+    void le32_at(size_t at, size_t number)
+    {
+        bb_put_le32(to_->data + at, (uint32_t)number);
+    }
+
+    struct bb_vm *vm_;
+    v8::Isolate *isolate_;
+    v8::Local<v8::Context> context_;
+    const EncodeOptions &options_;
+    struct bb_buf *to_;
+    std::string *error_;
+    std::vector<Field> fields_; /* a stack: one stretch for each open object */
+    std::string names_;
+};
+
+std::string place_text(v8::Isolate *isolate, const Place *place, const char *root)
+{
+    if (place == nullptr) {
+        return root;
+    }
+    std::string text = place_text(isolate, place->parent, root);
+    if (place->key.IsEmpty()) {
+        return text + "[" + std::to_string(place->index) + "]";
+    }
+    return text + "." + utf8_of(isolate, place->key);
+}
+
+bool Encoder::fail(const Place *place, const std::string &text)
+{
+    *error_ = place_text(isolate_, place, options_.root) + ": " + text;
+    return false;
+}
+
+bool Encoder::is_in_circle(v8::Local<v8::Object> object, const Place *place)
+{
+    for (; place != nullptr; place = place->parent) {
+        if (place->object->StrictEquals(object)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool Encoder::is_plain(v8::Local<v8::Object> object)
+{
+    v8::Local<v8::Value> prototype = object->GetPrototypeV2();
+    return prototype->IsNull() || prototype->StrictEquals(vm_->object_prototype.Get(isolate_));
+}
+
+/* What is no value, in words that say what to do. */
+bool Encoder::other(v8::Local<v8::Value> value, const Place *place)
+{
+    if (value->IsFunction()) {
+        return fail(place, "a function cannot be stored");
+    }
+    if (value->IsSymbol()) {
+        return fail(place, "a symbol cannot be stored; use a string");
+    }
+    if (value->IsDate()) {
+        return fail(place, "a Date cannot be stored; use a number (date.getTime())");
+    }
+    if (value->IsMap()) {
+        return fail(place, "a Map cannot be stored; use an object (Object.fromEntries(map))");
+    }
+    if (value->IsSet()) {
+        return fail(place, "a Set cannot be stored; use an array ([...set])");
+    }
+    if (value->IsPromise()) {
+        return fail(place, "a Promise cannot be stored; await it first");
+    }
+    if (value->IsRegExp()) {
+        return fail(place, "a RegExp cannot be stored; use its source as a string");
+    }
+    if (value->IsArrayBufferView()) {
+        return fail(place, "a " + utf8_of(isolate_, value.As<v8::Object>()->GetConstructorName()) +
+                               " cannot be stored; use an ArrayBuffer (its .buffer)");
+    }
+    if (value->IsNativeError()) {
+        return fail(place, "an Error cannot be stored; use its message");
+    }
+    if (value->IsProxy()) {
+        return fail(place, "a Proxy cannot be stored; copy it to a plain object");
+    }
+    return fail(place, "an instance of " +
+                           utf8_of(isolate_, value.As<v8::Object>()->GetConstructorName()) +
+                           " cannot be stored; use a plain object");
+}
+
+bool Encoder::string(v8::Local<v8::String> text, const Place *place)
+{
+    const size_t begin = to_->size;
+
+    bb_buf_append_byte(to_, BB_TAG_STRING);
+    /* The size comes first and is known last: leave one byte, move when it needs more. */
+    bb_buf_append_byte(to_, 0);
+    if (!append_utf8(isolate_, text, to_)) {
+        return fail(place, "a string with half of a surrogate pair cannot be stored");
+    }
+    const size_t size = to_->size - begin - 2;
+    uint8_t head[10];
+    const size_t head_size = bb_varint_put(head, size);
+    if (head_size > 1) {
+        (void)bb_buf_reserve(to_, head_size - 1);
+        memmove(to_->data + begin + 1 + head_size, to_->data + begin + 2, size);
+        to_->size += head_size - 1;
+    }
+    memcpy(to_->data + begin + 1, head, head_size);
+    return true;
+}
+
+bool Encoder::array(v8::Local<v8::Array> array, const Place *place, uint32_t depth)
+{
+    const uint32_t count = array->Length();
+    const size_t begin = to_->size;
+
+    if (count > options_.size_max / 5) {
+        return fail(place, "an array of " + std::to_string(count) + " elements is too large");
+    }
+    memset(bb_buf_reserve(to_, 9 + (size_t)count * 4), 0, 9 + (size_t)count * 4);
+    to_->size += 9 + (size_t)count * 4;
+    to_->data[begin] = BB_TAG_ARRAY;
+    le32_at(begin + 5, count);
+    const size_t first = to_->size;
+    for (uint32_t i = 0; i < count; i++) {
+        v8::HandleScope handles(isolate_);
+        const Place here = { place, array, v8::Local<v8::String>(), i };
+        v8::Local<v8::Value> item;
+        if (!array->Get(context_, i).ToLocal(&item)) {
+            return false;
+        }
+        if (item->IsUndefined() && !options_.keeps_undefined) {
+            return fail(&here, "undefined in an array cannot be stored; use null");
+        }
+        if (!value(item, &here, depth + 1)) {
+            return false;
+        }
+        le32_at(begin + 9 + (size_t)i * 4, to_->size - first);
+    }
+    le32_at(begin + 1, to_->size - begin - 5);
+    return true;
+}
+
+/* Pushes the object's fields, sorted by the bytes of their names. */
+bool Encoder::gather(v8::Local<v8::Object> object, const Place *place)
+{
+    const size_t first = fields_.size();
+    v8::Local<v8::Array> keys;
+
+    if (!object
+             ->GetOwnPropertyNames(context_,
+                                   (v8::PropertyFilter)(v8::ONLY_ENUMERABLE | v8::SKIP_SYMBOLS),
+                                   v8::KeyConversionMode::kConvertToString)
+             .ToLocal(&keys)) {
+        return false;
+    }
+    const uint32_t count = keys->Length();
+    for (uint32_t i = 0; i < count; i++) {
+        v8::Local<v8::Value> key, item;
+        if (!keys->Get(context_, i).ToLocal(&key) || !object->Get(context_, key).ToLocal(&item)) {
+            return false;
+        }
+        if (item->IsUndefined() && !options_.keeps_undefined) {
+            continue;
+        }
+        const size_t begin = names_.size();
+        struct bb_buf name;
+        bb_buf_init(&name);
+        const bool is_good = append_utf8(isolate_, key.As<v8::String>(), &name);
+        names_.append(reinterpret_cast<const char *>(name.data), name.size);
+        bb_buf_fini(&name);
+        if (!is_good) {
+            return fail(place, "a field name with half of a surrogate pair cannot be stored");
+        }
+        fields_.push_back(Field{ item, key.As<v8::String>(), begin, names_.size() - begin });
+    }
+    const char *names = names_.data();
+    std::sort(fields_.begin() + (ptrdiff_t)first, fields_.end(),
+              [names](const Field &a, const Field &b) {
+                  const size_t size = std::min(a.name_size, b.name_size);
+                  const int order = memcmp(names + a.name_begin, names + b.name_begin, size);
+                  return order != 0 ? order < 0 : a.name_size < b.name_size;
+              });
+    return true;
+}
+
+bool Encoder::object(v8::Local<v8::Object> object, const Place *place, uint32_t depth)
+{
+    v8::HandleScope handles(isolate_);
+    const size_t first = fields_.size(), first_name = names_.size(), begin = to_->size;
+
+    if (!gather(object, place)) {
+        return false;
+    }
+    const size_t count = fields_.size() - first, name_bytes = names_.size() - first_name;
+    const size_t head = 9 + count * 8 + 4;
+    (void)bb_buf_reserve(to_, head + name_bytes);
+    to_->size += head;
+    to_->data[begin] = BB_TAG_OBJECT;
+    le32_at(begin + 5, count);
+    le32_at(begin + head - 4, name_bytes);
+    for (size_t i = 0; i < count; i++) {
+        const Field &field = fields_[first + i];
+        bb_buf_append(to_, names_.data() + field.name_begin, field.name_size);
+        le32_at(begin + 9 + i * 8, to_->size - begin - head);
+    }
+    const size_t values = to_->size;
+    for (size_t i = 0; i < count; i++) {
+        const Field field = fields_[first + i];
+        const Place here = { place, object, field.key, 0 };
+        if (!value(field.value, &here, depth + 1)) {
+            return false;
+        }
+        le32_at(begin + 9 + i * 8 + 4, to_->size - values);
+    }
+    le32_at(begin + 1, to_->size - begin - 5);
+    fields_.resize(first);
+    names_.resize(first_name);
+    return true;
+}
+
+bool Encoder::value(v8::Local<v8::Value> value, const Place *place, uint32_t depth)
+{
+    uint8_t bytes[9];
+
+    if (to_->size > options_.size_max) {
+        return fail(place, "the whole value is larger than " + std::to_string(options_.size_max) +
+                               " bytes");
+    }
+    if (value->IsString()) {
+        return string(value.As<v8::String>(), place);
+    }
+    if (value->IsNumber()) {
+        const double number = value.As<v8::Number>()->Value();
+        const uint64_t nan = 0x7ff8000000000000u;
+        bytes[0] = BB_TAG_FLOAT64;
+        memcpy(bytes + 1, number != number ? (const void *)&nan : (const void *)&number, 8);
+        bb_buf_append(to_, bytes, 9);
+        return true;
+    }
+    if (value->IsBoolean()) {
+        bb_buf_append_byte(to_, value->IsTrue() ? BB_TAG_TRUE : BB_TAG_FALSE);
+        return true;
+    }
+    if (value->IsNull()) {
+        bb_buf_append_byte(to_, BB_TAG_NULL);
+        return true;
+    }
+    if (value->IsUndefined()) {
+        bb_buf_append_byte(to_, BB_TAG_UNDEFINED);
+        return true;
+    }
+    if (value->IsBigInt()) {
+        bool is_lossless = false;
+        bytes[0] = BB_TAG_INT64;
+        bb_put_le64(bytes + 1, (uint64_t)value.As<v8::BigInt>()->Int64Value(&is_lossless));
+        if (!is_lossless) {
+            return fail(place, "a bigint outside of int64 (-2^63 to 2^63-1) cannot be stored");
+        }
+        bb_buf_append(to_, bytes, 9);
+        return true;
+    }
+    if (!value->IsObject()) {
+        return other(value, place);
+    }
+    if (value->IsArrayBuffer()) {
+        v8::Local<v8::ArrayBuffer> buffer = value.As<v8::ArrayBuffer>();
+        bb_buf_append_byte(to_, BB_TAG_BYTES);
+        uint8_t head[10];
+        bb_buf_append(to_, head, bb_varint_put(head, buffer->ByteLength()));
+        bb_buf_append(to_, buffer->Data(), buffer->ByteLength());
+        return true;
+    }
+    if (depth >= BB_VALUE_DEPTH_MAX) {
+        return fail(place, is_in_circle(value.As<v8::Object>(), place)
+                               ? "a structure that contains itself cannot be stored"
+                               : "a value of more than 64 levels cannot be stored");
+    }
+    if (value->IsArray()) {
+        return array(value.As<v8::Array>(), place, depth);
+    }
+    v8::Local<v8::Object> object = value.As<v8::Object>();
+    if (value->IsFunction() || value->IsProxy() || value->IsDate() || value->IsNativeError() ||
+        !is_plain(object)) {
+        return other(value, place);
+    }
+    return this->object(object, place, depth);
+}
+
+} // namespace
+
+static bool append_utf16(const uint16_t *from, size_t count, struct bb_buf *to)
+{
+    uint8_t *out = bb_buf_reserve(to, count * 3);
+    uint8_t *const begin = out;
+
+    for (size_t i = 0; i < count; i++) {
+        uint32_t c = from[i];
+        if (c < 0x80) {
+            *out++ = (uint8_t)c;
+            continue;
+        }
+        if (c < 0x800) {
+            *out++ = (uint8_t)(0xc0 | c >> 6);
+            *out++ = (uint8_t)(0x80 | (c & 0x3f));
+            continue;
+        }
+        if (c >= 0xd800 && c <= 0xdfff) {
+            if (c >= 0xdc00 || i + 1 == count || (from[i + 1] & 0xfc00) != 0xdc00) {
+                return false;
+            }
+            c = 0x10000 + ((c & 0x3ff) << 10) + (from[++i] & 0x3ffu);
+            *out++ = (uint8_t)(0xf0 | c >> 18);
+            *out++ = (uint8_t)(0x80 | (c >> 12 & 0x3f));
+        } else {
+            *out++ = (uint8_t)(0xe0 | c >> 12);
+        }
+        *out++ = (uint8_t)(0x80 | (c >> 6 & 0x3f));
+        *out++ = (uint8_t)(0x80 | (c & 0x3f));
+    }
+    to->size += (size_t)(out - begin);
+    return true;
+}
+
+static void append_latin1(const uint8_t *from, size_t count, struct bb_buf *to)
+{
+    uint8_t *out = bb_buf_reserve(to, count * 2);
+    uint8_t *const begin = out;
+
+    for (size_t i = 0; i < count; i++) {
+        if (from[i] < 0x80) {
+            *out++ = from[i];
+        } else {
+            *out++ = (uint8_t)(0xc0 | from[i] >> 6);
+            *out++ = (uint8_t)(0x80 | (from[i] & 0x3f));
+        }
+    }
+    to->size += (size_t)(out - begin);
+}
+
+/* False when the text has half of a surrogate pair; then nothing was appended. */
+bool append_utf8(v8::Isolate *isolate, v8::Local<v8::String> text, struct bb_buf *to)
+{
+    v8::String::ValueView view(isolate, text);
+
+    if (view.is_one_byte()) {
+        append_latin1(view.data8(), view.length(), to);
+        return true;
+    }
+    return append_utf16(view.data16(), view.length(), to);
+}
+
+bool encode(struct bb_vm *vm, v8::Local<v8::Value> value, const EncodeOptions &options,
+            struct bb_buf *to, std::string *error)
+{
+    v8::HandleScope handles(vm->isolate);
+    const size_t size = to->size;
+    Encoder encoder(vm, options, to, error);
+
+    error->clear();
+    if (encoder.value(value, nullptr, 0)) {
+        return true;
+    }
+    to->size = size;
+    return false;
+}
+
+} // namespace bb

@@ -1,0 +1,250 @@
+/*
+ * Errors both ways: host statuses become exceptions, and what a function threw becomes a status, a
+ * text, data and a stack that names the lines that were written.
+ */
+#include "vm_internal.hh"
+
+namespace bb
+{
+
+enum {
+    MESSAGE_MAX = 16 * 1024,
+    STACK_MAX = 16 * 1024
+};
+
+std::string utf8_of(v8::Isolate *isolate, v8::Local<v8::Value> value)
+{
+    v8::TryCatch quiet(isolate);
+    v8::String::Utf8Value text(isolate, value);
+
+    return *text == nullptr ? std::string() : std::string(*text, (size_t)text.length());
+}
+
+v8::Local<v8::Value> make_error(struct bb_vm *vm, int status, const char *message, size_t size)
+{
+    v8::Isolate *isolate = vm->isolate;
+    v8::Local<v8::Context> context = isolate->GetCurrentContext();
+    v8::Local<v8::String> text;
+
+    if (!str_of(isolate, bb_slice(message, size)).ToLocal(&text)) {
+        text = v8::String::Empty(isolate);
+    }
+    v8::Local<v8::Value> error = v8::Exception::Error(text);
+    v8::Local<v8::Object> object = error.As<v8::Object>();
+    std::ignore = object->DefineOwnProperty(context, str(isolate, "code"),
+                                            str(isolate, bb_status_name(status)), v8::DontEnum);
+    std::ignore =
+        object->SetPrivate(context, vm->status_key.Get(isolate), v8::Integer::New(isolate, status));
+    return error;
+}
+
+void throw_error(struct bb_vm *vm, int status, const std::string &message)
+{
+    vm->isolate->ThrowException(make_error(vm, status, message.data(), message.size()));
+}
+
+static vm_source_map *map_of(vm_module *module)
+{
+    if (!module->is_map_tried) {
+        module->is_map_tried = true;
+        module->map =
+            vm_source_map_parse(bb_slice(module->map_json.data(), module->map_json.size()));
+        module->map_json = std::string();
+    }
+    return module->map;
+}
+
+static bool is_package_source(const char *source)
+{
+    return strstr(source, "node_modules/bitbend/") != nullptr ||
+           strstr(source, "libs/js/bitbend/") != nullptr;
+}
+
+/* position(script, line, column): "messages.ts:12:5", or undefined for what is not the
+ * application's. */
+static void position(const v8::FunctionCallbackInfo<v8::Value> &info)
+{
+    v8::Isolate *isolate = info.GetIsolate();
+    struct bb_vm *vm = vm_of(isolate);
+    vm_module *module = find_module(vm, utf8_of(isolate, info[0]));
+
+    if (module == nullptr || !info[1]->IsUint32() || !info[2]->IsUint32()) {
+        return;
+    }
+    struct vm_position found = { module->path.c_str(), info[1].As<v8::Uint32>()->Value(),
+                                 info[2].As<v8::Uint32>()->Value() };
+    vm_source_map *map = map_of(module);
+    if (map != nullptr) {
+        if (!vm_source_map_find(map, found.line, found.column, &found) ||
+            is_package_source(found.source)) {
+            return;
+        }
+    }
+    const std::string text = std::string(found.source) + ":" + std::to_string(found.line) + ":" +
+                             std::to_string(found.column);
+    v8::Local<v8::String> place;
+    if (str_of(isolate, bb_slice(text.data(), text.size())).ToLocal(&place)) {
+        info.GetReturnValue().Set(place);
+    }
+}
+
+/* internals.error(code, message): as the host would throw it. */
+static void new_error(const v8::FunctionCallbackInfo<v8::Value> &info)
+{
+    v8::Isolate *isolate = info.GetIsolate();
+    const int status = bb_status_by_name(utf8_of(isolate, info[0]).c_str());
+    const std::string message = utf8_of(isolate, info[1]);
+
+    info.GetReturnValue().Set(make_error(vm_of(isolate), status < 0 ? BB_SERVER_ERROR : status,
+                                         message.data(), message.size()));
+}
+
+void install_errors(struct bb_vm *vm, v8::Local<v8::Object> internals)
+{
+    set_native(vm, internals, "position", position);
+    set_native(vm, internals, "error", new_error);
+}
+
+v8::MaybeLocal<v8::Value> prepare_stack(v8::Local<v8::Context> context, v8::Local<v8::Value> error,
+                                        v8::Local<v8::Array> sites)
+{
+    v8::Isolate *isolate = v8::Isolate::GetCurrent();
+    struct bb_vm *vm = vm_of(isolate);
+    v8::Local<v8::Value> arguments[] = { error, sites };
+
+    if (vm->stack_text.IsEmpty()) {
+        return str(isolate, "Error");
+    }
+    return vm->stack_text.Get(isolate)->Call(context, v8::Undefined(isolate), 2, arguments);
+}
+
+/* ---- what a function threw ---- */
+
+static v8::Local<v8::Value> field(v8::Isolate *isolate, v8::Local<v8::Object> object,
+                                  v8::Local<v8::Value> key)
+{
+    v8::Local<v8::Value> value;
+    return object->Get(isolate->GetCurrentContext(), key).ToLocal(&value)
+               ? value
+               : v8::Undefined(isolate).As<v8::Value>();
+}
+
+static int host_status(struct bb_vm *vm, v8::Local<v8::Object> error)
+{
+    v8::Isolate *isolate = vm->isolate;
+    v8::Local<v8::Value> status, code;
+
+    if (error->GetPrivate(isolate->GetCurrentContext(), vm->status_key.Get(isolate))
+            .ToLocal(&status) &&
+        status->IsInt32()) {
+        return status.As<v8::Int32>()->Value();
+    }
+    code = field(isolate, error, vm->code_symbol.Get(isolate));
+    if (code->IsString()) {
+        const int named = bb_status_by_name(utf8_of(isolate, code).c_str());
+        if (named >= 0 && bb_status_in_function(named)) {
+            return named;
+        }
+    }
+    return BB_SERVER_ERROR;
+}
+
+static bool is_application_error(struct bb_vm *vm, v8::Local<v8::Object> error)
+{
+    v8::Isolate *isolate = vm->isolate;
+    return field(isolate, error, vm->error_symbol.Get(isolate))->IsTrue() ||
+           field(isolate, error, vm->convex_symbol.Get(isolate))->IsTrue();
+}
+
+/* "    at list (messages.ts:12:5)" lines without the head and the indent. */
+static std::string frames_of(const std::string &stack)
+{
+    std::string frames;
+    size_t at = stack.find("\n    at ");
+
+    while (at != std::string::npos && frames.size() < STACK_MAX) {
+        const size_t end = stack.find('\n', at + 1);
+        frames += frames.empty() ? "" : "\n";
+        frames += stack.substr(at + 5, end == std::string::npos ? end : end - at - 5);
+        at = end == std::string::npos ? end : stack.find("\n    at ", end);
+    }
+    return frames;
+}
+
+/* SyntaxErrors of a module's compilation have no frame: V8 keeps the place in the message. */
+static std::string place_of(struct bb_vm *vm, v8::Local<v8::Value> error)
+{
+    v8::Isolate *isolate = vm->isolate;
+    v8::Local<v8::Message> message = v8::Exception::CreateMessage(isolate, error);
+    vm_module *module = find_module(vm, utf8_of(isolate, message->GetScriptResourceName()));
+    const int line = message->GetLineNumber(isolate->GetCurrentContext()).FromMaybe(0);
+    const int column = message->GetStartColumn(isolate->GetCurrentContext()).FromMaybe(-1) + 1;
+
+    if (module == nullptr || line <= 0 || column <= 0) {
+        return "";
+    }
+    struct vm_position found = { module->path.c_str(), (uint32_t)line, (uint32_t)column };
+    vm_source_map *map = map_of(module);
+    if (map != nullptr) {
+        (void)vm_source_map_find(map, found.line, found.column, &found);
+    }
+    return "at " + std::string(found.source) + ":" + std::to_string(found.line) + ":" +
+           std::to_string(found.column);
+}
+
+static void encode_data(struct bb_vm_call *call, v8::Local<v8::Object> error)
+{
+    struct bb_vm *vm = call->vm;
+    const EncodeOptions options = { "data", false, (size_t)1 << 20 };
+    std::string problem;
+
+    bb_buf_clear(&call->error_data);
+    if (!encode(vm, field(vm->isolate, error, str(vm->isolate, "data")), options, &call->error_data,
+                &problem)) {
+        call->message += " (its data cannot be sent: " + problem + ")";
+        bb_buf_clear(&call->error_data);
+    } else if (call->error_data.size == 1 && call->error_data.data[0] == BB_TAG_UNDEFINED) {
+        bb_buf_clear(&call->error_data);
+    }
+}
+
+/* User code may run in getters; what it throws is dropped. */
+void describe_error(struct bb_vm_call *call, v8::Local<v8::Value> reason)
+{
+    struct bb_vm *vm = call->vm;
+    v8::Isolate *isolate = vm->isolate;
+    v8::HandleScope handles(isolate);
+    v8::TryCatch quiet(isolate);
+
+    call->result.end = BB_VM_ERROR;
+    call->result.status = BB_SERVER_ERROR;
+    if (!reason->IsObject()) {
+        call->message = "Uncaught " + utf8_of(isolate, reason);
+        return;
+    }
+    v8::Local<v8::Object> error = reason.As<v8::Object>();
+    const bool has_code = (call->result.status = host_status(vm, error)) != BB_SERVER_ERROR;
+    const std::string text = utf8_of(isolate, field(isolate, error, str(isolate, "message")));
+    if (is_application_error(vm, error)) {
+        call->result.status = BB_USER_ERROR;
+        call->message = text;
+        encode_data(call, error);
+    } else if (has_code) {
+        call->message = text;
+    } else if (reason->IsNativeError()) {
+        const std::string name = utf8_of(isolate, field(isolate, error, str(isolate, "name")));
+        call->message = "Uncaught " + (name.empty() ? "Error" : name) + ": " + text;
+    } else {
+        call->message = "Uncaught " + utf8_of(isolate, error);
+    }
+    call->message.resize(std::min(call->message.size(), (size_t)MESSAGE_MAX));
+    v8::Local<v8::Value> stack = field(isolate, error, str(isolate, "stack"));
+    if (stack->IsString()) {
+        call->stack = frames_of(utf8_of(isolate, stack));
+    }
+    if (call->stack.empty() && reason->IsNativeError()) {
+        call->stack = place_of(vm, reason);
+    }
+}
+
+} // namespace bb

@@ -1,0 +1,52 @@
+// Puts the web's globals into place; and those that are missing say what to use instead.
+"use strict";
+
+const define = (name, value) =>
+  Object.defineProperty(globalThis, name, {
+    value, writable: true, enumerable: false, configurable: true,
+  });
+
+const structuredClone = (value, options = {}) => {
+  if (options?.transfer !== undefined && [...options.transfer].length > 0) {
+    throw new internals.DOMException("structuredClone: transfer is not available here", "DataCloneError");
+  }
+  try {
+    return internals.clone(value);
+  } catch (error) {
+    throw typeof error === "string" ? new internals.DOMException(error, "DataCloneError") : error;
+  }
+};
+
+const queueMicrotask = (callback) => {
+  if (typeof callback !== "function") {
+    throw new TypeError("queueMicrotask takes a function");
+  }
+  void Promise.resolve().then(() => callback());
+};
+
+for (const [name, value] of Object.entries(internals.web)) {
+  define(name, value);
+}
+define("structuredClone", structuredClone);
+define("queueMicrotask", queueMicrotask);
+define("performance", { now: () => 0, timeOrigin: 0, mark() {}, measure() {} });
+define("process", { env: {} });
+define("self", globalThis);
+
+const absent = (name, advice) =>
+  define(name, {
+    [name]() {
+      throw internals.error("NotAvailableHere", `${name} is not available in queries and mutations: ${advice}`);
+    },
+  }[name]);
+const TIMER = "they run at one moment; use ctx.scheduler.runAfter, or an action";
+const NETWORK = "they see the database only; use an action";
+for (const name of ["setTimeout", "setInterval", "setImmediate", "requestAnimationFrame"]) {
+  absent(name, TIMER);
+}
+for (const name of ["fetch", "XMLHttpRequest", "WebSocket", "EventSource"]) {
+  absent(name, NETWORK);
+}
+for (const name of ["clearTimeout", "clearInterval", "clearImmediate"]) {
+  define(name, { [name]() {} }[name]);
+}

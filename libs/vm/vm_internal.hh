@@ -1,0 +1,206 @@
+/*
+ * What the C++ files of libs/vm share: the isolate's and the call's state, and small helpers.
+ *
+ * Threads: all of it belongs to the owner thread but for `struct bb_vm::why` and the task queue.
+ */
+#ifndef BB_VM_INTERNAL_HH
+#define BB_VM_INTERNAL_HH
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <unordered_map>
+#include <vector>
+
+#include <node.h>
+#include <v8.h>
+
+#define _Noreturn __attribute__((noreturn))
+extern "C" {
+#include "bb/status.h"
+}
+#include "bb/value.h"
+#include "bb/vm.h"
+
+extern "C" {
+#include "source_map.h"
+}
+
+namespace bb
+{
+
+class Tasks;     /* platform.cc */
+class Allocator; /* limits.cc */
+
+enum {
+    KEY_CACHE_MAX = 8192,
+    SHAPE_CACHE_MAX = 512
+};
+
+/* A field list whose objects are made by a generated literal once it has been seen a few times. */
+struct Shape {
+    uint32_t seen = 0;
+    std::vector<v8::Global<v8::String>> keys;
+    v8::Global<v8::Function> factory;
+};
+
+struct Text {
+    const char *name;
+    const uint8_t *data;
+    size_t size;
+};
+
+} // namespace bb
+
+struct bb_vm {
+    v8::Isolate *isolate = nullptr;
+    std::unique_ptr<bb::Allocator> allocator;
+    std::shared_ptr<bb::Tasks> tasks;
+    node::MultiIsolatePlatform *platform = nullptr;
+    v8::Global<v8::Context> context;
+    v8::Global<v8::Function> invoke;      /* of the runtime */
+    v8::Global<v8::Function> make_bundle; /* js/modules.js: a bundle's view for one call */
+    v8::Global<v8::Function> stack_text;  /* js/stack.js */
+    v8::Global<v8::Function> is_sound;    /* js/harden.js: nothing was left behind */
+    v8::Global<v8::Object> object_prototype;
+    v8::Global<v8::Object> internals;
+    v8::Global<v8::Private> status_key;   /* on errors that come from the host: their BB status */
+    v8::Global<v8::Symbol> code_symbol;   /* Symbol.for("bitbend.code") */
+    v8::Global<v8::Symbol> error_symbol;  /* Symbol.for("bitbend.error") */
+    v8::Global<v8::Symbol> convex_symbol; /* Symbol.for("ConvexError") */
+    bb_vm_host_fn *host = nullptr;
+    struct bb_vm_call *call = nullptr; /* the running one */
+    std::vector<struct bb_vm_bundle *> bundles;
+    std::unordered_map<std::string, v8::Global<v8::String>> keys;
+    std::unordered_map<std::string, bb::Shape> shapes;
+    std::string shape_probe;    /* scratch */
+    struct bb_buf scratch;      /* host arguments */
+    struct bb_buf answer;       /* host answers */
+    std::atomic<int> why{ -1 }; /* enum bb_vm_end of a termination; -1: none */
+    std::atomic<bool> is_out_of_memory{ false };
+    size_t heap_bytes = 0; /* the limit */
+    size_t heap_used = 0;  /* when it was last looked at */
+    uint64_t call_count = 0;
+    bool must_recycle = false;
+    uint64_t generation = 0;   /* of calls, part of their tickets */
+    uint64_t bundle_count = 0; /* ever made: their ids */
+    bool is_open = false;      /* the realm is up and frozen */
+};
+
+struct vm_module {
+    std::string path, source, map_json;
+    v8::Global<v8::Function> factory;
+    struct vm_source_map *map = nullptr;
+    bool is_map_tried = false;
+};
+
+struct bb_vm_bundle {
+    struct bb_vm *vm = nullptr;
+    uint64_t id = 0;
+    std::vector<std::unique_ptr<vm_module>> modules;
+    std::unordered_map<std::string, size_t> by_path;
+    v8::Global<v8::Object> view;    /* how JavaScript sees it, see js/modules.js */
+    v8::Global<v8::Function> reset; /* forgets the instances of the modules */
+};
+
+struct vm_rejection {
+    v8::Global<v8::Promise> promise;
+    v8::Global<v8::Value> reason;
+};
+
+struct bb_vm_call {
+    struct bb_vm *vm = nullptr;
+    struct bb_ctx *ctx = nullptr;
+    struct bb_vm_bundle *bundle = nullptr;
+    void *arg = nullptr;
+    uint64_t generation = 0;
+    uint64_t now_ms = 0;
+    uint32_t random[4] = { 0, 0, 0, 0 };
+    bool saw_random = false, saw_time = false;
+    bool is_done = false;
+    v8::Global<v8::Promise> promise;
+    std::vector<v8::Global<v8::Promise::Resolver>> tickets;
+    size_t open_ticket_count = 0;
+    std::vector<vm_rejection> rejections;
+    std::vector<struct bb_vm_bundle *> bundles; /* made by internals.compile */
+    uint64_t cpu_ns = 0;
+    struct bb_vm_result result = {};
+    struct bb_buf value, error_data;
+    std::string message, stack;
+};
+
+namespace bb
+{
+
+inline struct bb_vm *vm_of(v8::Isolate *isolate)
+{
+    return static_cast<struct bb_vm *>(isolate->GetData(0));
+}
+inline v8::Local<v8::String> str(v8::Isolate *isolate, const char *text)
+{
+    return v8::String::NewFromUtf8(isolate, text).ToLocalChecked();
+}
+v8::MaybeLocal<v8::String> str_of(v8::Isolate *isolate, struct bb_slice utf8);
+std::string utf8_of(v8::Isolate *isolate, v8::Local<v8::Value> value); /* "" when it cannot */
+uint64_t thread_cpu_ns();
+
+/* platform.cc: Node's platform, known from when the add-on is loaded. */
+node::MultiIsolatePlatform *platform();
+
+/* decode.cc */
+v8::MaybeLocal<v8::Value> decode(struct bb_vm *vm, struct bb_slice value);
+v8::Local<v8::String> key_string(struct bb_vm *vm, const uint8_t *data, size_t size);
+
+/* encode.cc. `root` begins the path in errors; with keeps_undefined a field that is undefined is
+ * encoded as such, else left out. False: `error` says what and where, or, when it is empty, an
+ * exception is pending. */
+struct EncodeOptions {
+    const char *root;
+    bool keeps_undefined;
+    size_t size_max;
+};
+bool encode(struct bb_vm *vm, v8::Local<v8::Value> value, const EncodeOptions &options,
+            struct bb_buf *to, std::string *error);
+bool append_utf8(v8::Isolate *isolate, v8::Local<v8::String> text, struct bb_buf *to);
+
+/* errors.cc */
+v8::Local<v8::Value> make_error(struct bb_vm *vm, int status, const char *message, size_t size);
+void install_errors(struct bb_vm *vm, v8::Local<v8::Object> internals);
+void throw_error(struct bb_vm *vm, int status, const std::string &message);
+void describe_error(struct bb_vm_call *call, v8::Local<v8::Value> reason);
+v8::MaybeLocal<v8::Value> prepare_stack(v8::Local<v8::Context> context, v8::Local<v8::Value> error,
+                                        v8::Local<v8::Array> sites);
+
+/* bundle.cc */
+void install_bundles(struct bb_vm *vm, v8::Local<v8::Object> internals);
+void reset_bundle(struct bb_vm_bundle *bundle);
+/* "bundle3:messages.js": unique, so that a frame of a stack finds its source map. */
+std::string script_name(const struct bb_vm_bundle *bundle, const vm_module *module);
+vm_module *find_module(struct bb_vm *vm, const std::string &script); /* nullptr: none */
+
+/* natives.cc: functions that our JavaScript and the runtime get as `internals`. */
+void install_natives(struct bb_vm *vm, v8::Local<v8::Object> internals);
+void set_native(struct bb_vm *vm, v8::Local<v8::Object> object, const char *name,
+                v8::FunctionCallback callback);
+
+/* realm.cc */
+int open_realm(struct bb_ctx *ctx, struct bb_vm *vm, const struct bb_vm_options *options);
+
+/* host.cc */
+void host_function(const v8::FunctionCallbackInfo<v8::Value> &info);
+
+/* limits.cc */
+std::unique_ptr<Allocator> new_allocator(size_t budget);
+void set_limits(struct bb_vm *vm);
+
+/* generated from the files in js/ */
+extern "C" const struct bb_vm_text {
+    const char *name;
+    const unsigned char *begin, *end;
+} bb_vm_js[];
+extern "C" const size_t bb_vm_js_count;
+
+} // namespace bb
+
+#endif

@@ -1,0 +1,167 @@
+#include "answer.h"
+
+#include "bb/wire.h"
+
+static void append_key(struct bb_buf *to, const char *key)
+{
+    if (to->size > 0 && to->data[to->size - 1] != '{')
+        bb_buf_append_byte(to, ',');
+    bb_json_string(to, bb_slice_str(key));
+    bb_buf_append_byte(to, ':');
+}
+
+static void append_value(struct bb_buf *to, struct bb_slice value, enum bb_json_format format)
+{
+    if (value.size == 0)
+        bb_buf_append_str(to, "null");
+    else
+        bb_json_encode(value, format, to);
+}
+
+/* Lines as clients print them: "[LOG] 'text'". */
+static void append_log_lines(struct bb_buf *to, const struct outcome *outcome)
+{
+    append_key(to, "logLines");
+    bb_buf_append_byte(to, '[');
+    for (size_t i = 0; outcome->shows_errors && outcome->reply != NULL && i < outcome->reply->n_logs; i++) {
+        const Bb__Proto__LogLine *line = outcome->reply->logs[i];
+        struct bb_buf text;
+
+        bb_buf_init(&text);
+        bb_buf_append_byte(&text, '[');
+        for (const char *c = line->level; *c != '\0'; c++)
+            bb_buf_append_byte(&text, (uint8_t)(*c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c));
+        bb_buf_append_str(&text, "] ");
+        bb_buf_append_str(&text, line->text);
+        if (i > 0)
+            bb_buf_append_byte(to, ',');
+        bb_json_string(to, bb_buf_slice(&text));
+        bb_buf_fini(&text);
+    }
+    bb_buf_append_byte(to, ']');
+}
+
+/* "TypeError: x is .." names its class already. */
+static bool names_class(const char *text)
+{
+    const char *colon = strchr(text, ':');
+
+    if (colon == NULL || colon - text < 5 || strncmp(colon - 5, "Error", 5) != 0)
+        return false;
+    for (const char *c = text; c < colon; c++)
+        if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z')))
+            return false;
+    return true;
+}
+
+static void append_stack(struct bb_buf *to, const char *stack)
+{
+    while (*stack != '\0') {
+        size_t size = strcspn(stack, "\n");
+
+        while (size > 0 && *stack == ' ') {
+            stack++;
+            size--;
+        }
+        if (size > 0) {
+            bb_buf_append_str(to, "\n    ");
+            bb_buf_append(to, stack, size);
+        }
+        stack += size;
+        stack += *stack == '\n';
+    }
+}
+
+void gateway_error_message(struct bb_buf *to, const struct outcome *outcome)
+{
+    const char *text = outcome->error == NULL || outcome->error[0] == '\0'
+                           ? bb_status_name(outcome->status)
+                           : outcome->error;
+
+    if (!bb_status_in_function(outcome->status)) {
+        /* The npm client knows an unknown function by these words. */
+        if (outcome->status == BB_FUNCTION_NOT_FOUND && strstr(text, "Could not find") == NULL)
+            bb_buf_append_str(to, "Could not find function: ");
+        bb_buf_append_str(to, text);
+        return;
+    }
+    bb_buf_append_str(to, "[Request ID: ");
+    bb_hex_append(to, bb_slice(outcome->request_id, 8));
+    bb_buf_append_str(to, "] Server Error");
+    if (!outcome->shows_errors)
+        return;
+    bb_buf_append_str(to, names_class(text) ? "\nUncaught " : "\nUncaught Error: ");
+    bb_buf_append_str(to, text);
+    if (outcome->reply != NULL && outcome->reply->stack != NULL)
+        append_stack(to, outcome->reply->stack);
+}
+
+void gateway_error_fields(struct bb_buf *to, const struct outcome *outcome)
+{
+    struct bb_buf text;
+
+    bb_buf_init(&text);
+    gateway_error_message(&text, outcome);
+    append_key(to, "code");
+    bb_json_string(to, bb_slice_str(bb_status_name(outcome->status)));
+    append_key(to, "errorMessage");
+    bb_json_string(to, bb_buf_slice(&text));
+    if (outcome->reply != NULL && outcome->status == BB_USER_ERROR && outcome->reply->error_data.len > 0) {
+        append_key(to, "errorData");
+        append_value(to, bb_pb_slice(outcome->reply->error_data), outcome->format);
+    }
+    bb_buf_fini(&text);
+}
+
+void gateway_failure(struct bb_buf *to, const char *code, const char *message)
+{
+    bb_buf_append_str(to, "{\"code\":");
+    bb_json_string(to, bb_slice_str(code));
+    bb_buf_append_str(to, ",\"message\":");
+    bb_json_string(to, bb_slice_str(message));
+    bb_buf_append_byte(to, '}');
+}
+
+static void append_success(struct bb_buf *to, const struct outcome *outcome)
+{
+    const Bb__Proto__CallReply *reply = outcome->reply;
+    Bb__Proto__FunctionKind kind = reply->kind != BB__PROTO__FUNCTION_KIND__KIND_ANY ? reply->kind
+                                                                                     : outcome->kind;
+    uint64_t tx = reply->tx;
+
+    bb_buf_append_str(to, "{\"status\":\"success\",\"value\":");
+    append_value(to, bb_pb_slice(reply->value), outcome->format);
+    /* A query's tx is the moment it was read at; a mutation that changed nothing has none. */
+    if (kind == BB__PROTO__FUNCTION_KIND__KIND_QUERY && tx == 0)
+        tx = reply->read_tx;
+    if (tx != 0)
+        bb_buf_printf(to, ",\"tx\":%" PRIu64, tx);
+    else
+        bb_buf_printf(to, ",\"tx\":null,\"readTx\":%" PRIu64, reply->read_tx);
+    append_log_lines(to, outcome);
+    bb_buf_append_byte(to, '}');
+}
+
+int gateway_envelope(struct bb_buf *to, const struct outcome *outcome, bool is_part)
+{
+    struct bb_buf text;
+
+    if (outcome->status == BB_OK) {
+        bb_assert(outcome->reply != NULL);
+        append_success(to, outcome);
+        return 200;
+    }
+    if (is_part || bb_status_in_function(outcome->status)) {
+        bb_buf_append_str(to, "{\"status\":\"error\"");
+        gateway_error_fields(to, outcome);
+        append_log_lines(to, outcome);
+        bb_buf_append_byte(to, '}');
+        return 200;
+    }
+    bb_buf_init(&text);
+    gateway_error_message(&text, outcome);
+    bb_buf_append_byte(&text, '\0');
+    gateway_failure(to, bb_status_name(outcome->status), (const char *)text.data);
+    bb_buf_fini(&text);
+    return bb_status_http(outcome->status);
+}

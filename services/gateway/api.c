@@ -1,0 +1,292 @@
+/* The handlers that run one function and answer with its envelope. */
+#include "answer.h"
+#include "call.h"
+#include "routes.h"
+
+#define KEY_MAX 256u
+
+/* One request that runs a function; lives in the request's arena. */
+struct api {
+    struct call call;
+    struct gateway *gateway;
+    struct bb_http_request *request;
+    struct bb_buf body;  /* the envelope as BBV; args borrow from it */
+    struct caller caller;
+    enum bb_json_format format;
+    uint8_t client_key[32], client_digest[32];
+};
+
+/* ---- the answer ---- */
+
+static void on_done(struct call *call, int status, const char *error, const Bb__Proto__CallReply *reply)
+{
+    struct api *api = call->arg;
+    struct gateway *gateway = api->gateway;
+    struct bb_ctx ctx = *gateway->ctx;
+    struct outcome outcome = { .status = status,
+                               .error = error,
+                               .reply = reply,
+                               .kind = call->kind,
+                               .request_id = call->request_id,
+                               .format = api->format,
+                               .shows_errors = gateway->shows_errors || api->caller.is_admin };
+    int http;
+
+    /* What a worker sends was checked there; a value that cannot be read must not stop the gateway. */
+    if (status == BB_OK && reply->value.len > 0 &&
+        bb_value_validate(&ctx, bb_pb_slice(reply->value)) != BB_OK) {
+        bb_error(gateway->ctx, "gateway.bad_value", "path=%s why=\"%s\"", call->path, ctx.error);
+        outcome.status = BB_INTERNAL;
+        outcome.error = "A worker's answer could not be read.";
+    }
+    bb_buf_clear(&gateway->json);
+    http = gateway_envelope(&gateway->json, &outcome, false);
+    bb_buf_fini(&api->body);
+    gateway_respond_json(api->request, http, bb_buf_slice(&gateway->json));
+    if (gateway->json.capacity > 1u << 20) {
+        bb_buf_fini(&gateway->json);
+        bb_buf_init(&gateway->json);
+    }
+}
+
+/* ---- the question ---- */
+
+static void hash_parts(const struct bb_slice *parts, size_t count, uint8_t to[32])
+{
+    struct bb_sha256 sha;
+    static const uint8_t zero = 0;
+
+    bb_sha256_init(&sha);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            bb_sha256_update(&sha, &zero, 1);
+        bb_sha256_update(&sha, parts[i].data, parts[i].size);
+    }
+    bb_sha256_final(&sha, to);
+}
+
+static int take_headers(struct bb_ctx *ctx, struct api *api)
+{
+    struct bb_slice after = bb_http_header(api->request, "bitbend-after");
+    struct bb_slice key = bb_http_header(api->request, "idempotency-key");
+    int rc = gateway_parse_tx(ctx, after, "BitBend-After", &api->call.min_tx);
+
+    if (rc != BB_OK)
+        return rc;
+    if (key.data == NULL || api->call.kind == BB__PROTO__FUNCTION_KIND__KIND_QUERY)
+        return BB_OK;
+    if (key.size == 0 || key.size > KEY_MAX)
+        return bb_fail(ctx, BB_BAD_REQUEST, "Idempotency-Key must have 1 to %u bytes", KEY_MAX);
+    hash_parts((const struct bb_slice[]){ api->caller.identity, key }, 2, api->client_key);
+    hash_parts((const struct bb_slice[]){ bb_slice_str(api->call.path), api->call.args }, 2,
+               api->client_digest);
+    api->call.client_key = api->client_key;
+    api->call.client_digest = api->client_digest;
+    return BB_OK;
+}
+
+static int check_path(struct bb_ctx *ctx, const struct api *api)
+{
+    if (api->call.path[0] == '_' && !api->caller.is_admin)
+        return bb_fail(ctx, BB_FORBIDDEN, "System functions need the admin key.");
+    return BB_OK;
+}
+
+static struct api *api_new(struct gateway *gateway, struct bb_http_request *request,
+                           Bb__Proto__FunctionKind kind)
+{
+    struct api *api = bb_arena_zero(bb_http_arena(request), 1, sizeof(*api));
+
+    bb_assert(api != NULL);
+    api->gateway = gateway;
+    api->request = request;
+    api->call.kind = kind;
+    api->call.done = on_done;
+    api->call.arg = api;
+    bb_buf_init(&api->body);
+    return api;
+}
+
+/* Send it off, or answer why not. `rc` is what came before. */
+static void api_go(struct bb_ctx *ctx, struct api *api, int rc)
+{
+    if (rc == BB_OK)
+        rc = check_path(ctx, api);
+    if (rc == BB_OK) {
+        api->call.is_admin = api->caller.is_admin;
+        api->call.identity = api->caller.identity;
+        rc = take_headers(ctx, api);
+    }
+    if (rc == BB_OK)
+        rc = gateway_call_start(ctx, api->gateway, &api->call);
+    if (rc == BB_OK)
+        return;
+    bb_buf_fini(&api->body);
+    gateway_refuse(ctx, api->request, rc);
+}
+
+static int take_body(struct bb_ctx *ctx, struct api *api, const char *path)
+{
+    struct ask ask = { .path = path };
+    int rc = gateway_body_value(ctx, api->request, &api->body);
+
+    if (rc == BB_OK)
+        rc = gateway_ask_envelope(ctx, bb_http_arena(api->request), bb_buf_slice(&api->body), path, &ask);
+    api->call.path = ask.path;
+    api->call.args = ask.args;
+    api->format = ask.format;
+    return rc;
+}
+
+/* GET /api/query?path=&args=&format= */
+static int take_url(struct bb_ctx *ctx, struct api *api)
+{
+    struct bb_slice path;
+    struct bb_slice args;
+    struct bb_slice format;
+    int rc = bb_http_parameter(ctx, api->request, "path", &path);
+
+    if (rc == BB_OK)
+        rc = bb_http_parameter(ctx, api->request, "args", &args);
+    if (rc == BB_OK)
+        rc = bb_http_parameter(ctx, api->request, "format", &format);
+    if (rc == BB_OK)
+        rc = gateway_ask_path(ctx, bb_http_arena(api->request), path, &api->call.path);
+    if (rc == BB_OK)
+        rc = gateway_ask_format(ctx, format, &api->format);
+    if (rc == BB_OK && args.size > 0)
+        rc = bb_json_decode(ctx, args, false, &api->body);
+    if (rc == BB_OK)
+        rc = gateway_ask_args(ctx, args.size > 0 ? bb_buf_slice(&api->body) : BB_SLICE_EMPTY,
+                              &api->call.args);
+    return rc;
+}
+
+static void run(struct gateway *gateway, struct bb_http_request *request, Bb__Proto__FunctionKind kind,
+                const char *path)
+{
+    struct bb_ctx ctx = *gateway->ctx;
+    struct api *api = api_new(gateway, request, kind);
+    int rc = gateway_caller(&ctx, gateway, request, &api->caller);
+
+    if (rc == BB_OK)
+        rc = bb_http_method(request) == BB_HTTP_POST ? take_body(&ctx, api, path) : take_url(&ctx, api);
+    api_go(&ctx, api, rc);
+}
+
+void gateway_api_query(struct gateway *gateway, struct bb_http_request *request)
+{
+    run(gateway, request, BB__PROTO__FUNCTION_KIND__KIND_QUERY, NULL);
+}
+
+void gateway_api_mutation(struct gateway *gateway, struct bb_http_request *request)
+{
+    run(gateway, request, BB__PROTO__FUNCTION_KIND__KIND_MUTATION, NULL);
+}
+
+void gateway_api_function(struct gateway *gateway, struct bb_http_request *request)
+{
+    run(gateway, request, BB__PROTO__FUNCTION_KIND__KIND_ANY, NULL);
+}
+
+void gateway_api_run(struct gateway *gateway, struct bb_http_request *request)
+{
+    struct bb_ctx ctx = *gateway->ctx;
+    struct bb_slice text = bb_http_path(request);
+    const char *path = NULL;
+    size_t skip = strlen("/api/run/");
+    int rc = bb_http_unescape(&ctx, bb_http_arena(request), bb_slice(text.data + skip, text.size - skip),
+                              false, &text);
+
+    if (rc == BB_OK)
+        rc = gateway_ask_run_path(&ctx, bb_http_arena(request), text, &path);
+    if (rc == BB_OK)
+        run(gateway, request, BB__PROTO__FUNCTION_KIND__KIND_ANY, path);
+    else
+        gateway_refuse(&ctx, request, rc);
+}
+
+void gateway_api_action(struct gateway *gateway, struct bb_http_request *request)
+{
+    (void)gateway;
+    bb_http_respond_error(request, 501, "Unsupported",
+                          "Actions are not available: this deployment has no runner. Use a query or a mutation.");
+}
+
+void gateway_api_ping(struct gateway *gateway, struct bb_http_request *request)
+{
+    (void)gateway;
+    bb_http_respond(request, 200, "text/plain; charset=utf-8", BB_SLICE_EMPTY, bb_slice_str("pong"));
+}
+
+/* {path, args, ts}: the query as it was at that moment. */
+void gateway_api_query_at_ts(struct gateway *gateway, struct bb_http_request *request)
+{
+    struct bb_ctx ctx = *gateway->ctx;
+    struct api *api = api_new(gateway, request, BB__PROTO__FUNCTION_KIND__KIND_QUERY);
+    struct bb_slice ts;
+    int rc = gateway_caller(&ctx, gateway, request, &api->caller);
+
+    if (rc == BB_OK)
+        rc = take_body(&ctx, api, NULL);
+    if (rc == BB_OK) {
+        ts = bb_value_field_str(bb_buf_slice(&api->body), "ts");
+        if (ts.data == NULL || bb_value_tag(ts) != BB_TAG_STRING)
+            rc = bb_fail(&ctx, BB_BAD_REQUEST, "the body has no text field `ts`");
+        else
+            rc = gateway_parse_ts(&ctx, bb_value_bytes(ts), &api->call.at_tx);
+    }
+    api_go(&ctx, api, rc);
+}
+
+static void on_ts_done(struct call *call, int status, const char *error, const Bb__Proto__CallReply *reply)
+{
+    struct api *api = call->arg;
+    struct gateway *gateway = api->gateway;
+
+    if (status != BB_OK) {
+        bb_http_respond_error(api->request, bb_status_in_function(status) ? 500 : bb_status_http(status),
+                              bb_status_name(status), error == NULL ? "" : error);
+        return;
+    }
+    bb_buf_clear(&gateway->json);
+    bb_buf_append_str(&gateway->json, "{\"ts\":\"");
+    gateway_append_ts(&gateway->json, reply->tx != 0 ? reply->tx : reply->read_tx);
+    bb_buf_append_str(&gateway->json, "\"}");
+    gateway_respond_json(api->request, 200, bb_buf_slice(&gateway->json));
+}
+
+/* The newest moment: that of a query which runs now. */
+void gateway_api_query_ts(struct gateway *gateway, struct bb_http_request *request)
+{
+    struct bb_ctx ctx = *gateway->ctx;
+    struct api *api = api_new(gateway, request, BB__PROTO__FUNCTION_KIND__KIND_QUERY);
+    int rc = gateway_caller(&ctx, gateway, request, &api->caller);
+
+    if (rc == BB_OK) {
+        api->caller.is_admin = true; /* for this one system query, whose result is not shown */
+        api->call.path = "_system:status";
+        rc = gateway_ask_args(&ctx, BB_SLICE_EMPTY, &api->call.args);
+        api->call.done = on_ts_done;
+    }
+    api_go(&ctx, api, rc);
+}
+
+/* {modules: [{path, source, sourceMap}], dryRun?} becomes one system mutation. */
+void gateway_api_deploy(struct gateway *gateway, struct bb_http_request *request)
+{
+    struct bb_ctx ctx = *gateway->ctx;
+    struct api *api = api_new(gateway, request, BB__PROTO__FUNCTION_KIND__KIND_MUTATION);
+    int rc = gateway_require_admin(&ctx, gateway, request);
+
+    if (rc == BB_OK)
+        rc = gateway_body_value(&ctx, request, &api->body);
+    if (rc == BB_OK && (bb_value_tag(bb_buf_slice(&api->body)) != BB_TAG_OBJECT ||
+                        bb_value_field_str(bb_buf_slice(&api->body), "modules").data == NULL))
+        rc = bb_fail(&ctx, BB_BAD_REQUEST, "the body must be {modules: [{path, source, sourceMap}], dryRun?}");
+    api->caller.is_admin = true;
+    api->call.path = "_system:deploy";
+    api->call.args = bb_buf_slice(&api->body);
+    api->call.limit_us = GATEWAY_DEPLOY_US;
+    api_go(&ctx, api, rc);
+}

@@ -1,0 +1,355 @@
+#include "feed.h"
+
+#include <stdio.h>
+
+#include "bb/wire_validate.h"
+#include "subscribe.h"
+
+#define STORAGES_MAX 16u
+#define TAIL_BYTES (4u << 20)
+#define TAIL_WAIT_MS 10000u
+#define INFO_TIMEOUT_MS 2000u
+#define PAUSE_MS 50u
+#define BEHIND_MAX_US 5000000u /* a history that stays behind our cursor this long is another one */
+
+struct feed {
+    struct gateway *gateway;
+    struct bb_peer *storages[STORAGES_MAX];
+    size_t count, current;
+    struct bb_timer *pause;
+    struct bb_arena *arena;
+    uint64_t cursor;
+    uint64_t behind_us; /* since when the storage's newest tx lies before our cursor; 0: it does not */
+    bool has_cursor, is_following, is_closing;
+    uint8_t cluster_id[16];
+    bool has_cluster_id;
+    struct bb_slice *keys;
+    size_t key_count, key_capacity;
+};
+
+static void ask_tail(struct feed *feed);
+static void ask_start(struct feed *feed);
+
+static void set_following(struct feed *feed, bool is_following)
+{
+    if (feed->is_following == is_following)
+        return;
+    feed->is_following = is_following;
+    bb_info(feed->gateway->ctx, is_following ? "gateway.feed_following" : "gateway.feed_lost",
+            "storage=%s tx=%" PRIu64, bb_peer_url(feed->storages[feed->current]), feed->cursor);
+}
+
+static void go_on(void *arg)
+{
+    struct feed *feed = arg;
+
+    if (feed->has_cursor)
+        ask_tail(feed);
+    else
+        ask_start(feed);
+}
+
+/* Another storage node, after a pause. */
+static void try_next(struct feed *feed)
+{
+    set_following(feed, false);
+    feed->current = (feed->current + 1) % feed->count;
+    bb_timer_start(feed->pause, PAUSE_MS, 0);
+}
+
+/* ---- where the feed begins ---- */
+
+static void begin_at(struct feed *feed, uint64_t cursor, bool is_new_history)
+{
+    feed->cursor = cursor;
+    feed->has_cursor = true;
+    feed->behind_us = 0;
+    if (is_new_history)
+        gateway_live_restart(feed->gateway, cursor);
+    else
+        gateway_live_skip(feed->gateway, cursor);
+}
+
+static int unpack_reply(struct feed *feed, int status, struct bb_slice bytes, Bb__Proto__StorageReply **reply)
+{
+    struct bb_ctx ctx = *feed->gateway->ctx;
+
+    if (status == BB_OK)
+        status = bb_unpack(&ctx, feed->arena, &bb__proto__storage_reply__descriptor, bytes, reply);
+    if (status == BB_OK)
+        status = bb_storage_reply_validate(&ctx, *reply);
+    return status;
+}
+
+static void on_start_info(void *arg, int status, struct bb_slice bytes)
+{
+    struct feed *feed = arg;
+    Bb__Proto__StorageReply *reply = NULL;
+    bool is_usable;
+
+    if (feed->is_closing)
+        return;
+    status = unpack_reply(feed, status, bytes, &reply);
+    is_usable = status == BB_OK && reply->status == BB_OK &&
+                reply->op_case == BB__PROTO__STORAGE_REPLY__OP_INFO &&
+                reply->info->cluster_id.len <= sizeof(feed->cluster_id);
+    if (is_usable) {
+        const Bb__Proto__InfoReply *info = reply->info;
+        bool is_other = feed->has_cluster_id && info->cluster_id.len > 0 &&
+                        memcmp(feed->cluster_id, info->cluster_id.data, info->cluster_id.len) != 0;
+
+        if (info->cluster_id.len > 0)
+            memcpy(feed->cluster_id, info->cluster_id.data, info->cluster_id.len);
+        feed->has_cluster_id = info->cluster_id.len > 0;
+        begin_at(feed, info->last_tx, is_other || info->last_tx < feed->cursor);
+    }
+    bb_arena_reset(feed->arena);
+    if (is_usable)
+        ask_tail(feed);
+    else
+        try_next(feed);
+}
+
+static void ask_start(struct feed *feed)
+{
+    Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
+    Bb__Proto__Info info = BB__PROTO__INFO__INIT;
+    struct bb_ctx ctx = *feed->gateway->ctx;
+
+    request.op_case = BB__PROTO__STORAGE_REQUEST__OP_INFO;
+    request.info = &info;
+    if (bb_peer_request(&ctx, feed->storages[feed->current], &request.base, INFO_TIMEOUT_MS, on_start_info,
+                        feed) != BB_OK)
+        try_next(feed);
+}
+
+/* ---- what comes ---- */
+
+static void add_key(struct feed *feed, ProtobufCBinaryData key)
+{
+    if (feed->key_count == feed->key_capacity) {
+        feed->key_capacity = feed->key_capacity == 0 ? 64 : feed->key_capacity * 2;
+        feed->keys = bb_realloc(feed->keys, feed->key_capacity * sizeof(struct bb_slice));
+    }
+    feed->keys[feed->key_count++] = bb_pb_slice(key);
+}
+
+/* One record into the live queries. BB_GAP: it does not follow on what we have. */
+static int take_record(struct bb_ctx *ctx, struct feed *feed, ProtobufCBinaryData bytes)
+{
+    Bb__Proto__TxRecord *record = NULL;
+    Bb__Proto__TxBody *body = NULL;
+    int rc = bb_unpack(ctx, feed->arena, &bb__proto__tx_record__descriptor, bb_pb_slice(bytes), &record);
+
+    if (rc == BB_OK)
+        rc = bb_tx_record_validate(ctx, record);
+    if (rc == BB_OK && (record->prev != feed->cursor || record->tx <= record->prev))
+        return bb_fail(ctx, BB_GAP, "record %" PRIu64 " follows %" PRIu64 ", we are at %" PRIu64, record->tx,
+                       record->prev, feed->cursor);
+    if (rc == BB_OK)
+        rc = bb_unpack(ctx, feed->arena, &bb__proto__tx_body__descriptor, bb_pb_slice(record->body), &body);
+    if (rc != BB_OK)
+        return rc;
+    feed->key_count = 0;
+    for (size_t i = 0; i < body->n_writes; i++) {
+        const Bb__Proto__Write *write = body->writes[i];
+
+        if (!write->is_index_only && write->doc_key.len > 0)
+            add_key(feed, write->doc_key);
+        for (size_t k = 0; k < write->n_keys; k++)
+            add_key(feed, write->keys[k]->key);
+    }
+    feed->cursor = record->tx;
+    gateway_live_write(feed->gateway, record->tx, feed->keys, feed->key_count);
+    return BB_OK;
+}
+
+static void take_records(struct feed *feed, const Bb__Proto__TailReply *tail)
+{
+    struct bb_ctx ctx = *feed->gateway->ctx;
+
+    for (size_t i = 0; i < tail->n_records; i++) {
+        int rc = take_record(&ctx, feed, tail->records[i]);
+
+        if (rc != BB_OK) {
+            bb_warn(feed->gateway->ctx, "gateway.feed_gap", "status=%s why=\"%s\"", bb_status_name(rc), ctx.error);
+            feed->has_cursor = false;
+            return;
+        }
+    }
+    gateway_live_advance(feed->gateway, feed->cursor);
+}
+
+/* A node whose newest tx lies before our cursor: behind for a moment, or of another history. */
+static void check_behind(struct feed *feed, uint64_t last_tx)
+{
+    uint64_t now = bb_loop_now_us(feed->gateway->loop);
+
+    if (last_tx >= feed->cursor) {
+        feed->behind_us = 0;
+        return;
+    }
+    if (feed->behind_us == 0)
+        feed->behind_us = now;
+    if (now > feed->behind_us + BEHIND_MAX_US || feed->count == 1) {
+        bb_warn(feed->gateway->ctx, "gateway.history_went_back", "cursor=%" PRIu64 " newest=%" PRIu64,
+                feed->cursor, last_tx);
+        feed->has_cursor = false;
+    }
+}
+
+static void on_tail(void *arg, int status, struct bb_slice bytes)
+{
+    struct feed *feed = arg;
+    Bb__Proto__StorageReply *reply = NULL;
+    bool is_away;
+
+    if (feed->is_closing)
+        return;
+    status = unpack_reply(feed, status, bytes, &reply);
+    is_away = status != BB_OK;
+    if (status == BB_OK && reply->status == BB_OK && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL) {
+        set_following(feed, true);
+        check_behind(feed, reply->tail->last_tx);
+        if (feed->has_cursor)
+            take_records(feed, reply->tail);
+    } else if (status == BB_OK && (reply->status == BB_TX_TRUNCATED || reply->status == BB_TX_IN_FUTURE)) {
+        bb_warn(feed->gateway->ctx, "gateway.feed_position", "cursor=%" PRIu64 " status=%s", feed->cursor,
+                bb_status_name((int)reply->status));
+        feed->has_cursor = false;
+    } else if (status == BB_OK) {
+        is_away = true;
+    }
+    bb_arena_reset(feed->arena);
+    if (is_away)
+        try_next(feed);
+    else
+        go_on(feed);
+}
+
+static void ask_tail(struct feed *feed)
+{
+    Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
+    Bb__Proto__Tail tail = BB__PROTO__TAIL__INIT;
+    struct bb_ctx ctx = *feed->gateway->ctx;
+
+    request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
+    request.tail = &tail;
+    tail.after = feed->cursor;
+    tail.max_bytes = TAIL_BYTES;
+    /* The first answer shows that the node is there; it need not wait for news. */
+    tail.wait_ms = feed->is_following ? TAIL_WAIT_MS : 0;
+    if (bb_peer_request(&ctx, feed->storages[feed->current], &request.base, TAIL_WAIT_MS + 5000, on_tail,
+                        feed) != BB_OK)
+        try_next(feed);
+}
+
+/* ---- the rest ---- */
+
+bool gateway_feed_is_following(const struct feed *feed)
+{
+    return feed->is_following;
+}
+
+uint64_t gateway_feed_cursor(const struct feed *feed)
+{
+    return feed->cursor;
+}
+
+struct info_question {
+    struct feed *feed;
+    struct bb_peer *peer;
+    void (*done)(void *arg, const char *url, int status, const Bb__Proto__InfoReply *info);
+    void *arg;
+};
+
+static void on_info(void *arg, int status, struct bb_slice bytes)
+{
+    struct info_question *question = arg;
+    struct feed *feed = question->feed;
+    Bb__Proto__StorageReply *reply = NULL;
+    const Bb__Proto__InfoReply *info = NULL;
+
+    status = unpack_reply(feed, status, bytes, &reply);
+    if (status == BB_OK && reply->status != BB_OK)
+        status = (int)reply->status;
+    if (status == BB_OK && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_INFO)
+        info = reply->info;
+    question->done(question->arg, bb_peer_url(question->peer), info == NULL ? BB_UNAVAILABLE : BB_OK, info);
+    bb_arena_reset(feed->arena);
+    bb_free(question);
+}
+
+size_t gateway_feed_ask_info(struct feed *feed,
+                             void (*done)(void *arg, const char *url, int status,
+                                          const Bb__Proto__InfoReply *info),
+                             void *arg)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < feed->count; i++) {
+        Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
+        Bb__Proto__Info info = BB__PROTO__INFO__INIT;
+        struct info_question *question = bb_alloc_zero(1, sizeof(*question));
+        struct bb_ctx ctx = *feed->gateway->ctx;
+
+        *question = (struct info_question){ feed, feed->storages[i], done, arg };
+        request.op_case = BB__PROTO__STORAGE_REQUEST__OP_INFO;
+        request.info = &info;
+        if (bb_peer_request(&ctx, feed->storages[i], &request.base, INFO_TIMEOUT_MS, on_info, question) == BB_OK)
+            count++;
+        else
+            bb_free(question);
+    }
+    return count;
+}
+
+static int add_storage(struct bb_ctx *ctx, struct feed *feed, struct bb_slice url)
+{
+    char text[512];
+
+    if (feed->count == STORAGES_MAX || url.size >= sizeof(text))
+        return bb_fail(ctx, BB_BAD_REQUEST, "option storage: at most %u urls of at most 511 characters",
+                       STORAGES_MAX);
+    (void)snprintf(text, sizeof(text), "%.*s", BB_SLICE_ARG(url));
+    return bb_peer_open(ctx, feed->gateway->loop, &(struct bb_peer_options){ .url = text },
+                        &feed->storages[feed->count++]);
+}
+
+int gateway_feed_open(struct bb_ctx *ctx, struct gateway *gateway, const char *urls)
+{
+    struct feed *feed = bb_alloc_zero(1, sizeof(*feed));
+    struct bb_slice rest = bb_slice_str(urls);
+
+    gateway->feed = feed;
+    feed->gateway = gateway;
+    feed->arena = bb_arena_new(0);
+    while (rest.size > 0) {
+        const uint8_t *comma = memchr(rest.data, ',', rest.size);
+        size_t size = comma == NULL ? rest.size : (size_t)(comma - rest.data);
+        int rc = size == 0 ? BB_OK : add_storage(ctx, feed, bb_slice(rest.data, size));
+
+        if (rc != BB_OK)
+            return rc;
+        size += comma != NULL;
+        rest = bb_slice(rest.data + size, rest.size - size);
+    }
+    if (feed->count == 0)
+        return bb_fail(ctx, BB_BAD_REQUEST, "option storage: names no storage node");
+    feed->pause = bb_timer_new(gateway->loop, go_on, feed);
+    ask_start(feed);
+    return BB_OK;
+}
+
+void gateway_feed_close(struct feed *feed)
+{
+    if (feed == NULL)
+        return;
+    feed->is_closing = true;
+    for (size_t i = 0; i < feed->count; i++)
+        bb_peer_close(feed->storages[i]);
+    bb_timer_free(feed->pause);
+    bb_arena_free(feed->arena);
+    bb_free(feed->keys);
+    bb_free(feed);
+}

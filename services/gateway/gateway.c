@@ -1,0 +1,189 @@
+/*
+ * The gateway's life: everything is built on the owner loop, serves when workers answer and the feed is
+ * followed, and ends by saying good-bye to every stream.
+ */
+#include "gateway.h"
+
+#include "call.h"
+#include "feed.h"
+#include "options.h"
+#include "routes.h"
+#include "subscribe.h"
+
+#include "bb/conf.h"
+#include "bb/gateway_service.h"
+
+#define CHECK_MS 20u
+#define CHECK_IDLE_MS 250u
+#define STOP_LIMIT_MS 7000u
+
+/* The service's state: the gateway and what only its life needs. */
+struct life {
+    struct gateway gateway;
+    struct bb_timer *check;
+    bool is_ready;
+};
+
+void gateway_random(struct gateway *gateway, uint8_t to[32])
+{
+    uint8_t block[40];
+
+    memcpy(block, gateway->random_key, 32);
+    bb_put_le64(block + 32, gateway->random_count++);
+    bb_sha256(bb_slice(block, sizeof(block)), to);
+}
+
+/* ---- ready or not ---- */
+
+static void on_check(void *arg)
+{
+    struct life *life = arg;
+    struct gateway *gateway = &life->gateway;
+    bool has_workers = gateway_workers_any_up(gateway->workers);
+    bool is_following = gateway_feed_is_following(gateway->feed);
+    bool is_ready = has_workers && is_following && !gateway->is_stopping;
+
+    if (is_ready == life->is_ready)
+        return;
+    life->is_ready = is_ready;
+    if (is_ready) {
+        bb_service_ready(gateway->service);
+        gateway_subscriptions_retry(gateway);
+    } else if (!gateway->is_stopping) {
+        bb_service_not_ready(gateway->service,
+                             has_workers ? "no storage node answers" : "no worker answers");
+    }
+    bb_timer_start(life->check, is_ready ? CHECK_IDLE_MS : CHECK_MS, is_ready ? CHECK_IDLE_MS : CHECK_MS);
+}
+
+/* ---- start ---- */
+
+static int load_admin_key(struct bb_ctx *ctx, struct gateway *gateway, const struct bb_conf *conf)
+{
+    const char *key = bb_conf_text(conf, "admin-key");
+    const char *file = bb_conf_text(conf, "admin-key-file");
+    struct bb_buf content;
+    size_t size = 0;
+    int rc;
+
+    if (key != NULL && key[0] != '\0') {
+        bb_buf_append_str(&gateway->admin_key, key);
+        return BB_OK;
+    }
+    if (file == NULL || file[0] == '\0')
+        return BB_OK;
+    bb_buf_init(&content);
+    rc = bb_file_read_all(ctx, file, &content);
+    while (rc == BB_OK && size < content.size && content.data[size] > ' ')
+        size++;
+    if (rc == BB_OK && size == 0)
+        rc = bb_fail(ctx, BB_BAD_REQUEST, "the first line of %s, which should hold the admin key, is empty", file);
+    if (rc == BB_OK)
+        bb_buf_append(&gateway->admin_key, content.data, size);
+    bb_buf_fini(&content);
+    return rc;
+}
+
+static int open_http(struct bb_ctx *ctx, struct gateway *gateway, const struct bb_conf *conf)
+{
+    const char *folder = bb_conf_text(conf, "static");
+    struct bb_http_options options = { .listen = bb_conf_text(conf, "listen"),
+                                       .connections_max = (size_t)bb_conf_number(conf, "connections-max"),
+                                       .body_max = (size_t)bb_conf_number(conf, "body-max"),
+                                       .handle = gateway_route,
+                                       .accepts_brotli = gateway_accepts_brotli,
+                                       .decorate = gateway_decorate,
+                                       .arg = gateway };
+    int rc = BB_OK;
+
+    if (folder != NULL && folder[0] != '\0')
+        rc = bb_http_files_open(ctx, gateway->loop, folder, &gateway->files);
+    return rc == BB_OK ? bb_http_open(ctx, gateway->loop, &options, &gateway->http) : rc;
+}
+
+static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
+{
+    struct life *life = bb_alloc_zero(1, sizeof(*life));
+    struct gateway *gateway = &life->gateway;
+    const struct bb_conf *conf = bb_service_conf(service);
+    int rc;
+
+    *state = life;
+    gateway->magic = GATEWAY_MAGIC;
+    gateway->service = service;
+    gateway->loop = bb_service_loop(service);
+    gateway->ctx = bb_loop_ctx(gateway->loop);
+    gateway->shows_errors = bb_conf_bool(conf, "show-errors");
+    gateway->calls = bb_metric("bb_gateway_calls_total", BB_COUNTER, "Function calls that ended.");
+    gateway->call_errors = bb_metric("bb_gateway_call_errors_total", BB_COUNTER,
+                                     "Function calls that ended with an error of any kind.");
+    gateway->call_time = bb_histogram("bb_gateway_call_seconds", "From acceptance of a call to its answer.");
+    bb_random(ctx, gateway->random_key, sizeof(gateway->random_key));
+    rc = load_admin_key(ctx, gateway, conf);
+    if (rc == BB_OK)
+        rc = gateway_workers_open(ctx, gateway, bb_conf_text(conf, "workers"),
+                                  (size_t)bb_conf_number(conf, "calls-max"));
+    if (rc == BB_OK) {
+        gateway_subscriptions_open(ctx, gateway, (size_t)bb_conf_number(conf, "live-bytes"));
+        rc = gateway_feed_open(ctx, gateway, bb_conf_text(conf, "storage"));
+    }
+    /* Last: whoever can connect is served, even while workers are still starting. */
+    if (rc == BB_OK)
+        rc = open_http(ctx, gateway, conf);
+    if (rc != BB_OK)
+        return rc;
+    life->check = bb_timer_new(gateway->loop, on_check, life);
+    bb_timer_start(life->check, CHECK_MS, CHECK_MS);
+    bb_info(ctx, "gateway.listening", "address=%s port=%u", bb_conf_text(conf, "listen"),
+            (unsigned)bb_http_port(gateway->http));
+    return BB_OK;
+}
+
+/* ---- end ---- */
+
+static void on_http_stopped(void *arg)
+{
+    struct gateway *gateway = arg;
+
+    bb_service_stopped(gateway->service);
+}
+
+static void stop(struct bb_service *service, void *state)
+{
+    struct life *life = state;
+    struct gateway *gateway = &life->gateway;
+
+    (void)service;
+    gateway->is_stopping = true;
+    bb_timer_stop(life->check);
+    gateway_subscriptions_bye(gateway);
+    bb_http_stop(gateway->http, STOP_LIMIT_MS, on_http_stopped, gateway);
+}
+
+/* Calls under way end and answer before the server that they answer through is closed. */
+static void close_gateway(struct bb_service *service, void *state)
+{
+    struct life *life = state;
+    struct gateway *gateway = &life->gateway;
+
+    (void)service;
+    gateway->is_stopping = true;
+    bb_timer_free(life->check);
+    gateway_subscriptions_stop(gateway);
+    gateway_workers_close(gateway->workers);
+    gateway_feed_close(gateway->feed);
+    bb_http_close(gateway->http);
+    gateway_subscriptions_close(gateway->subscriptions);
+    bb_http_files_close(gateway->files);
+    bb_buf_fini(&gateway->admin_key);
+    bb_buf_fini(&gateway->json);
+    gateway->magic = 0;
+    bb_free(life);
+}
+
+const struct bb_service_def bb_gateway_service = { .name = "gateway",
+                                                   .summary = "serves the HTTP API and live queries",
+                                                   .options = gateway_options,
+                                                   .start = start,
+                                                   .stop = stop,
+                                                   .close = close_gateway };

@@ -1,0 +1,48 @@
+/*
+ * Shared inside the gateway: the one object that holds all its state, used on the owner thread only.
+ */
+#ifndef GATEWAY_GATEWAY_H
+#define GATEWAY_GATEWAY_H
+
+#include "worker.pb-c.h"
+
+#include "bb/env.h"
+#include "bb/http.h"
+#include "bb/obs.h"
+#include "bb/rt.h"
+#include "bb/value.h"
+#include "bb/wire.h"
+
+#define GATEWAY_MAGIC 0x67617465u
+#define GATEWAY_CALL_US 5000000u      /* a call, from acceptance to answer */
+#define GATEWAY_DEPLOY_US 30000000u
+#define GATEWAY_CLOCK_SLACK_US 2000000u /* a tx may lie this far beyond our clock */
+#define GATEWAY_BRANCHES_MAX 64u      /* queries of one batch */
+
+struct workers;
+struct feed;
+struct subscriptions;
+
+struct gateway {
+    uint32_t magic;
+    struct bb_service *service;
+    struct bb_loop *loop;
+    struct bb_ctx *ctx; /* the loop's */
+    struct bb_http *http;
+    struct bb_http_files *files;
+    struct workers *workers;
+    struct feed *feed;
+    struct subscriptions *subscriptions;
+    struct bb_buf admin_key;
+    uint8_t random_key[32]; /* request ids and seeds are hashes of it and a counter */
+    uint64_t random_count;
+    bool shows_errors, is_stopping;
+    struct bb_buf json;     /* the answer that is being written */
+    struct bb_metric *calls, *call_errors;
+    struct bb_histogram *call_time;
+};
+
+/* 32 fresh random bytes. */
+void gateway_random(struct gateway *gateway, uint8_t to[32]);
+
+#endif

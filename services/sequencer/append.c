@@ -1,0 +1,159 @@
+#include "sequencer.h"
+
+#include <stdio.h>
+
+#include "bb/env.h"
+#include "bb/wire_validate.h"
+
+#define APPEND_TIMEOUT_MS 2000
+#define RESEND_MS         20
+#define RENEW_TIMEOUT_MS  600
+
+int sequencer_read_answer(struct sequencer *sequencer, int status, struct bb_slice bytes,
+                          Bb__Proto__StorageReply **reply)
+{
+    *reply = NULL;
+    if (status != BB_OK)
+        return status;
+    bb_arena_reset(sequencer->answers);
+    int rc = bb_unpack(sequencer->ctx, sequencer->answers, &bb__proto__storage_reply__descriptor,
+                       bytes, reply);
+    if (rc == BB_OK)
+        rc = bb_storage_reply_validate(sequencer->ctx, *reply);
+    if (rc != BB_OK) {
+        bb_warn(sequencer->ctx, "sequencer.bad_answer", "from=storage");
+        *reply = NULL;
+        return rc;
+    }
+    return (int)(*reply)->status;
+}
+
+void sequencer_fenced(struct sequencer *sequencer, const char *why)
+{
+    char text[BB_ERROR_MAX];
+
+    bb_error(sequencer->ctx, "sequencer.fenced", "epoch=%" PRIu64 " durable=%" PRIu64 " why=%s",
+             sequencer->core.epoch, sequencer->core.durable,
+             bb_log_quote(why, text, sizeof text));
+    sequencer->phase = SEQUENCER_LOOKING; /* nothing is answered any more */
+    (void)snprintf(sequencer->waits_for, sizeof sequencer->waits_for, "the epoch is over");
+    bb_timer_stop(sequencer->renew_timer);
+    bb_timer_stop(sequencer->resend_timer);
+    bb_service_failed(sequencer->service);
+}
+
+/* ---- batches ---- */
+
+static void on_appended(void *arg, int status, struct bb_slice bytes)
+{
+    struct sequencer *sequencer = bb_cast(struct sequencer, arg, SEQUENCER_MAGIC);
+    Bb__Proto__StorageReply *reply = NULL;
+
+    if (status == BB_CANCELLED || sequencer->core.epoch == 0 ||
+        sequencer->phase == SEQUENCER_LOOKING)
+        return; /* closing, or over */
+    status = sequencer_read_answer(sequencer, status, bytes, &reply);
+    bool has_seq = reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_APPEND;
+    enum sequencer_verdict verdict = sequencer_core_appended(
+        sequencer->ctx, &sequencer->core, status, has_seq, has_seq ? reply->append->last_seq : 0);
+    switch (verdict) {
+    case SEQUENCER_DONE:
+        bb_histogram_observe(sequencer->metrics.append_seconds,
+                             bb_now_us(sequencer->ctx) - sequencer->append_sent_us);
+        bb_metric_add(sequencer->metrics.batches, 1);
+        sequencer_append_next(sequencer); /* first, so that the disk is never idle */
+        sequencer_wake_waiters(sequencer, false);
+        break;
+    case SEQUENCER_OTHER_LEADER:
+        sequencer->leader = (sequencer->leader + 1) % sequencer->voter_count;
+        bb_timer_start(sequencer->resend_timer, RESEND_MS, 0);
+        break;
+    case SEQUENCER_AGAIN:
+        bb_timer_start(sequencer->resend_timer, RESEND_MS, 0);
+        break;
+    case SEQUENCER_OVER:
+        sequencer_fenced(sequencer, status == BB_FENCED
+                                        ? "storage has given the next epoch to another sequencer"
+                                        : sequencer->ctx->error);
+        break;
+    }
+}
+
+void sequencer_append_again(struct sequencer *sequencer)
+{
+    const struct sequencer_append *next = &sequencer->core.append;
+    Bb__Proto__StorageRequest request;
+    Bb__Proto__Append append;
+
+    bb__proto__storage_request__init(&request);
+    bb__proto__append__init(&append);
+    append.epoch = next->epoch;
+    append.seq = next->seq;
+    append.base_tx = next->base_tx;
+    append.last_tx = next->last_tx;
+    append.batch = bb_slice_pb(next->batch);
+    request.op_case = BB__PROTO__STORAGE_REQUEST__OP_APPEND;
+    request.append = &append;
+    int rc = bb_peer_request(sequencer->ctx, sequencer->voters[sequencer->leader].peer,
+                             &request.base, APPEND_TIMEOUT_MS, on_appended, sequencer);
+    if (rc != BB_OK)
+        bb_timer_start(sequencer->resend_timer, RESEND_MS, 0);
+}
+
+void sequencer_append_next(struct sequencer *sequencer)
+{
+    if (sequencer_core_next_append(&sequencer->core) == NULL)
+        return;
+    sequencer->append_sent_us = bb_now_us(sequencer->ctx);
+    sequencer_append_again(sequencer);
+}
+
+/* ---- RENEW ---- */
+
+struct renewal {
+    struct sequencer_voter *voter;
+    uint64_t sent_us;
+};
+
+static void on_renewed(void *arg, int status, struct bb_slice bytes)
+{
+    struct renewal renewal = *(struct renewal *)arg;
+    struct sequencer *sequencer = renewal.voter->owner;
+    Bb__Proto__StorageReply *reply = NULL;
+
+    bb_free(arg);
+    if (status == BB_CANCELLED || sequencer->phase < SEQUENCER_LOADING)
+        return;
+    status = sequencer_read_answer(sequencer, status, bytes, &reply);
+    bool has_renew = reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_RENEW;
+    if (status == BB_FENCED || (has_renew && reply->renew->epoch > sequencer->core.epoch)) {
+        sequencer_fenced(sequencer, "storage has given the next epoch to another sequencer");
+        return;
+    }
+    if (status != BB_OK || !has_renew)
+        return;
+    sequencer_lease_answer(&sequencer->lease, renewal.voter->index, sequencer->leader,
+                           renewal.sent_us, reply->renew->term, reply->renew->leader);
+    if (!bb_list_is_empty(&sequencer->marks))
+        sequencer_wake_waiters(sequencer, false);
+}
+
+void sequencer_renew(struct sequencer *sequencer)
+{
+    Bb__Proto__StorageRequest request;
+    Bb__Proto__Renew renew;
+
+    bb__proto__storage_request__init(&request);
+    bb__proto__renew__init(&renew);
+    renew.epoch = sequencer->core.epoch;
+    request.op_case = BB__PROTO__STORAGE_REQUEST__OP_RENEW;
+    request.renew = &renew;
+    for (size_t i = 0; i < sequencer->voter_count; i++) {
+        struct renewal *renewal = bb_alloc(sizeof *renewal);
+        *renewal = (struct renewal){ .voter = &sequencer->voters[i],
+                                     .sent_us = bb_now_us(sequencer->ctx) };
+        if (bb_peer_request(sequencer->ctx, sequencer->voters[i].peer, &request.base,
+                            RENEW_TIMEOUT_MS, on_renewed, renewal) != BB_OK)
+            bb_free(renewal); /* the next round is 300 ms away */
+    }
+}

@@ -1,0 +1,321 @@
+#include "core.h"
+
+#include "bb/env.h"
+#include "bb/wire.h"
+#include "bb/wire_validate.h"
+
+void sequencer_core_init(struct sequencer_core *core, const struct sequencer_limits *limits)
+{
+    *core = (struct sequencer_core){ .limits = *limits };
+    core->ids = sequencer_ids_new(limits->ids_max);
+    core->window = bb_occ_new(BB_TX_NONE, SEQUENCER_WINDOW_BYTES, limits->seed);
+    sequencer_ring_init(&core->ring, 0);
+    bb_buf_init(&core->batch);
+}
+
+void sequencer_core_fini(struct sequencer_core *core)
+{
+    sequencer_ids_free(core->ids);
+    bb_occ_free(core->window);
+    sequencer_ring_fini(&core->ring);
+    bb_buf_fini(&core->batch);
+}
+
+/* ---- the epoch ---- */
+
+int sequencer_core_check_clock(struct bb_ctx *ctx, const uint64_t *walls_us, size_t count,
+                               size_t voters)
+{
+    uint64_t wall_us = bb_wall_us(ctx);
+    size_t agreeing = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (wall_us <= walls_us[i] + SEQUENCER_CLOCK_AHEAD_US)
+            agreeing++;
+    }
+    if (agreeing >= voters / 2 + 1)
+        return BB_OK;
+    return bb_fail(ctx, BB_UNAVAILABLE,
+                   "only %zu of %zu storage nodes answered with a clock at most 5 s behind this "
+                   "one's: set the clock of this host",
+                   agreeing, voters);
+}
+
+void sequencer_core_claimed(struct bb_ctx *ctx, struct sequencer_core *core, uint64_t epoch,
+                            uint64_t last_seq, uint64_t last_tx)
+{
+    bb_assert(!core->is_active && epoch != 0);
+    core->epoch = epoch;
+    core->seq = last_seq;
+    core->claim_tx = core->sequenced = core->durable = last_tx;
+    sequencer_clock_init(&core->clock, bb_now_us(ctx), bb_wall_us(ctx));
+    bb_occ_raise_floor(core->window, BB_TX(last_tx));
+    core->ring.floor = last_tx;
+}
+
+void sequencer_core_load_id(struct sequencer_core *core, struct bb_slice id, struct bb_txtime tx)
+{
+    struct bb_txtime known;
+
+    bb_assert(id.size == SEQUENCER_ID_BYTES && !core->is_active);
+    if (sequencer_ids_find(core->ids, id.data, &known) == SEQUENCER_ID_UNKNOWN)
+        sequencer_ids_add(core->ids, id.data, SEQUENCER_ID_SEQUENCED, tx);
+}
+
+void sequencer_core_activate(struct sequencer_core *core)
+{
+    bb_assert(core->epoch != 0);
+    core->is_active = true;
+}
+
+/* ---- commits ---- */
+
+static bool is_overloaded(struct bb_ctx *ctx, const struct sequencer_core *core, size_t more)
+{
+    if (core->pending_bytes + more > SEQUENCER_PENDING_MAX)
+        return true;
+    if (core->durable_number == core->ring.next)
+        return false;
+    uint64_t oldest_us = sequencer_ring_at(&core->ring, core->durable_number)->at_us;
+    return bb_now_us(ctx) > oldest_us + SEQUENCER_PENDING_US;
+}
+
+static bool is_still_valid(const struct sequencer_core *core, uint64_t epoch,
+                           const Bb__Proto__Commit *commit)
+{
+    if (epoch != core->epoch || commit->snapshot > core->sequenced ||
+        commit->snapshot < bb_occ_floor(core->window).us)
+        return false;
+    if (commit->snapshot == core->sequenced)
+        return true; /* nothing was written since */
+    for (size_t i = 0; i < commit->n_reads; i++) {
+        const Bb__Proto__Range *range = commit->reads[i];
+        struct bb_txtime newest =
+            bb_occ_newest_in(core->window, bb_pb_slice(range->low), bb_pb_slice(range->high));
+        if (newest.us > commit->snapshot)
+            return false;
+    }
+    return true;
+}
+
+/* Every key of every write, touched ones too: whoever read the document or its range has lost. */
+static void remember_writes(struct sequencer_core *core, const Bb__Proto__TxBody *body, uint64_t tx)
+{
+    for (size_t i = 0; i < body->n_writes; i++) {
+        const Bb__Proto__Write *write = body->writes[i];
+        bb_occ_add(core->window, bb_pb_slice(write->doc_key), BB_TX(tx));
+        for (size_t k = 0; k < write->n_keys; k++)
+            bb_occ_add(core->window, bb_pb_slice(write->keys[k]->key), BB_TX(tx));
+    }
+}
+
+static uint64_t sequence(struct bb_ctx *ctx, struct sequencer_core *core,
+                         const Bb__Proto__Commit *commit, const Bb__Proto__TxBody *body)
+{
+    uint64_t now_us = bb_now_us(ctx);
+    uint64_t tx = sequencer_clock_read(&core->clock, now_us);
+    Bb__Proto__TxRecord record;
+
+    if (tx <= core->sequenced)
+        tx = core->sequenced + 1;
+    bb__proto__tx_record__init(&record);
+    record.tx = tx;
+    record.prev = core->sequenced;
+    record.body = commit->body;
+    size_t size = protobuf_c_message_get_packed_size(&record.base);
+    uint8_t *bytes = bb_alloc(size);
+    size_t done = protobuf_c_message_pack(&record.base, bytes);
+    bb_assert(done == size);
+    sequencer_ring_take(&core->ring, tx, now_us, bytes, size);
+    core->pending_bytes += size;
+    remember_writes(core, body, tx);
+    sequencer_ids_add(core->ids, commit->request_id.data, SEQUENCER_ID_SEQUENCED, BB_TX(tx));
+    core->sequenced = tx;
+    core->commits++;
+    return tx;
+}
+
+/* The body must be ours to read and carry the id it is committed under: the id is what a later
+ * sequencer finds in the log. */
+static int read_body(struct bb_ctx *ctx, const Bb__Proto__Commit *commit, Bb__Proto__TxBody **body)
+{
+    int rc = bb_unpack(ctx, ctx->arena, &bb__proto__tx_body__descriptor, bb_pb_slice(commit->body),
+                       body);
+
+    if (rc == BB_OK)
+        rc = bb_tx_body_validate(ctx, *body);
+    if (rc == BB_OK && !bb_slice_equal(bb_pb_slice((*body)->request_id),
+                                       bb_pb_slice(commit->request_id)))
+        rc = bb_fail(ctx, BB_BAD_REQUEST, "the body of a commit carries another request id");
+    return rc;
+}
+
+/* The status of the outcome; `tx` as it says. The id comes first: a retry whose first run was sequenced
+ * must hear of that, whatever has changed since. */
+static int decide(struct bb_ctx *ctx, struct sequencer_core *core, uint64_t epoch,
+                  const Bb__Proto__Commit *commit, bool has_lease, struct bb_txtime *tx)
+{
+    Bb__Proto__TxBody *body = NULL;
+    bool is_finish = commit->body.len == 0;
+
+    switch (sequencer_ids_find(core->ids, commit->request_id.data, tx)) {
+    case SEQUENCER_ID_SEQUENCED:
+        return BB_DUPLICATE;
+    case SEQUENCER_ID_DEAD:
+        return BB_CANCELLED;
+    case SEQUENCER_ID_UNKNOWN:
+        break;
+    }
+    *tx = BB_TX(core->sequenced);
+    if (commit->body.len > SEQUENCER_BODY_MAX)
+        return BB_TOO_LARGE;
+    if (!is_finish) {
+        int rc = read_body(ctx, commit, &body);
+        if (rc != BB_OK)
+            return rc;
+    }
+    if (!is_still_valid(core, epoch, commit)) {
+        core->conflicts++;
+        return BB_CONFLICT;
+    }
+    if (is_finish) {
+        *tx = BB_TX_NONE;
+        return has_lease ? BB_OK : BB_OVERLOADED;
+    }
+    if (is_overloaded(ctx, core, commit->body.len))
+        return BB_OVERLOADED;
+    *tx = BB_TX(sequence(ctx, core, commit, body));
+    return BB_OK;
+}
+
+void sequencer_core_commit(struct bb_ctx *ctx, struct sequencer_core *core, uint64_t epoch,
+                           const Bb__Proto__Commit *commit, bool has_lease,
+                           Bb__Proto__Outcome *outcome)
+{
+    struct bb_txtime tx = BB_TX_NONE;
+
+    bb_assert(core->is_active);
+    outcome->status = (uint32_t)decide(ctx, core, epoch, commit, has_lease, &tx);
+    outcome->tx = tx.us;
+    bb_assert(core->sequenced >= core->durable);
+}
+
+/* ---- to storage ---- */
+
+const struct sequencer_append *sequencer_core_next_append(struct sequencer_core *core)
+{
+    if (core->is_appending || core->append_number == core->ring.next)
+        return NULL;
+    bb_buf_clear(&core->batch);
+    while (core->append_number < core->ring.next) {
+        const struct sequencer_record *record = sequencer_ring_at(&core->ring, core->append_number);
+        if (core->batch.size > 0 &&
+            core->batch.size + record->bytes.size + 4 > core->limits.batch_bytes)
+            break;
+        bb_put_le32(bb_buf_reserve(&core->batch, 4), (uint32_t)record->bytes.size);
+        core->batch.size += 4;
+        bb_buf_append_slice(&core->batch, record->bytes);
+        core->append.last_tx = record->tx;
+        core->append_number++;
+    }
+    core->append.epoch = core->epoch;
+    core->append.seq = ++core->seq;
+    core->append.base_tx = core->durable;
+    core->append.batch = bb_buf_slice(&core->batch);
+    core->is_appending = true;
+    return &core->append;
+}
+
+static void move_durable(struct sequencer_core *core)
+{
+    bb_assert(core->append.last_tx > core->durable);
+    core->durable = core->append.last_tx;
+    core->is_appending = false;
+    while (core->durable_number < core->append_number) {
+        core->pending_bytes -=
+            sequencer_ring_at(&core->ring, core->durable_number)->bytes.size;
+        core->durable_number++;
+    }
+    bb_assert(core->durable <= core->sequenced);
+}
+
+enum sequencer_verdict sequencer_core_appended(struct bb_ctx *ctx, struct sequencer_core *core,
+                                               int status, bool has_last_seq, uint64_t last_seq)
+{
+    bb_assert(core->is_appending);
+    if (status == BB_OK || status == BB_DUPLICATE) {
+        move_durable(core);
+        return SEQUENCER_DONE;
+    }
+    if (status == BB_FENCED)
+        return SEQUENCER_OVER;
+    if (status == BB_GAP && has_last_seq && last_seq >= core->append.seq) {
+        move_durable(core); /* it was done, and the answer had got lost */
+        return SEQUENCER_DONE;
+    }
+    if (status == BB_GAP && has_last_seq && last_seq + 1 < core->append.seq) {
+        (void)bb_fail(ctx, BB_CORRUPT,
+                      "storage has batch %" PRIu64 " of this epoch as its last one, but "
+                      "acknowledged %" PRIu64,
+                      last_seq, core->append.seq - 1);
+        return SEQUENCER_OVER;
+    }
+    if (status == BB_NOT_LEADER || status == BB_PEER_GONE || status == BB_TIMEOUT)
+        return SEQUENCER_OTHER_LEADER;
+    return SEQUENCER_AGAIN;
+}
+
+/* ---- followers ---- */
+
+int sequencer_core_follow(const struct sequencer_core *core, uint64_t epoch, uint64_t after,
+                          uint64_t durable_seen, size_t max_bytes, uint64_t *first, uint64_t *end)
+{
+    size_t bytes = 0;
+
+    if (epoch != core->epoch || after > core->sequenced || after < core->ring.floor)
+        return BB_TOO_OLD;
+    *first = *end = sequencer_ring_seek(&core->ring, after);
+    while (*end < core->ring.next) {
+        bytes += sequencer_ring_at(&core->ring, *end)->bytes.size;
+        if (*end > *first && bytes > max_bytes)
+            break;
+        (*end)++;
+    }
+    return *end > *first || core->durable > durable_seen ? BB_OK : BB_PENDING;
+}
+
+int sequencer_core_status_of(struct bb_ctx *ctx, struct sequencer_core *core, struct bb_slice id,
+                             struct bb_txtime *tx)
+{
+    bb_assert(id.size == SEQUENCER_ID_BYTES);
+    switch (sequencer_ids_find(core->ids, id.data, tx)) {
+    case SEQUENCER_ID_SEQUENCED:
+        return BB_OK;
+    case SEQUENCER_ID_DEAD:
+        break;
+    case SEQUENCER_ID_UNKNOWN:
+        sequencer_ids_add(core->ids, id.data, SEQUENCER_ID_DEAD,
+                          BB_TX(sequencer_clock_read(&core->clock, bb_now_us(ctx))));
+        break;
+    }
+    *tx = BB_TX_NONE;
+    return BB_NOT_FOUND;
+}
+
+void sequencer_core_tick(struct bb_ctx *ctx, struct sequencer_core *core)
+{
+    uint64_t now_us = bb_now_us(ctx);
+
+    if (core->epoch == 0)
+        return;
+    sequencer_clock_slew(&core->clock, now_us, bb_wall_us(ctx));
+    uint64_t clock_us = sequencer_clock_read(&core->clock, now_us);
+    uint64_t floor = clock_us > core->limits.window_us ? clock_us - core->limits.window_us : 0;
+    /* A snapshot at the newest tx must stay good however long nothing is written. */
+    if (floor > core->sequenced)
+        floor = core->sequenced;
+    bb_occ_raise_floor(core->window, BB_TX(floor));
+    sequencer_ring_expire(&core->ring, core->durable, floor, SEQUENCER_RING_BYTES);
+    if (clock_us > SEQUENCER_IDS_US)
+        sequencer_ids_expire(core->ids, BB_TX(clock_us - SEQUENCER_IDS_US));
+}

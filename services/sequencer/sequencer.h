@@ -1,0 +1,114 @@
+/*
+ * The parts of the sequencer's owner loop: its storage nodes, its claim, what it sends to them and who
+ * waits. Everything here runs on the owner thread; decisions are in core.h and lease.h.
+ */
+#ifndef SEQUENCER_SEQUENCER_H
+#define SEQUENCER_SEQUENCER_H
+
+#include "sequencer.pb-c.h"
+#include "storage.pb-c.h"
+
+#include "bb/obs.h"
+#include "bb/rt.h"
+#include "bb/wire.h"
+
+#include "core.h"
+#include "lease.h"
+
+#define SEQUENCER_MAGIC 0x53455143u
+
+extern const struct bb_option sequencer_options[];
+
+enum sequencer_phase {
+    SEQUENCER_LOOKING,  /* asks all storage nodes who leads */
+    SEQUENCER_CLAIMING, /* has asked the leader for the next epoch */
+    SEQUENCER_LOADING,  /* owns the epoch, reads the ids of the last minutes */
+    SEQUENCER_ACTIVE,
+    SEQUENCER_DRAINING  /* refuses new work, brings what is sequenced to storage */
+};
+
+struct sequencer;
+
+struct sequencer_voter {
+    struct sequencer *owner;
+    size_t index;
+    struct bb_peer *peer;
+    /* Of the round of questions under way. */
+    bool has_answered, is_leader;
+    uint64_t wall_us, epoch, earliest;
+};
+
+/* A Follow or Mark that cannot be answered yet. */
+struct sequencer_waiter {
+    struct bb_list link;
+    struct bb_exchange *exchange;
+    uint64_t until_us;
+    uint64_t epoch, after, durable_seen;
+    size_t max_bytes;
+};
+
+struct sequencer_metrics {
+    struct bb_metric *commits, *conflicts, *duplicates, *refused, *batches, *resends, *window_keys,
+        *pending_bytes, *followers, *epoch;
+    struct bb_histogram *append_seconds;
+};
+
+struct sequencer {
+    uint32_t magic;
+    struct bb_service *service;
+    struct bb_loop *loop;
+    struct bb_ctx *ctx; /* the loop's */
+    enum sequencer_phase phase;
+    struct sequencer_core core;
+    struct sequencer_lease lease;
+    struct sequencer_metrics metrics;
+    struct bb_server *server;
+    struct bb_arena *scratch; /* of one commit */
+    struct bb_arena *answers; /* of one answer of storage */
+
+    struct sequencer_voter voters[SEQUENCER_VOTER_MAX];
+    size_t voter_count;
+    size_t leader; /* the voter that takes Appends, as far as we know */
+
+    uint8_t holder[16];
+    size_t questions;       /* answers that the round still waits for */
+    uint64_t want;          /* the epoch of a claim whose outcome is unknown; 0: none */
+    uint64_t load_after;    /* cursor of the ids' load */
+    char waits_for[160];    /* what was said last about not being active */
+    struct bb_timer *claim_timer;
+
+    uint64_t append_sent_us;
+    struct bb_timer *resend_timer;
+    struct bb_timer *renew_timer;
+    struct bb_timer *tick_timer;
+
+    struct bb_list followers;
+    size_t follower_count;
+    struct bb_list marks;
+};
+
+/* claim.c: from nothing to an epoch with its ids; calls sequencer_became_active. */
+void sequencer_claim_begin(struct sequencer *sequencer);
+void sequencer_became_active(struct sequencer *sequencer);
+
+/* append.c: batches and RENEW. */
+void sequencer_append_next(struct sequencer *sequencer); /* if one waits and none is under way */
+void sequencer_append_again(struct sequencer *sequencer); /* the one under way */
+void sequencer_renew(struct sequencer *sequencer);
+/* The epoch is over: a last line, and the service ends without another answer. */
+void sequencer_fenced(struct sequencer *sequencer, const char *why);
+/* Unpack and check an answer into sequencer->answers. `status`: how the request went. Gives the BB_*
+ * status of the operation; *reply is NULL when nothing readable came. */
+int sequencer_read_answer(struct sequencer *sequencer, int status, struct bb_slice bytes,
+                          Bb__Proto__StorageReply **reply);
+
+/* wait.c: long polls and marks. */
+void sequencer_follow(struct sequencer *sequencer, struct bb_exchange *exchange,
+                      const Bb__Proto__Follow *follow);
+void sequencer_mark(struct sequencer *sequencer, struct bb_exchange *exchange);
+/* Answer all that can be answered now; with `refuse`, all the others too, by BB_UNAVAILABLE. */
+void sequencer_wake_waiters(struct sequencer *sequencer, bool refuse);
+void sequencer_reply_error(struct bb_exchange *exchange, int status, const char *error);
+bool sequencer_has_lease(struct sequencer *sequencer);
+
+#endif

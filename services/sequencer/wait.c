@@ -1,0 +1,163 @@
+#include "sequencer.h"
+
+#include "bb/env.h"
+
+#define FOLLOWERS_MAX     128
+#define FOLLOW_BYTES      (1u << 20)
+#define FOLLOW_BYTES_MAX  (8u << 20)
+#define FOLLOW_WAIT_MAX   30000
+#define MARK_WAIT_MS      2000
+
+void sequencer_reply_error(struct bb_exchange *exchange, int status, const char *error)
+{
+    Bb__Proto__SequencerReply reply;
+    char text[BB_ERROR_MAX];
+
+    bb__proto__sequencer_reply__init(&reply);
+    reply.status = (uint32_t)status;
+    size_t size = strlen(error);
+    if (size >= sizeof text)
+        size = sizeof text - 1;
+    memcpy(text, error, size);
+    text[size] = '\0';
+    reply.error = text;
+    bb_exchange_reply(exchange, &reply.base);
+}
+
+bool sequencer_has_lease(struct sequencer *sequencer)
+{
+    return sequencer_lease_holds(&sequencer->lease, bb_now_us(sequencer->ctx));
+}
+
+static bool is_serving(const struct sequencer *sequencer)
+{
+    return sequencer->phase == SEQUENCER_ACTIVE || sequencer->phase == SEQUENCER_DRAINING;
+}
+
+/* ---- follow ---- */
+
+static void reply_follow(struct sequencer *sequencer, struct bb_exchange *exchange, int status,
+                         uint64_t first, uint64_t end)
+{
+    struct sequencer_core *core = &sequencer->core;
+    size_t count = (size_t)(end - first);
+    Bb__Proto__SequencerReply reply;
+    Bb__Proto__FollowReply follow;
+    ProtobufCBinaryData *records = count == 0 ? NULL : bb_alloc(count * sizeof *records);
+
+    bb__proto__sequencer_reply__init(&reply);
+    bb__proto__follow_reply__init(&follow);
+    for (size_t i = 0; i < count; i++)
+        records[i] = bb_slice_pb(sequencer_ring_at(&core->ring, first + i)->bytes);
+    follow.epoch = core->epoch;
+    follow.claim_tx = core->claim_tx;
+    follow.n_records = count;
+    follow.records = records;
+    follow.sequenced = core->sequenced;
+    follow.durable = core->durable;
+    reply.status = (uint32_t)status;
+    reply.op_case = BB__PROTO__SEQUENCER_REPLY__OP_FOLLOW;
+    reply.follow = &follow;
+    bb_exchange_reply(exchange, &reply.base);
+    bb_free(records);
+}
+
+/* False: there is nothing to tell yet. */
+static bool try_follow(struct sequencer *sequencer, struct sequencer_waiter *waiter, bool is_last)
+{
+    uint64_t first = 0;
+    uint64_t end = 0;
+
+    if (!is_serving(sequencer)) {
+        if (is_last)
+            sequencer_reply_error(waiter->exchange, BB_UNAVAILABLE, sequencer->waits_for);
+        return is_last;
+    }
+    int rc = sequencer_core_follow(&sequencer->core, waiter->epoch, waiter->after,
+                                   waiter->durable_seen, waiter->max_bytes, &first, &end);
+    if (rc == BB_PENDING && !is_last)
+        return false;
+    reply_follow(sequencer, waiter->exchange, rc == BB_PENDING ? BB_OK : rc, first, end);
+    return true;
+}
+
+void sequencer_follow(struct sequencer *sequencer, struct bb_exchange *exchange,
+                      const Bb__Proto__Follow *follow)
+{
+    uint32_t wait_ms = follow->wait_ms < FOLLOW_WAIT_MAX ? follow->wait_ms : FOLLOW_WAIT_MAX;
+    struct sequencer_waiter waiter = {
+        .exchange = exchange,
+        .until_us = bb_now_us(sequencer->ctx) + (uint64_t)wait_ms * 1000,
+        .epoch = follow->epoch,
+        .after = follow->after,
+        .durable_seen = follow->durable_seen,
+        .max_bytes = follow->max_bytes == 0 ? FOLLOW_BYTES : follow->max_bytes,
+    };
+
+    if (waiter.max_bytes > FOLLOW_BYTES_MAX)
+        waiter.max_bytes = FOLLOW_BYTES_MAX;
+    if (try_follow(sequencer, &waiter, wait_ms == 0))
+        return;
+    if (sequencer->follower_count >= FOLLOWERS_MAX) {
+        sequencer_reply_error(exchange, BB_BUSY, "too many follow this sequencer");
+        return;
+    }
+    struct sequencer_waiter *parked = bb_alloc(sizeof *parked);
+    *parked = waiter;
+    bb_list_push_back(&sequencer->followers, &parked->link);
+    sequencer->follower_count++;
+}
+
+/* ---- marks ---- */
+
+static void reply_mark(struct sequencer *sequencer, struct bb_exchange *exchange)
+{
+    Bb__Proto__SequencerReply reply;
+    Bb__Proto__MarkReply mark;
+
+    bb__proto__sequencer_reply__init(&reply);
+    bb__proto__mark_reply__init(&mark);
+    mark.epoch = sequencer->core.epoch;
+    mark.durable = sequencer->core.durable;
+    reply.op_case = BB__PROTO__SEQUENCER_REPLY__OP_MARK;
+    reply.mark = &mark;
+    bb_exchange_reply(exchange, &reply.base);
+}
+
+void sequencer_mark(struct sequencer *sequencer, struct bb_exchange *exchange)
+{
+    if (is_serving(sequencer) && sequencer_has_lease(sequencer)) {
+        reply_mark(sequencer, exchange);
+        return;
+    }
+    struct sequencer_waiter *parked = bb_alloc_zero(1, sizeof *parked);
+    parked->exchange = exchange;
+    parked->until_us = bb_now_us(sequencer->ctx) + (uint64_t)MARK_WAIT_MS * 1000;
+    bb_list_push_back(&sequencer->marks, &parked->link);
+}
+
+void sequencer_wake_waiters(struct sequencer *sequencer, bool refuse)
+{
+    uint64_t now_us = bb_now_us(sequencer->ctx);
+    bool can_mark = is_serving(sequencer) && sequencer_has_lease(sequencer);
+
+    bb_list_each_safe(item, &sequencer->followers) {
+        struct sequencer_waiter *waiter = bb_container(item, struct sequencer_waiter, link);
+        if (!try_follow(sequencer, waiter, refuse || now_us >= waiter->until_us))
+            continue;
+        bb_list_remove(item);
+        sequencer->follower_count--;
+        bb_free(waiter);
+    }
+    bb_list_each_safe(item, &sequencer->marks) {
+        struct sequencer_waiter *waiter = bb_container(item, struct sequencer_waiter, link);
+        if (can_mark)
+            reply_mark(sequencer, waiter->exchange);
+        else if (refuse || now_us >= waiter->until_us)
+            sequencer_reply_error(waiter->exchange, BB_UNAVAILABLE, sequencer->waits_for);
+        else
+            continue;
+        bb_list_remove(item);
+        bb_free(waiter);
+    }
+}

@@ -1,0 +1,136 @@
+/*
+ * Reads at one tx, on the reader threads. A tx that is not applied yet is waited for a moment.
+ */
+#include "node.h"
+
+struct read_job {
+    struct bb_job job; /* in the exchange's arena */
+    struct node *node;
+    struct bb_exchange *exchange;
+    const Bb__Proto__Read *read;
+    uint64_t start_us;
+};
+
+/* ---- on a reader thread ---- */
+
+static int fill_result(struct bb_ctx *ctx, const struct bb_store_result *from,
+                       Bb__Proto__ReadResult *to)
+{
+    Bb__Proto__Entry *entries = bb_arena_zero(ctx->arena, from->count + 1, sizeof *entries);
+    Bb__Proto__Entry **list = bb_arena_zero(ctx->arena, from->count + 1, sizeof *list);
+
+    if (entries == NULL || list == NULL) {
+        return bb_fail(ctx, BB_TOO_LARGE, "a read of %zu entries", from->count);
+    }
+    for (size_t i = 0; i < from->count; i++) {
+        bb__proto__entry__init(&entries[i]);
+        entries[i].key = bb_slice_pb(from->entries[i].key);
+        entries[i].value = bb_slice_pb(from->entries[i].value);
+        entries[i].tx = from->entries[i].tx.us;
+        list[i] = &entries[i];
+    }
+    to->n_entries = from->count;
+    to->entries = list;
+    to->is_complete = from->is_complete;
+    return BB_OK;
+}
+
+static int read_ops(struct bb_ctx *ctx, struct bb_store_snapshot *snapshot,
+                    const Bb__Proto__Read *read, Bb__Proto__ReadReply *reply, size_t *entry_count)
+{
+    Bb__Proto__ReadResult *results = bb_arena_zero(ctx->arena, read->n_ops + 1, sizeof *results);
+    Bb__Proto__ReadResult **list = bb_arena_zero(ctx->arena, read->n_ops + 1, sizeof *list);
+    size_t left = read->max_bytes == 0                     ? NODE_REPLY_BYTES
+                  : read->max_bytes > NODE_REPLY_BYTES_MAX ? NODE_REPLY_BYTES_MAX
+                                                           : read->max_bytes;
+    int rc = BB_OK;
+
+    if (results == NULL || list == NULL) {
+        return bb_fail(ctx, BB_TOO_LARGE, "%zu reads in one request", read->n_ops);
+    }
+    for (size_t i = 0; i < read->n_ops && rc == BB_OK; i++) {
+        const Bb__Proto__ReadOp *from = read->ops[i];
+        struct bb_store_op op = { .low = bb_pb_slice(from->low),
+                                  .high = bb_pb_slice(from->high),
+                                  .is_descending = from->is_descending,
+                                  .limit = from->limit,
+                                  .doc_index = from->doc_index };
+        struct bb_store_result result = { 0 };
+        bb__proto__read_result__init(&results[i]);
+        list[i] = &results[i];
+        if (left > 0) {
+            rc = bb_store_read(ctx, snapshot, &op, &left, &result);
+        }
+        if (rc == BB_OK) {
+            rc = fill_result(ctx, &result, &results[i]);
+        }
+        *entry_count += result.count;
+    }
+    reply->tx = bb_store_snapshot_tx(snapshot).us;
+    reply->n_results = read->n_ops;
+    reply->results = list;
+    return rc;
+}
+
+static void read_work(struct bb_job *job, size_t thread_index)
+{
+    struct read_job *work = bb_container(job, struct read_job, job);
+    struct node *node = work->node;
+    struct bb_arena *arena = node->reader_arenas[thread_index];
+    struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log, .arena = arena };
+    Bb__Proto__ReadReply read = BB__PROTO__READ_REPLY__INIT;
+    Bb__Proto__StorageReply reply = node_new_reply();
+    struct bb_store_snapshot *snapshot = NULL;
+    uint64_t start_us = work->start_us;
+    size_t entry_count = 0;
+    int rc =
+        bb_store_snapshot_open(&ctx, node->store, thread_index, BB_TX(work->read->tx), &snapshot);
+
+    if (rc == BB_OK) {
+        rc = read_ops(&ctx, snapshot, work->read, &read, &entry_count);
+    }
+    if (rc == BB_OK) {
+        reply.op_case = BB__PROTO__STORAGE_REPLY__OP_READ;
+        reply.read = &read;
+    } else {
+        reply.status = (uint32_t)rc;
+        reply.error = ctx.error;
+    }
+    node_reply(work->exchange, &reply); /* packs: entries borrow from the snapshot until here */
+    bb_store_snapshot_close(snapshot);
+    bb_arena_reset(arena);
+    bb_metric_add(node->reads, 1);
+    bb_metric_add(node->read_entries, (int64_t)entry_count);
+    bb_histogram_observe(node->read_time, bb_now_us(&ctx) - start_us);
+}
+
+/* ---- on the owner thread ---- */
+
+void node_read(struct node *node, struct bb_exchange *exchange,
+               const Bb__Proto__StorageRequest *request)
+{
+    const Bb__Proto__Read *read = request->read;
+    struct bb_ctx ctx = { .env = node->ctx->env };
+    struct read_job *work;
+    int rc;
+
+    if (!node->has_been_ready || read->tx > bb_store_applied(node->store).us) {
+        node_wait(node, NODE_WAIT_READ, exchange, request,
+                  bb_loop_now_us(node->loop) + (uint64_t)NODE_READ_WAIT_MS * 1000);
+        return;
+    }
+    work = bb_arena_zero(bb_exchange_arena(exchange), 1, sizeof *work);
+    if (work == NULL) {
+        node_refuse(exchange, BB_TOO_LARGE, "the request leaves no memory for its answer");
+        return;
+    }
+    work->job.work = read_work;
+    work->node = node;
+    work->exchange = exchange;
+    work->read = read;
+    work->start_us = bb_loop_now_us(node->loop);
+    rc = bb_pool_submit(&ctx, node->readers, &work->job);
+    if (rc != BB_OK) {
+        node_refuse(exchange, rc, ctx.error);
+    }
+}

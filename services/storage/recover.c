@@ -1,0 +1,134 @@
+/*
+ * Starting from what the disk holds. The data and the feed are each durable up to a point of the
+ * log and carry the fence of that point. Replay begins at the earlier one, decides every entry
+ * again, and gives each part what it does not have yet.
+ */
+#include "node.h"
+
+#define MANIFEST_VERSION 1u
+enum {
+    MANIFEST_INDEX_AT = 24,
+    MANIFEST_CHAIN_AT = 32,
+    MANIFEST_END = 40
+};
+
+static int check_cluster(struct bb_ctx *ctx, const struct node *node, const struct fence *fence,
+                         const char *part)
+{
+    if (memcmp(fence->cluster, node->folder.cluster, FENCE_CLUSTER) != 0) {
+        return bb_fail(ctx, BB_CORRUPT,
+                       "the %s in %s belongs to another cluster than its file VERSION says: "
+                       "restore the folder as a whole",
+                       part, node->folder.dir);
+    }
+    return BB_OK;
+}
+
+int node_recover(struct bb_ctx *ctx, struct node *node, uint64_t *applied)
+{
+    struct bb_ctx own = { .env = ctx->env, .log = ctx->log, .arena = node->scratch };
+    struct bb_feed_mark mark = bb_feed_mark(node->feed);
+    struct bb_store_state state;
+    struct fence stored = { 0 }, fed = { 0 };
+    int rc = BB_OK;
+
+    bb_store_state(&own, node->store, &state);
+    if (state.index > 0) {
+        rc = fence_decode(ctx, state.opaque, &stored);
+        if (rc == BB_OK) {
+            rc = check_cluster(ctx, node, &stored, "data");
+        }
+    }
+    if (rc == BB_OK && mark.index > 0) {
+        rc = fence_decode(ctx, mark.state, &fed);
+        if (rc == BB_OK) {
+            rc = check_cluster(ctx, node, &fed, "feed");
+        }
+    }
+    bb_arena_reset(node->scratch);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    if (stored.index != state.index || fed.index != mark.index) {
+        return bb_fail(ctx, BB_CORRUPT, "the data in %s and its state are of different moments",
+                       node->folder.dir);
+    }
+    node->fence = stored.index < fed.index ? stored : fed;
+    memcpy(node->fence.cluster, node->folder.cluster, FENCE_CLUSTER);
+    node->store_index = stored.index;
+    node->store_chain = stored.chain;
+    *applied = node->fence.index;
+    bb_info(ctx, "storage.recover",
+            "dir=%s data_index=%" PRIu64 " feed_index=%" PRIu64 " epoch=%" PRIu64
+            " last_tx=%" PRIu64,
+            node->folder.dir, stored.index, fed.index, stored.epoch, stored.last_tx.us);
+    return BB_OK;
+}
+
+uint64_t node_durable_index(void *arg)
+{
+    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    struct bb_ctx ctx = { .env = node->ctx->env, .arena = node->scratch };
+    struct bb_store_state state;
+    uint64_t fed = bb_feed_mark(node->feed).index;
+
+    bb_store_durable(&ctx, node->store, &state);
+    bb_arena_reset(node->scratch);
+    return state.index < fed ? state.index : fed;
+}
+
+void node_manifest(void *arg, struct bb_buf *to)
+{
+    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    uint8_t *at = bb_buf_reserve(to, MANIFEST_END);
+
+    bb_put_le32(at, MANIFEST_VERSION);
+    bb_put_le32(at + 4, 0);
+    memcpy(at + 8, node->folder.cluster, FOLDER_CLUSTER);
+    bb_put_le64(at + MANIFEST_INDEX_AT, node->fence.index);
+    bb_put_le64(at + MANIFEST_CHAIN_AT, node->fence.chain);
+    to->size += MANIFEST_END;
+}
+
+bool node_covers(void *arg, struct bb_slice manifest)
+{
+    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+
+    if (manifest.size != MANIFEST_END || bb_get_le32(manifest.data) != MANIFEST_VERSION ||
+        memcmp(manifest.data + 8, node->folder.cluster, FOLDER_CLUSTER) != 0) {
+        return false;
+    }
+    return node->fence.index > bb_get_le64(manifest.data + MANIFEST_INDEX_AT) ||
+           (node->fence.index == bb_get_le64(manifest.data + MANIFEST_INDEX_AT) &&
+            node->fence.chain == bb_get_le64(manifest.data + MANIFEST_CHAIN_AT));
+}
+
+static void on_feed_synced(void *arg)
+{
+    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    node_stop_if_idle(node);
+}
+
+void node_sync_feed(struct node *node, bool is_forced)
+{
+    struct bb_ctx ctx = { .env = node->ctx->env };
+    struct bb_feed_mark mark = { .index = node->fence.index };
+    struct bb_buf state;
+    bool is_due =
+        node->feed_dirty_us != 0 &&
+        (bb_feed_unsynced_bytes(node->feed) >= NODE_FEED_SYNC_BYTES ||
+         bb_loop_now_us(node->loop) - node->feed_dirty_us >= (uint64_t)NODE_FEED_SYNC_MS * 1000);
+    int rc;
+
+    if (bb_feed_is_syncing(node->feed) || (!is_forced && !is_due)) {
+        return;
+    }
+    bb_buf_init(&state);
+    fence_encode(&node->fence, &state);
+    mark.state = bb_buf_slice(&state);
+    rc = bb_feed_sync(&ctx, node->feed, &mark, on_feed_synced, node);
+    bb_buf_fini(&state);
+    if (rc == BB_OK) {
+        node->feed_dirty_us = 0;
+    }
+}

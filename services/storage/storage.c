@@ -1,0 +1,377 @@
+/*
+ * The service: start in the order of dependency, hand requests out, stop when nothing is under way.
+ */
+#include "bb/storage_service.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "node.h"
+#include "options.h"
+
+#define DAY_US 86400000000ull
+
+void node_die(struct node *node, const char *what, const char *why)
+{
+    struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
+
+    bb_error(&ctx, "storage.fatal", "dir=%s what=\"%s\" why=\"%s\" exit=%d", node->folder.dir, what,
+             why, NODE_EXIT_DATA);
+    fprintf(
+        stderr,
+        "bitbend: the data in %s cannot go on: %s failed (%s). The process ends here; check the "
+        "disk and start it again.\n",
+        node->folder.dir, what, why);
+    _exit(NODE_EXIT_DATA);
+}
+
+/* ---- requests ---- */
+
+static void node_info(struct node *node, struct bb_exchange *exchange)
+{
+    Bb__Proto__InfoReply info;
+    Bb__Proto__StorageReply reply = node_new_reply();
+    struct bb_ctx ctx = { .env = node->ctx->env, .arena = node->scratch };
+    struct bb_replog_status log;
+    struct bb_store_stats stats;
+
+    bb__proto__info_reply__init(&info);
+    if (!node->has_been_ready) {
+        node_refuse(exchange, BB_NOT_YET, "this storage node is starting");
+        return;
+    }
+    bb_store_stats(&ctx, node->store, &stats);
+    bb_arena_reset(node->scratch);
+    bb_replog_status(node->replog, &log);
+    info.epoch = node->fence.epoch;
+    info.last_seq = node->fence.last_seq;
+    info.last_tx = node->fence.last_tx.us;
+    info.applied_index = node->fence.index;
+    info.flushed_tx = stats.flushed_tx.us;
+    info.is_leader = node->is_ready;
+    info.sequencer = node->fence.address;
+    info.earliest = bb_feed_earliest(node->feed).us;
+    info.wall_us = bb_wall_us(node->ctx);
+    info.data_bytes = stats.data_bytes;
+    info.log_bytes = log.log_bytes + bb_feed_bytes(node->feed);
+    info.cluster_id = bb_slice_pb(bb_slice(node->folder.cluster, FOLDER_CLUSTER));
+    reply.op_case = BB__PROTO__STORAGE_REPLY__OP_INFO;
+    reply.info = &info;
+    node_reply(exchange, &reply);
+}
+
+static void on_request(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
+{
+    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
+    Bb__Proto__StorageRequest *request;
+    int rc = bb_unpack(&ctx, bb_exchange_arena(exchange), &bb__proto__storage_request__descriptor,
+                       bytes, &request);
+
+    if (rc == BB_OK) {
+        rc = node_validate(&ctx, request);
+    }
+    if (rc == BB_OK && node->is_stopping) {
+        rc = bb_fail(&ctx, BB_UNAVAILABLE, "this storage node is stopping");
+    }
+    if (rc != BB_OK) {
+        node_refuse(exchange, rc, ctx.error);
+        return;
+    }
+    switch (request->op_case) {
+    case BB__PROTO__STORAGE_REQUEST__OP_APPEND:
+        node_append(node, exchange, request);
+        return;
+    case BB__PROTO__STORAGE_REQUEST__OP_CLAIM:
+        node_claim(node, exchange, request);
+        return;
+    case BB__PROTO__STORAGE_REQUEST__OP_RENEW:
+        node_renew(node, exchange, request);
+        return;
+    case BB__PROTO__STORAGE_REQUEST__OP_READ:
+        node_read(node, exchange, request);
+        return;
+    case BB__PROTO__STORAGE_REQUEST__OP_TAIL:
+        node_tail(node, exchange, request);
+        return;
+    case BB__PROTO__STORAGE_REQUEST__OP_INFO:
+        node_info(node, exchange);
+        return;
+    case BB__PROTO__STORAGE_REQUEST__OP__NOT_SET:
+    case _BB__PROTO__STORAGE_REQUEST__OP__CASE_IS_INT_SIZE:
+        break;
+    }
+    BB_UNREACHABLE("validated");
+}
+
+/* ---- what the parts tell ---- */
+
+static void on_role(void *arg, const struct bb_replog_status *status)
+{
+    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+
+    node->term = status->term;
+    node->leader = status->leader;
+    if (status->is_ready && !node->is_ready) {
+        /* Whoever held the epoch may have renewed at another leader until just now. */
+        node->lease_us = node->is_lease_local ? 0 : bb_loop_now_us(node->loop);
+        node->has_been_ready = true;
+        node->has_news = true;
+        bb_service_ready(node->service);
+    } else if (!status->is_ready && node->is_ready) {
+        bb_service_not_ready(node->service, "another storage node leads");
+    }
+    node->is_ready = status->is_ready;
+}
+
+static void on_store_error(void *arg, int status, const char *error)
+{
+    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    (void)status;
+    node_die(node, "write of the data", error);
+}
+
+static void on_feed_error(void *arg, int status, const char *error)
+{
+    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    (void)status;
+    node_die(node, "write of the feed", error);
+}
+
+static void on_batch(void *arg)
+{
+    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+
+    if (node->has_news) {
+        node->has_news = false;
+        node_wake(node);
+    }
+}
+
+static void on_wait_timer(void *arg)
+{
+    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+
+    node->wait_timer_us = 0;
+    node_wake(node);
+}
+
+static void on_tick(void *arg)
+{
+    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    node_sync_feed(node, false);
+}
+
+/* ---- life ---- */
+
+static void find_metrics(struct node *node)
+{
+    node->appends = bb_metric("bb_storage_append_total", BB_COUNTER, "Batches applied");
+    node->append_bytes =
+        bb_metric("bb_storage_append_bytes_total", BB_COUNTER, "Bytes of the batches applied");
+    node->append_refused = bb_metric("bb_storage_append_refused_total", BB_COUNTER,
+                                     "Batches and claims refused or repeated");
+    node->reads = bb_metric("bb_storage_read_total", BB_COUNTER, "Read requests answered");
+    node->read_entries =
+        bb_metric("bb_storage_read_entries_total", BB_COUNTER, "Entries delivered by reads");
+    node->tails = bb_metric("bb_storage_tail_total", BB_COUNTER, "Feed requests answered");
+    node->tails_waiting = bb_metric("bb_storage_tails_waiting", BB_GAUGE, "Feed requests waiting");
+    node->applied_tx = bb_metric("bb_storage_applied_tx", BB_GAUGE, "Newest applied transaction");
+    node->append_time = bb_histogram("bb_storage_append", "From a batch's arrival to its answer");
+    node->read_time = bb_histogram("bb_storage_read", "From a read's arrival to its answer");
+}
+
+static int open_data(struct bb_ctx *ctx, struct node *node, struct bb_conf *conf)
+{
+    char path[FOLDER_PATH_MAX + 16];
+    uint64_t days = bb_conf_number(conf, "retention-days");
+    struct bb_store_options store = { .dir = path,
+                                      .reader_count = node->reader_count,
+                                      .flush_ms = (uint32_t)bb_conf_number(conf, "flush-ms"),
+                                      .is_volatile = node->is_volatile,
+                                      .on_error = on_store_error,
+                                      .arg = node };
+    struct bb_feed_options feed = { .dir = path,
+                                    .readers = node->readers,
+                                    .retention_us = days * DAY_US,
+                                    .retention_bytes = bb_conf_number(conf, "retention-bytes"),
+                                    .is_volatile = node->is_volatile,
+                                    .on_error = on_feed_error,
+                                    .arg = node };
+    int rc;
+
+    folder_path(&node->folder, "store", path, sizeof path);
+    rc = bb_store_open(ctx, &store, &node->store);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    folder_path(&node->folder, "feed", path, sizeof path);
+    return bb_feed_open(ctx, node->loop, &feed, &node->feed);
+}
+
+static int open_log(struct bb_ctx *ctx, struct node *node, struct bb_conf *conf)
+{
+    char path[FOLDER_PATH_MAX + 16];
+    const char *listen = bb_conf_text(conf, "raft-listen");
+    bool has_peers = listen != NULL && listen[0] != 0;
+    struct bb_replog_options options = {
+        .dir = path,
+        .id = bb_conf_number(conf, "raft-id"),
+        .address = has_peers ? listen : NULL,
+        .listen = has_peers ? listen : NULL,
+        .callbacks = { .apply = node_apply,
+                       .durable_index = node_durable_index,
+                       .manifest = node_manifest,
+                       .covers = node_covers,
+                       .role = on_role,
+                       .arg = node },
+    };
+    int rc = node_recover(ctx, node, &options.applied);
+
+    if (rc != BB_OK) {
+        return rc;
+    }
+    folder_path(&node->folder, "raft", path, sizeof path);
+    return bb_replog_open(ctx, node->loop, &options, &node->replog);
+}
+
+static int start_parts(struct bb_ctx *ctx, struct node *node, struct bb_conf *conf)
+{
+    const char *url = bb_conf_text(conf, "listen");
+    struct bb_server_options server = {
+        .url = url, .context_count = NODE_CONTEXTS, .handle = on_request, .arg = node
+    };
+    int rc = folder_open(ctx, bb_conf_text(conf, "data"), node->is_volatile, &node->folder);
+
+    if (rc == BB_OK) {
+        rc = open_data(ctx, node, conf);
+    }
+    if (rc == BB_OK) {
+        rc = open_log(ctx, node, conf);
+    }
+    if (rc == BB_OK) {
+        rc = folder_seal(ctx, &node->folder);
+    }
+    if (rc == BB_OK) {
+        node->is_lease_local = strncmp(url, "inproc://", 9) == 0;
+        rc = bb_server_open(ctx, node->loop, &server, &node->server);
+    }
+    if (rc == BB_OK) {
+        rc = bb_replog_start(ctx, node->replog);
+    }
+    return rc;
+}
+
+static void storage_close(struct bb_service *service, void *state);
+
+static int storage_start(struct bb_ctx *ctx, struct bb_service *service, void **state)
+{
+    struct bb_conf *conf = bb_service_conf(service);
+    struct node *node = bb_alloc_zero(1, sizeof *node);
+    int rc;
+
+    node->magic = NODE_MAGIC;
+    node->service = service;
+    node->loop = bb_service_loop(service);
+    node->ctx = bb_loop_ctx(node->loop);
+    node->folder.lock_fd = -1;
+    node->is_volatile = bb_conf_bool(conf, "memory");
+    node->reader_count = bb_conf_number(conf, "readers");
+    bb_list_init(&node->waiters);
+    bb_buf_init(&node->encoded);
+    find_metrics(node);
+    node->scratch = bb_arena_new(0);
+    node->reader_arenas = bb_alloc_zero(node->reader_count, sizeof(struct bb_arena *));
+    for (size_t i = 0; i < node->reader_count; i++) {
+        node->reader_arenas[i] = bb_arena_new((size_t)256 << 20);
+    }
+    node->readers = bb_pool_new("reader", node->reader_count, NODE_READ_QUEUE_MAX);
+    node->wait_timer = bb_timer_new(node->loop, on_wait_timer, node);
+    node->tick = bb_timer_new(node->loop, on_tick, node);
+    bb_service_not_ready(service, "the log is being read");
+
+    rc = start_parts(ctx, node, conf);
+    if (rc != BB_OK) {
+        storage_close(service, node);
+        return rc;
+    }
+    bb_loop_on_batch(node->loop, on_batch, node);
+    bb_timer_start(node->tick, NODE_TICK_MS, NODE_TICK_MS);
+    *state = node;
+    return BB_OK;
+}
+
+static void on_log_closed(void *arg)
+{
+    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+
+    node->is_log_closed = true;
+    bb_service_stopped(node->service);
+}
+
+/* Stopping goes on whenever something that was under way has ended. */
+void node_stop_if_idle(struct node *node)
+{
+    bool is_clean = node->feed_dirty_us == 0;
+
+    if (!node->is_stopping || node->is_told_stopped || node->proposals > 0 || node->scans > 0) {
+        return;
+    }
+    if (!is_clean && !bb_feed_is_syncing(node->feed)) {
+        node_sync_feed(node, true);
+    }
+    if (bb_feed_is_syncing(node->feed)) {
+        return;
+    }
+    node->is_told_stopped = true;
+    bb_replog_close(node->replog, on_log_closed, node);
+}
+
+static void storage_stop(struct bb_service *service, void *state)
+{
+    struct node *node = bb_cast(struct node, state, NODE_MAGIC);
+
+    (void)service;
+    node->is_stopping = true;
+    node->is_ready = false;
+    bb_timer_stop(node->tick);
+    node_wake(node); /* all that wait are answered */
+    node_stop_if_idle(node);
+}
+
+static void storage_close(struct bb_service *service, void *state)
+{
+    struct node *node = bb_cast(struct node, state, NODE_MAGIC);
+    struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
+
+    (void)service;
+    bb_server_close(node->server);
+    bb_timer_free(node->wait_timer);
+    bb_timer_free(node->tick);
+    bb_replog_free(node->replog);
+    bb_pool_free(node->readers);
+    bb_feed_close(node->feed);
+    if (bb_store_close(&ctx, node->store) != BB_OK) {
+        bb_error(&ctx, "storage.close", "why=\"%s\"", ctx.error);
+    }
+    folder_close(&node->folder);
+    for (size_t i = 0; i < node->reader_count; i++) {
+        bb_arena_free(node->reader_arenas[i]);
+    }
+    bb_free(node->reader_arenas);
+    bb_arena_free(node->scratch);
+    bb_buf_fini(&node->encoded);
+    bb_free(node->records);
+    bb_free(node);
+}
+
+const struct bb_service_def bb_storage_service = {
+    .name = "storage",
+    .summary = "Keeps the replicated log, the data and the durable transaction feed.",
+    .options = storage_options,
+    .start = storage_start,
+    .stop = storage_stop,
+    .close = storage_close,
+};

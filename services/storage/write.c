@@ -1,0 +1,334 @@
+/*
+ * The write path: a batch or a claim goes into the log, is decided when it is applied, and is
+ * answered when the log says that it is synced.
+ */
+#include <inttypes.h>
+
+#include "node.h"
+
+/* One proposal under way; lives from propose to done. */
+struct pending {
+    struct node *node;
+    struct bb_exchange *exchange;
+    enum bb_replog_kind kind;
+    struct fence_answer answer; /* written by node_apply */
+    uint64_t start_us;
+};
+
+/* ---- answers ---- */
+
+static void reply_append(struct bb_exchange *exchange, const struct fence_answer *answer)
+{
+    Bb__Proto__AppendReply append = BB__PROTO__APPEND_REPLY__INIT;
+    Bb__Proto__StorageReply reply = node_new_reply();
+    char error[BB_ERROR_MAX];
+
+    memcpy(error, answer->error, sizeof error);
+    append.epoch = answer->epoch;
+    append.last_seq = answer->last_seq;
+    append.last_tx = answer->last_tx.us;
+    reply.status = (uint32_t)answer->status;
+    reply.error = error;
+    reply.op_case = BB__PROTO__STORAGE_REPLY__OP_APPEND;
+    reply.append = &append;
+    node_reply(exchange, &reply);
+}
+
+static void reply_claim(struct node *node, struct bb_exchange *exchange,
+                        const struct fence_answer *answer)
+{
+    Bb__Proto__ClaimReply claim = BB__PROTO__CLAIM_REPLY__INIT;
+    Bb__Proto__StorageReply reply = node_new_reply();
+    char error[BB_ERROR_MAX];
+
+    memcpy(error, answer->error, sizeof error);
+    claim.epoch = answer->epoch;
+    claim.last_seq = answer->last_seq;
+    claim.last_tx = answer->last_tx.us;
+    claim.wall_us = bb_wall_us(node->ctx);
+    reply.status = (uint32_t)answer->status;
+    reply.error = error;
+    reply.op_case = BB__PROTO__STORAGE_REPLY__OP_CLAIM;
+    reply.claim = &claim;
+    node_reply(exchange, &reply);
+}
+
+static void on_proposed(void *tag, int status)
+{
+    struct pending *pending = tag;
+    struct node *node = pending->node;
+
+    node->proposals -= 1;
+    if (status != BB_OK) {
+        node_refuse(pending->exchange, status,
+                    "the log lost its leader or ended: send the same batch again");
+    } else if (pending->kind == BB_REPLOG_APPEND) {
+        bb_histogram_observe(node->append_time, bb_loop_now_us(node->loop) - pending->start_us);
+        reply_append(pending->exchange, &pending->answer);
+    } else {
+        reply_claim(node, pending->exchange, &pending->answer);
+    }
+    bb_free(pending);
+    node_stop_if_idle(node);
+}
+
+static void propose(struct node *node, struct bb_exchange *exchange,
+                    const struct bb_replog_frame *frame)
+{
+    struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
+    size_t size = bb_replog_frame_size(frame->payload.size);
+    uint8_t *entry = bb_replog_entry_new(size);
+    struct pending *pending = bb_alloc_zero(1, sizeof *pending);
+    int rc;
+
+    bb_replog_frame_encode(frame, entry);
+    pending->node = node;
+    pending->exchange = exchange;
+    pending->kind = frame->kind;
+    pending->start_us = bb_loop_now_us(node->loop);
+    rc = bb_replog_propose_take(&ctx, node->replog, entry, size, on_proposed, pending);
+    if (rc == BB_OK) {
+        node->proposals += 1;
+        return;
+    }
+    bb_free(pending);
+    node_refuse(exchange, rc, ctx.error);
+}
+
+/* ---- requests ---- */
+
+void node_append(struct node *node, struct bb_exchange *exchange,
+                 const Bb__Proto__StorageRequest *request)
+{
+    struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
+    const Bb__Proto__Append *append = request->append;
+    struct bb_replog_frame frame = { .kind = BB_REPLOG_APPEND,
+                                     .epoch = append->epoch,
+                                     .seq = append->seq,
+                                     .base_tx = BB_TX(append->base_tx),
+                                     .last_tx = BB_TX(append->last_tx),
+                                     .payload = bb_pb_slice(append->batch) };
+    struct fence_answer answer;
+    int rc;
+
+    if (!node->is_ready) {
+        node_refuse(exchange, node->leader != 0 && node->term != 0 ? BB_NOT_YET : BB_NOT_LEADER,
+                    "this storage node is not ready to write");
+        return;
+    }
+    if (fence_foresee(&node->fence, &frame, &answer)) {
+        bb_metric_add(node->append_refused, 1);
+        reply_append(exchange, &answer);
+        return;
+    }
+    if (bb_store_is_full(node->store)) {
+        node_refuse(exchange, BB_OVERLOADED, "the data file does not keep up with what is written");
+        return;
+    }
+    rc = bb_store_check_batch(&ctx, frame.payload, frame.base_tx, frame.last_tx);
+    if (rc != BB_OK) {
+        node_refuse(exchange, rc, ctx.error);
+        return;
+    }
+    propose(node, exchange, &frame);
+}
+
+/* When the present holder's lease ends; 0: nobody else can have one. */
+static uint64_t lease_end_us(const struct node *node, const Bb__Proto__Claim *claim)
+{
+    bool is_holder =
+        bb_slice_equal(bb_pb_slice(claim->holder), bb_slice(node->fence.holder, FENCE_HOLDER));
+
+    if (node->fence.epoch == 0 || is_holder || node->lease_us == 0) {
+        return 0;
+    }
+    return node->lease_us + (uint64_t)NODE_LEASE_MS * 1000;
+}
+
+void node_claim(struct node *node, struct bb_exchange *exchange,
+                const Bb__Proto__StorageRequest *request)
+{
+    const Bb__Proto__Claim *claim = request->claim;
+    struct bb_replog_frame frame = { .kind = BB_REPLOG_CLAIM, .epoch = claim->want };
+    uint64_t now = bb_loop_now_us(node->loop);
+    uint64_t end = lease_end_us(node, claim);
+    struct bb_buf payload;
+
+    if (!node->is_ready) {
+        node_refuse(exchange, node->leader != 0 && node->term != 0 ? BB_NOT_YET : BB_NOT_LEADER,
+                    "this storage node is not ready to write");
+        return;
+    }
+    if (now < end && claim->want > node->fence.epoch) {
+        node_wait(node, NODE_WAIT_CLAIM, exchange, request,
+                  now + (uint64_t)NODE_CLAIM_WAIT_MS * 1000);
+        return;
+    }
+    bb_buf_init(&payload);
+    fence_claim_encode(bb_pb_slice(claim->holder), bb_slice_str(claim->address), &payload);
+    frame.payload = bb_buf_slice(&payload);
+    propose(node, exchange, &frame);
+    bb_buf_fini(&payload);
+}
+
+void node_renew(struct node *node, struct bb_exchange *exchange,
+                const Bb__Proto__StorageRequest *request)
+{
+    Bb__Proto__RenewReply renew = BB__PROTO__RENEW_REPLY__INIT;
+    Bb__Proto__StorageReply reply = node_new_reply();
+
+    if (request->renew->epoch == node->fence.epoch) {
+        node->lease_us = bb_loop_now_us(node->loop);
+    }
+    renew.term = node->term;
+    renew.leader = node->leader;
+    renew.epoch = node->fence.epoch;
+    reply.op_case = BB__PROTO__STORAGE_REPLY__OP_RENEW;
+    reply.renew = &renew;
+    node_reply(exchange, &reply);
+}
+
+/* ---- applying ---- */
+
+/* One field of a protobuf message; false at its end or when it is malformed. */
+static bool next_field(struct bb_slice *from, uint64_t *number, uint64_t *value)
+{
+    uint64_t tag, size = 0;
+    size_t used = bb_varint_get(*from, &tag);
+
+    if (used == 0) {
+        return false;
+    }
+    *from = bb_slice(from->data + used, from->size - used);
+    *number = tag >> 3;
+    *value = 0;
+    switch (tag & 7) {
+    case 0:
+        size = bb_varint_get(*from, value);
+        if (size == 0) {
+            return false;
+        }
+        break;
+    case 1:
+        size = 8;
+        break;
+    case 2:
+        used = bb_varint_get(*from, &size);
+        if (used == 0 || size > from->size - used) {
+            return false;
+        }
+        size += used;
+        break;
+    case 5:
+        size = 4;
+        break;
+    default:
+        return false;
+    }
+    if (size > from->size) {
+        return false;
+    }
+    *from = bb_slice(from->data + size, from->size - size);
+    return true;
+}
+
+/* Fields tx and prev of a TxRecord, without unpacking its body. */
+static bool record_numbers(struct bb_slice record, uint64_t *tx, uint64_t *prev)
+{
+    uint64_t number, value;
+
+    *tx = *prev = 0;
+    while (record.size > 0) {
+        if (!next_field(&record, &number, &value)) {
+            return false;
+        }
+        if (number == 1) {
+            *tx = value;
+        } else if (number == 2) {
+            *prev = value;
+        }
+    }
+    return *tx > *prev;
+}
+
+static void append_feed(struct node *node, struct bb_slice batch)
+{
+    struct bb_ctx ctx = { .env = node->ctx->env };
+
+    while (batch.size >= 4) {
+        struct bb_slice record = bb_slice(batch.data + 4, bb_get_le32(batch.data));
+        uint64_t tx, prev;
+        int rc;
+
+        if (record.size > batch.size - 4 || !record_numbers(record, &tx, &prev)) {
+            node_die(node, "apply", "a batch in the log is malformed");
+        }
+        rc = bb_feed_append(&ctx, node->feed, BB_TX(prev), BB_TX(tx), record);
+        if (rc != BB_OK && rc != BB_DUPLICATE) {
+            node_die(node, "feed", ctx.error);
+        }
+        batch = bb_slice(record.data + record.size, batch.size - 4 - record.size);
+    }
+    if (node->feed_dirty_us == 0) {
+        node->feed_dirty_us = bb_loop_now_us(node->loop);
+    }
+}
+
+/* Both ways to the same moment must agree: what the data holds, and the log up to there. */
+static void check_chain(struct node *node)
+{
+    if (node->fence.index == node->store_index && node->fence.chain != node->store_chain) {
+        node_die(node, "replay", "the data and the log are of different histories");
+    }
+}
+
+void node_apply(void *arg, const struct bb_replog_entry *entry)
+{
+    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    struct pending *pending = entry->tag;
+    struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
+    struct bb_replog_frame frame;
+    struct bb_store_state state;
+    struct fence_answer answer;
+    int rc = bb_replog_frame_decode(&ctx, entry->bytes, &frame);
+
+    if (rc != BB_OK) {
+        node_die(node, "apply", ctx.error);
+    }
+    fence_apply(&node->fence, entry->index, entry->bytes, &frame, &answer);
+    bb_buf_clear(&node->encoded);
+    fence_encode(&node->fence, &node->encoded);
+    if (entry->index > node->store_index) {
+        state = (struct bb_store_state){ .index = entry->index,
+                                         .epoch = node->fence.epoch,
+                                         .last_seq = node->fence.last_seq,
+                                         .last_tx = node->fence.last_tx,
+                                         .opaque = bb_buf_slice(&node->encoded) };
+        rc = bb_store_apply(&ctx, node->store, &state,
+                            answer.is_new ? frame.payload : BB_SLICE_EMPTY);
+        if (rc != BB_OK) {
+            node_die(node, "apply", ctx.error);
+        }
+    } else {
+        check_chain(node);
+    }
+    if (answer.is_new) {
+        append_feed(node, frame.payload);
+        bb_metric_add(node->appends, 1);
+        bb_metric_add(node->append_bytes, (int64_t)frame.payload.size);
+        bb_metric_set(node->applied_tx, (int64_t)node->fence.last_tx.us);
+        node->has_news = true;
+    } else if (answer.status != BB_OK) {
+        bb_metric_add(node->append_refused, 1);
+        bb_warn(node->ctx, "storage.refused", "status=%s why=\"%s\"", bb_status_name(answer.status),
+                answer.error);
+    }
+    if (frame.kind == BB_REPLOG_CLAIM && answer.status == BB_OK) {
+        node->lease_us = bb_loop_now_us(node->loop);
+        bb_info(node->ctx, "storage.claimed", "epoch=%" PRIu64 " last_tx=%" PRIu64 " by=%s",
+                answer.epoch, answer.last_tx.us, node->fence.address);
+    }
+    if (pending != NULL) {
+        pending->answer = answer;
+    }
+}

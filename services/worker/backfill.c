@@ -1,0 +1,76 @@
+/* Fills new indexes: one `_system:backfill` after the other while the catalog shows an index that lacks
+ * older documents. The function checks and writes under the ordinary conflict check, so several workers
+ * that do this at once cost time and nothing else. */
+#include "bb/value.h"
+
+#include "worker.h"
+
+#define PAUSE_US 2000u
+#define AFTER_ERROR_US 1000000u
+#define STEP_MS_MAX 5000u
+
+struct backfill {
+    bool is_running;
+    uint64_t not_before_us;
+};
+
+struct backfill *worker_backfill_new(void)
+{
+    return bb_alloc_zero(1, sizeof(struct backfill));
+}
+
+void worker_backfill_free(struct backfill *backfill)
+{
+    bb_free(backfill);
+}
+
+static void step_ended(struct worker *worker, struct call *call, int status, const char *error)
+{
+    struct backfill *backfill = worker->backfill;
+    backfill->is_running = false;
+    uint64_t pause = PAUSE_US;
+    if (status != BB_OK) {
+        bb_warn(worker->ctx, "worker.backfill_failed", "call=%" PRIu64 " status=%s what=\"%s\"",
+                call->id, bb_status_name(status), error == NULL ? "" : error);
+        pause = AFTER_ERROR_US;
+    }
+    backfill->not_before_us = worker_now(worker) + pause;
+}
+
+static struct bb_slice arguments(struct bb_arena *arena, const struct catalog *catalog)
+{
+    struct bb_value_builder *to = bb_value_builder_new();
+    bb_value_begin_object(to);
+    bb_value_field_name(to, bb_slice_str("table"));
+    bb_value_put_string(to, catalog->backfill_table);
+    bb_value_field_name(to, bb_slice_str("index"));
+    bb_value_put_string(to, catalog->backfill_index);
+    bb_value_end_object(to);
+    struct bb_slice args = bb_arena_dup(arena, bb_value_finish(to));
+    bb_value_builder_free(to);
+    return args;
+}
+
+void worker_backfill_watch(struct worker *worker, uint64_t now_us)
+{
+    struct backfill *backfill = worker->backfill;
+    const struct catalog *catalog = worker_catalogs_newest(worker->catalogs);
+    if (backfill->is_running || worker->is_stopping || now_us < backfill->not_before_us ||
+        catalog == NULL || catalog->backfill_table.data == NULL || catalog->to != UINT64_MAX) {
+        return;
+    }
+    struct bb_arena *arena = bb_arena_new(0);
+    Bb__Proto__Call *request = bb_arena_alloc(arena, sizeof(*request));
+    uint8_t *random = bb_arena_alloc(arena, 32);
+    bb_random(worker->ctx, random, 32);
+    bb__proto__call__init(request);
+    request->request_id = bb_slice_pb(bb_slice(random, 16));
+    request->seed = bb_slice_pb(bb_slice(random + 16, 16));
+    request->kind = BB__PROTO__FUNCTION_KIND__KIND_MUTATION;
+    request->path = bb_arena_str(arena, bb_slice_str("_system:backfill"));
+    request->args = bb_slice_pb(arguments(arena, catalog));
+    request->is_admin = true;
+    request->timeout_ms = STEP_MS_MAX;
+    backfill->is_running = true;
+    worker_call_own(worker, request, arena, step_ended);
+}

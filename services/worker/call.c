@@ -1,0 +1,155 @@
+#include "call.h"
+
+/* An answer of the sequencer or the disk may be this late after the deadline of running. */
+#define COMMIT_SLACK_US 1000000u
+
+#define TO(state) (1u << CALL_##state)
+static const unsigned allowed[CALL_STATE_COUNT] = {
+    [CALL_ARRIVED] = TO(WAIT_MARK) | TO(QUEUED) | TO(DONE),
+    [CALL_WAIT_MARK] = TO(WAIT_TX) | TO(QUEUED) | TO(DONE),
+    [CALL_WAIT_TX] = TO(QUEUED) | TO(DONE),
+    [CALL_QUEUED] = TO(PREPARING) | TO(WAIT_MARK) | TO(WAIT_TX) | TO(RUNNING) | TO(WAIT_DURABLE) |
+                    TO(DONE),
+    [CALL_PREPARING] = TO(QUEUED) | TO(DONE),
+    [CALL_RUNNING] = TO(QUEUED) | TO(WAIT_TX) | TO(TO_SUBMIT) | TO(DONE),
+    [CALL_TO_SUBMIT] = TO(SUBMITTED) | TO(QUEUED) | TO(DONE),
+    [CALL_SUBMITTED] = TO(TO_SUBMIT) | TO(WAIT_TX) | TO(QUEUED) | TO(WAIT_DURABLE) | TO(DONE),
+    [CALL_WAIT_DURABLE] = TO(TO_SUBMIT) | TO(QUEUED) | TO(WAIT_VALUE) | TO(DONE),
+    [CALL_WAIT_VALUE] = TO(QUEUED) | TO(DONE),
+};
+
+void worker_call_move(struct call *call, enum call_state state)
+{
+    bb_assert((allowed[call->state] & 1u << state) != 0);
+    call->state = state;
+}
+
+enum run_verdict worker_call_after_run(const struct call *call, int status, bool has_body)
+{
+    bool is_stale = status == BB_TOO_OLD || status == BB_CONFLICT || status == BB_NOT_YET ||
+                    status == BB_FENCED;
+    if (call->is_void || is_stale) {
+        return RUN_AGAIN;
+    }
+    if (call->kind == FUNCTION_QUERY) {
+        return RUN_ANSWER;
+    }
+    if (status == BB_OK) {
+        return has_body ? RUN_SUBMIT : RUN_FINISH;
+    }
+    /* Out of time or memory says nothing about the database, and there is no time to ask. */
+    bool is_own = status == BB_FUNCTION_TIMEOUT || status == BB_OUT_OF_MEMORY;
+    return bb_status_in_function(status) && !is_own ? RUN_FINISH : RUN_ANSWER;
+}
+
+enum outcome_verdict worker_call_after_outcome(const struct call *call, int status)
+{
+    switch (status) {
+    case BB_OK:
+        return OUTCOME_WAIT;
+    case BB_DUPLICATE:
+        /* The body that was sent before under this id is the one that counted: same value. */
+        return call->is_maybe_sequenced ? OUTCOME_WAIT : OUTCOME_DUPLICATE;
+    case BB_CONFLICT:
+        return OUTCOME_AGAIN;
+    case BB_OVERLOADED:
+    case BB_UNAVAILABLE:
+    case BB_NOT_LEADER:
+    case BB_FENCED:
+        return OUTCOME_RESUBMIT;
+    default:
+        return OUTCOME_FAILED;
+    }
+}
+
+enum epoch_verdict worker_call_after_epoch(const struct call *call, const struct feed *feed)
+{
+    /* A body whose snapshot was rolled back must never be offered again: its numbers mean nothing in
+     * the new epoch. If it did happen, the run that follows learns so by its request id. */
+    enum epoch_verdict again =
+        worker_feed_snapshot_holds(feed, call->epoch, call->snapshot) ? EPOCH_RESUBMIT : EPOCH_AGAIN;
+    if (call->state == CALL_TO_SUBMIT) {
+        return again == EPOCH_AGAIN ? EPOCH_AGAIN : EPOCH_KEEPS;
+    }
+    if (call->tx == 0) {
+        return again == EPOCH_AGAIN ? EPOCH_AGAIN : EPOCH_KEEPS;
+    }
+    if (worker_feed_fate(feed, call->tx_epoch, call->tx) != FATE_UNKNOWN) {
+        return EPOCH_KEEPS;
+    }
+    bool has_own_body = call->done != NULL && !call->has_value && !call->is_duplicate;
+    return has_own_body ? again : EPOCH_AGAIN;
+}
+
+int worker_call_overdue(const struct call *call, uint64_t now_us)
+{
+    if (now_us < call->deadline_us) {
+        return BB_OK;
+    }
+    bool has_slack = now_us < call->deadline_us + COMMIT_SLACK_US;
+    switch (call->state) {
+    case CALL_ARRIVED:
+    case CALL_QUEUED:
+        return BB_OVERLOADED;
+    case CALL_WAIT_TX:
+        return call->losses > 0 ? BB_OVERLOADED : BB_UNAVAILABLE;
+    case CALL_WAIT_MARK:
+    case CALL_PREPARING:
+        return BB_UNAVAILABLE;
+    case CALL_RUNNING:
+    case CALL_DONE:
+        return BB_OK; /* the slot watches itself, and slots.c the slot */
+    case CALL_TO_SUBMIT:
+        if (call->is_maybe_sequenced) {
+            return has_slack ? BB_OK : BB_OUTCOME_UNKNOWN;
+        }
+        return has_slack ? BB_OK : BB_UNAVAILABLE;
+    case CALL_SUBMITTED:
+    case CALL_WAIT_DURABLE:
+        if (has_slack) {
+            return BB_OK;
+        }
+        return call->done != NULL && call->done->body.len > 0 ? BB_OUTCOME_UNKNOWN : BB_UNAVAILABLE;
+    case CALL_WAIT_VALUE:
+        return has_slack ? BB_OK : BB_OUTCOME_UNKNOWN;
+    case CALL_STATE_COUNT:
+        break;
+    }
+    BB_UNREACHABLE("call state");
+}
+
+static enum moment_verdict wait_until(struct call *call, uint64_t tx, bool for_durable)
+{
+    call->wait_tx = tx;
+    call->waits_for_durable = for_durable;
+    return MOMENT_WAIT;
+}
+
+enum moment_verdict worker_call_moment(struct call *call, const struct feed *feed)
+{
+    const Bb__Proto__Call *request = call->request;
+    if (!worker_feed_is_usable(feed)) {
+        return wait_until(call, feed->base, true);
+    }
+    call->epoch = feed->epoch;
+    if (call->kind != FUNCTION_QUERY) {
+        uint64_t least = call->has_mark ? call->mark : 0;
+        call->snapshot = feed->cursor;
+        return feed->cursor < least ? wait_until(call, least, false) : MOMENT_OK;
+    }
+    uint64_t newest = feed->durable < feed->cursor ? feed->durable : feed->cursor;
+    if (request->at_tx != 0) {
+        call->snapshot = request->at_tx;
+        return newest < request->at_tx ? wait_until(call, request->at_tx, true) : MOMENT_OK;
+    }
+    if (!request->is_live && !call->has_mark) {
+        return MOMENT_MARK;
+    }
+    uint64_t least = call->has_mark ? call->mark : 0;
+    least = request->min_tx > least ? request->min_tx : least;
+    if (newest < least) {
+        return wait_until(call, least, true);
+    }
+    call->snapshot = newest;
+    return MOMENT_OK;
+}

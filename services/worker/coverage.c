@@ -1,0 +1,234 @@
+#include "coverage.h"
+
+/* Priorities come from a counter's hash: the same inputs give the same tree. */
+struct node {
+    struct cover cover; /* first: a cover is its node */
+    struct node *left, *right;
+    uint64_t priority;
+    size_t bytes;
+};
+struct coverage {
+    struct node *root;
+    size_t count, bytes;
+    uint64_t made;
+};
+
+static uint64_t priority_of(uint64_t n)
+{
+    n += 0x9e3779b97f4a7c15u; /* splitmix64 */
+    n = (n ^ (n >> 30)) * 0xbf58476d1ce4e5b9u;
+    n = (n ^ (n >> 27)) * 0x94d049bb133111ebu;
+    return n ^ (n >> 31);
+}
+
+static struct node *node_new(struct coverage *set, struct bb_slice low, struct bb_slice high,
+                             uint64_t from)
+{
+    size_t bytes = sizeof(struct node) + low.size + high.size;
+    struct node *node = bb_alloc(bytes);
+    uint8_t *keys = (uint8_t *)(node + 1);
+    if (low.size > 0) {
+        memcpy(keys, low.data, low.size);
+    }
+    if (high.size > 0) {
+        memcpy(keys + low.size, high.data, high.size);
+    }
+    *node = (struct node){
+        .cover = { .low = bb_slice(keys, low.size),
+                   .high = bb_slice(keys + low.size, high.size),
+                   .from = from,
+                   .is_used = true },
+        .priority = priority_of(set->made++),
+        .bytes = bytes,
+    };
+    return node;
+}
+
+/* Nodes with low < key go left, the others right. */
+static void split(struct node *tree, struct bb_slice key, struct node **left, struct node **right)
+{
+    while (tree != NULL) {
+        if (bb_slice_compare(tree->cover.low, key) < 0) {
+            *left = tree;
+            left = &tree->right;
+            tree = tree->right;
+        } else {
+            *right = tree;
+            right = &tree->left;
+            tree = tree->left;
+        }
+    }
+    *left = *right = NULL;
+}
+
+static struct node *merge(struct node *left, struct node *right)
+{
+    struct node *root = NULL;
+    struct node **link = &root;
+    while (left != NULL && right != NULL) {
+        if (left->priority > right->priority) {
+            *link = left;
+            link = &left->right;
+            left = left->right;
+        } else {
+            *link = right;
+            link = &right->left;
+            right = right->left;
+        }
+    }
+    *link = left != NULL ? left : right;
+    return root;
+}
+
+static void insert(struct coverage *set, struct bb_slice low, struct bb_slice high, uint64_t from)
+{
+    if (bb_slice_compare(low, high) >= 0) {
+        return;
+    }
+    struct node *node = node_new(set, low, high, from);
+    struct node **link = &set->root;
+    while (*link != NULL && (*link)->priority >= node->priority) {
+        bool goes_right = bb_slice_compare((*link)->cover.low, low) < 0;
+        link = goes_right ? &(*link)->right : &(*link)->left;
+    }
+    split(*link, low, &node->left, &node->right);
+    *link = node;
+    set->count++;
+    set->bytes += node->bytes;
+}
+
+void worker_coverage_remove(struct coverage *set, struct cover *cover)
+{
+    struct node **link = &set->root;
+    while (*link != NULL && &(*link)->cover != cover) {
+        bool goes_right = bb_slice_compare((*link)->cover.low, cover->low) < 0;
+        link = goes_right ? &(*link)->right : &(*link)->left;
+    }
+    struct node *node = *link;
+    bb_assert(node != NULL);
+    *link = merge(node->left, node->right);
+    set->count--;
+    set->bytes -= node->bytes;
+    bb_free(node);
+}
+
+struct cover *worker_coverage_before(struct coverage *set, struct bb_slice key)
+{
+    struct node *best = NULL;
+    for (struct node *node = set->root; node != NULL;) {
+        if (bb_slice_compare(node->cover.low, key) < 0) {
+            best = node;
+            node = node->right;
+        } else {
+            node = node->left;
+        }
+    }
+    return best == NULL ? NULL : &best->cover;
+}
+
+struct cover *worker_coverage_next(struct coverage *set, struct bb_slice key)
+{
+    struct node *best = NULL;
+    for (struct node *node = set->root; node != NULL;) {
+        if (bb_slice_compare(node->cover.low, key) >= 0) {
+            best = node;
+            node = node->left;
+        } else {
+            node = node->right;
+        }
+    }
+    return best == NULL ? NULL : &best->cover;
+}
+
+struct cover *worker_coverage_at(struct coverage *set, struct bb_slice key)
+{
+    struct node *best = NULL;
+    for (struct node *node = set->root; node != NULL;) {
+        if (bb_slice_compare(node->cover.low, key) <= 0) {
+            best = node;
+            node = node->right;
+        } else {
+            node = node->left;
+        }
+    }
+    bool is_inside = best != NULL && bb_slice_compare(key, best->cover.high) < 0;
+    return is_inside ? &best->cover : NULL;
+}
+
+/* Cut [low, high) out of an interval; what lies outside stays as it was. */
+static void cut_out(struct coverage *set, struct cover *old, struct bb_slice low,
+                    struct bb_slice high)
+{
+    struct bb_slice old_low = bb_slice_dup(old->low);
+    struct bb_slice old_high = bb_slice_dup(old->high);
+    uint64_t from = old->from;
+    worker_coverage_remove(set, old);
+    insert(set, old_low, bb_slice_compare(old_high, low) < 0 ? old_high : low, from);
+    insert(set, bb_slice_compare(old_low, high) > 0 ? old_low : high, old_high, from);
+    union {
+        const uint8_t *in;
+        void *out;
+    } a = { .in = old_low.data }, b = { .in = old_high.data };
+    bb_free(a.out);
+    bb_free(b.out);
+}
+
+void worker_coverage_add(struct coverage *set, struct bb_slice low, struct bb_slice high,
+                         uint64_t from)
+{
+    struct bb_buf place;
+    bb_buf_init(&place);
+    bb_buf_append_slice(&place, low);
+    while (bb_slice_compare(bb_buf_slice(&place), high) < 0) {
+        struct cover *old = worker_coverage_at(set, bb_buf_slice(&place));
+        if (old != NULL && old->from <= from) {
+            old->is_used = true;
+            bb_buf_clear(&place);
+            bb_buf_append_slice(&place, old->high);
+            continue;
+        }
+        if (old != NULL) {
+            /* Known, but only later: this part becomes known from the older moment on. */
+            cut_out(set, old, bb_buf_slice(&place), high);
+        }
+        struct cover *next = worker_coverage_next(set, bb_buf_slice(&place));
+        bool is_clipped = next != NULL && bb_slice_compare(next->low, high) < 0;
+        struct bb_buf end;
+        bb_buf_init(&end);
+        bb_buf_append_slice(&end, is_clipped ? next->low : high);
+        insert(set, bb_buf_slice(&place), bb_buf_slice(&end), from);
+        bb_buf_fini(&place);
+        place = end;
+    }
+    bb_buf_fini(&place);
+}
+
+struct coverage *worker_coverage_new(void)
+{
+    return bb_alloc_zero(1, sizeof(struct coverage));
+}
+
+void worker_coverage_clear(struct coverage *set)
+{
+    while (set->root != NULL) {
+        worker_coverage_remove(set, &set->root->cover);
+    }
+}
+
+void worker_coverage_free(struct coverage *set)
+{
+    if (set != NULL) {
+        worker_coverage_clear(set);
+        bb_free(set);
+    }
+}
+
+size_t worker_coverage_count(const struct coverage *set)
+{
+    return set->count;
+}
+
+size_t worker_coverage_bytes(const struct coverage *set)
+{
+    return set->bytes;
+}

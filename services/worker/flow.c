@@ -1,0 +1,420 @@
+/* What happens to a call, event by event. What follows from an event is decided in call.c. */
+#include "worker.h"
+
+/* Queued calls that dispatch looks at beyond those that another call blocks. */
+#define BLOCKED_MAX 64u
+#define LOSSES_TO_RUN_ALONE 3u
+#define CALL_POOL_MAX 256u
+
+void worker_call_to(struct worker *worker, struct call *call, enum call_state state)
+{
+    worker_call_move(call, state);
+    bb_list_remove(&call->link);
+    bb_list_push_back(&worker->calls[state], &call->link);
+}
+
+void worker_call_requeue(struct worker *worker, struct call *call)
+{
+    worker_call_move(call, CALL_QUEUED);
+    bb_list_remove(&call->link);
+    bb_list_push_front(&worker->calls[CALL_QUEUED], &call->link);
+}
+
+/* ---- arrival ---- */
+
+static struct call *call_new(struct worker *worker, const Bb__Proto__Call *request)
+{
+    struct call *call;
+    struct bb_arena *arena;
+    if (bb_list_is_empty(&worker->call_pool)) {
+        call = bb_alloc_zero(1, sizeof(*call));
+        arena = bb_arena_new(64u << 20);
+    } else {
+        call = bb_container(worker->call_pool.next, struct call, link);
+        bb_list_remove(&call->link);
+        worker->call_pool_count--;
+        arena = call->arena;
+    }
+    uint64_t now = worker_now(worker);
+    uint32_t timeout_ms = request->timeout_ms == 0 || request->timeout_ms > CALL_MS_MAX
+                              ? CALL_MS_MAX
+                              : request->timeout_ms;
+    struct bb_slice path = bb_slice_str(request->path);
+    uint64_t path_key = bb_hash64(path, 1);
+    *call = (struct call){
+        .magic = CALL_MAGIC,
+        .state = CALL_ARRIVED,
+        .id = ++worker->next_call,
+        .request = request,
+        .kind = (enum function_kind)request->kind,
+        .is_system = bb_slice_starts_with(path, bb_slice_str("_system:")),
+        .started_us = now,
+        .deadline_us = now + timeout_ms * 1000u,
+        .lane_keys = { bb_hash64(bb_pb_slice(request->args), path_key), path_key },
+        .arena = arena,
+    };
+    bb_list_init(&call->link);
+    worker->call_count++;
+    worker->call_total++;
+    return call;
+}
+
+void worker_call_release(struct worker *worker, struct call *call)
+{
+    bb_assert(!call->is_in_flight && call->slot == NULL && call->reading == NULL);
+    bb_list_remove(&call->link);
+    worker_catalog_release(call->catalog);
+    bb_arena_free(call->own_arena);
+    bb_arena_reset(call->arena);
+    worker->call_count--;
+    call->magic = 0;
+    if (worker->call_pool_count < CALL_POOL_MAX) {
+        bb_list_push_front(&worker->call_pool, &call->link);
+        worker->call_pool_count++;
+    } else {
+        bb_arena_free(call->arena);
+        bb_free(call);
+    }
+}
+
+static void enter(struct worker *worker, struct call *call)
+{
+    bool is_plain_query = call->kind == FUNCTION_QUERY && !call->request->is_live &&
+                          call->request->at_tx == 0;
+    worker_call_to(worker, call, is_plain_query ? CALL_WAIT_MARK : CALL_QUEUED);
+}
+
+static const char *refusal(struct worker *worker, const Bb__Proto__Call *request, int *status)
+{
+    *status = BB_BAD_REQUEST;
+    if (request->request_id.len != 16 || request->seed.len != 16) {
+        return "a call needs a request id and a seed of 16 bytes";
+    }
+    if (request->path[0] == '\0') {
+        return "the path of the function is empty";
+    }
+    if (request->client_key.len != 0 && request->client_key.len < 16) {
+        return "a client key has at least 16 bytes";
+    }
+    if (strncmp(request->path, "_system:", 8) == 0 && !request->is_admin) {
+        *status = BB_FUNCTION_NOT_FOUND;
+        return "Could not find this function: system functions need the admin key";
+    }
+    uint64_t horizon = bb_wall_us(worker->ctx) + CALL_MS_MAX * 1000u;
+    if (request->at_tx > horizon || request->min_tx > horizon) {
+        *status = BB_TX_IN_FUTURE;
+        return "this tx lies in the future";
+    }
+    if (worker->is_stopping) {
+        *status = BB_UNAVAILABLE;
+        return "this worker is ending";
+    }
+    if (worker->call_count >= worker->queue_max) {
+        *status = BB_OVERLOADED;
+        bb_metric_add(worker->count.overloaded, 1);
+        return "too many calls are waiting on this worker";
+    }
+    return NULL;
+}
+
+void worker_call_arrive(struct worker *worker, struct bb_exchange *exchange,
+                        const Bb__Proto__Call *request)
+{
+    int status;
+    const char *why = refusal(worker, request, &status);
+    if (why != NULL) {
+        worker_refuse(exchange, status, why);
+        return;
+    }
+    struct call *call = call_new(worker, request);
+    call->exchange = exchange;
+    enter(worker, call);
+}
+
+void worker_call_own(struct worker *worker, const Bb__Proto__Call *request, struct bb_arena *arena,
+                     void (*on_end)(struct worker *, struct call *, int status, const char *error))
+{
+    struct call *call = call_new(worker, request);
+    call->own_arena = arena;
+    call->on_end = on_end;
+    call->is_low_priority = true;
+    enter(worker, call);
+}
+
+/* ---- to a slot ---- */
+
+void worker_dispatch(struct worker *worker)
+{
+    struct bb_list *queue = &worker->calls[CALL_QUEUED];
+    if (bb_list_is_empty(queue)) {
+        return;
+    }
+    size_t blocked = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        bb_list_each_safe (item, queue) {
+            if (worker_slot_free(worker, NULL) == NULL || blocked > BLOCKED_MAX) {
+                return;
+            }
+            struct call *call = bb_container(item, struct call, link);
+            if (call->is_low_priority == (pass == 0)) {
+                continue;
+            }
+            blocked += worker_prepare(worker, call) == PREPARED_BLOCKED;
+        }
+    }
+}
+
+void worker_call_marked(struct worker *worker, struct call *call, uint64_t mark)
+{
+    call->has_mark = true;
+    call->mark = mark;
+    worker_call_to(worker, call, CALL_QUEUED);
+}
+
+/* Run it once more, when the feed has reached (epoch, tx). */
+static void run_again(struct worker *worker, struct call *call, uint64_t epoch, uint64_t tx)
+{
+    worker->retry_total++;
+    bb_metric_add(worker->count.retries, 1);
+    call->done = NULL;
+    call->has_value = call->is_void = call->is_duplicate = call->is_maybe_sequenced = false;
+    call->tx = 0;
+    bb_arena_reset(call->arena);
+    bool is_reached = worker->feed.epoch >= epoch && worker->feed.cursor >= tx &&
+                      worker_feed_is_usable(&worker->feed);
+    if (is_reached || call->state == CALL_TO_SUBMIT || call->state == CALL_WAIT_DURABLE) {
+        worker_call_requeue(worker, call);
+        return;
+    }
+    call->wait_epoch = epoch;
+    call->wait_tx = tx;
+    call->waits_for_durable = false;
+    worker_call_to(worker, call, CALL_WAIT_TX);
+}
+
+/* ---- after a run ---- */
+
+void worker_call_ran(struct worker *worker, struct call *call, const Bb__Proto__SlotDone *done)
+{
+    call->done = done;
+    call->attempts++;
+    bb_histogram_observe(worker->count.run_time, worker_now(worker) - call->run_started_us);
+    int status = (int)done->status;
+    if (status == BB_TOO_OLD && call->request->at_tx != 0 && !call->is_void) {
+        worker_answer(worker, call, BB_TX_TRUNCATED, WORKER_TOO_OLD_TEXT);
+        return;
+    }
+    switch (worker_call_after_run(call, status, done->body.len > 0)) {
+    case RUN_SUBMIT:
+    case RUN_FINISH:
+        worker_call_to(worker, call, CALL_TO_SUBMIT);
+        break;
+    case RUN_ANSWER:
+        worker_answer(worker, call, status, NULL);
+        break;
+    case RUN_AGAIN:
+        if (worker_now(worker) >= call->deadline_us) {
+            worker_answer(worker, call, BB_UNAVAILABLE, "the database could not be read in time");
+        } else {
+            run_again(worker, call, 0, 0);
+        }
+        break;
+    }
+}
+
+void worker_call_crashed(struct worker *worker, struct call *call, int status, const char *error)
+{
+    call->attempts++;
+    if (status != BB_OK) {
+        worker_answer(worker, call, status, error);
+    } else if (call->crashes++ > 0) {
+        worker_answer(worker, call, BB_INTERNAL,
+                      "the process that ran this function ended twice; the worker's log says how");
+    } else {
+        run_again(worker, call, 0, 0);
+    }
+}
+
+/* ---- after a commit ---- */
+
+static void lost(struct worker *worker, struct call *call)
+{
+    call->losses++;
+    worker_lanes_lost(worker->lanes, call->id, call->lane_keys, call->losses, worker_now(worker));
+    if (call->losses >= LOSSES_TO_RUN_ALONE && worker->exclusive == NULL) {
+        call->is_exclusive = true;
+        worker->exclusive = call;
+    }
+}
+
+static void leave_lanes(struct worker *worker, struct call *call)
+{
+    worker_lanes_leave(worker->lanes, call->id, call->lane_keys);
+    if (worker->exclusive == call) {
+        worker->exclusive = NULL;
+        call->is_exclusive = false;
+    }
+}
+
+void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoch, int status,
+                         uint64_t tx)
+{
+    call->is_in_flight = false;
+    if (call->state == CALL_DONE) {
+        worker_call_release(worker, call); /* was answered while nobody knew */
+        return;
+    }
+    enum outcome_verdict verdict = worker_call_after_outcome(call, status);
+    switch (verdict) {
+    case OUTCOME_WAIT:
+    case OUTCOME_DUPLICATE:
+        leave_lanes(worker, call);
+        call->tx = tx;
+        call->tx_epoch = epoch;
+        call->is_duplicate = verdict == OUTCOME_DUPLICATE;
+        worker_call_to(worker, call, CALL_WAIT_DURABLE);
+        if (epoch < worker->feed.epoch) {
+            call->is_maybe_sequenced = true;
+            worker_epoch_changed(worker);
+        }
+        break;
+    case OUTCOME_AGAIN:
+        lost(worker, call);
+        run_again(worker, call, epoch, tx);
+        break;
+    case OUTCOME_RESUBMIT:
+        worker->submit_at_us = worker_now(worker) + 5000;
+        worker_call_to(worker, call, CALL_TO_SUBMIT);
+        break;
+    case OUTCOME_FAILED:
+        worker_answer(worker, call, status,
+                      status == BB_TOO_LARGE ? "the transaction is larger than 20 MiB; write less in "
+                                               "one mutation"
+                                             : bb_status_name(status));
+        break;
+    }
+}
+
+void worker_call_unanswered(struct worker *worker, struct call *call)
+{
+    call->is_in_flight = false;
+    if (call->state == CALL_DONE) {
+        worker_call_release(worker, call);
+        return;
+    }
+    call->is_maybe_sequenced = call->done->status == BB_OK && call->done->body.len > 0;
+    worker_call_to(worker, call, CALL_TO_SUBMIT);
+}
+
+/* ---- the feed moved ---- */
+
+static void confirm(struct worker *worker, struct call *call)
+{
+    const struct feed *feed = &worker->feed;
+    uint64_t epoch = call->tx != 0 ? call->tx_epoch : call->epoch;
+    uint64_t tx = call->tx != 0 ? call->tx : call->snapshot;
+    if (worker_feed_fate(feed, epoch, tx) != FATE_DURABLE) {
+        return;
+    }
+    if (call->is_duplicate) {
+        worker_call_to(worker, call, CALL_WAIT_VALUE);
+        worker_link_value(worker, call);
+        return;
+    }
+    worker_answer(worker, call, call->done == NULL ? BB_OK : (int)call->done->status, NULL);
+}
+
+static bool is_there(const struct call *call, const struct feed *feed)
+{
+    uint64_t durable = feed->durable < feed->cursor ? feed->durable : feed->cursor;
+    return worker_feed_is_usable(feed) && feed->epoch >= call->wait_epoch &&
+           (call->waits_for_durable ? durable : feed->cursor) >= call->wait_tx;
+}
+
+void worker_progress(struct worker *worker)
+{
+    bb_list_each_safe (item, &worker->calls[CALL_WAIT_DURABLE]) {
+        confirm(worker, bb_container(item, struct call, link));
+    }
+    /* From the last to the first: each goes to the head of the queue, so they keep their order. */
+    struct bb_list *head = &worker->calls[CALL_WAIT_TX];
+    for (struct bb_list *item = head->prev, *before; item != head; item = before) {
+        before = item->prev;
+        struct call *call = bb_container(item, struct call, link);
+        if (is_there(call, &worker->feed)) {
+            worker_call_requeue(worker, call);
+        }
+    }
+    worker_cache_prune(worker->cache, worker_horizon(worker));
+}
+
+static void after_epoch(struct worker *worker, struct call *call)
+{
+    switch (worker_call_after_epoch(call, &worker->feed)) {
+    case EPOCH_KEEPS:
+        break;
+    case EPOCH_RESUBMIT:
+        call->is_maybe_sequenced = true;
+        call->tx = 0;
+        worker_call_to(worker, call, CALL_TO_SUBMIT);
+        break;
+    case EPOCH_AGAIN:
+        run_again(worker, call, 0, 0);
+        break;
+    }
+}
+
+void worker_epoch_changed(struct worker *worker)
+{
+    const struct feed *feed = &worker->feed;
+    bb_list_each_safe (item, &worker->calls[CALL_WAIT_DURABLE]) {
+        after_epoch(worker, bb_container(item, struct call, link));
+    }
+    bb_list_each_safe (item, &worker->calls[CALL_TO_SUBMIT]) {
+        after_epoch(worker, bb_container(item, struct call, link));
+    }
+    bb_list_each (item, &worker->calls[CALL_RUNNING]) {
+        struct call *call = bb_container(item, struct call, link);
+        call->is_void |= !worker_feed_snapshot_holds(feed, call->epoch, call->snapshot);
+    }
+    bb_list_each (item, &worker->calls[CALL_WAIT_TX]) {
+        struct call *call = bb_container(item, struct call, link);
+        if (!call->waits_for_durable) {
+            call->wait_tx = 0; /* a number of an epoch that is gone */
+        }
+    }
+}
+
+/* ---- time ---- */
+
+static const char *overdue_text(const struct call *call, int status)
+{
+    if (status == BB_OUTCOME_UNKNOWN) {
+        return "nobody knows yet whether this mutation has happened; send it again with the same key";
+    }
+    if (status == BB_UNAVAILABLE) {
+        return "the database did not answer in time: its sequencer or storage cannot be reached";
+    }
+    return call->losses > 0 ? "other mutations of the same documents came first until the time was over"
+                            : "no slot became free before the time was over";
+}
+
+void worker_calls_overdue(struct worker *worker, uint64_t now_us)
+{
+    for (enum call_state state = CALL_ARRIVED; state < CALL_DONE; state++) {
+        bb_list_each_safe (item, &worker->calls[state]) {
+            struct call *call = bb_container(item, struct call, link);
+            int status = worker_call_overdue(call, now_us);
+            if (status != BB_OK) {
+                worker_answer(worker, call, status, overdue_text(call, status));
+            }
+        }
+    }
+    bb_list_each_safe (item, &worker->marking) {
+        struct call *call = bb_container(item, struct call, link);
+        int status = worker_call_overdue(call, now_us);
+        if (status != BB_OK) {
+            worker_answer(worker, call, status, overdue_text(call, status));
+        }
+    }
+}

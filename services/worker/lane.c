@@ -1,0 +1,73 @@
+#include "lane.h"
+
+/* Slots of the table; two hot keys that meet in one share a lane, which only costs parallelism. */
+#define LANES 512u
+#define HOT_US 1000000u
+
+struct lane {
+    uint64_t hot_until_us;
+    uint64_t holder; /* call id; 0: free */
+};
+struct lanes {
+    struct lane lane[LANES];
+};
+
+struct lanes *worker_lanes_new(void)
+{
+    return bb_alloc_zero(1, sizeof(struct lanes));
+}
+
+void worker_lanes_free(struct lanes *lanes)
+{
+    bb_free(lanes);
+}
+
+static struct lane *lane_of(struct lanes *lanes, uint64_t key)
+{
+    return &lanes->lane[key % LANES];
+}
+
+static bool is_closed(const struct lane *lane, uint64_t id, uint64_t now_us)
+{
+    return lane->hot_until_us > now_us && lane->holder != 0 && lane->holder != id;
+}
+
+bool worker_lanes_enter(struct lanes *lanes, uint64_t id, const uint64_t keys[2], uint64_t now_us)
+{
+    for (size_t i = 0; i < 2; i++) {
+        if (is_closed(lane_of(lanes, keys[i]), id, now_us)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < 2; i++) {
+        struct lane *lane = lane_of(lanes, keys[i]);
+        if (lane->hot_until_us > now_us) {
+            lane->holder = id;
+        }
+    }
+    return true;
+}
+
+void worker_lanes_leave(struct lanes *lanes, uint64_t id, const uint64_t keys[2])
+{
+    for (size_t i = 0; i < 2; i++) {
+        struct lane *lane = lane_of(lanes, keys[i]);
+        if (lane->holder == id) {
+            lane->holder = 0;
+        }
+    }
+}
+
+void worker_lanes_lost(struct lanes *lanes, uint64_t id, const uint64_t keys[2], unsigned losses,
+                       uint64_t now_us)
+{
+    for (size_t i = 0; i < 2; i++) {
+        struct lane *lane = lane_of(lanes, keys[i]);
+        if (i == 0 || losses >= 2) {
+            lane->hot_until_us = now_us + HOT_US;
+            if (lane->holder == 0) {
+                lane->holder = id;
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+/* Options of bb-worker. */
+#include "options.h"
+
+const struct bb_option worker_options[] = {
+    { "listen", BB_OPTION_TEXT, "tcp://127.0.0.1:3521", 0, 0, "URL",
+      "Where gateways reach this worker." },
+    { "storage", BB_OPTION_TEXT, "tcp://127.0.0.1:3501", 0, 0, "URLS",
+      "The storage nodes, separated by commas." },
+    { "sequencer", BB_OPTION_TEXT, "tcp://127.0.0.1:3511", 0, 0, "URLS",
+      "The sequencer and its standbys, separated by commas." },
+    { "slots", BB_OPTION_NUMBER, "0", 0, 256, "COUNT",
+      "Processes that run functions; 0: one per core and one spare." },
+    { "node", BB_OPTION_TEXT, "", 0, 0, "FILE",
+      "The Node.js program of the slots; empty: the one that came with BitBend." },
+    { "addon", BB_OPTION_TEXT, "", 0, 0, "FILE",
+      "The slots' native add-on bb_slot.node; empty: the one that came with BitBend." },
+    { "slot-js", BB_OPTION_TEXT, "", 0, 0, "FILE",
+      "The slots' start script slot.cjs; empty: the one that came with BitBend." },
+    { "heap-mb", BB_OPTION_NUMBER, "256", 32, 4096, "MB", "JavaScript heap of one slot." },
+    { "sandbox", BB_OPTION_TEXT, "auto", 0, 0, "auto|off|require",
+      "Run slots without rights: as far as the system allows, not at all, or fully or not." },
+    { "show-errors", BB_OPTION_BOOL, "false", 0, 0, NULL,
+      "Show messages and stacks of errors thrown by functions to every caller." },
+    { "cache-bytes", BB_OPTION_SIZE, "64M", 32u << 20, 1ull << 40, "SIZE",
+      "Memory for documents and ranges that were read." },
+    { "queue-max", BB_OPTION_NUMBER, "1024", 16, 65536, "COUNT",
+      "Calls that may be here at once; more are refused." },
+    { NULL, BB_OPTION_TEXT, NULL, 0, 0, NULL, NULL },
+};

@@ -1,0 +1,295 @@
+/* Reads from storage: what the cache needs, gathered over one turn of the loop into few messages. */
+#include "worker.h"
+
+#define FETCH_ITEMS_MAX 1024u
+#define FETCH_TIMEOUT_MS 2000u
+#define RETRY_US 5000u
+#define READING_BYTES_MAX (64u << 20)
+
+/* One need of one read. */
+struct fetch_item {
+    struct reading *reading;
+    size_t read;
+    struct read_need need; /* its slices live in the reading's arena */
+};
+/* One Read message under way. */
+struct fetch {
+    struct bb_list link;
+    struct worker *worker;
+    uint64_t at;
+    size_t count;
+    struct fetch_item items[];
+};
+
+struct reading *worker_reading_new(struct worker *worker, uint64_t snapshot, uint64_t deadline_us)
+{
+    struct reading *reading = bb_alloc_zero(1, sizeof(*reading));
+    bb_list_init(&reading->link);
+    reading->worker = worker;
+    reading->arena = bb_arena_new(READING_BYTES_MAX);
+    reading->snapshot = snapshot;
+    reading->deadline_us = deadline_us;
+    return reading;
+}
+
+struct cache_read *worker_reading_reads(struct reading *reading, size_t count)
+{
+    reading->reads = bb_arena_zero(reading->arena, count + 1, sizeof(struct cache_read));
+    bb_assert(reading->reads != NULL);
+    reading->count = count;
+    return reading->reads;
+}
+
+void worker_reading_free(struct reading *reading)
+{
+    if (reading == NULL) {
+        return;
+    }
+    bb_assert(reading->outstanding == 0);
+    bb_list_remove(&reading->link);
+    bb_arena_free(reading->arena);
+    bb_free(reading);
+}
+
+void worker_reading_cancel(struct reading *reading)
+{
+    bb_assert(reading->outstanding > 0);
+    reading->is_cancelled = true;
+    bb_list_remove(&reading->link); /* it pins nothing any more */
+}
+
+static void pend(struct worker *worker, struct fetch_item item)
+{
+    if (worker->pending_count == worker->pending_capacity) {
+        worker->pending_capacity = worker->pending_capacity == 0 ? 64 : worker->pending_capacity * 2;
+        worker->pending =
+            bb_realloc(worker->pending, worker->pending_capacity * sizeof(struct fetch_item));
+    }
+    worker->pending[worker->pending_count++] = item;
+}
+
+/* Step all reads. True: all answered, or one has failed. */
+static bool step(struct reading *reading)
+{
+    struct worker *worker = reading->worker;
+    for (size_t i = 0; i < reading->count && reading->status == BB_OK; i++) {
+        struct cache_read *read = &reading->reads[i];
+        if (worker_cache_step(worker->cache, read)) {
+            reading->status = read->status;
+            continue;
+        }
+        for (size_t n = 0; n < read->need_count; n++) {
+            pend(worker, (struct fetch_item){ .reading = reading, .read = i, .need = read->needs[n] });
+            reading->outstanding++;
+        }
+    }
+    return reading->outstanding == 0;
+}
+
+bool worker_reading_start(struct reading *reading)
+{
+    if (step(reading)) {
+        return true;
+    }
+    bb_list_push_back(&reading->worker->readings, &reading->link);
+    return false;
+}
+
+/* One item of the reading has come to an end. */
+static void item_done(struct reading *reading)
+{
+    bb_assert(reading->outstanding > 0);
+    if (--reading->outstanding > 0) {
+        return;
+    }
+    if (reading->is_cancelled) {
+        worker_reading_free(reading);
+        return;
+    }
+    if (reading->status != BB_OK || step(reading)) {
+        bb_list_remove(&reading->link);
+        reading->done(reading, reading->arg);
+    }
+}
+
+static void item_failed(struct worker *worker, const struct fetch_item *item, int status)
+{
+    struct reading *reading = item->reading;
+    bool may_wait = status != BB_TOO_OLD && worker_now(worker) < reading->deadline_us;
+    if (may_wait && !reading->is_cancelled && reading->status == BB_OK) {
+        pend(worker, *item);
+        return;
+    }
+    if (reading->status == BB_OK) {
+        reading->status = status == BB_TOO_OLD ? BB_TOO_OLD : BB_UNAVAILABLE;
+    }
+    item_done(reading);
+}
+
+static void item_filled(struct worker *worker, const struct fetch_item *item, uint64_t at,
+                        const Bb__Proto__ReadResult *result)
+{
+    struct reading *reading = item->reading;
+    struct fill_entry *entries =
+        bb_arena_alloc(worker->scratch, (result->n_entries + 1) * sizeof(*entries));
+    bb_assert(entries != NULL);
+    for (size_t i = 0; i < result->n_entries; i++) {
+        const Bb__Proto__Entry *entry = result->entries[i];
+        entries[i] = (struct fill_entry){ .key = bb_pb_slice(entry->key),
+                                          .value = bb_pb_slice(entry->value),
+                                          .tx = entry->tx };
+    }
+    worker_cache_fill(worker->ctx, worker->cache, &reading->reads[item->read], &item->need, at,
+                      entries, result->n_entries, result->is_complete);
+}
+
+static int check_reply(struct worker *worker, const struct fetch *fetch,
+                       const Bb__Proto__StorageReply *reply)
+{
+    if (reply->status != BB_OK) {
+        return (int)reply->status;
+    }
+    if (reply->op_case != BB__PROTO__STORAGE_REPLY__OP_READ ||
+        reply->read->n_results != fetch->count) {
+        return bb_fail(worker->ctx, BB_CORRUPT, "storage answered a read with something else");
+    }
+    /* "The newest" was asked for because nothing was known: it must still be nothing. */
+    return fetch->at == 0 && reply->read->tx != 0 ? BB_TOO_OLD : BB_OK;
+}
+
+static void fetched(void *arg, int status, struct bb_slice bytes)
+{
+    struct fetch *fetch = arg;
+    struct worker *worker = fetch->worker;
+    Bb__Proto__StorageReply *reply = NULL;
+    bb_arena_reset(worker->scratch);
+    if (status == BB_OK) {
+        status = bb_unpack(worker->ctx, worker->scratch, &bb__proto__storage_reply__descriptor,
+                           bytes, &reply);
+    }
+    if (status == BB_OK) {
+        status = check_reply(worker, fetch, reply);
+    }
+    bb_list_remove(&fetch->link);
+    if (status != BB_OK) {
+        bb_debug(worker->ctx, "worker.fetch_failed", "status=%s", bb_status_name(status));
+        worker_peer_rotate(&worker->storage);
+        worker->fetch_at_us = worker_now(worker) + RETRY_US;
+        for (size_t i = 0; i < fetch->count; i++) {
+            item_failed(worker, &fetch->items[i], status);
+        }
+        bb_free(fetch);
+        return;
+    }
+    for (size_t i = 0; i < fetch->count; i++) {
+        item_filled(worker, &fetch->items[i], fetch->at, reply->read->results[i]);
+    }
+    /* Only now: what follows may use the scratch arena. */
+    for (size_t i = 0; i < fetch->count; i++) {
+        item_done(fetch->items[i].reading);
+    }
+    bb_free(fetch);
+}
+
+/* Where an item is read: everything in (that moment, snapshot] is in the cache. */
+static uint64_t moment_of(const struct worker *worker, const struct fetch_item *item)
+{
+    uint64_t snapshot = item->reading->snapshot;
+    uint64_t newest = worker->feed.durable < worker->feed.cursor ? worker->feed.durable
+                                                                  : worker->feed.cursor;
+    bool is_bypass = item->reading->reads[item->read].is_bypass;
+    return is_bypass || snapshot < newest ? snapshot : newest;
+}
+
+static void send_fetch(struct worker *worker, struct fetch *fetch)
+{
+    bb_arena_reset(worker->scratch);
+    Bb__Proto__ReadOp *ops = bb_arena_alloc(worker->scratch, fetch->count * sizeof(*ops));
+    Bb__Proto__ReadOp **list = bb_arena_alloc(worker->scratch, fetch->count * sizeof(*list));
+    bb_assert(ops != NULL && list != NULL);
+    for (size_t i = 0; i < fetch->count; i++) {
+        const struct read_need *need = &fetch->items[i].need;
+        bb__proto__read_op__init(&ops[i]);
+        ops[i].low = bb_slice_pb(need->low);
+        ops[i].high = bb_slice_pb(need->high);
+        ops[i].is_descending = need->is_descending;
+        ops[i].limit = need->limit;
+        ops[i].doc_index = need->doc_index;
+        list[i] = &ops[i];
+    }
+    Bb__Proto__Read read;
+    bb__proto__read__init(&read);
+    read.tx = fetch->at;
+    read.n_ops = fetch->count;
+    read.ops = list;
+    Bb__Proto__StorageRequest request;
+    bb__proto__storage_request__init(&request);
+    request.op_case = BB__PROTO__STORAGE_REQUEST__OP_READ;
+    request.read = &read;
+    bb_list_push_back(&worker->fetches, &fetch->link);
+    bb_metric_add(worker->count.fetches, 1);
+    int rc = bb_peer_request(worker->ctx, worker_peer(&worker->storage), &request.base,
+                             FETCH_TIMEOUT_MS, fetched, fetch);
+    if (rc == BB_OK) {
+        return;
+    }
+    bb_list_remove(&fetch->link);
+    worker->fetch_at_us = worker_now(worker) + RETRY_US;
+    for (size_t i = 0; i < fetch->count; i++) {
+        item_failed(worker, &fetch->items[i], rc);
+    }
+    bb_free(fetch);
+}
+
+void worker_reads_turn(struct worker *worker)
+{
+    if (worker->pending_count == 0 || worker_now(worker) < worker->fetch_at_us) {
+        return;
+    }
+    struct fetch_item *items = worker->pending;
+    size_t count = worker->pending_count;
+    worker->pending = NULL;
+    worker->pending_count = worker->pending_capacity = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (items[i].reading == NULL) {
+            continue;
+        }
+        uint64_t at = moment_of(worker, &items[i]);
+        struct fetch *fetch = bb_alloc(sizeof(*fetch) + (count - i) * sizeof(struct fetch_item));
+        *fetch = (struct fetch){ .worker = worker, .at = at };
+        bb_list_init(&fetch->link);
+        for (size_t k = i; k < count && fetch->count < FETCH_ITEMS_MAX; k++) {
+            if (items[k].reading != NULL && moment_of(worker, &items[k]) == at) {
+                fetch->items[fetch->count++] = items[k];
+                items[k].reading = NULL;
+            }
+        }
+        send_fetch(worker, fetch);
+    }
+    bb_free(items);
+}
+
+/* What reads past the cache asks nothing of it. */
+static uint64_t pin(const struct worker *worker, uint64_t least, uint64_t tx)
+{
+    return tx < least && tx >= worker_cache_floor(worker->cache) ? tx : least;
+}
+
+uint64_t worker_horizon(const struct worker *worker)
+{
+    uint64_t least = worker->feed.durable < worker->feed.cursor ? worker->feed.durable
+                                                                 : worker->feed.cursor;
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        uint64_t tx;
+        if (worker_slot_snapshot(worker, i, &tx)) {
+            least = pin(worker, least, tx);
+        }
+    }
+    bb_list_each (item, &worker->readings) {
+        least = pin(worker, least, bb_container(item, struct reading, link)->snapshot);
+    }
+    bb_list_each (item, &worker->fetches) {
+        least = pin(worker, least, bb_container(item, struct fetch, link)->at);
+    }
+    return least;
+}

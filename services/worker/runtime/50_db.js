@@ -1,0 +1,105 @@
+// ctx.db: documents by id and by key, and queries; in mutations also writes.
+"use strict";
+
+const { bb } = internals;
+const { op } = bb;
+
+// get(id) and get(table, id), and so on for patch, replace and delete: [table or null, id, value].
+const withTable = (name, args, count) => {
+  if (args.length === count + 1) {
+    if (typeof args[0] !== "string") {
+      bb.fail("BadQuery", `ctx.db.${name}(table, ..): the table must be a string.`);
+    }
+    return args;
+  }
+  if (args.length !== count) {
+    bb.fail("BadQuery", `ctx.db.${name} takes ${count === 1 ? "an id" : "an id and a document"}, and may have the table before.`);
+  }
+  return [null, ...args];
+};
+
+const tableArgument = (name, table) => {
+  if (typeof table !== "string" || table === "") {
+    bb.fail("BadQuery", `ctx.db.${name} takes the name of a table first.`);
+  }
+  return table;
+};
+
+class Reader {
+  #frame;
+  #access;
+  #system;
+  constructor(frame, access) {
+    this.#frame = frame;
+    this.#access = access;
+  }
+  static frame(db) {
+    return db.#frame;
+  }
+  static access(db) {
+    return db.#access;
+  }
+  async get(...args) {
+    const [table, id] = withTable("get", args, 1);
+    return bb.call(this.#frame, op.GET, this.#access, table, id);
+  }
+  async getByKey(table, key) {
+    return bb.call(this.#frame, op.GET_BY_KEY, this.#access, tableArgument("getByKey", table), key);
+  }
+  query(table) {
+    return bb.makeQuery(this.#frame, this.#access, table);
+  }
+  normalizeId(table, id) {
+    tableArgument("normalizeId", table);
+    return typeof id === "string" && host(op.NORMALIZE_ID, this.#access, table, id) ? id : null;
+  }
+  // System tables, for reading.
+  get system() {
+    if (this.#access !== bb.USER) {
+      return this;
+    }
+    return (this.#system ??= Object.freeze(new Reader(this.#frame, bb.SYSTEM)));
+  }
+}
+const { frame: frameOf, access: accessOf } = Reader;
+
+class Writer extends Reader {
+  async insert(table, document) {
+    return bb.call(frameOf(this), op.INSERT, accessOf(this), tableArgument("insert", table), document);
+  }
+  async patch(...args) {
+    const [table, id, changes] = withTable("patch", args, 2);
+    await bb.call(frameOf(this), op.PATCH, accessOf(this), table, id, changes);
+  }
+  async replace(...args) {
+    const [table, id, document] = withTable("replace", args, 2);
+    await bb.call(frameOf(this), op.REPLACE, accessOf(this), table, id, document);
+  }
+  async delete(...args) {
+    const [table, id] = withTable("delete", args, 1);
+    await bb.call(frameOf(this), op.DELETE, accessOf(this), table, id);
+  }
+  async put(table, key, document, options = {}) {
+    const missing = options?.missingKeys ?? "keep";
+    if (missing !== "keep" && missing !== "retract") {
+      bb.fail("BadQuery", `ctx.db.put: missingKeys must be "keep" or "retract", it is ${String(missing)}.`);
+    }
+    return bb.call(
+      frameOf(this), op.PUT, accessOf(this), tableArgument("put", table), key, document, missing === "retract",
+    );
+  }
+  async retract(what) {
+    const byKey = typeof what === "object" && what !== null && !Array.isArray(what);
+    const names = byKey ? what.keys : typeof what === "string" ? [what] : what;
+    if (!Array.isArray(names)) {
+      bb.fail("BadQuery", "ctx.db.retract takes a list of ids or { table, keys: [..] }.");
+    }
+    const table = byKey ? tableArgument("retract({table, keys})", what.table) : null;
+    return bb.call(frameOf(this), op.RETRACT, accessOf(this), table, byKey, names);
+  }
+}
+bb.seal(Writer);
+bb.seal(Reader);
+
+bb.makeReader = (frame, access) => Object.freeze(new Reader(frame, access));
+bb.makeWriter = (frame, access) => Object.freeze(new Writer(frame, access));

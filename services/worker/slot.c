@@ -1,0 +1,315 @@
+/* The slots: processes that run functions, started, watched and replaced. Frames: slot_io.c. */
+#include "slot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define KILL_AFTER_US 1000000u   /* over the deadline of its call */
+#define START_MAX_US 10000000u   /* from exec to SlotReady */
+#define BACKOFF_FIRST_US 100000u
+#define BACKOFF_MAX_US 10000000u
+#define HEALTHY_US 1000000u      /* a slot that lived this long is replaced at once */
+
+/* Exit codes: facts of the slot program. */
+#define EXIT_START 1
+#define EXIT_BAD_OPTION 9
+#define EXIT_MEMORY 78
+
+static void start(struct worker *worker, struct slot *slot);
+
+/* ---- the end of a process ---- */
+
+static void fail_call(struct slot *slot, int exit_code, int signal)
+{
+    struct call *call = slot->call;
+    if (call == NULL) {
+        return;
+    }
+    slot->call = NULL;
+    call->slot = NULL;
+    if (slot->reading != NULL) {
+        worker_reading_cancel(slot->reading);
+        slot->reading = NULL;
+    }
+    if (call->state == CALL_PREPARING) {
+        worker_reading_cancel(call->reading);
+        call->reading = NULL;
+        worker_call_requeue(slot->worker, call);
+    } else if (slot->is_overdue) {
+        worker_call_crashed(slot->worker, call, BB_FUNCTION_TIMEOUT,
+                            "the function ran longer than its time limit and could not be stopped; its "
+                            "process was ended");
+    } else if (exit_code == EXIT_MEMORY) {
+        worker_call_crashed(slot->worker, call, BB_OUT_OF_MEMORY,
+                            "the function needed more memory than a slot has; its process was ended");
+    } else {
+        bb_warn(slot->worker->ctx, "worker.call_lost", "slot=%zu exit=%d signal=%d path=%s",
+                slot->index, exit_code, signal, call->request->path);
+        worker_call_crashed(slot->worker, call, BB_OK, NULL);
+    }
+}
+
+static void log_end(struct slot *slot, int exit_code, int signal, bool was_ready)
+{
+    struct bb_ctx *ctx = slot->worker->ctx;
+    if (slot->state == SLOT_ENDING && exit_code == 0) {
+        return;
+    }
+    bb_metric_add(slot->worker->count.slot_deaths, 1);
+    if (!was_ready && (exit_code == EXIT_START || exit_code == EXIT_BAD_OPTION)) {
+        bb_error(ctx, "worker.slot_refused",
+                 "slot=%zu exit=%d hint=\"Node.js refuses the add-on or an option: the build does not "
+                 "fit this Node.js; run make again, or name the pinned Node.js with --node\"",
+                 slot->index, exit_code);
+    } else {
+        bb_warn(ctx, "worker.slot_ended", "slot=%zu exit=%d signal=%d", slot->index, exit_code,
+                signal);
+    }
+}
+
+static void on_exit_of_child(void *arg, int exit_code, int signal)
+{
+    struct slot *slot = bb_cast(struct slot, arg, SLOT_MAGIC);
+    struct worker *worker = slot->worker;
+    worker_slot_io_drain(slot); /* its last words may be an answer */
+    bool was_ready = slot->state != SLOT_STARTING;
+    uint64_t now = worker_now(worker);
+    log_end(slot, exit_code, signal, was_ready);
+    bb_child_free(slot->child);
+    slot->child = NULL;
+    worker_slot_io_close(slot);
+    bool was_ending = slot->state == SLOT_ENDING;
+    slot->state = SLOT_OFF;
+    fail_call(slot, exit_code, signal);
+    if (was_ready && (was_ending || now - slot->started_us > HEALTHY_US)) {
+        slot->backoff_us = 0;
+        slot->start_at_us = now;
+    } else {
+        slot->backoff_us = slot->backoff_us == 0 ? BACKOFF_FIRST_US : slot->backoff_us * 2;
+        slot->backoff_us = slot->backoff_us > BACKOFF_MAX_US ? BACKOFF_MAX_US : slot->backoff_us;
+        slot->start_at_us = now + slot->backoff_us;
+    }
+    if (!worker->is_stopping && slot->start_at_us <= now) {
+        start(worker, slot);
+    }
+}
+
+/* ---- the start of a process ---- */
+
+/* When memory is short, the kernel shall take a slot and not its supervisor. */
+static void raise_oom_score(int64_t pid)
+{
+    char path[64];
+    (void)snprintf(path, sizeof(path), "/proc/%" PRId64 "/oom_score_adj", pid);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)!write(fd, "500", 3); /* as far as we may */
+        (void)close(fd);
+    }
+}
+
+static void send_hello(struct worker *worker, struct slot *slot)
+{
+    Bb__Proto__SlotHello hello;
+    bb__proto__slot_hello__init(&hello);
+    hello.heap_mb = worker->heap_mb;
+    hello.show_errors = worker->show_errors;
+    Bb__Proto__ToSlot message;
+    bb__proto__to_slot__init(&message);
+    message.op_case = BB__PROTO__TO_SLOT__OP_HELLO;
+    message.hello = &hello;
+    worker_slot_send(slot, &message);
+}
+
+static void start(struct worker *worker, struct slot *slot)
+{
+    int ends[2];
+    slot->started_us = worker_now(worker);
+    slot->known_count = 0;
+    slot->is_overdue = false;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+        char text[128];
+        bb_error(worker->ctx, "worker.slot_failed", "what=\"socketpair: %s\"",
+                 bb_strerror(errno, text, sizeof(text)));
+        slot->start_at_us = slot->started_us + BACKOFF_MAX_US;
+        return;
+    }
+    struct bb_child_options options = { .argv = worker_sandbox_argv(worker->sandbox),
+                                        .envp = worker_sandbox_envp(worker->sandbox),
+                                        .inherit_fd = ends[1],
+                                        .log_fd = STDERR_FILENO,
+                                        .on_exit = on_exit_of_child,
+                                        .arg = slot };
+    int rc = bb_child_start(worker->ctx, worker->loop, &options, &slot->child);
+    (void)close(ends[1]);
+    if (rc != BB_OK) {
+        (void)close(ends[0]);
+        bb_error(worker->ctx, "worker.slot_failed", "what=\"%s\"", worker->ctx->error);
+        slot->start_at_us = slot->started_us + BACKOFF_MAX_US;
+        return;
+    }
+    raise_oom_score(bb_child_pid(slot->child));
+    slot->state = SLOT_STARTING;
+    worker_slot_io_open(slot, ends[0]);
+    send_hello(worker, slot);
+}
+
+/* ---- the pool ---- */
+
+int worker_slots_open(struct worker *worker)
+{
+    struct bb_conf *conf = bb_service_conf(worker->service);
+    struct sandbox_options options = { .mode = bb_conf_text(conf, "sandbox"),
+                                       .node = bb_conf_text(conf, "node"),
+                                       .addon = bb_conf_text(conf, "addon"),
+                                       .slot_js = bb_conf_text(conf, "slot-js") };
+    int rc = worker_sandbox_new(worker->ctx, &options, &worker->sandbox);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    const char *lacks = worker_sandbox_lacks(worker->sandbox);
+    bb_log_event(worker->ctx, lacks[0] == '\0' ? BB_LOG_INFO : BB_LOG_WARN, "worker.sandbox",
+                 "holds=%s lacks=\"%s\"", worker_sandbox_holds(worker->sandbox), lacks);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t count = (size_t)bb_conf_number(conf, "slots");
+    worker->slot_count = count > 0 ? count : (cores < 1 ? 1 : (size_t)cores) + 1;
+    worker->slots = bb_alloc_zero(worker->slot_count, sizeof(struct slot));
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        worker->slots[i] = (struct slot){ .magic = SLOT_MAGIC, .worker = worker, .index = i };
+        start(worker, &worker->slots[i]);
+    }
+    return BB_OK;
+}
+
+void worker_slots_watch(struct worker *worker, uint64_t now_us)
+{
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        struct slot *slot = &worker->slots[i];
+        bool is_stuck = slot->state == SLOT_STARTING && now_us > slot->started_us + START_MAX_US;
+        bool is_over = slot->state == SLOT_BUSY && slot->call != NULL &&
+                       now_us > slot->call->deadline_us + KILL_AFTER_US;
+        if (slot->child != NULL && (is_stuck || (is_over && !slot->is_overdue))) {
+            slot->is_overdue = is_over;
+            bb_child_kill(slot->child, SIGKILL);
+        }
+        if (slot->state == SLOT_OFF && slot->child == NULL && !worker->is_stopping &&
+            now_us >= slot->start_at_us) {
+            start(worker, slot);
+        }
+    }
+}
+
+struct slot *worker_slot_free(struct worker *worker, const struct catalog *catalog)
+{
+    struct slot *any = NULL;
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        struct slot *slot = &worker->slots[i];
+        if (slot->state != SLOT_IDLE) {
+            continue;
+        }
+        if (catalog == NULL || worker_slot_knows_code(slot, catalog)) {
+            return slot;
+        }
+        any = any == NULL ? slot : any;
+    }
+    return any;
+}
+
+static size_t count_state(const struct worker *worker, enum slot_state from, enum slot_state to)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        count += worker->slots[i].state >= from && worker->slots[i].state <= to;
+    }
+    return count;
+}
+
+size_t worker_slots_ready(const struct worker *worker)
+{
+    return count_state(worker, SLOT_IDLE, SLOT_BUSY);
+}
+
+size_t worker_slots_busy(const struct worker *worker)
+{
+    return count_state(worker, SLOT_RESERVED, SLOT_BUSY);
+}
+
+bool worker_slot_snapshot(const struct worker *worker, size_t index, uint64_t *tx)
+{
+    const struct slot *slot = &worker->slots[index];
+    if (slot->call == NULL || slot->call->is_void) {
+        return false;
+    }
+    *tx = slot->call->snapshot;
+    return true;
+}
+
+void worker_slot_reserve(struct slot *slot, struct call *call)
+{
+    bb_assert(slot != NULL && slot->state == SLOT_IDLE && slot->call == NULL && call->slot == NULL);
+    slot->state = SLOT_RESERVED;
+    slot->call = call;
+    call->slot = slot;
+}
+
+void worker_slot_unreserve(struct slot *slot)
+{
+    bb_assert(slot->state == SLOT_RESERVED && slot->call != NULL);
+    slot->state = SLOT_IDLE;
+    slot->call->slot = NULL;
+    slot->call = NULL;
+}
+
+void worker_slots_stop(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        struct slot *slot = &worker->slots[i];
+        if (slot->child == NULL) {
+            continue;
+        }
+        if (slot->io != NULL && slot->state != SLOT_STARTING) {
+            Bb__Proto__SlotStop stop;
+            bb__proto__slot_stop__init(&stop);
+            Bb__Proto__ToSlot message;
+            bb__proto__to_slot__init(&message);
+            message.op_case = BB__PROTO__TO_SLOT__OP_STOP;
+            message.stop = &stop;
+            worker_slot_send(slot, &message);
+            slot->state = SLOT_ENDING;
+        } else {
+            slot->state = SLOT_ENDING;
+            bb_child_kill(slot->child, SIGKILL);
+        }
+    }
+    worker_slots_turn(worker);
+}
+
+bool worker_slots_gone(const struct worker *worker)
+{
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        if (worker->slots[i].child != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void worker_slots_close(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        struct slot *slot = &worker->slots[i];
+        if (slot->child != NULL) {
+            bb_child_kill(slot->child, SIGKILL);
+            bb_child_free(slot->child);
+        }
+        worker_slot_io_close(slot);
+    }
+    bb_free(worker->slots);
+    worker->slots = NULL;
+    worker->slot_count = 0;
+    worker_sandbox_free(worker->sandbox);
+}

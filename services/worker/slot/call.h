@@ -1,0 +1,80 @@
+/*
+ * One call in the slot, from SlotStart to SlotDone, and the slot's state that it works on.
+ *
+ * A call runs until it waits; what its operations want is sent as one SlotReads, and the answers
+ * let it run on. Its transaction, its log lines and what it was caught at live here.
+ */
+#ifndef SLOT_CALL_H
+#define SLOT_CALL_H
+
+#include "bb/txn.h"
+#include "bb/vm.h"
+
+#include "deployments.h"
+#include "frames.h"
+#include "slot.pb-c.h"
+#include "watchdog.h"
+
+#define SLOT_NO_SCAN UINT32_MAX
+
+/* An operation that waits for reads. */
+struct slot_pending {
+    struct slot_pending *next;
+    uint32_t op;
+    uint32_t scan;        /* that the operation has opened; SLOT_NO_SCAN: none */
+    struct bb_slice args; /* its own copy */
+    struct bb_vm_ticket ticket;
+};
+
+struct slot_limits {
+    struct bb_txn_limits txn;
+    uint64_t result_bytes;
+    uint32_t log_lines;
+};
+
+struct slot_call {
+    const Bb__Proto__SlotStart *start; /* in slot->call_arena */
+    struct bb_vm_call *vm;
+    uint64_t deadline_us;
+    uint64_t batch; /* of the reads that are under way; 0: none */
+    uint64_t batch_count;
+    struct slot_pending *pending, **pending_end;
+    int sticky_status; /* fails the call whatever the script does; BB_OK: none */
+    char sticky_error[BB_ERROR_MAX];
+    bool saw_identity;
+    Bb__Proto__LogLine **logs;
+    size_t log_count;
+    bool is_logs_cut;
+};
+
+struct slot {
+    struct bb_ctx ctx;
+    struct slot_frames frames;
+    struct bb_vm *vm;
+    struct slot_watchdog *watchdog;
+    struct slot_deployments deployments;
+    struct slot_limits limits;
+    struct bb_txn *txn;
+    struct bb_arena *call_arena, *frame_arena;
+    struct bb_value_builder *builder;
+    struct bb_buf answer;
+    struct slot_call *call; /* NULL: free */
+    struct slot_call call_memory;
+    bool must_end; /* after what is written */
+};
+
+/* The host function of the isolate; arg is the slot. */
+int slot_host(struct bb_ctx *ctx, void *arg, struct bb_vm_call *call, uint32_t op,
+              struct bb_slice args, struct bb_vm_ticket ticket, struct bb_buf *out);
+/* Runs an operation that waited again. */
+int slot_host_again(struct bb_ctx *ctx, struct slot *slot, struct slot_pending *pending,
+                    struct bb_buf *out);
+
+/* `start` lives in slot->call_arena. Answers at once (SlotDone) or leaves the call waiting. */
+void slot_call_begin(struct slot *slot, const Bb__Proto__SlotStart *start);
+/* The answers that the call waits for. BB_BAD_REQUEST when they do not fit. */
+int slot_call_feed(struct slot *slot, const Bb__Proto__SlotReadResults *results);
+/* The deadline passed while it waited. */
+void slot_call_expire(struct slot *slot);
+
+#endif

@@ -1,0 +1,229 @@
+/*
+ * The supervisor of a worker: what its files share. All of it belongs to the owner thread.
+ *
+ *   worker.c    the service: options, requests of gateways, the turn of the loop
+ *   flow.c      what happens to a call, event by event       (decisions: call.c, lane.c)
+ *   prepare.c   what must be known before a call can run     (decisions: catalog.c)
+ *   answer.c    replies to gateways
+ *   link.c      the sequencer: feed, marks, submits          (decisions: feed.c)
+ *   reads.c     storage                                      (decisions: cache.c, coverage.c)
+ *   slot.c      the slot processes and their frames; sandbox.c how they are started
+ *   backfill.c  fills new indexes
+ */
+#ifndef WORKER_H
+#define WORKER_H
+
+#include "sequencer.pb-c.h"
+#include "slot.pb-c.h"
+#include "storage.pb-c.h"
+#include "worker.pb-c.h"
+
+#include "bb/env.h"
+#include "bb/obs.h"
+#include "bb/rt.h"
+#include "bb/wire.h"
+
+#include "cache.h"
+#include "call.h"
+#include "catalog.h"
+#include "feed.h"
+#include "lane.h"
+#include "logs.h"
+#include "sandbox.h"
+
+#define CALL_MS_MAX 5000u
+#define WORKER_PEERS_MAX 8
+#define WORKER_TOO_OLD_TEXT                                                                        \
+    "this tx is too long ago: reads at a tx work for some seconds after it; ask for a fresh one"
+
+struct slot;
+struct reading;
+struct fetch_item;
+struct backfill;
+
+struct peers {
+    struct bb_peer *peer[WORKER_PEERS_MAX];
+    size_t count, current;
+};
+
+struct worker_counters {
+    struct bb_metric *calls, *retries, *overloaded, *cache_hits, *cache_misses, *cache_bytes,
+        *slots_busy, *slot_deaths, *submits, *fetches, *queue;
+    struct bb_histogram *call_time, *run_time;
+};
+
+struct worker {
+    struct bb_service *service;
+    struct bb_loop *loop;
+    struct bb_ctx *ctx;
+    const char *name;
+    struct bb_server *server;
+    struct bb_timer *tick, *retry;
+    bool is_ready, is_stopping, are_slots_stopped, is_stopped;
+    bool show_errors;
+    uint64_t stop_by_us;
+
+    struct peers storage, sequencer;
+    struct feed feed;
+    struct cache *cache;
+    struct catalogs *catalogs;
+    struct lanes *lanes;
+    struct logs *logs;
+    struct bb_arena *scratch;   /* one message; reset before each use */
+    struct worker_counters count;
+
+    /* link.c */
+    bool is_following, is_marking, is_submitting;
+    uint64_t follow_at_us, mark_at_us, submit_at_us; /* not before */
+    struct bb_list marking;     /* calls that the Mark under way is for */
+    struct call **submitted;    /* calls of the Submit under way, in its order */
+    size_t submitted_count;
+
+    /* reads.c */
+    struct bb_list readings, fetches;
+    struct fetch_item *pending; /* to be asked at the end of this turn */
+    size_t pending_count, pending_capacity;
+    uint64_t fetch_at_us;       /* a fetch failed: not before */
+
+    /* flow.c */
+    struct bb_list calls[CALL_STATE_COUNT];
+    size_t call_count, queue_max;
+    uint64_t next_call, call_total, retry_total;
+    struct call *exclusive;     /* lost too often; other mutations wait */
+    struct reading *catalog_reading;
+    bool wants_catalog;
+    struct bb_list call_pool;
+    size_t call_pool_count;
+
+    /* slot.c */
+    struct slot *slots;
+    size_t slot_count;
+    struct sandbox *sandbox;
+    uint32_t heap_mb;
+
+    struct backfill *backfill;
+    struct bb_list pulls;       /* PullLogs that wait */
+};
+
+/* ---- flow.c ---- */
+
+void worker_call_arrive(struct worker *worker, struct bb_exchange *exchange,
+                        const Bb__Proto__Call *request);
+/* A call of the worker itself, as admin: `request` and what it points to live in `arena`, which the
+ * call takes. */
+void worker_call_own(struct worker *worker, const Bb__Proto__Call *request, struct bb_arena *arena,
+                     void (*on_end)(struct worker *, struct call *, int status, const char *error));
+/* Give queued calls to free slots. */
+void worker_dispatch(struct worker *worker);
+void worker_call_to(struct worker *worker, struct call *call, enum call_state state);
+/* Back to the head of the queue. */
+void worker_call_requeue(struct worker *worker, struct call *call);
+void worker_call_ran(struct worker *worker, struct call *call, const Bb__Proto__SlotDone *done);
+/* The slot died while it ran the call. `status`: what the call's function did to it, or BB_OK when it
+ * did nothing. */
+void worker_call_crashed(struct worker *worker, struct call *call, int status, const char *error);
+void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoch, int status,
+                         uint64_t tx);
+/* A Submit ended without an answer: nobody knows. */
+void worker_call_unanswered(struct worker *worker, struct call *call);
+void worker_call_marked(struct worker *worker, struct call *call, uint64_t mark);
+/* The cursor or the durable mark moved. */
+void worker_progress(struct worker *worker);
+/* Another epoch, or the feed was entered anew. */
+void worker_epoch_changed(struct worker *worker);
+void worker_calls_overdue(struct worker *worker, uint64_t now_us);
+
+/* ---- answer.c ---- */
+
+/* Ends the call. `error` NULL: the status is BB_OK or the slot's own text is used. */
+void worker_answer(struct worker *worker, struct call *call, int status, const char *error);
+void worker_refuse(struct bb_exchange *exchange, int status, const char *error);
+void worker_call_release(struct worker *worker, struct call *call);
+
+/* ---- prepare.c ---- */
+
+enum prepared {
+    PREPARED_RUNS,   /* a slot has it, or will when its code has come */
+    PREPARED_MOVED,  /* it waits for something else, or is answered */
+    PREPARED_BLOCKED /* stays in the queue: another call must go first */
+};
+enum prepared worker_prepare(struct worker *worker, struct call *call);
+/* Have the newest catalog loaded, if it is not. */
+void worker_want_catalog(struct worker *worker);
+struct bb_slice worker_key_point(struct bb_arena *arena, const Bb__Proto__Call *request, bool is_end);
+
+/* ---- link.c ---- */
+
+int worker_link_open(struct worker *worker);
+void worker_link_close(struct worker *worker);
+void worker_link_turn(struct worker *worker); /* send what has gathered */
+/* Read from the log what the transaction `call->tx` returned. */
+void worker_link_value(struct worker *worker, struct call *call);
+
+/* ---- reads.c ---- */
+
+struct reading {
+    struct bb_list link;
+    struct worker *worker;
+    struct bb_arena *arena; /* the reading's own */
+    struct cache_read *reads;
+    size_t count;
+    uint64_t snapshot, deadline_us;
+    int status;             /* when done is called */
+    void (*done)(struct reading *reading, void *arg);
+    void *arg;
+    /* Private. */
+    size_t outstanding;
+    bool is_cancelled;
+};
+struct reading *worker_reading_new(struct worker *worker, uint64_t snapshot, uint64_t deadline_us);
+/* Room for `count` reads, all zero, to be filled in by the caller. */
+struct cache_read *worker_reading_reads(struct reading *reading, size_t count);
+/* True: all is answered (or failed) already, and `done` is not called. */
+bool worker_reading_start(struct reading *reading);
+void worker_reading_free(struct reading *reading); /* not while it waits; accepts NULL */
+void worker_reading_cancel(struct reading *reading); /* while it waits; frees it in time */
+void worker_reads_turn(struct worker *worker);
+uint64_t worker_horizon(const struct worker *worker);
+
+/* ---- slot.c ---- */
+
+int worker_slots_open(struct worker *worker);
+void worker_slots_stop(struct worker *worker);  /* ask them to end */
+bool worker_slots_gone(const struct worker *worker);
+void worker_slots_close(struct worker *worker); /* free; their processes are gone or killed */
+void worker_slots_turn(struct worker *worker);  /* write frames that have gathered */
+void worker_slots_watch(struct worker *worker, uint64_t now_us); /* kill, restart */
+struct slot *worker_slot_free(struct worker *worker, const struct catalog *catalog);
+size_t worker_slots_ready(const struct worker *worker);
+size_t worker_slots_busy(const struct worker *worker);
+/* The moment that the call of slot `index` reads at; false: it has none. */
+bool worker_slot_snapshot(const struct worker *worker, size_t index, uint64_t *tx);
+/* A slot is reserved for a call before it starts; a call runs on one slot at a time. */
+void worker_slot_reserve(struct slot *slot, struct call *call);
+void worker_slot_unreserve(struct slot *slot);
+/* Does it know the catalog's code? `modules` NULL then; else the answer of the modules' read. */
+bool worker_slot_knows_code(const struct slot *slot, const struct catalog *catalog);
+void worker_slot_start(struct worker *worker, struct slot *slot, struct call *call,
+                       const struct cache_read *modules);
+
+/* ---- backfill.c ---- */
+
+struct backfill *worker_backfill_new(void);
+void worker_backfill_free(struct backfill *backfill);
+void worker_backfill_watch(struct worker *worker, uint64_t now_us);
+
+static inline uint64_t worker_now(struct worker *worker)
+{
+    return bb_now_us(worker->ctx);
+}
+static inline struct bb_peer *worker_peer(const struct peers *peers)
+{
+    return peers->peer[peers->current];
+}
+static inline void worker_peer_rotate(struct peers *peers)
+{
+    peers->current = (peers->current + 1) % peers->count;
+}
+
+#endif

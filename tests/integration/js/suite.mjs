@@ -1,0 +1,285 @@
+/**
+ * Starts a real BitBend suite for a test, deploys functions to it, kills and restarts its processes, and
+ * leaves nothing behind.
+ *
+ *     const suite = await startSuite({ mode: "solo", functions: { "m.ts": `export const ...` } });
+ *     t.after(() => suite.stop());
+ *     await suite.call("m:f", { n: 1 });
+ *
+ * Every process lies in a temporary folder, listens on ports below 32768 and is ended by its own pid.
+ */
+
+import { spawn } from "node:child_process";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { createAdmin } from "../../../libs/js/bitbend/cli/admin.js";
+import { createBundler } from "../../../libs/js/bitbend/cli/bundle.js";
+import { generate } from "../../../libs/js/bitbend/cli/codegen.js";
+import { Client } from "../../../libs/js/bitbend/index.js";
+
+export const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
+const BUILD = resolve(ROOT, process.env.BB_TEST_BUILD ?? "build/release");
+const NODE = join(ROOT, `services/worker/node_modules/node-linux-${process.arch === "arm64" ? "arm64" : "x64"}/bin/node`);
+const READY_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 15_000;
+const ADMIN_KEY = "test|00112233445566778899aabbccddeeff";
+
+const alive = new Set();
+process.on("exit", () => alive.forEach((child) => child.kill("SIGKILL")));
+
+/** Why suites cannot run here, or false: for `{ skip: suiteMissing() }`. */
+export function suiteMissing() {
+  return existsSync(join(BUILD, "bin/bb-solo")) ? false : `${BUILD}/bin/bb-solo is not built`;
+}
+
+/**
+ * `mode`: "solo" (one process, its slots besides) or "processes" (storage, sequencer, worker, gateway).
+ * `functions`: `{"messages.ts": source, ..}`, deployed before it returns. `appDir`: an application whose
+ * `bitbend/` is deployed instead. `options`: more options by part, `{solo: {slots: 1}, worker: {..}}`.
+ */
+export async function startSuite({ mode = "solo", functions, appDir, options = {}, memory = false, staticDir, showErrors = true } = {}) {
+  const dir = mkdtempSync(join(tmpdir(), "bitbend-test-"));
+  const parts = mode === "solo" ? await soloParts(dir, { memory, staticDir, showErrors, options }) : await processParts(dir, { memory, staticDir, showErrors, options });
+  const running = new Map(); // name -> child
+  const url = parts.at(-1).url;
+  let adminKey = ADMIN_KEY;
+  let admin = null;
+  const clients = new Set();
+
+  const suite = {
+    dir,
+    url,
+    mode,
+    names: parts.map(({ name }) => name),
+    get adminKey() {
+      return adminKey;
+    },
+    get admin() {
+      return admin;
+    },
+    pid: (name = "solo") => running.get(name)?.pid,
+
+    /** Starts the named parts, or all that do not run; returns when they are ready. */
+    async start(...names) {
+      for (const part of parts) {
+        if (running.has(part.name) || (names.length > 0 && !names.includes(part.name))) continue;
+        running.set(part.name, startPart(dir, part));
+      }
+      await Promise.all(parts.filter(({ name }) => running.has(name)).map((part) => running.get(part.name).ready));
+      if (mode === "solo") adminKey = JSON.parse(readFileSync(join(dir, "data/dev.json"), "utf8")).adminKey;
+      admin = createAdmin({ url, adminKey });
+      return suite;
+    },
+
+    /** Kills the named part (or all) and waits until it is gone. */
+    async kill(name, signal = "SIGKILL") {
+      const names = name === undefined ? [...running.keys()] : [name];
+      await Promise.all(
+        names.map(async (one) => {
+          const child = running.get(one);
+          running.delete(one);
+          child.kill(signal);
+          await child.exited;
+        }),
+      );
+    },
+    async restart(name, signal = "SIGKILL") {
+      await suite.kill(name, signal);
+      await suite.start(...(name === undefined ? [] : [name]));
+    },
+
+    /** Deploys `{"messages.ts": source, ..}` (written beside what was deployed before). */
+    async deploy(files, deployOptions) {
+      for (const [name, source] of Object.entries(files)) {
+        const file = join(dir, "app/bitbend", name);
+        mkdirSync(dirname(file), { recursive: true });
+        writeFileSync(file, source);
+      }
+      return await suite.deployApp(join(dir, "app"), deployOptions);
+    },
+    /** Deploys the `bitbend/` of an application. */
+    async deployApp(app, deployOptions) {
+      const functionsDir = join(app, "bitbend");
+      generate(functionsDir);
+      const bundler = createBundler({ appDir: app, functionsDir });
+      try {
+        const { modules } = await bundler.build();
+        return await admin.deploy(modules, deployOptions);
+      } finally {
+        await bundler.dispose();
+      }
+    },
+
+    /** Calls any function with the admin key; throws when it fails. */
+    call: (path, args) => admin.call(path, args),
+    /** The status and the parsed body of a request. */
+    async http(path, { method = "POST", body, headers = {} } = {}) {
+      const response = await fetch(url + path, {
+        method,
+        headers: body === undefined ? headers : { "Content-Type": "application/json", ...headers },
+        body: body === undefined || typeof body === "string" ? body : JSON.stringify(body),
+      });
+      const text = await response.text();
+      return { status: response.status, headers: response.headers, text, json: parse(text) };
+    },
+    /** A client, closed with the suite. */
+    client(clientOptions) {
+      const client = new Client(url, clientOptions);
+      clients.add(client);
+      return client;
+    },
+    /** What the processes wrote; for messages of failed tests. */
+    logs: () => parts.map(({ name }) => `---- ${name}\n${read(join(dir, `${name}.log`))}`).join("\n"),
+
+    async stop() {
+      for (const client of clients) client.close();
+      const children = [...running.values()].reverse();
+      running.clear();
+      for (const child of children) {
+        const timer = setTimeout(() => child.kill("SIGKILL"), STOP_TIMEOUT_MS);
+        child.kill("SIGTERM");
+        await child.exited;
+        clearTimeout(timer);
+      }
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+
+  try {
+    await suite.start();
+    if (functions) await suite.deploy(functions);
+    if (appDir) await suite.deployApp(appDir);
+    return suite;
+  } catch (error) {
+    error.message += `\n${suite.logs()}`;
+    await suite.stop();
+    throw error;
+  }
+}
+
+/** Free ports below the ephemeral range, so that no outgoing connection takes them. */
+export async function freePorts(count) {
+  const ports = [];
+  while (ports.length < count) {
+    const port = 12_000 + Math.floor(Math.random() * 20_000);
+    if (!ports.includes(port) && (await isFree(port))) ports.push(port);
+  }
+  return ports;
+}
+
+/** Waits until `probe` returns something true; returns that. */
+export async function eventually(probe, { timeoutMs = 10_000, what = "the condition" } = {}) {
+  const end = Date.now() + timeoutMs;
+  for (;;) {
+    const found = await probe();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`${what} did not come within ${timeoutMs} ms`);
+    await new Promise((done) => setTimeout(done, 10));
+  }
+}
+
+async function soloParts(dir, { memory, staticDir, showErrors, options }) {
+  const [port] = await freePorts(1);
+  const settings = { data: join(dir, "data"), listen: `127.0.0.1:${port}`, "admin-listen": "off", memory, static: staticDir, "show-errors": showErrors, ...options.solo };
+  return [{ name: "solo", settings, url: `http://127.0.0.1:${port}`, readyLine: /^bitbend: ready / }];
+}
+
+async function processParts(dir, { memory, staticDir, showErrors, options }) {
+  const [storage, sequencer, worker, gateway, ...admins] = await freePorts(8);
+  const tcp = (port) => `tcp://127.0.0.1:${port}`;
+  const settings = {
+    storage: { listen: tcp(storage), data: join(dir, "data"), memory },
+    sequencer: { listen: tcp(sequencer), storage: tcp(storage) },
+    worker: {
+      listen: tcp(worker),
+      storage: tcp(storage),
+      sequencer: tcp(sequencer),
+      node: NODE,
+      addon: join(BUILD, "bb_slot.node"),
+      "slot-js": join(ROOT, "services/worker/slot.cjs"),
+      "show-errors": showErrors,
+    },
+    gateway: { listen: `127.0.0.1:${gateway}`, workers: tcp(worker), storage: tcp(storage), "admin-key": ADMIN_KEY, static: staticDir, "show-errors": showErrors },
+  };
+  return Object.entries(settings).map(([name, own], index) => ({
+    name,
+    settings: { ...own, "admin-listen": `127.0.0.1:${admins[index]}`, ...options[name] },
+    readyUrl: `http://127.0.0.1:${admins[index]}/readyz`,
+    url: name === "gateway" ? `http://127.0.0.1:${gateway}` : undefined,
+  }));
+}
+
+/** A child process with `exited` and `ready` promises. */
+function startPart(dir, { name, settings, readyLine, readyUrl }) {
+  const log = openSync(join(dir, `${name}.log`), "a");
+  const child = spawn(join(BUILD, `bin/bb-${name}`), flagsOf(settings), { stdio: ["ignore", "pipe", log], env: { ...process.env, NODE_OPTIONS: "" } });
+  closeSync(log);
+  alive.add(child);
+  child.exited = new Promise((done) => {
+    child.once("error", (error) => done(error.message));
+    child.once("exit", (code, signal) => {
+      alive.delete(child);
+      done(signal ?? `exit code ${code}`);
+    });
+  });
+  let out = "";
+  child.ready = new Promise((done, fail) => {
+    const timer = setTimeout(() => fail(new Error(`bb-${name} was not ready after ${READY_TIMEOUT_MS} ms`)), READY_TIMEOUT_MS);
+    const isReady = () => {
+      clearTimeout(timer);
+      done();
+    };
+    child.stdout.setEncoding("utf8").on("data", (text) => {
+      if (readyLine === undefined) return;
+      out += text;
+      if (out.split("\n").some((line) => readyLine.test(line))) isReady();
+    });
+    child.exited.then((why) => {
+      clearTimeout(timer);
+      fail(new Error(`bb-${name} ended (${why}) before it was ready`));
+    });
+    if (readyUrl !== undefined) untilReady(child, readyUrl).then(isReady);
+  });
+  child.ready.catch(() => {}); // whoever waits hears of it
+  return child;
+}
+
+async function untilReady(child, url) {
+  while (alive.has(child)) {
+    const isReady = await fetch(url).then(({ status }) => status === 200, () => false);
+    if (isReady) return;
+    await new Promise((done) => setTimeout(done, 20));
+  }
+  await new Promise(() => {}); // `exited` tells
+}
+
+function flagsOf(settings) {
+  return Object.entries(settings).flatMap(([name, value]) => {
+    if (value === undefined || value === false) return [];
+    return value === true ? [`--${name}`] : [`--${name}`, String(value)];
+  });
+}
+
+function isFree(port) {
+  return new Promise((done) => {
+    const server = createServer();
+    server.once("error", () => done(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => done(true)));
+  });
+}
+
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function read(file) {
+  return existsSync(file) ? readFileSync(file, "utf8").split("\n").slice(-40).join("\n") : "";
+}

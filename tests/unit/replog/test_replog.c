@@ -1,0 +1,206 @@
+#include <criterion/criterion.h>
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "log.h"
+
+Test(replog, single_voter_is_ready_at_once_and_applies_what_was_acknowledged, .timeout = 20)
+{
+    struct log_world world;
+    log_init(&world);
+    uint64_t start = bb_now_us(&world.ctx);
+    cr_assert_eq(log_start(&world), BB_OK, "%s", world.ctx.error);
+    cr_log_info("ready after %d ms", (int)((bb_now_us(&world.ctx) - start) / 1000));
+    cr_assert(world.role.is_leader && world.role.is_ready);
+    for (uint64_t value = 1; value <= 20; value++)
+        log_propose(&world, value, 100 + value);
+    log_run(&world, 20);
+    cr_assert_eq(world.done_status, BB_OK);
+    cr_assert_eq(world.applied_count, 20);
+    cr_assert_eq(world.tagged_count, 20);
+    for (uint64_t i = 0; i < 20; i++)
+        cr_assert_eq(world.applied[i], i + 1);
+    log_stop(&world);
+    log_fini(&world);
+}
+
+Test(replog, restart_replays_only_what_the_application_lacks, .timeout = 20)
+{
+    struct log_world world;
+    log_init(&world);
+    cr_assert_eq(log_start(&world), BB_OK);
+    for (uint64_t value = 1; value <= 30; value++)
+        log_propose(&world, value, 64);
+    log_run(&world, 30);
+    uint64_t eleventh = world.indexes[10];
+    log_stop(&world);
+
+    world.options.applied = eleventh;
+    cr_assert_eq(log_start(&world), BB_OK, "%s", world.ctx.error);
+    cr_assert_eq(world.applied_count, 19);
+    cr_assert_eq(world.applied[0], 12);
+    cr_assert_eq(world.applied[18], 30);
+    cr_assert_eq(world.tagged_count, 0);
+    log_stop(&world);
+    log_fini(&world);
+}
+
+Test(replog, log_is_cut_by_bytes_and_keeps_what_the_data_lacks, .timeout = 60)
+{
+    struct log_world world;
+    log_init(&world);
+    world.options.snapshot_bytes = 1 << 20;
+    cr_assert_eq(log_start(&world), BB_OK);
+    /* 600 entries of 16 KB: about nine cuts. The application's disk is 100 entries behind. */
+    for (uint64_t value = 1; value <= 600; value++) {
+        log_propose(&world, value, 16 << 10);
+        log_run(&world, value);
+        if (value > 100)
+            world.durable_index = world.indexes[value - 101];
+    }
+    uint64_t covered = world.manifest_index, durable = world.durable_index;
+    cr_assert_gt(covered, durable, "the snapshot must promise more than the disk has");
+    log_stop(&world);
+
+    world.options.applied = durable;
+    cr_assert_eq(log_start(&world), BB_OK, "%s", world.ctx.error);
+    cr_assert_eq(world.applied_count, 100);
+    for (uint64_t i = 0; i < 100; i++)
+        cr_assert_eq(world.applied[i], 501 + i);
+    log_propose(&world, 601, 64);
+    log_run(&world, 1);
+    cr_assert_eq(world.applied[100], 601);
+    log_stop(&world);
+
+    /* Data that is older than the log reaches back is refused with a sentence. */
+    world.options.applied = 3;
+    cr_assert_eq(log_start(&world), BB_CORRUPT);
+    cr_assert(strstr(world.ctx.error, "the data ends at entry 3") != NULL, "%s", world.ctx.error);
+    log_fini(&world);
+}
+
+Test(replog, missing_log_is_refused, .timeout = 20)
+{
+    struct log_world world;
+    log_init(&world);
+    world.options.applied = 17;
+    cr_assert_eq(log_start(&world), BB_CORRUPT);
+    cr_assert(strstr(world.ctx.error, "backup") != NULL, "%s", world.ctx.error);
+    log_fini(&world);
+}
+
+Test(replog, damaged_segment_is_refused_and_left_as_it_is, .timeout = 20)
+{
+    struct log_world world;
+    char pattern[512];
+    glob_t found;
+    log_init(&world);
+    cr_assert_eq(log_start(&world), BB_OK);
+    for (uint64_t value = 1; value <= 50; value++)
+        log_propose(&world, value, 400);
+    log_run(&world, 50);
+    log_stop(&world);
+
+    snprintf(pattern, sizeof pattern, "%s/0*-0*", world.dir);
+    cr_assert_eq(glob(pattern, 0, NULL, &found), 0);
+    FILE *file = fopen(found.gl_pathv[found.gl_pathc - 1], "r+b");
+    fseek(file, 3000, SEEK_SET);
+    fwrite("damage", 1, 6, file);
+    fclose(file);
+    cr_assert_eq(log_start(&world), BB_CORRUPT);
+    cr_assert(strstr(world.ctx.error, world.dir) != NULL, "%s", world.ctx.error);
+    cr_assert_eq(access(found.gl_pathv[found.gl_pathc - 1], F_OK), 0);
+    globfree(&found);
+    log_fini(&world);
+}
+
+Test(replog, full_disk_is_refused_with_what_to_do, .timeout = 20)
+{
+    struct log_world world;
+    log_init(&world);
+    world.options.free_bytes_min = 1ull << 60;
+    cr_assert_eq(log_start(&world), BB_NO_SPACE);
+    cr_assert(strstr(world.ctx.error, "--data") != NULL, "%s", world.ctx.error);
+    log_fini(&world);
+}
+
+Test(replog, proposal_before_ready_is_refused_without_effect, .timeout = 20)
+{
+    struct log_world world;
+    log_init(&world);
+    cr_assert_eq(log_open(&world), BB_OK);
+    uint8_t *entry = bb_replog_entry_new(64);
+    memset(entry, 0, 64);
+    cr_assert_eq(bb_replog_propose_take(&world.ctx, world.replog, entry, 64, NULL, &world),
+                 BB_NOT_LEADER);
+    bb_replog_free(world.replog);
+    bb_loop_free(world.loop);
+    log_fini(&world);
+}
+
+static int append_never(struct raft_io *io, struct raft_io_append *request,
+                        const struct raft_entry entries[], unsigned count, raft_io_append_cb done)
+{
+    (void)io, (void)request, (void)entries, (void)count, (void)done;
+    return 0;
+}
+
+Test(replog, hanging_write_ends_the_process, .timeout = 30, .exit_code = REPLOG_EXIT_HANG)
+{
+    struct log_world world;
+    log_init(&world);
+    cr_assert_eq(log_start(&world), BB_OK);
+    world.replog->real.append = append_never;
+    log_propose(&world, 1, 64);
+    log_fini(&world);
+    log_run_ms(&world, 10000);
+}
+
+static int append_fails(struct raft_io *io, struct raft_io_append *request,
+                        const struct raft_entry entries[], unsigned count, raft_io_append_cb done)
+{
+    (void)io, (void)entries, (void)count;
+    done(request, RAFT_IOERR);
+    return 0;
+}
+
+Test(replog, failed_write_ends_the_process, .timeout = 30, .exit_code = REPLOG_EXIT_APPEND)
+{
+    struct log_world world;
+    log_init(&world);
+    cr_assert_eq(log_start(&world), BB_OK);
+    world.replog->real.append = append_fails;
+    log_fini(&world);
+    log_propose(&world, 1, 64);
+}
+
+static int term_fails(struct raft_io *io, raft_term term)
+{
+    (void)io, (void)term;
+    return RAFT_IOERR;
+}
+
+Test(replog, failed_write_of_the_term_ends_the_process, .timeout = 30, .exit_code = REPLOG_EXIT_IO)
+{
+    struct log_world world;
+    log_init(&world);
+    cr_assert_eq(log_open(&world), BB_OK);
+    world.replog->real.set_term = term_fails;
+    log_fini(&world);
+    world.replog->io.set_term(&world.replog->io, 5);
+}
+
+Test(replog, close_ends_what_is_under_way_as_unknown, .timeout = 20)
+{
+    struct log_world world;
+    log_init(&world);
+    cr_assert_eq(log_start(&world), BB_OK);
+    log_propose(&world, 1, 64);
+    bb_replog_free(world.replog);
+    cr_assert_eq(world.under_way, 0);
+    cr_assert_eq(world.done_status, BB_OUTCOME_UNKNOWN);
+    bb_loop_free(world.loop);
+    log_fini(&world);
+}

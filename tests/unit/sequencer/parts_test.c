@@ -1,0 +1,90 @@
+#include <criterion/criterion.h>
+
+#include "clock.h"
+#include "ids.h"
+#include "lease.h"
+#include "world.h"
+
+Test(ids, the_oldest_leaves_when_the_table_is_full)
+{
+    struct sequencer_ids *ids = sequencer_ids_new(5000);
+    struct bb_txtime tx;
+    uint8_t id[16];
+
+    for (unsigned i = 0; i < 20000; i++) {
+        world_id(i, id);
+        sequencer_ids_add(ids, id, SEQUENCER_ID_SEQUENCED, BB_TX(i + 1));
+    }
+    cr_assert_eq(sequencer_ids_count(ids), 5000);
+    for (unsigned i = 0; i < 20000; i++) {
+        world_id(i, id);
+        enum sequencer_id_state state = sequencer_ids_find(ids, id, &tx);
+        cr_assert_eq(state, i < 15000 ? SEQUENCER_ID_UNKNOWN : SEQUENCER_ID_SEQUENCED, "id %u", i);
+        if (state == SEQUENCER_ID_SEQUENCED)
+            cr_assert_eq(tx.us, i + 1);
+    }
+    sequencer_ids_free(ids);
+}
+
+Test(ids, what_is_too_old_is_forgotten)
+{
+    struct sequencer_ids *ids = sequencer_ids_new(100);
+    struct bb_txtime tx;
+    uint8_t id[16];
+
+    for (unsigned i = 0; i < 50; i++) {
+        world_id(i, id);
+        sequencer_ids_add(ids, id, i % 2 == 0 ? SEQUENCER_ID_SEQUENCED : SEQUENCER_ID_DEAD,
+                          BB_TX(100 + i));
+    }
+    sequencer_ids_expire(ids, BB_TX(120));
+    cr_assert_eq(sequencer_ids_count(ids), 30);
+    world_id(19, id);
+    cr_assert_eq(sequencer_ids_find(ids, id, &tx), SEQUENCER_ID_UNKNOWN);
+    world_id(21, id);
+    cr_assert_eq(sequencer_ids_find(ids, id, &tx), SEQUENCER_ID_DEAD);
+    sequencer_ids_free(ids);
+}
+
+Test(lease, one_voter_gives_a_lease_from_the_time_of_sending)
+{
+    struct sequencer_lease lease;
+
+    sequencer_lease_init(&lease, 1);
+    cr_assert_not(sequencer_lease_holds(&lease, 1000));
+    sequencer_lease_answer(&lease, 0, 0, 1000, 1, 1);
+    cr_assert(sequencer_lease_holds(&lease, 600999));
+    cr_assert_not(sequencer_lease_holds(&lease, 601000));
+}
+
+Test(lease, a_majority_must_name_one_term_and_leader_and_the_leader_must_be_among_it)
+{
+    struct sequencer_lease lease;
+
+    sequencer_lease_init(&lease, 3);
+    sequencer_lease_answer(&lease, 1, 0, 1000, 4, 7);
+    sequencer_lease_answer(&lease, 2, 0, 1000, 4, 7);
+    cr_assert_not(sequencer_lease_holds(&lease, 1001), "the leader has not answered");
+    sequencer_lease_answer(&lease, 0, 0, 2000, 5, 7);
+    cr_assert_not(sequencer_lease_holds(&lease, 2001), "another term");
+    sequencer_lease_answer(&lease, 0, 0, 3000, 4, 7);
+    cr_assert(sequencer_lease_holds(&lease, 600999), "as old as the majority's oldest answer");
+    cr_assert_not(sequencer_lease_holds(&lease, 601000));
+    sequencer_lease_answer(&lease, 2, 0, 5000, 4, 7);
+    cr_assert(sequencer_lease_holds(&lease, 602999));
+    cr_assert_not(sequencer_lease_holds(&lease, 603000));
+}
+
+Test(clock, a_step_of_the_wall_clock_is_followed_slowly)
+{
+    struct sequencer_clock clock;
+
+    sequencer_clock_init(&clock, 1000, 5000000);
+    cr_assert_eq(sequencer_clock_read(&clock, 1000), 5000000);
+    cr_assert_eq(sequencer_clock_read(&clock, 2000), 5001000);
+    /* One second later the wall clock is an hour ahead. */
+    sequencer_clock_slew(&clock, 1001000, 6000000 + UINT64_C(3600000000));
+    cr_assert_eq(sequencer_clock_read(&clock, 1001000), 6000500);
+    sequencer_clock_slew(&clock, 2001000, 1);
+    cr_assert_eq(sequencer_clock_read(&clock, 2001000), 7000000);
+}

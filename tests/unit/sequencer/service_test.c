@@ -1,0 +1,395 @@
+#include <criterion/criterion.h>
+
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "storage.pb-c.h"
+
+#include "bb/sequencer_service.h"
+#include "bb/wire_validate.h"
+
+#include "world.h"
+
+/*
+ * The whole service against a storage node that follows a script: it grants the claim, answers RENEW,
+ * keeps what it is given, and does once what `trouble` says. Nothing else of it is real.
+ */
+enum trouble { NO_TROUBLE, LOSE_THE_ANSWER, REFUSE_ONCE, FENCE };
+
+struct storage {
+    struct bb_loop *loop;
+    struct bb_thread *thread;
+    struct bb_server *server;
+    const char *url;
+    atomic_bool is_open;
+    _Atomic enum trouble trouble;
+    atomic_uint appends, distinct;
+    _Atomic uint64_t last_seq, last_tx;
+    struct bb_exchange *lost; /* never answered in time */
+};
+
+static void answer(struct bb_exchange *exchange, Bb__Proto__StorageReply *reply)
+{
+    bb_exchange_reply(exchange, &reply->base);
+}
+
+static void take_append(struct storage *storage, const Bb__Proto__Append *append,
+                        struct bb_exchange *exchange, Bb__Proto__StorageReply *reply)
+{
+    Bb__Proto__AppendReply done;
+    enum trouble trouble = atomic_exchange(&storage->trouble, NO_TROUBLE);
+
+    bb__proto__append_reply__init(&done);
+    atomic_fetch_add(&storage->appends, 1);
+    if (trouble == FENCE || trouble == REFUSE_ONCE) {
+        reply->status = trouble == FENCE ? BB_FENCED : BB_OVERLOADED;
+        answer(exchange, reply);
+        return;
+    }
+    if (append->seq == storage->last_seq + 1) {
+        cr_assert_eq(append->base_tx, storage->last_tx);
+        storage->last_seq = append->seq;
+        storage->last_tx = append->last_tx;
+        atomic_fetch_add(&storage->distinct, 1);
+    } else {
+        cr_assert_eq(append->seq, storage->last_seq, "the same batch again, and no other");
+    }
+    if (trouble == LOSE_THE_ANSWER) {
+        storage->lost = exchange;
+        return;
+    }
+    done.last_seq = storage->last_seq;
+    done.last_tx = storage->last_tx;
+    reply->op_case = BB__PROTO__STORAGE_REPLY__OP_APPEND;
+    reply->append = &done;
+    answer(exchange, reply);
+}
+
+static void handle(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
+{
+    struct storage *storage = arg;
+    struct bb_ctx *ctx = bb_loop_ctx(storage->loop);
+    Bb__Proto__StorageRequest *request = NULL;
+    Bb__Proto__StorageReply reply;
+    Bb__Proto__InfoReply info;
+    Bb__Proto__ClaimReply claim;
+    Bb__Proto__RenewReply renew;
+
+    cr_assert_eq(bb_unpack(ctx, bb_exchange_arena(exchange),
+                           &bb__proto__storage_request__descriptor, bytes, &request),
+                 BB_OK);
+    cr_assert_eq(bb_storage_request_validate(ctx, request), BB_OK);
+    bb__proto__storage_reply__init(&reply);
+    if (request->op_case == BB__PROTO__STORAGE_REQUEST__OP_INFO) {
+        bb__proto__info_reply__init(&info);
+        info.is_leader = true;
+        info.wall_us = bb_wall_us(ctx);
+        reply.op_case = BB__PROTO__STORAGE_REPLY__OP_INFO;
+        reply.info = &info;
+    } else if (request->op_case == BB__PROTO__STORAGE_REQUEST__OP_CLAIM) {
+        bb__proto__claim_reply__init(&claim);
+        claim.epoch = request->claim->want;
+        reply.op_case = BB__PROTO__STORAGE_REPLY__OP_CLAIM;
+        reply.claim = &claim;
+    } else if (request->op_case == BB__PROTO__STORAGE_REQUEST__OP_RENEW) {
+        bb__proto__renew_reply__init(&renew);
+        renew.term = renew.leader = 1;
+        renew.epoch = request->renew->epoch;
+        reply.op_case = BB__PROTO__STORAGE_REPLY__OP_RENEW;
+        reply.renew = &renew;
+    } else {
+        take_append(storage, request->append, exchange, &reply);
+        return;
+    }
+    answer(exchange, &reply);
+}
+
+static void run_storage(void *arg)
+{
+    struct storage *storage = arg;
+    struct bb_server_options options = { .url = storage->url, .handle = handle, .arg = storage };
+    Bb__Proto__StorageReply reply;
+
+    cr_assert_eq(bb_server_open(bb_loop_ctx(storage->loop), storage->loop, &options,
+                                &storage->server),
+                 BB_OK);
+    storage->is_open = true;
+    bb_loop_run(storage->loop);
+    bb__proto__storage_reply__init(&reply);
+    if (storage->lost != NULL)
+        answer(storage->lost, &reply);
+    bb_server_close(storage->server);
+    bb_loop_free(storage->loop);
+}
+
+struct suite {
+    struct storage storage;
+    struct bb_conf *conf;
+    struct bb_service *service;
+    struct bb_loop *loop; /* the asker's */
+    struct bb_peer *peer;
+    struct bb_arena *arena;
+    Bb__Proto__SequencerReply *reply;
+    atomic_int stopped;
+};
+
+static void on_event(void *arg, enum bb_service_state state)
+{
+    struct suite *suite = arg;
+
+    if (state == BB_SERVICE_STOPPED)
+        atomic_fetch_add(&suite->stopped, 1);
+}
+
+static void suite_start(struct suite *suite, const char *name)
+{
+    static char program[] = "sequencer";
+    char *argv[] = { program, NULL };
+    const struct bb_option *const tables[] = { bb_sequencer_service.options, bb_service_options,
+                                               NULL };
+    static char storage_url[64];
+    static char url[64];
+    struct bb_ctx ctx = { .env = bb_env_real() };
+    struct bb_peer_options options = { .url = url };
+
+    (void)snprintf(storage_url, sizeof storage_url, "inproc://storage-%s", name);
+    (void)snprintf(url, sizeof url, "inproc://sequencer-%s", name);
+    suite->storage.url = storage_url;
+    suite->storage.loop = bb_loop_new(ctx.env, NULL, "storage");
+    suite->storage.thread = bb_thread_start("storage", run_storage, &suite->storage);
+    while (!suite->storage.is_open)
+        continue;
+    cr_assert_eq(bb_conf_parse(&ctx, "sequencer", "", tables, 1, argv, &suite->conf), BB_OK);
+    cr_assert_eq(bb_conf_set(&ctx, suite->conf, "listen", url), BB_OK);
+    cr_assert_eq(bb_conf_set(&ctx, suite->conf, "storage", storage_url), BB_OK);
+    cr_assert_eq(bb_service_start(&ctx, &bb_sequencer_service, suite->conf, ctx.env, NULL, on_event,
+                                  suite, &suite->service),
+                 BB_OK, "%s", ctx.error);
+    suite->loop = bb_loop_new(ctx.env, NULL, "asker");
+    suite->arena = bb_arena_new(0);
+    cr_assert_eq(bb_peer_open(&ctx, suite->loop, &options, &suite->peer), BB_OK);
+}
+
+static void suite_stop(struct suite *suite)
+{
+    bb_service_stop(suite->service);
+    bb_service_join(suite->service);
+    cr_assert_eq(suite->stopped, 1);
+    bb_conf_free(suite->conf);
+    bb_peer_close(suite->peer);
+    bb_loop_free(suite->loop);
+    bb_arena_free(suite->arena);
+    bb_loop_stop(suite->storage.loop);
+    bb_thread_join(suite->storage.thread);
+}
+
+static void on_reply(void *arg, int status, struct bb_slice bytes)
+{
+    struct suite *suite = arg;
+    struct bb_ctx *ctx = bb_loop_ctx(suite->loop);
+
+    suite->reply = NULL;
+    if (status == BB_OK) {
+        bb_arena_reset(suite->arena);
+        cr_assert_eq(bb_unpack(ctx, suite->arena, &bb__proto__sequencer_reply__descriptor, bytes,
+                               &suite->reply),
+                     BB_OK);
+        cr_assert_eq(bb_sequencer_reply_validate(ctx, suite->reply), BB_OK, "%s", ctx->error);
+    }
+    bb_loop_stop(suite->loop);
+}
+
+static const Bb__Proto__SequencerReply *ask(struct suite *suite,
+                                            Bb__Proto__SequencerRequest *request)
+{
+    cr_assert_eq(bb_peer_request(bb_loop_ctx(suite->loop), suite->peer, &request->base, 8000,
+                                 on_reply, suite),
+                 BB_OK);
+    bb_loop_run(suite->loop);
+    bb_assert(suite->reply != NULL);
+    return suite->reply;
+}
+
+static const Bb__Proto__FollowReply *follow(struct suite *suite, uint64_t epoch, uint64_t after,
+                                            uint64_t durable_seen)
+{
+    Bb__Proto__SequencerRequest request;
+    Bb__Proto__Follow message;
+
+    bb__proto__sequencer_request__init(&request);
+    bb__proto__follow__init(&message);
+    message.epoch = epoch;
+    message.after = after;
+    message.durable_seen = durable_seen;
+    message.wait_ms = 5000;
+    request.op_case = BB__PROTO__SEQUENCER_REQUEST__OP_FOLLOW;
+    request.follow = &message;
+    const Bb__Proto__SequencerReply *reply = ask(suite, &request);
+    bb_assert(reply != NULL && reply->follow != NULL);
+    return reply->follow;
+}
+
+/* One commit that writes a document of key "k<number>"; the status and tx of its outcome. */
+static uint32_t submit(struct suite *suite, unsigned number, uint64_t snapshot, uint64_t *tx)
+{
+    Bb__Proto__SequencerRequest request;
+    Bb__Proto__Submit message;
+    Bb__Proto__Commit commit;
+    Bb__Proto__Commit *list[] = { &commit };
+    Bb__Proto__TxBody body;
+    Bb__Proto__Write write;
+    Bb__Proto__Write *writes[] = { &write };
+    struct bb_buf packed;
+    uint8_t id[16];
+    char key[16];
+
+    world_id(number, id);
+    (void)snprintf(key, sizeof key, "k%u", number);
+    bb__proto__tx_body__init(&body);
+    bb__proto__write__init(&write);
+    write.table = 10001;
+    write.id = bb_slice_pb(bb_slice(id, 16));
+    write.doc = bb_slice_pb(bb_slice("x", 1));
+    write.doc_key = bb_slice_pb(bb_slice_str(key));
+    write.doc_op = BB__PROTO__KEY_OP__KEY_PUT;
+    body.n_writes = 1;
+    body.writes = writes;
+    body.request_id = write.id;
+    bb_buf_init(&packed);
+    bb_pack_append(&packed, &body.base);
+    bb__proto__sequencer_request__init(&request);
+    bb__proto__submit__init(&message);
+    bb__proto__commit__init(&commit);
+    commit.request_id = body.request_id;
+    commit.snapshot = snapshot;
+    commit.body = bb_slice_pb(bb_buf_slice(&packed));
+    message.epoch = 1;
+    message.n_commits = 1;
+    message.commits = list;
+    request.op_case = BB__PROTO__SEQUENCER_REQUEST__OP_SUBMIT;
+    request.submit = &message;
+    const Bb__Proto__SequencerReply *reply = ask(suite, &request);
+    bb_buf_fini(&packed);
+    cr_assert_eq(reply->status, BB_OK, "%s", reply->error);
+    *tx = reply->submit->outcomes[0]->tx;
+    return reply->submit->outcomes[0]->status;
+}
+
+/* First contact: the epoch and where to start. Also waits until the sequencer is active. */
+static void first_contact(struct suite *suite)
+{
+    const Bb__Proto__FollowReply *reply = follow(suite, 0, 0, 0);
+
+    cr_assert_eq(suite->reply->status, BB_TOO_OLD);
+    cr_assert_eq(reply->epoch, 1);
+    cr_assert_eq(reply->claim_tx, 0);
+}
+
+static void wait_durable(struct suite *suite, uint64_t tx)
+{
+    uint64_t durable = 0;
+
+    while (durable < tx) {
+        const Bb__Proto__FollowReply *reply = follow(suite, 1, tx, durable);
+        durable = reply->durable;
+    }
+}
+
+Test(service, what_is_submitted_becomes_durable_and_is_followed, .timeout = 20)
+{
+    struct suite suite = { .stopped = 0 };
+    uint64_t tx = 0;
+
+    suite_start(&suite, "plain");
+    first_contact(&suite);
+    cr_assert_eq(submit(&suite, 1, 0, &tx), BB_OK);
+    const Bb__Proto__FollowReply *reply = follow(&suite, 1, 0, 0);
+    cr_assert_eq(reply->n_records, 1);
+    cr_assert_eq(reply->sequenced, tx);
+    wait_durable(&suite, tx);
+    cr_assert_eq(suite.storage.last_tx, tx);
+    suite_stop(&suite);
+}
+
+Test(service, a_mark_is_the_durable_tx_under_a_lease, .timeout = 20)
+{
+    struct suite suite = { .stopped = 0 };
+    Bb__Proto__SequencerRequest request;
+    Bb__Proto__Mark mark;
+    uint64_t tx = 0;
+
+    suite_start(&suite, "mark");
+    first_contact(&suite);
+    cr_assert_eq(submit(&suite, 1, 0, &tx), BB_OK);
+    wait_durable(&suite, tx);
+    bb__proto__sequencer_request__init(&request);
+    bb__proto__mark__init(&mark);
+    request.op_case = BB__PROTO__SEQUENCER_REQUEST__OP_MARK;
+    request.mark = &mark;
+    const Bb__Proto__SequencerReply *reply = ask(&suite, &request);
+    cr_assert_eq(reply->status, BB_OK, "%s", reply->error);
+    cr_assert_eq(reply->mark->durable, tx);
+    suite_stop(&suite);
+}
+
+Test(service, a_batch_of_unknown_outcome_is_sent_again_and_counts_once, .timeout = 20)
+{
+    static const enum trouble troubles[] = { REFUSE_ONCE, LOSE_THE_ANSWER };
+
+    for (size_t i = 0; i < BB_COUNT_OF(troubles); i++) {
+        struct suite suite = { .stopped = 0 };
+        uint64_t tx = 0;
+        suite_start(&suite, i == 0 ? "refused" : "lost");
+        first_contact(&suite);
+        suite.storage.trouble = troubles[i];
+        cr_assert_eq(submit(&suite, 1, 0, &tx), BB_OK);
+        wait_durable(&suite, tx);
+        cr_assert_eq(suite.storage.appends, 2);
+        cr_assert_eq(suite.storage.distinct, 1);
+        suite_stop(&suite);
+    }
+}
+
+Test(service, a_fenced_sequencer_ends_without_another_answer, .timeout = 20)
+{
+    struct suite suite = { .stopped = 0 };
+    uint64_t tx = 0;
+
+    suite_start(&suite, "fenced");
+    first_contact(&suite);
+    suite.storage.trouble = FENCE;
+    cr_assert_eq(submit(&suite, 1, 0, &tx), BB_OK, "sequenced only; nobody has heard of it");
+    while (suite.stopped == 0)
+        continue;
+    suite_stop(&suite);
+}
+
+Test(service, junk_gets_a_bad_request, .timeout = 20)
+{
+    struct suite suite = { .stopped = 0 };
+    Bb__Proto__SequencerRequest request;
+
+    suite_start(&suite, "junk");
+    bb__proto__sequencer_request__init(&request);
+    const Bb__Proto__SequencerReply *reply = ask(&suite, &request);
+    cr_assert_eq(reply->status, BB_BAD_REQUEST);
+    suite_stop(&suite);
+}
+
+Test(service, a_stop_brings_what_is_sequenced_to_storage, .timeout = 20)
+{
+    struct suite suite = { .stopped = 0 };
+    uint64_t tx = 0;
+
+    suite_start(&suite, "drain");
+    first_contact(&suite);
+    for (unsigned i = 1; i <= 100; i++)
+        cr_assert_eq(submit(&suite, i, tx, &tx), BB_OK);
+    suite.storage.trouble = REFUSE_ONCE;
+    cr_assert_eq(submit(&suite, 101, tx, &tx), BB_OK);
+    bb_service_stop(suite.service);
+    while (suite.stopped == 0)
+        continue;
+    cr_assert_eq(suite.storage.last_tx, tx);
+    suite_stop(&suite);
+}

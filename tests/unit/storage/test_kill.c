@@ -1,0 +1,187 @@
+/*
+ * kill -9 at random moments: whatever was acknowledged is there after the next start. The node and
+ * its client are processes of their own; this one never touches the network, so it may fork them.
+ */
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bb/storage_service.h"
+#include "client.h"
+
+enum {
+    ROUNDS = 12,
+    KEYS = 200
+};
+
+struct places {
+    char dir[64], data[96], url[128], ledger[96];
+};
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
+{
+    (void)info, (void)kind, (void)where;
+    return remove(path);
+}
+
+#define ROLE "BB_TEST_KILL_ROLE"
+
+static pid_t start_role(const struct places *places, const char *role, uint64_t seed)
+{
+    char number[32];
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    snprintf(number, sizeof number, "%d", (int)seed);
+    setenv(ROLE, role, 1);
+    execl("/proc/self/exe", role, places->dir, number, (char *)NULL);
+    _exit(9);
+}
+
+static void find_places(const char *dir, struct places *places)
+{
+    snprintf(places->dir, sizeof places->dir, "%s", dir);
+    snprintf(places->data, sizeof places->data, "%s/data", dir);
+    snprintf(places->url, sizeof places->url, "ipc://%s/socket", dir);
+    snprintf(places->ledger, sizeof places->ledger, "%s/ledger", dir);
+}
+
+static int run_node(const struct places *places)
+{
+    char name[] = "bb-storage", listen[160], data[160], admin[] = "--admin-listen=off";
+    char level[] = "--log-level=error";
+    snprintf(listen, sizeof listen, "--listen=%s", places->url);
+    snprintf(data, sizeof data, "--data=%s", places->data);
+    char *argv[] = { name, listen, data, admin, level, NULL };
+    return bb_service_main(&bb_storage_service, 5, argv);
+}
+
+/* What the ledger says was acknowledged last: seq and tx. */
+static void read_ledger(const struct places *places, uint64_t *seq, uint64_t *tx)
+{
+    uint64_t pair[2];
+    FILE *file = fopen(places->ledger, "rb");
+    *seq = *tx = 0;
+    while (file != NULL && fread(pair, sizeof pair, 1, file) == 1) {
+        cr_assert_eq(pair[0], *seq + 1);
+        *seq = pair[0];
+        *tx = pair[1];
+    }
+    if (file != NULL)
+        fclose(file);
+}
+
+/* Everything up to the last tx of the claim: each key's newest writer, and the feed without a gap.
+ */
+static void verify(struct client *client)
+{
+    uint64_t *newest = calloc(KEYS, sizeof *newest);
+    uint64_t at = 0, tx;
+    while (at < client->tx) {
+        int rc = client_tail(client, at, 200000, 0);
+        cr_assert_eq(rc, BB_OK, "%s", bb_status_name(rc));
+        cr_assert_gt(client->reply->tail->n_records, 0);
+        for (size_t i = 0; i < client->reply->tail->n_records; i++) {
+            Bb__Proto__TxRecord *record;
+            Bb__Proto__TxBody *body;
+            struct bb_arena *arena = bb_arena_new(0);
+            cr_assert_eq(bb_unpack(client->ctx, arena, &bb__proto__tx_record__descriptor,
+                                   bb_pb_slice(client->reply->tail->records[i]), &record),
+                         BB_OK);
+            cr_assert_eq(record->prev, at);
+            at = record->tx;
+            cr_assert_eq(bb_unpack(client->ctx, arena, &bb__proto__tx_body__descriptor,
+                                   bb_pb_slice(record->body), &body),
+                         BB_OK);
+            newest[bb_get_be64(body->writes[0]->doc_key.data + 12)] = at;
+            bb_arena_free(arena);
+        }
+    }
+    cr_assert_eq(at, client->tx);
+    for (uint64_t key = 0; key < KEYS; key++) {
+        cr_assert_eq(client_get(client, client->tx, key, &tx), BB_OK);
+        cr_assert_eq(tx, newest[key], "key %d", (int)key);
+    }
+    free(newest);
+}
+
+/* A client's process: verify what earlier rounds left, then append until the node is gone. */
+static void run_client(const struct places *places, uint64_t seed)
+{
+    struct client client;
+    uint64_t seq, tx;
+    int ledger = open(places->ledger, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    read_ledger(places, &seq, &tx);
+    client_open(&client, places->url);
+    client_claim_next(&client);
+    cr_assert_geq(client.seq, seq, "batch %d was acknowledged, %d are there", (int)seq,
+                  (int)client.seq);
+    cr_assert_leq(client.seq, seq + 1, "only one batch was under way");
+    if (client.seq == seq)
+        cr_assert_eq(client.tx, tx);
+    else
+        cr_assert_eq(write(ledger, (uint64_t[]){ client.seq, client.tx }, 16), 16);
+    verify(&client);
+    for (uint64_t i = 0;; i++) {
+        uint64_t first = (seed * 7919 + i * 13) % (KEYS - 4);
+        size_t size = i % 10 == 0 ? 60000 : 300; /* enough to cut the log now and then */
+        if (client_append(&client, first, 1 + i % 4, size) != BB_OK)
+            _exit(0);
+        if (write(ledger, (uint64_t[]){ client.seq, client.tx }, 16) != 16)
+            _exit(3);
+    }
+}
+
+/* Before Criterion's main: is this a process of the test? */
+__attribute__((constructor)) static void take_role(int argc, char **argv)
+{
+    const char *role = getenv(ROLE);
+    struct places places;
+    if (role == NULL || argc != 3)
+        return;
+    find_places(argv[1], &places);
+    if (strcmp(role, "node") == 0)
+        _exit(run_node(&places));
+    run_client(&places, (uint64_t)atoi(argv[2]));
+}
+
+Test(storage_kill, b22_acknowledged_appends_survive_kill_9_at_any_moment, .timeout = 120)
+{
+    struct places places;
+    uint64_t seq, tx;
+    int status;
+    char dir[] = "/tmp/bb-kill-XXXXXX";
+    cr_assert_not_null(mkdtemp(dir));
+    find_places(dir, &places);
+    srand((unsigned)time(NULL));
+    for (uint64_t round = 0; round < ROUNDS; round++) {
+        pid_t node = start_role(&places, "node", round);
+        pid_t client = start_role(&places, "client", round);
+        /* Some die while they start or replay. */
+        unsigned ms = round % 4 == 3 ? (unsigned)rand() % 100 : 1200 + (unsigned)rand() % 900;
+        usleep(ms * 1000);
+        kill(node, SIGKILL);
+        waitpid(node, &status, 0);
+        cr_assert(WIFSIGNALED(status), "the node ended by itself in round %d: %x", (int)round,
+                  status);
+        usleep(150000);
+        if (waitpid(client, &status, WNOHANG) == 0) {
+            kill(client, SIGKILL); /* it was still waiting for the node to start */
+            waitpid(client, &status, 0);
+        } else {
+            cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+                      "the client found something wrong in round %d: %x", (int)round, status);
+        }
+    }
+    read_ledger(&places, &seq, &tx);
+    cr_log_info("%d batches were acknowledged", (int)seq);
+    cr_assert_gt(seq, 500);
+    nftw(places.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}

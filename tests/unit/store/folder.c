@@ -1,0 +1,2 @@
+/* The temporary folders of the kv tests. */
+#include "kv/folder.c"

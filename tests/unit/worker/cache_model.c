@@ -1,0 +1,413 @@
+/*
+ * The cache against a model: random transactions, feed steps, reads at random moments whose needs are
+ * answered late and out of order, evictions and rolled-back epochs. Whatever happens, a read at S sees
+ * exactly the database at S.
+ */
+#include <criterion/criterion.h>
+
+#include "bb/value.h"
+
+#include "cache.h"
+
+#define DOCS 24
+#define TXS_MAX 4000
+#define READS_MAX 6
+#define TABLE 10u
+#define INDEX 0x80000000u
+
+struct doc {
+    bool is_there;
+    uint8_t field;   /* what the index is on */
+    uint8_t content;
+    uint64_t tx;
+};
+struct state {
+    struct doc doc[DOCS];
+};
+struct need_under_way {
+    struct read_need need;
+    uint64_t at;
+};
+struct open_read {
+    bool is_open;
+    struct bb_arena *arena;
+    struct cache_read read;
+    struct need_under_way needs[128];
+    size_t need_count;
+};
+struct world {
+    struct bb_ctx ctx;
+    struct cache *cache;
+    struct state history[TXS_MAX];
+    uint64_t last, cursor, durable;
+    struct open_read open[READS_MAX];
+    uint64_t random;
+    uint64_t compared;
+};
+
+static uint64_t rnd(struct world *world, uint64_t below)
+{
+    world->random ^= world->random << 13;
+    world->random ^= world->random >> 7;
+    world->random ^= world->random << 17;
+    return world->random % below;
+}
+
+static struct bb_slice doc_key(struct bb_arena *arena, size_t doc)
+{
+    uint8_t *key = bb_arena_zero(arena, 1, 20);
+    bb_put_be32(key, BB_INDEX_BY_ID(TABLE));
+    key[4] = (uint8_t)doc;
+    return bb_slice(key, 20);
+}
+
+static struct bb_slice index_key(struct bb_arena *arena, uint8_t field, size_t doc)
+{
+    uint8_t *key = bb_arena_zero(arena, 1, 30);
+    bb_put_be32(key, INDEX);
+    key[4] = field;
+    key[14] = (uint8_t)doc;
+    return bb_slice(key, 30);
+}
+
+static ProtobufCBinaryData pb(struct bb_slice slice)
+{
+    return (ProtobufCBinaryData){ .len = slice.size, .data = (uint8_t *)(uintptr_t)slice.data };
+}
+
+/* ---- transactions ---- */
+
+static void sequence(struct world *world)
+{
+    if (world->last + 1 >= TXS_MAX) {
+        return;
+    }
+    struct state *before = &world->history[world->last];
+    struct state *after = &world->history[world->last + 1];
+    *after = *before;
+    uint64_t tx = ++world->last;
+    for (uint64_t writes = 1 + rnd(world, 3); writes > 0; writes--) {
+        struct doc *doc = &after->doc[rnd(world, DOCS)];
+        if (doc->tx == tx) {
+            continue; /* one write of a document in a transaction */
+        }
+        bool is_removed = doc->is_there && rnd(world, 3) == 0;
+        *doc = (struct doc){ .is_there = !is_removed,
+                             .field = rnd(world, 2) ? doc->field : (uint8_t)rnd(world, 8),
+                             .content = (uint8_t)rnd(world, 256),
+                             .tx = tx };
+    }
+}
+
+static void feed(struct world *world)
+{
+    if (world->cursor == world->last) {
+        return;
+    }
+    uint64_t tx = ++world->cursor;
+    struct bb_arena *arena = bb_arena_new(0);
+    Bb__Proto__Write writes[DOCS];
+    Bb__Proto__Write *list[DOCS];
+    Bb__Proto__TxBody body;
+    bb__proto__tx_body__init(&body);
+    body.writes = list;
+    for (size_t i = 0; i < DOCS; i++) {
+        const struct doc *old = &world->history[tx - 1].doc[i];
+        const struct doc *new = &world->history[tx].doc[i];
+        if (new->tx != tx || (!old->is_there && !new->is_there)) {
+            continue;
+        }
+        Bb__Proto__Write *write = &writes[body.n_writes];
+        bb__proto__write__init(write);
+        write->table = TABLE;
+        write->doc_key = pb(doc_key(arena, i));
+        write->doc_op = !new->is_there  ? BB__PROTO__KEY_OP__KEY_REMOVE
+                        : old->is_there ? BB__PROTO__KEY_OP__KEY_TOUCH
+                                        : BB__PROTO__KEY_OP__KEY_PUT;
+        write->doc = pb(bb_arena_dup(arena, bb_slice(&new->content, 1)));
+        write->keys = bb_arena_alloc(arena, 2 * sizeof(Bb__Proto__IndexKey *));
+        bool is_same = old->is_there && new->is_there && old->field == new->field;
+        for (int side = 0; side < 2; side++) {
+            const struct doc *doc = side == 0 ? old : new;
+            if (!doc->is_there || (is_same && side == 0)) {
+                continue;
+            }
+            Bb__Proto__IndexKey *key = bb_arena_alloc(arena, sizeof(*key));
+            bb__proto__index_key__init(key);
+            key->op = is_same     ? BB__PROTO__KEY_OP__KEY_TOUCH
+                      : side == 0 ? BB__PROTO__KEY_OP__KEY_REMOVE
+                                  : BB__PROTO__KEY_OP__KEY_PUT;
+            key->key = pb(index_key(arena, doc->field, i));
+            write->keys[write->n_keys++] = key;
+        }
+        list[body.n_writes++] = write;
+    }
+    (void)worker_cache_apply(&world->ctx, world->cache, &body, tx);
+    bb_arena_free(arena);
+}
+
+/* ---- what is true ---- */
+
+struct row {
+    struct bb_slice key;
+    uint8_t content;
+    uint64_t tx;
+};
+
+static int by_key(const void *a, const void *b)
+{
+    return bb_slice_compare(((const struct row *)a)->key, ((const struct row *)b)->key);
+}
+
+/* All rows of [low, high) at `at`, in order; a get has an empty `high`. */
+static size_t truth(struct world *world, struct bb_arena *arena, struct bb_slice low,
+                    struct bb_slice high, bool is_descending, uint64_t at, struct row rows[DOCS])
+{
+    size_t count = 0;
+    bool is_index = bb_get_be32(low.data) == INDEX;
+    for (size_t i = 0; i < DOCS; i++) {
+        const struct doc *doc = &world->history[at].doc[i];
+        struct bb_slice key = is_index ? index_key(arena, doc->field, i) : doc_key(arena, i);
+        bool is_in = high.size == 0 ? bb_slice_equal(key, low)
+                                    : bb_slice_compare(key, low) >= 0 &&
+                                          bb_slice_compare(key, high) < 0;
+        if (doc->is_there && is_in) {
+            rows[count++] = (struct row){ .key = key, .content = doc->content, .tx = doc->tx };
+        }
+    }
+    qsort(rows, count, sizeof(rows[0]), by_key);
+    for (size_t i = 0; is_descending && i < count / 2; i++) {
+        struct row swap = rows[i];
+        rows[i] = rows[count - 1 - i];
+        rows[count - 1 - i] = swap;
+    }
+    return count;
+}
+
+/* ---- reads ---- */
+
+static void compare(struct world *world, struct open_read *open)
+{
+    const struct cache_read *read = &open->read;
+    struct row rows[DOCS];
+    size_t count = truth(world, open->arena, read->low, read->high, read->is_descending,
+                         read->snapshot, rows);
+    cr_assert_eq(read->status, BB_OK);
+    size_t expected = read->limit > 0 && read->limit < count ? read->limit : count;
+    if (read->is_bypass && !read->is_complete) {
+        cr_assert_leq(read->entry_count, expected);
+        expected = read->entry_count;
+    }
+    cr_assert_eq(read->entry_count, expected, "at %" PRIu64 ": %zu entries, not %zu",
+                 read->snapshot, read->entry_count, expected);
+    bool has_documents = bb_get_be32(read->low.data) != INDEX || read->doc_index != 0;
+    for (size_t i = 0; i < expected; i++) {
+        cr_assert(bb_slice_equal(read->entries[i].key, rows[i].key));
+        if (has_documents) {
+            cr_assert_eq(read->entries[i].value.size, 1);
+            cr_assert_eq(read->entries[i].value.data[0], rows[i].content);
+            cr_assert_eq(read->entries[i].tx, rows[i].tx);
+        } else {
+            cr_assert_eq(read->entries[i].value.size, 0);
+        }
+    }
+    if (read->is_complete) {
+        cr_assert_eq(expected, count);
+    }
+    world->compared++;
+}
+
+static void close_read(struct open_read *open)
+{
+    bb_arena_free(open->arena);
+    open->is_open = false;
+}
+
+static void step(struct world *world, struct open_read *open)
+{
+    if (worker_cache_step(world->cache, &open->read)) {
+        compare(world, open);
+        close_read(open);
+        return;
+    }
+    uint64_t newest = world->durable < world->cursor ? world->durable : world->cursor;
+    for (size_t i = 0; i < open->read.need_count; i++) {
+        uint64_t at = open->read.snapshot < newest ? open->read.snapshot : newest;
+        open->needs[open->need_count++] = (struct need_under_way){
+            .need = open->read.needs[i],
+            .at = open->read.is_bypass ? open->read.snapshot : at,
+        };
+        cr_assert_lt(open->need_count, BB_COUNT_OF(open->needs));
+    }
+}
+
+static void begin_read(struct world *world, struct open_read *open)
+{
+    struct bb_arena *arena = bb_arena_new(0);
+    *open = (struct open_read){ .is_open = true, .arena = arena };
+    bool is_index = rnd(world, 2) == 0;
+    bool is_get = rnd(world, 3) == 0;
+    struct bb_slice a, b;
+    if (is_get || !is_index) {
+        a = doc_key(arena, rnd(world, DOCS));
+        b = doc_key(arena, rnd(world, DOCS));
+        is_index = false;
+    } else {
+        a = index_key(arena, (uint8_t)rnd(world, 8), 0);
+        b = index_key(arena, (uint8_t)rnd(world, 9), 0);
+    }
+    bool is_ordered = bb_slice_compare(a, b) < 0;
+    /* Mostly moments that the cache may know, sometimes one that it has let go. */
+    uint64_t oldest = rnd(world, 8) == 0 ? 0 : worker_cache_floor(world->cache);
+    open->read = (struct cache_read){
+        .arena = arena,
+        .low = is_get || is_ordered ? a : b,
+        .high = is_get ? BB_SLICE_EMPTY : is_ordered ? b : a,
+        .is_descending = !is_get && rnd(world, 2) == 0,
+        .limit = is_get || rnd(world, 2) ? 0 : 1 + (uint32_t)rnd(world, 5),
+        .doc_index = is_index && rnd(world, 3) ? BB_INDEX_BY_ID(TABLE) : 0,
+        .snapshot = oldest + rnd(world, world->cursor - oldest + 1),
+    };
+    step(world, open);
+}
+
+/* Storage answers one need, perhaps with a part of it only. */
+static void answer(struct world *world, struct open_read *open)
+{
+    if (open->need_count == 0) {
+        return;
+    }
+    size_t pick = rnd(world, open->need_count);
+    struct need_under_way under_way = open->needs[pick];
+    open->needs[pick] = open->needs[--open->need_count];
+    struct row rows[DOCS];
+    const struct read_need *need = &under_way.need;
+    size_t count = truth(world, open->arena, need->low, need->high, need->is_descending,
+                         under_way.at, rows);
+    bool is_complete = true;
+    if (need->limit > 0 && need->limit < count) {
+        count = need->limit;
+        is_complete = false;
+    }
+    if (need->high.size > 0 && count > 1 && rnd(world, 3) == 0) {
+        count = 1 + rnd(world, count - 1);
+        is_complete = false;
+    }
+    bool has_documents = bb_get_be32(need->low.data) != INDEX || need->doc_index != 0;
+    struct fill_entry entries[DOCS];
+    for (size_t i = 0; i < count; i++) {
+        entries[i] = (struct fill_entry){ .key = rows[i].key };
+        if (has_documents) {
+            entries[i].value = bb_arena_dup(open->arena, bb_slice(&rows[i].content, 1));
+            entries[i].tx = rows[i].tx;
+        }
+    }
+    worker_cache_fill(&world->ctx, world->cache, &open->read, need, under_way.at, entries, count,
+                      is_complete);
+    if (open->need_count == 0) {
+        step(world, open);
+    }
+}
+
+static uint64_t horizon(struct world *world)
+{
+    uint64_t least = world->durable < world->cursor ? world->durable : world->cursor;
+    uint64_t floor = worker_cache_floor(world->cache);
+    for (size_t i = 0; i < READS_MAX; i++) {
+        const struct open_read *open = &world->open[i];
+        if (open->is_open && open->read.snapshot >= floor && open->read.snapshot < least) {
+            least = open->read.snapshot;
+        }
+        for (size_t n = 0; open->is_open && n < open->need_count; n++) {
+            if (open->needs[n].at >= floor && open->needs[n].at < least) {
+                least = open->needs[n].at;
+            }
+        }
+    }
+    return least;
+}
+
+/* The sequencer died: what is not durable never happened. */
+static void new_epoch(struct world *world)
+{
+    for (size_t i = 0; i < READS_MAX; i++) {
+        if (world->open[i].is_open && world->open[i].read.snapshot > world->durable) {
+            close_read(&world->open[i]);
+        }
+    }
+    if (world->cursor > world->durable) {
+        world->cursor = world->durable;
+        worker_cache_drop_after(world->cache, world->durable);
+    }
+    world->last = world->durable;
+}
+
+static uint64_t run(uint64_t seed, size_t cache_bytes)
+{
+    struct world *world = bb_alloc_zero(1, sizeof(*world));
+    world->random = seed * 0x9e3779b97f4a7c15u + 1;
+    world->cache = worker_cache_new(cache_bytes);
+    worker_cache_reset(world->cache, 0);
+    for (int i = 0; i < 20000 && world->last + 1 < TXS_MAX; i++) {
+        struct open_read *open = &world->open[rnd(world, READS_MAX)];
+        switch (rnd(world, 16)) {
+        case 0:
+        case 1:
+            sequence(world);
+            break;
+        case 2:
+        case 3:
+            feed(world);
+            break;
+        case 4:
+            world->durable += rnd(world, world->last - world->durable + 1);
+            break;
+        case 5:
+            worker_cache_prune(world->cache, horizon(world));
+            break;
+        case 6:
+            if (rnd(world, 40) == 0) {
+                new_epoch(world);
+            } else if (rnd(world, 80) == 0 && world->durable == world->cursor) {
+                worker_cache_reset(world->cache, world->cursor);
+            }
+            break;
+        default:
+            if (open->is_open) {
+                answer(world, open);
+            } else {
+                begin_read(world, open);
+            }
+            break;
+        }
+    }
+    uint64_t compared = world->compared;
+    for (size_t i = 0; i < READS_MAX; i++) {
+        if (world->open[i].is_open) {
+            close_read(&world->open[i]);
+        }
+    }
+    struct cache_stats stats = worker_cache_stats(world->cache);
+    cr_assert_gt(stats.hits, 0);
+    worker_cache_free(world->cache);
+    bb_free(world);
+    return compared;
+}
+
+Test(cache, a_read_sees_exactly_its_moment)
+{
+    uint64_t compared = 0;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        compared += run(seed, 64u << 20);
+    }
+    cr_assert_gt(compared, 20000);
+}
+
+Test(cache, a_read_sees_exactly_its_moment_while_ranges_are_evicted)
+{
+    uint64_t compared = 0;
+    for (uint64_t seed = 101; seed <= 130; seed++) {
+        compared += run(seed, 3000);
+    }
+    cr_assert_gt(compared, 10000);
+}

@@ -1,0 +1,158 @@
+#include <criterion/criterion.h>
+#include <signal.h>
+
+#include "call.h"
+
+static Bb__Proto__Call plain_request(void)
+{
+    Bb__Proto__Call request;
+    bb__proto__call__init(&request);
+    return request;
+}
+
+static struct feed feed_at(uint64_t cursor, uint64_t durable)
+{
+    return (struct feed){ .epoch = 2, .cursor = cursor, .durable = durable, .base = 10,
+                          .claim_tx = 10 };
+}
+
+Test(call, a_query_runs_at_a_durable_moment_after_its_mark)
+{
+    Bb__Proto__Call request = plain_request();
+    struct call call = { .kind = FUNCTION_QUERY, .request = &request };
+    struct feed feed = feed_at(100, 80);
+    cr_assert_eq(worker_call_moment(&call, &feed), MOMENT_MARK);
+    call.has_mark = true;
+    call.mark = 90;
+    cr_assert_eq(worker_call_moment(&call, &feed), MOMENT_WAIT);
+    cr_assert_eq(call.wait_tx, 90);
+    cr_assert(call.waits_for_durable);
+    feed.durable = 95;
+    cr_assert_eq(worker_call_moment(&call, &feed), MOMENT_OK);
+    cr_assert_eq(call.snapshot, 95);
+}
+
+Test(call, a_query_never_runs_beyond_the_records_that_were_applied)
+{
+    Bb__Proto__Call request = plain_request();
+    request.is_live = true;
+    struct call call = { .kind = FUNCTION_QUERY, .request = &request };
+    struct feed feed = feed_at(70, 90); /* a mark may be ahead of the feed */
+    cr_assert_eq(worker_call_moment(&call, &feed), MOMENT_OK);
+    cr_assert_eq(call.snapshot, 70);
+    request.min_tx = 75;
+    cr_assert_eq(worker_call_moment(&call, &feed), MOMENT_WAIT);
+    request.is_live = false;
+    request.min_tx = 0;
+    request.at_tx = 33;
+    cr_assert_eq(worker_call_moment(&call, &feed), MOMENT_OK);
+    cr_assert_eq(call.snapshot, 33);
+    request.at_tx = 80;
+    cr_assert_eq(worker_call_moment(&call, &feed), MOMENT_WAIT);
+}
+
+Test(call, a_mutation_runs_at_the_newest_sequenced_moment)
+{
+    Bb__Proto__Call request = plain_request();
+    struct call call = { .kind = FUNCTION_MUTATION, .request = &request };
+    struct feed feed = feed_at(100, 80);
+    cr_assert_eq(worker_call_moment(&call, &feed), MOMENT_OK);
+    cr_assert_eq(call.snapshot, 100);
+    cr_assert_eq(call.epoch, 2);
+    feed.base = 90; /* entered a moment ago: what lies between is not known yet */
+    cr_assert_eq(worker_call_moment(&call, &feed), MOMENT_WAIT);
+}
+
+Test(call, every_run_of_a_mutation_ends_at_the_sequencer)
+{
+    struct call call = { .kind = FUNCTION_MUTATION };
+    cr_assert_eq(worker_call_after_run(&call, BB_OK, true), RUN_SUBMIT);
+    cr_assert_eq(worker_call_after_run(&call, BB_OK, false), RUN_FINISH);
+    cr_assert_eq(worker_call_after_run(&call, BB_USER_ERROR, true), RUN_FINISH);
+    cr_assert_eq(worker_call_after_run(&call, BB_DOCUMENT_NOT_FOUND, false), RUN_FINISH);
+    cr_assert_eq(worker_call_after_run(&call, BB_FUNCTION_TIMEOUT, false), RUN_ANSWER);
+    cr_assert_eq(worker_call_after_run(&call, BB_TOO_OLD, false), RUN_AGAIN);
+    call.is_void = true;
+    cr_assert_eq(worker_call_after_run(&call, BB_OK, true), RUN_AGAIN);
+    call = (struct call){ .kind = FUNCTION_QUERY };
+    cr_assert_eq(worker_call_after_run(&call, BB_USER_ERROR, false), RUN_ANSWER);
+    cr_assert_eq(worker_call_after_run(&call, BB_OK, false), RUN_ANSWER);
+    cr_assert_eq(worker_call_after_run(&call, BB_NEEDS_IDENTITY, false), RUN_ANSWER);
+}
+
+Test(call, a_duplicate_keeps_its_value_only_if_this_body_was_sent_before)
+{
+    struct call call = { .kind = FUNCTION_MUTATION };
+    cr_assert_eq(worker_call_after_outcome(&call, BB_DUPLICATE), OUTCOME_DUPLICATE);
+    call.is_maybe_sequenced = true;
+    cr_assert_eq(worker_call_after_outcome(&call, BB_DUPLICATE), OUTCOME_WAIT);
+    cr_assert_eq(worker_call_after_outcome(&call, BB_CONFLICT), OUTCOME_AGAIN);
+    cr_assert_eq(worker_call_after_outcome(&call, BB_OVERLOADED), OUTCOME_RESUBMIT);
+    cr_assert_eq(worker_call_after_outcome(&call, BB_TOO_LARGE), OUTCOME_FAILED);
+    cr_assert_eq(worker_call_after_outcome(&call, BB_CANCELLED), OUTCOME_FAILED);
+}
+
+Test(call, a_new_epoch_resubmits_only_what_stands_on_history)
+{
+    Bb__Proto__SlotDone done;
+    bb__proto__slot_done__init(&done);
+    struct feed feed = { .epoch = 3, .cursor = 100, .durable = 100, .claim_tx = 100 };
+    struct call call = { .kind = FUNCTION_MUTATION, .state = CALL_WAIT_DURABLE, .epoch = 2,
+                         .snapshot = 95, .tx = 99, .tx_epoch = 2, .done = &done };
+    cr_assert_eq(worker_call_after_epoch(&call, &feed), EPOCH_KEEPS); /* it is in the log */
+    call.tx = 101;
+    cr_assert_eq(worker_call_after_epoch(&call, &feed), EPOCH_RESUBMIT);
+    call.snapshot = 101;
+    call.tx = 102;
+    cr_assert_eq(worker_call_after_epoch(&call, &feed), EPOCH_AGAIN); /* built on what never was */
+    call.snapshot = 95;
+    call.is_duplicate = true; /* the body that counts is not this one */
+    cr_assert_eq(worker_call_after_epoch(&call, &feed), EPOCH_AGAIN);
+    call.is_duplicate = false;
+    feed.epoch = 4; /* an epoch was missed: numbers say nothing */
+    cr_assert_eq(worker_call_after_epoch(&call, &feed), EPOCH_AGAIN);
+    call.state = CALL_TO_SUBMIT;
+    feed.epoch = 3;
+    cr_assert_eq(worker_call_after_epoch(&call, &feed), EPOCH_KEEPS);
+    call.snapshot = 101;
+    cr_assert_eq(worker_call_after_epoch(&call, &feed), EPOCH_AGAIN);
+}
+
+Test(call, nobody_hears_failed_of_an_outcome_that_nobody_knows)
+{
+    Bb__Proto__SlotDone done;
+    bb__proto__slot_done__init(&done);
+    uint8_t body[1] = { 0 };
+    done.body = (ProtobufCBinaryData){ .len = 1, .data = body };
+    struct call call = { .state = CALL_QUEUED, .deadline_us = 1000, .done = &done };
+    cr_assert_eq(worker_call_overdue(&call, 999), BB_OK);
+    cr_assert_eq(worker_call_overdue(&call, 1000), BB_OVERLOADED);
+    call.state = CALL_SUBMITTED;
+    cr_assert_eq(worker_call_overdue(&call, 1000), BB_OK); /* the disk may be late */
+    cr_assert_eq(worker_call_overdue(&call, 10000000), BB_OUTCOME_UNKNOWN);
+    call.state = CALL_WAIT_DURABLE;
+    cr_assert_eq(worker_call_overdue(&call, 10000000), BB_OUTCOME_UNKNOWN);
+    call.state = CALL_TO_SUBMIT;
+    cr_assert_eq(worker_call_overdue(&call, 10000000), BB_UNAVAILABLE);
+    call.is_maybe_sequenced = true;
+    cr_assert_eq(worker_call_overdue(&call, 10000000), BB_OUTCOME_UNKNOWN);
+    call.state = CALL_RUNNING;
+    cr_assert_eq(worker_call_overdue(&call, 10000000), BB_OK);
+}
+
+Test(call, states_move_along_the_table)
+{
+    struct call call = { .state = CALL_ARRIVED };
+    worker_call_move(&call, CALL_QUEUED);
+    worker_call_move(&call, CALL_RUNNING);
+    worker_call_move(&call, CALL_TO_SUBMIT);
+    worker_call_move(&call, CALL_SUBMITTED);
+    worker_call_move(&call, CALL_WAIT_DURABLE);
+    worker_call_move(&call, CALL_DONE);
+}
+
+Test(call, a_move_against_the_table_stops_the_process, .signal = SIGABRT)
+{
+    struct call call = { .state = CALL_QUEUED };
+    worker_call_move(&call, CALL_SUBMITTED);
+}
