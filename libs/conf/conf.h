@@ -11,7 +11,12 @@ struct conf_value {
     int strength;    /* a stronger origin is not overwritten */
 };
 
-enum { CONF_DEFAULT, CONF_FILE, CONF_ENVIRONMENT, CONF_FLAG };
+enum {
+    CONF_DEFAULT,
+    CONF_FILE,
+    CONF_ENVIRONMENT,
+    CONF_FLAG
+};
 
 struct bb_conf {
     struct conf_value *values;

@@ -11,7 +11,7 @@ void conf_environment_name(const char *service, const char *option, char *name, 
 {
     (void)snprintf(name, size, "BB_%s_%s", service, option);
     for (char *c = name; *c != '\0'; c++)
-        *c = *c == '-' ? '_' : (char)toupper((unsigned char)*c);
+        *c = (char)(*c == '-' ? '_' : toupper((unsigned char)*c));
 }
 
 static char *trim(char *text)
@@ -31,15 +31,17 @@ static int read_line(struct bb_ctx *ctx, struct bb_conf *conf, char *line, const
     if (name[0] == '\0' || name[0] == '#')
         return BB_OK;
     char *equals = strchr(name, '=');
-    if (equals == NULL)
-        return bb_fail(ctx, BB_BAD_REQUEST, "%s: \"%.64s\" has no \"=\"; write name = value", origin,
-                       name);
+    if (equals == NULL) {
+        return bb_fail(ctx, BB_BAD_REQUEST, "%s: \"%.64s\" has no \"=\"; write name = value",
+                       origin, name);
+    }
     *equals = '\0';
     name = trim(name);
     struct conf_value *value = conf_find(conf, name);
-    if (value == NULL)
+    if (value == NULL) {
         return bb_fail(ctx, BB_BAD_REQUEST, "%s: no option has the name \"%.64s\"; see --help",
                        origin, name);
+    }
     return conf_put(ctx, value, trim(equals + 1), CONF_FILE, origin);
 }
 
@@ -52,16 +54,18 @@ int conf_read_file(struct bb_ctx *ctx, struct bb_conf *conf, const char *path)
     int rc = BB_OK;
 
     FILE *file = fopen(path, "re");
-    if (file == NULL)
+    if (file == NULL) {
         return bb_fail(ctx, BB_BAD_REQUEST, "option config: %s cannot be read: %s", path,
                        bb_strerror(errno, text, sizeof text));
+    }
     while (rc == BB_OK && fgets(line, sizeof line, file) != NULL) {
         number++;
         (void)snprintf(origin, sizeof origin, "file %.60s line %d", path, number);
-        if (strlen(line) == sizeof line - 1)
+        if (strlen(line) == sizeof line - 1) {
             rc = bb_fail(ctx, BB_BAD_REQUEST, "%s: longer than %zu bytes", origin, sizeof line - 2);
-        else
+        } else {
             rc = read_line(ctx, conf, line, origin);
+        }
     }
     if (rc == BB_OK && ferror(file) != 0)
         rc = bb_fail(ctx, BB_BAD_REQUEST, "option config: %s cannot be read", path);
@@ -92,7 +96,12 @@ static void keep_rest(struct bb_conf *conf, const char *argument)
     conf->rest[conf->rest_count++] = bb_strdup(argument);
 }
 
-enum special { SPECIAL_NONE, SPECIAL_HELP, SPECIAL_MARKDOWN, SPECIAL_VERSION };
+enum special {
+    SPECIAL_NONE,
+    SPECIAL_HELP,
+    SPECIAL_MARKDOWN,
+    SPECIAL_VERSION
+};
 
 /* One flag at argv[*at]; moves *at over a value that is an argument of its own. */
 static int read_flag(struct bb_ctx *ctx, struct bb_conf *conf, int argc, char **argv, int *at)
@@ -115,9 +124,10 @@ static int read_flag(struct bb_ctx *ctx, struct bb_conf *conf, int argc, char **
     if (text == NULL && value->option->kind == BB_OPTION_BOOL)
         text = "true";
     if (text == NULL) {
-        if (*at + 1 >= argc)
+        if (*at + 1 >= argc) {
             return bb_fail(ctx, BB_BAD_REQUEST, "option --%s needs a value: --%s %s", name, name,
                            value->option->argument == NULL ? "VALUE" : value->option->argument);
+        }
         text = argv[++*at];
     }
     return conf_put(ctx, value, text, CONF_FLAG, origin);
@@ -174,8 +184,8 @@ static int fill(struct bb_ctx *ctx, struct bb_conf *conf, const char *service, i
 {
     for (size_t i = 0; i < conf->count; i++) {
         const char *text = conf->values[i].option->default_value;
-        int rc = text == NULL ? BB_OK
-                              : conf_put(ctx, &conf->values[i], text, CONF_DEFAULT, "default");
+        int rc =
+            text == NULL ? BB_OK : conf_put(ctx, &conf->values[i], text, CONF_DEFAULT, "default");
         if (rc != BB_OK)
             return rc;
     }
@@ -202,12 +212,13 @@ int bb_conf_parse(struct bb_ctx *ctx, const char *service, const char *summary,
     add_tables(parsed, tables);
     int rc = fill(ctx, parsed, service, argc, argv, &special);
     if (rc == BB_OK && special != SPECIAL_NONE) {
-        if (special == SPECIAL_HELP)
+        if (special == SPECIAL_HELP) {
             conf_print_help(parsed, service, summary);
-        else if (special == SPECIAL_MARKDOWN)
+        } else if (special == SPECIAL_MARKDOWN) {
             conf_print_markdown(parsed, service, summary);
-        else
+        } else {
             (void)printf("bb-%s %s\n", service, bb_version());
+        }
         rc = BB_CANCELLED;
     }
     if (rc != BB_OK) {

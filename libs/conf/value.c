@@ -94,17 +94,19 @@ static int check(struct bb_ctx *ctx, const struct bb_option *option, const char 
         break;
     }
     if (!conf_number(text, is_size, &number)) {
-        if (is_bounded)
+        if (is_bounded) {
             return bb_fail(ctx, BB_BAD_REQUEST,
                            "option %s: \"%.64s\" (%s) is not %s; allowed: %" PRIu64 " to %" PRIu64,
                            option->name, text, origin, kind, option->min, option->max);
+        }
         return bb_fail(ctx, BB_BAD_REQUEST, "option %s: \"%.64s\" (%s) is not %s", option->name,
                        text, origin, kind);
     }
-    if (is_bounded && (number < option->min || number > option->max))
+    if (is_bounded && (number < option->min || number > option->max)) {
         return bb_fail(ctx, BB_BAD_REQUEST,
                        "option %s: %.64s (%s) is out of bounds; allowed: %" PRIu64 " to %" PRIu64,
                        option->name, text, origin, option->min, option->max);
+    }
     return BB_OK;
 }
 

@@ -40,12 +40,13 @@ static void folder_of(const char *path, char *folder, size_t size)
 {
     const char *slash = strrchr(path, '/');
 
-    if (slash == NULL)
+    if (slash == NULL) {
         (void)snprintf(folder, size, ".");
-    else if (slash == path)
+    } else if (slash == path) {
         (void)snprintf(folder, size, "/");
-    else
+    } else {
         (void)snprintf(folder, size, "%.*s", (int)(slash - path), path);
+    }
 }
 
 static int set_mode(struct bb_ctx *ctx, const char *path, uint32_t mode)

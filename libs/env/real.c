@@ -131,8 +131,8 @@ static int real_write(struct bb_ctx *ctx, struct bb_file *file, uint64_t offset,
     const uint8_t *at = from;
 
     while (size > 0) {
-        ssize_t done = file->is_append ? write(file->fd, at, size)
-                                       : pwrite(file->fd, at, size, (off_t)offset);
+        ssize_t done =
+            file->is_append ? write(file->fd, at, size) : pwrite(file->fd, at, size, (off_t)offset);
         if (done < 0 && errno == EINTR)
             continue;
         if (done < 0)
@@ -210,10 +210,11 @@ static int real_make_dir(struct bb_ctx *ctx, struct bb_env *env, const char *pat
         part[i] = kept;
     }
     struct stat found;
-    if (rc == BB_OK && stat(path, &found) != 0)
+    if (rc == BB_OK && stat(path, &found) != 0) {
         rc = fail_errno(ctx, errno, "make folder", path);
-    else if (rc == BB_OK && !S_ISDIR(found.st_mode))
+    } else if (rc == BB_OK && !S_ISDIR(found.st_mode)) {
         rc = bb_fail(ctx, BB_EXISTS, "make folder %s: a file of this name is in the way", path);
+    }
     bb_free(part);
     return rc;
 }
@@ -248,6 +249,7 @@ static int real_list_dir(struct bb_ctx *ctx, struct bb_env *env, const char *pat
     size_t room = 0;
     struct dirent *entry;
     errno = 0;
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): glibc's is safe for a DIR of our own */
     while ((entry = readdir(dir)) != NULL) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;

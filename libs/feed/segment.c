@@ -184,6 +184,7 @@ static int walk_records(struct bb_ctx *ctx, struct feed_walk *walk, struct bb_fi
     int rc = BB_OK;
 
     bb_buf_init(&chunk);
+    (void)bb_buf_reserve(&chunk, FEED_CHUNK_BYTES);
     while (goes_on && walk->offset < end) {
         struct feed_record record;
         int decoded =
@@ -199,9 +200,11 @@ static int walk_records(struct bb_ctx *ctx, struct feed_walk *walk, struct bb_fi
             break;
         }
         /* Read on behind what the chunk still holds. */
-        memmove(chunk.data, chunk.data + at, chunk.size - at);
-        chunk.size -= at;
-        at = 0;
+        if (at > 0) {
+            memmove(chunk.data, chunk.data + at, chunk.size - at);
+            chunk.size -= at;
+            at = 0;
+        }
         want = needed - chunk.size > FEED_CHUNK_BYTES ? needed - chunk.size : FEED_CHUNK_BYTES;
         if (want > end - walk->offset - chunk.size) {
             want = (size_t)(end - walk->offset - chunk.size);

@@ -5,7 +5,7 @@
 #include "server.h"
 
 #define USER_TIMEOUT_MS 30000
-#define IOV_MAX_COUNT (2 + BB_HTTP_STREAM_EVENTS_MAX)
+#define IOV_MAX_COUNT   (2 + BB_HTTP_STREAM_EVENTS_MAX)
 
 /* What one write call carries when the kernel did not take all at once. */
 struct write_job {
@@ -150,7 +150,8 @@ static void write_rest(struct http_connection *connection, uv_buf_t *parts, unsi
                        size_t sent)
 {
     size_t events = queue_count(connection);
-    struct write_job *job = bb_alloc_zero(1, sizeof(*job) + events * sizeof(struct bb_http_buffer *));
+    struct write_job *job =
+        bb_alloc_zero(1, sizeof(*job) + events * sizeof(struct bb_http_buffer *));
 
     job->connection = connection;
     job->write.data = job;
@@ -241,7 +242,8 @@ static void read_stop(struct http_connection *connection)
 }
 
 /* The request cannot be taken: answer, then drop what still comes. */
-static void refuse(struct http_connection *connection, int status, const char *code, const char *text)
+static void refuse(struct http_connection *connection, int status, const char *code,
+                   const char *text)
 {
     struct bb_http_request *request = connection->request;
 
@@ -275,7 +277,8 @@ static bool head_is_fine(struct http_connection *connection)
         }
     }
     if (http->bodies_bytes + message->content_length > http->options.bodies_max) {
-        refuse(connection, 503, "Overloaded", "The server is receiving too much at once; try again.");
+        refuse(connection, 503, "Overloaded",
+               "The server is receiving too much at once; try again.");
         return false;
     }
     if (message->wants_continue && method_has_body(message)) {
@@ -348,7 +351,8 @@ static bool feed_step(struct http_connection *connection, struct bb_slice *bytes
     switch (step) {
     case HTTP_STEP_MORE:
         if (!count_body(connection))
-            refuse(connection, 503, "Overloaded", "The server is receiving too much at once; try again.");
+            refuse(connection, 503, "Overloaded",
+                   "The server is receiving too much at once; try again.");
         return false;
     case HTTP_STEP_HEAD:
         return head_is_fine(connection);
@@ -370,8 +374,8 @@ static void feed(struct http_connection *connection, struct bb_slice bytes)
 
     connection->is_feeding = true;
     while (goes_on && !must_wait(connection) &&
-           (bytes.size > 0 || (connection->request != NULL && connection->request->message.state ==
-                                                                  HTTP_STATE_BODY_START)))
+           (bytes.size > 0 || (connection->request != NULL &&
+                               connection->request->message.state == HTTP_STATE_BODY_START)))
         goes_on = feed_step(connection, &bytes);
     connection->is_feeding = false;
     if (connection->is_closing || connection->is_lingering || connection->stream != NULL)
@@ -412,7 +416,8 @@ static void on_end(struct http_connection *connection, bool is_error)
     read_stop(connection);
     connection->is_eof = true;
     /* A client that only closed its half still hears the answer of what is under way. */
-    if (!is_error && connection->is_handling && !connection->is_lingering && connection->stream == NULL)
+    if (!is_error && connection->is_handling && !connection->is_lingering &&
+        connection->stream == NULL)
         return;
     if (!is_error && connection->request == NULL && connection->stream == NULL &&
         !connection->is_lingering && (connection->out.size > 0 || connection->is_writing)) {
@@ -472,7 +477,8 @@ static bool is_stalled(struct http_connection *connection, uint64_t now_us)
         connection->stalled_size = size;
         connection->stalled_us = now_us;
     }
-    return now_us > connection->stalled_us + (uint64_t)connection->http->options.stall_timeout_ms * 1000;
+    return now_us >
+           connection->stalled_us + (uint64_t)connection->http->options.stall_timeout_ms * 1000;
 }
 
 void http_connection_tick(struct http_connection *connection, uint64_t now_us)

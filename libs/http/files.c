@@ -19,7 +19,7 @@ struct bb_http_files {
 struct file_job {
     uv_work_t work;
     struct bb_http_request *request;
-    const char *folder;
+    char *folder; /* a copy: the files may be closed before the pool thread is done */
     char path[PATH_MAX];
     struct bb_buf content;
     const char *content_type;
@@ -136,8 +136,8 @@ static void file_done(uv_work_t *work, int status)
     if (status != 0 || !job->is_found) {
         bb_http_respond_error(job->request, 404, "NotFound", "There is nothing at this path.");
     } else {
-        (void)snprintf(headers, sizeof(headers), "ETag: %s\r\nCache-Control: no-cache\r\n%s", job->etag,
-                       "X-Content-Type-Options: nosniff\r\n");
+        (void)snprintf(headers, sizeof(headers), "ETag: %s\r\nCache-Control: no-cache\r\n%s",
+                       job->etag, "X-Content-Type-Options: nosniff\r\n");
         if (bb_slice_equal_str(known, job->etag))
             bb_http_respond(job->request, 304, NULL, bb_slice_str(headers), BB_SLICE_EMPTY);
         else
@@ -145,6 +145,7 @@ static void file_done(uv_work_t *work, int status)
                             bb_buf_slice(&job->content));
     }
     bb_buf_fini(&job->content);
+    bb_free(job->folder);
     bb_free(job);
 }
 
@@ -156,7 +157,8 @@ int bb_http_files_open(struct bb_ctx *ctx, struct bb_loop *loop, const char *fol
     struct stat status;
 
     if (realpath(folder, real) == NULL || stat(real, &status) != 0 || !S_ISDIR(status.st_mode))
-        return bb_fail(ctx, BB_NOT_FOUND, "the folder %s, which should be served, does not exist", folder);
+        return bb_fail(ctx, BB_NOT_FOUND, "the folder %s, which should be served, does not exist",
+                       folder);
     files = bb_alloc_zero(1, sizeof(*files));
     files->loop = loop;
     files->folder = bb_strdup(real);
@@ -182,18 +184,20 @@ void bb_http_files_serve(struct bb_http_files *files, struct bb_http_request *re
         bb_http_respond_error(request, 405, "MethodNotAllowed", "Only GET and HEAD work here.");
         return;
     }
-    if (bb_http_unescape(&ctx, bb_http_arena(request), bb_http_path(request), false, &path) != BB_OK) {
+    if (bb_http_unescape(&ctx, bb_http_arena(request), bb_http_path(request), false, &path) !=
+        BB_OK) {
         bb_http_respond_error(request, 400, "BadRequest", ctx.error);
         return;
     }
     job = bb_alloc_zero(1, sizeof(*job));
     job->work.data = job;
     job->request = request;
-    job->folder = files->folder;
+    job->folder = bb_strdup(files->folder);
     bb_buf_init(&job->content);
     if (!safe_path(path, job->path) ||
         uv_queue_work(bb_loop_uv(files->loop), &job->work, file_work, file_done) != 0) {
         bb_http_respond_error(request, 404, "NotFound", "There is nothing at this path.");
+        bb_free(job->folder);
         bb_free(job);
     }
 }

@@ -60,8 +60,7 @@ void http_message_clear(struct http_message *message)
     bb_buf_clear(&head);
     bb_buf_clear(&body);
     memset(message, 0, offsetof(struct http_message, fields));
-    memset(&message->field_count, 0,
-           sizeof(*message) - offsetof(struct http_message, field_count));
+    memset(&message->field_count, 0, sizeof(*message) - offsetof(struct http_message, field_count));
     message->body_max = body_max;
     message->head = head;
     message->body = body;
@@ -80,7 +79,8 @@ struct bb_slice http_message_field(const struct http_message *message, const cha
     return BB_SLICE_EMPTY;
 }
 
-static enum http_step bad(struct http_message *message, int status, const char *code, const char *text)
+static enum http_step bad(struct http_message *message, int status, const char *code,
+                          const char *text)
 {
     message->state = HTTP_STATE_BAD;
     message->bad = (struct http_bad){ .status = status, .code = code, .text = text };
@@ -94,9 +94,10 @@ static enum http_step bad_request(struct http_message *message, const char *text
 
 static enum http_step body_too_large(struct http_message *message)
 {
-    return bad(message, 413, "BodyTooLarge",
-               "The body of the request is larger than the server accepts (20 MiB unless configured). "
-               "Send less at once.");
+    return bad(
+        message, 413, "BodyTooLarge",
+        "The body of the request is larger than the server accepts (20 MiB unless configured). "
+        "Send less at once.");
 }
 
 /* ---- the head ---- */
@@ -196,12 +197,14 @@ static enum http_step check_fields(struct http_message *message)
     if (hosts == 0 && !message->is_http_1_0)
         return bad_request(message, "The request has no Host header; HTTP/1.1 requires one.");
     if (codings > 0 && (message->has_length || message->is_http_1_0))
-        return bad_request(message, "The request has Transfer-Encoding together with Content-Length, "
-                                    "or in HTTP/1.0.");
+        return bad_request(message,
+                           "The request has Transfer-Encoding together with Content-Length, "
+                           "or in HTTP/1.0.");
     if (codings > 1 || (codings == 1 && !message->is_chunked))
         return bad_request(message, "The only transfer coding that is accepted is chunked.");
     if (expect.data != NULL && !http_equal_nocase(expect, "100-continue"))
-        return bad(message, 417, "BadRequest", "The only expectation that is accepted is 100-continue.");
+        return bad(message, 417, "BadRequest",
+                   "The only expectation that is accepted is 100-continue.");
     message->wants_continue = expect.data != NULL && !message->is_http_1_0;
     if (message->content_length > message->body_max)
         return body_too_large(message);
@@ -375,7 +378,8 @@ static enum http_step chunk_extension_byte(struct http_message *message, uint8_t
     if (++message->chunk_line > HTTP_CHUNK_LINE_MAX)
         return bad_request(message, "A chunk's size line is longer than 1 KB.");
     if (byte == '\n' || byte == 0)
-        return bad_request(message, "A line feed without a carriage return in a chunk's size line.");
+        return bad_request(message,
+                           "A line feed without a carriage return in a chunk's size line.");
     if (byte == '\r')
         message->state = HTTP_STATE_CHUNK_LF;
     return HTTP_STEP_MORE;
@@ -411,16 +415,19 @@ static enum http_step framing_byte(struct http_message *message, uint8_t byte)
         return chunk_extension_byte(message, byte);
     case HTTP_STATE_CHUNK_LF:
         if (byte != '\n')
-            return bad_request(message, "A carriage return without a line feed after a chunk's size.");
+            return bad_request(message,
+                               "A carriage return without a line feed after a chunk's size.");
         return chunk_begin(message);
     case HTTP_STATE_CHUNK_DATA_CR:
         message->state = HTTP_STATE_CHUNK_DATA_LF;
-        return byte == '\r' ? HTTP_STEP_MORE : bad_request(message, "A chunk is longer than its size.");
+        return byte == '\r' ? HTTP_STEP_MORE
+                            : bad_request(message, "A chunk is longer than its size.");
     case HTTP_STATE_CHUNK_DATA_LF:
         message->state = HTTP_STATE_CHUNK_SIZE;
         message->remaining = 0;
-        return byte == '\n' ? HTTP_STEP_MORE
-                            : bad_request(message, "A carriage return without a line feed after a chunk.");
+        return byte == '\n'
+                   ? HTTP_STEP_MORE
+                   : bad_request(message, "A carriage return without a line feed after a chunk.");
     case HTTP_STATE_TRAILER:
         return trailer_byte(message, byte);
     case HTTP_STATE_HEAD:
@@ -448,7 +455,8 @@ static enum http_step body_begin(struct http_message *message)
 }
 
 /* Content up to the end of the body or of the chunk. */
-static enum http_step take_content(struct http_message *message, struct bb_slice bytes, size_t *used)
+static enum http_step take_content(struct http_message *message, struct bb_slice bytes,
+                                   size_t *used)
 {
     size_t size = bytes.size < message->remaining ? bytes.size : (size_t)message->remaining;
 

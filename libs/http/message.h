@@ -7,11 +7,11 @@
 
 #include "bb/http.h"
 
-#define HTTP_LINE_MAX 8192u   /* request line */
-#define HTTP_HEAD_MAX 32768u  /* all of the head */
-#define HTTP_FIELDS_MAX 100u
+#define HTTP_LINE_MAX       8192u  /* request line */
+#define HTTP_HEAD_MAX       32768u /* all of the head */
+#define HTTP_FIELDS_MAX     100u
 #define HTTP_CHUNK_LINE_MAX 1024u
-#define HTTP_TRAILER_MAX 8192u
+#define HTTP_TRAILER_MAX    8192u
 
 enum http_step {
     HTTP_STEP_MORE, /* everything was used, more is needed */
@@ -77,7 +77,8 @@ struct bb_slice http_message_field(const struct http_message *message, const cha
 bool http_list_has(struct bb_slice value, const char *token);
 bool http_equal_nocase(struct bb_slice text, const char *other);
 
-/* Brotli, bounded: BB_TOO_LARGE beyond `max` bytes, BB_BAD_REQUEST when malformed. Appends to `to`. */
+/* Brotli, bounded: BB_TOO_LARGE beyond `max` bytes, BB_BAD_REQUEST when malformed. Appends to `to`.
+ */
 int http_unbrotli(struct bb_ctx *ctx, struct bb_slice from, size_t max, struct bb_buf *to);
 
 #endif

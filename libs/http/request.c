@@ -152,9 +152,11 @@ int bb_http_parameter(struct bb_ctx *ctx, struct bb_http_request *request, const
         const uint8_t *and = memchr(query.data, '&', query.size);
         size_t size = and == NULL ? query.size : (size_t)(and-query.data);
 
-        if (size > name_size && query.data[name_size] == '=' && memcmp(query.data, name, name_size) == 0)
+        if (size > name_size && query.data[name_size] == '=' &&
+            memcmp(query.data, name, name_size) == 0)
             return bb_http_unescape(ctx, request->arena,
-                                    bb_slice(query.data + name_size + 1, size - name_size - 1), true, value);
+                                    bb_slice(query.data + name_size + 1, size - name_size - 1),
+                                    true, value);
         size += and != NULL;
         query = bb_slice(query.data + size, query.size - size);
     }
@@ -208,7 +210,8 @@ static const char *reason_of(int status)
 }
 
 void http_head_append(struct bb_http_request *request, struct bb_buf *to, int status,
-                      const char *content_type, int64_t length, bool closes, struct bb_slice headers)
+                      const char *content_type, int64_t length, bool closes,
+                      struct bb_slice headers)
 {
     struct bb_http *http = request->http;
 
@@ -241,8 +244,8 @@ void bb_http_respond(struct bb_http_request *request, int status, const char *co
     bb_assert(connection->request == request && connection->is_handling);
     closes = connection->is_lingering || connection->is_eof || request->http->is_stopping ||
              !request->message.keeps_alive;
-    http_head_append(request, &connection->out, status, content_type, has_body ? (int64_t)body.size : -1,
-                     closes, headers);
+    http_head_append(request, &connection->out, status, content_type,
+                     has_body ? (int64_t)body.size : -1, closes, headers);
     if (has_body && request->message.method != BB_HTTP_HEAD)
         bb_buf_append_slice(&connection->out, body);
     connection->request = NULL;

@@ -8,8 +8,8 @@
 #include "bb/env.h"
 
 #define HTTP_CONNECTIONS_DEFAULT 10000u
-#define HTTP_BODY_DEFAULT (20u << 20)
-#define HTTP_BODIES_DEFAULT ((size_t)512 << 20)
+#define HTTP_BODY_DEFAULT        (20u << 20)
+#define HTTP_BODIES_DEFAULT      ((size_t)512 << 20)
 
 /* Runs once in the turn of the loop after something was written, before the loop sleeps. */
 void http_on_idle(uv_idle_t *handle)
@@ -42,8 +42,7 @@ static void on_tick(void *arg)
     uint64_t now = bb_loop_now_us(http->loop);
     bool is_late = http->is_stopping && now >= http->stop_deadline_us;
 
-    bb_list_each_safe(item, &http->connections)
-    {
+    bb_list_each_safe(item, &http->connections) {
         struct http_connection *connection = bb_container(item, struct http_connection, link);
 
         if (is_late)
@@ -92,10 +91,12 @@ static int resolve(struct bb_ctx *ctx, const char *listen, struct sockaddr_stora
 
     if (!split_address(listen, host, port))
         return bb_fail(ctx, BB_BAD_REQUEST,
-                       "`%s` is not an address to listen at; write host:port, like 127.0.0.1:3210", listen);
+                       "`%s` is not an address to listen at; write host:port, like 127.0.0.1:3210",
+                       listen);
     if (getaddrinfo(host, port, &hints, &found) != 0 || found == NULL)
         return bb_fail(ctx, BB_BAD_REQUEST,
-                       "the host of `%s` is not known on this machine; use 127.0.0.1 or 0.0.0.0", listen);
+                       "the host of `%s` is not known on this machine; use 127.0.0.1 or 0.0.0.0",
+                       listen);
     memcpy(address, found->ai_addr, found->ai_addrlen);
     freeaddrinfo(found);
     return BB_OK;
@@ -118,11 +119,13 @@ static int listen_at(struct bb_ctx *ctx, struct bb_http *http)
     if (rc == 0)
         rc = uv_listen((uv_stream_t *)&http->listener, 511, on_connection);
     if (rc == UV_EADDRINUSE)
-        return bb_fail(ctx, BB_ADDRESS_IN_USE,
-                       "the address %s is in use by another program; stop that one or listen elsewhere",
-                       http->listen);
+        return bb_fail(
+            ctx, BB_ADDRESS_IN_USE,
+            "the address %s is in use by another program; stop that one or listen elsewhere",
+            http->listen);
     if (rc == UV_EADDRNOTAVAIL)
-        return bb_fail(ctx, BB_BAD_REQUEST, "the address %s does not belong to this machine", http->listen);
+        return bb_fail(ctx, BB_BAD_REQUEST, "the address %s does not belong to this machine",
+                       http->listen);
     if (rc == UV_EACCES)
         return bb_fail(ctx, BB_BAD_REQUEST, "listening at %s is not allowed; use a port above 1023",
                        http->listen);
@@ -163,7 +166,8 @@ int bb_http_open(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_http_
     bb_list_init(&http->connections);
     bb_list_init(&http->dirty);
     bb_list_init(&http->idle_requests);
-    http->requests = bb_metric("bb_http_requests_total", BB_COUNTER, "Requests that were received whole.");
+    http->requests =
+        bb_metric("bb_http_requests_total", BB_COUNTER, "Requests that were received whole.");
     http->refused = bb_metric("bb_http_refused_total", BB_COUNTER,
                               "Requests that broke a rule or a limit of the HTTP server.");
     http->open = bb_metric("bb_http_connections", BB_GAUGE, "Open HTTP connections.");
@@ -227,8 +231,7 @@ void bb_http_stop(struct bb_http *http, uint32_t limit_ms, void (*done)(void *ar
     http->stopped_arg = arg;
     http->stop_deadline_us = bb_loop_now_us(http->loop) + (uint64_t)limit_ms * 1000;
     close_listener(http);
-    bb_list_each_safe(item, &http->connections)
-    {
+    bb_list_each_safe(item, &http->connections) {
         struct http_connection *connection = bb_container(item, struct http_connection, link);
 
         if (connection->is_handling || connection->stream != NULL)
@@ -249,8 +252,7 @@ void bb_http_close(struct bb_http *http)
     http->stopped = NULL;
     bb_timer_free(http->tick);
     http->tick = NULL;
-    bb_list_each_safe(item, &http->connections)
-    {
+    bb_list_each_safe(item, &http->connections) {
         struct http_connection *connection = bb_container(item, struct http_connection, link);
 
         http_connection_close(connection, BB_HTTP_END_OURS);

@@ -18,15 +18,15 @@
 #include "bb/obs.h"
 #include "message.h"
 
-#define HTTP_MAGIC 0x68747470u
-#define HTTP_READ_SIZE 65536u
-#define HTTP_REST_MAX 65536u        /* pipelined bytes that wait, before reading stops */
-#define HTTP_OUT_MAX (1u << 20)     /* unsent answers, before pipelined requests wait */
+#define HTTP_MAGIC        0x68747470u
+#define HTTP_READ_SIZE    65536u
+#define HTTP_REST_MAX     65536u     /* pipelined bytes that wait, before reading stops */
+#define HTTP_OUT_MAX      (1u << 20) /* unsent answers, before pipelined requests wait */
 #define HTTP_LINGER_BYTES (4u << 20)
-#define HTTP_LINGER_MS 2000u
+#define HTTP_LINGER_MS    2000u
 #define HTTP_REQUEST_POOL 64u
-#define HTTP_TICK_MS 500u
-#define HTTP_ARENA_MAX (64u << 20)
+#define HTTP_TICK_MS      500u
+#define HTTP_ARENA_MAX    (64u << 20)
 
 struct bb_http {
     uint32_t magic;
@@ -84,7 +84,7 @@ struct http_connection {
     struct bb_buf rest;
     struct bb_buf out;
     size_t writing_bytes;
-    size_t counted_body; /* its part of bodies_bytes */
+    size_t counted_body;  /* its part of bodies_bytes */
     uint64_t deadline_us; /* 0: none */
     uint64_t stalled_us;  /* since when the write under way makes no progress */
     size_t stalled_size;
@@ -106,9 +106,11 @@ void http_connection_next(struct http_connection *connection);
 struct bb_http_request *http_request_take(struct bb_http *http);
 void http_request_release(struct bb_http_request *request);
 void http_request_free(struct bb_http_request *request);
-/* Appends status line, common and given lines, and the empty line. `length` < 0: no Content-Length. */
+/* Appends status line, common and given lines, and the empty line. `length` < 0: no Content-Length.
+ */
 void http_head_append(struct bb_http_request *request, struct bb_buf *to, int status,
-                      const char *content_type, int64_t length, bool closes, struct bb_slice headers);
+                      const char *content_type, int64_t length, bool closes,
+                      struct bb_slice headers);
 
 /* stream.c */
 void http_stream_ended(struct bb_http_stream *stream);

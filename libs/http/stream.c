@@ -47,7 +47,8 @@ const char *bb_http_end_name(enum bb_http_end end)
     BB_UNREACHABLE("all ends are listed");
 }
 
-struct bb_http_stream *bb_http_stream_begin(struct bb_http_request *request, const char *content_type,
+struct bb_http_stream *bb_http_stream_begin(struct bb_http_request *request,
+                                            const char *content_type,
                                             const struct bb_http_stream_events *events)
 {
     struct http_connection *connection = request->connection;
@@ -59,8 +60,9 @@ struct bb_http_stream *bb_http_stream_begin(struct bb_http_request *request, con
         return NULL;
     }
     bb_assert(connection->request == request && connection->is_handling);
-    http_head_append(request, &connection->out, 200, content_type, -1, true,
-                     bb_slice_str("Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n"));
+    http_head_append(
+        request, &connection->out, 200, content_type, -1, true,
+        bb_slice_str("Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n"));
     /* The kernel would take up to 4 MB for a reader that is stuck, and nobody would see it. */
     (void)uv_send_buffer_size((uv_handle_t *)&connection->tcp, &send_buffer);
     stream = bb_alloc_zero(1, sizeof(*stream));
@@ -104,7 +106,8 @@ void bb_http_stream_send(struct bb_http_stream *stream, struct bb_http_buffer *b
     }
     if (stream->queue_count == stream->queue_capacity) {
         stream->queue_capacity = stream->queue_capacity == 0 ? 2 : stream->queue_capacity * 2;
-        stream->queue = bb_realloc(stream->queue, stream->queue_capacity * sizeof(struct bb_http_buffer *));
+        stream->queue =
+            bb_realloc(stream->queue, stream->queue_capacity * sizeof(struct bb_http_buffer *));
     }
     stream->queue[stream->queue_count++] = bb_http_buffer_retain(buffer);
     stream->bytes += buffer->size;

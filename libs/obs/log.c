@@ -140,7 +140,7 @@ static void line_text(struct line *line, const struct bb_log *log, enum bb_log_l
         line_byte(line, ' ');
         /* One event is one line, whatever a text holds. */
         for (const char *c = fields; *c != '\0'; c++)
-            line_byte(line, (unsigned char)*c < 0x20 ? ' ' : *c);
+            line_byte(line, (char)((unsigned char)*c < 0x20 ? ' ' : *c));
     }
 }
 
@@ -194,15 +194,16 @@ void bb_log_event(struct bb_ctx *ctx, enum bb_log_level level, const char *event
     va_start(arguments, format);
     (void)vsnprintf(fields, sizeof fields, format, arguments);
     va_end(arguments);
-    if (ctx->log->is_json)
+    if (ctx->log->is_json) {
         line_json(&line, ctx->log, level, ctx->trace_id, event, fields);
-    else
+    } else {
         line_text(&line, ctx->log, level, ctx->trace_id, event, fields);
+    }
     line.text[line.size++] = '\n';
     ssize_t done;
-    do
+    do {
         done = write(ctx->log->fd, line.text, line.size);
-    while (done < 0 && errno == EINTR);
+    } while (done < 0 && errno == EINTR);
     (void)done; /* there is nowhere to tell that the log cannot be written */
 }
 
@@ -215,7 +216,7 @@ const char *bb_log_quote(const char *text, char *to, size_t size)
     for (; *text != '\0' && fill + 3 < size; text++) {
         if (*text == '"' || *text == '\\' || *text == '\n') {
             to[fill++] = '\\';
-            to[fill++] = *text == '\n' ? 'n' : *text;
+            to[fill++] = (char)(*text == '\n' ? 'n' : *text);
         } else {
             to[fill++] = *text;
         }

@@ -156,9 +156,10 @@ static void render_histogram(struct bb_buf *to, const struct bb_histogram *histo
                   histogram->name);
     for (size_t i = 0; i < BUCKET_COUNT; i++) {
         count += atomic_load_explicit(&histogram->bucket[i], memory_order_relaxed);
-        if (i >= 4 && i <= 26) /* 16 us to 67 s; the others only add to the sums */
+        if (i >= 4 && i <= 26) { /* 16 us to 67 s; the others only add to the sums */
             bb_buf_printf(to, "%s_bucket{le=\"%.6f\"} %" PRIu64 "\n", histogram->name,
                           (double)(UINT64_C(1) << i) / 1e6, count);
+        }
     }
     bb_buf_printf(to, "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n", histogram->name, count);
     bb_buf_printf(to, "%s_sum %.6f\n%s_count %" PRIu64 "\n", histogram->name, (double)sum_us / 1e6,
@@ -168,12 +169,12 @@ static void render_histogram(struct bb_buf *to, const struct bb_histogram *histo
 void bb_metrics_render(struct bb_buf *to)
 {
     for (struct bb_metric *metric = atomic_load_explicit(&metrics, memory_order_acquire);
-         metric != NULL; metric = metric->next)
+         metric != NULL; metric = metric->next) {
         bb_buf_printf(to, "# HELP %s %s\n# TYPE %s %s\n%s %" PRId64 "\n", metric->name,
                       metric->help, metric->name, metric->kind == BB_COUNTER ? "counter" : "gauge",
                       metric->name, bb_metric_get(metric));
-    for (struct bb_histogram *histogram =
-             atomic_load_explicit(&histograms, memory_order_acquire);
+    }
+    for (struct bb_histogram *histogram = atomic_load_explicit(&histograms, memory_order_acquire);
          histogram != NULL; histogram = histogram->next)
         render_histogram(to, histogram);
 }

@@ -190,12 +190,13 @@ struct bb_txtime bb_occ_newest_in(const struct bb_occ *occ, struct bb_slice low,
 
     /* Down to the first node inside the range: everything else of the range is below it. */
     while (node != NULL) {
-        if (bb_slice_compare(key_of(node), low) < 0)
+        if (bb_slice_compare(key_of(node), low) < 0) {
             node = node->right;
-        else if (bb_slice_compare(key_of(node), high) >= 0)
+        } else if (bb_slice_compare(key_of(node), high) >= 0) {
             node = node->left;
-        else
+        } else {
             break;
+        }
     }
     if (node == NULL)
         return BB_TX_NONE;

@@ -315,6 +315,9 @@ int bb_replog_start(struct bb_ctx *ctx, struct bb_replog *replog)
 static void closed_all(struct bb_replog *replog)
 {
     replog->is_closed = true;
+    if (replog->is_pumped) {
+        uv_stop(bb_loop_uv(replog->loop)); /* else it may sleep once more before it returns */
+    }
     if (replog->closed != NULL) {
         replog->closed(replog->closed_arg);
     }
@@ -369,6 +372,7 @@ void bb_replog_free(struct bb_replog *replog)
     if (!replog->is_closing) {
         bb_replog_close(replog, NULL, NULL);
     }
+    replog->is_pumped = true;
     while (!replog->is_closed) {
         uv_run(bb_loop_uv(replog->loop), UV_RUN_ONCE);
     }

@@ -78,6 +78,7 @@ struct bb_replog {
     struct replog_real_io real;
     bool has_transport, has_io, has_raft; /* what close must undo */
     bool is_started, is_closing, is_closed;
+    bool is_pumped; /* free runs the loop until all is closed */
     void (*closed)(void *arg);
     void *closed_arg;
 

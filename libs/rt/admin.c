@@ -81,8 +81,8 @@ static void answer(struct connection *connection, int http_status, const char *r
                   "Cache-Control: no-store\r\nConnection: close\r\n\r\n",
                   http_status, reason, type, body.size);
     bb_buf_append_slice(&connection->response, body);
-    uv_buf_t out = uv_buf_init((char *)connection->response.data,
-                               (unsigned)connection->response.size);
+    uv_buf_t out =
+        uv_buf_init((char *)connection->response.data, (unsigned)connection->response.size);
     connection->write.data = connection;
     (void)uv_read_stop((uv_stream_t *)&connection->tcp);
     if (uv_write(&connection->write, (uv_stream_t *)&connection->tcp, &out, 1, on_written) != 0)
@@ -106,10 +106,11 @@ static void serve(struct connection *connection, struct bb_slice path)
         const char *why = connection->admin->not_ready(connection->admin->arg);
         char text[400];
         (void)snprintf(text, sizeof text, "not ready: %s", why == NULL ? "" : why);
-        if (why == NULL)
+        if (why == NULL) {
             answer_text(connection, 200, "OK", "ready");
-        else
+        } else {
             answer_text(connection, 503, "Service Unavailable", text);
+        }
     } else if (bb_slice_equal_str(path, "/metrics")) {
         struct bb_buf body;
         bb_buf_init(&body);
@@ -122,16 +123,18 @@ static void serve(struct connection *connection, struct bb_slice path)
     }
 }
 
-/* The request line is all that matters; the head must be whole so that the client is done sending. */
+/* The request line is all that matters; the head must be whole so that the client is done sending.
+ */
 static void parse(struct connection *connection)
 {
     const char *request = connection->request;
     size_t size = connection->fill;
 
     if (memmem(request, size, "\r\n\r\n", 4) == NULL) {
-        if (size == REQUEST_MAX)
+        if (size == REQUEST_MAX) {
             answer_text(connection, 431, "Request Header Fields Too Large",
                         "the head of a request may have 8 KB");
+        }
         return;
     }
     const char *end = memmem(request, size, "\r\n", 2);
@@ -230,9 +233,10 @@ static int resolve(struct bb_ctx *ctx, uv_loop_t *uv, const char *address,
     uv_getaddrinfo_t request;
     struct addrinfo hints = { .ai_family = AF_INET, .ai_socktype = SOCK_STREAM };
     int rc = uv_getaddrinfo(uv, &request, NULL, host, NULL, &hints);
-    if (rc != 0)
+    if (rc != 0) {
         return bb_fail(ctx, BB_BAD_REQUEST, "the host of %s is not known: %s", address,
                        uv_strerror(rc));
+    }
     memcpy(to, request.addrinfo->ai_addr, request.addrinfo->ai_addrlen);
     uv_freeaddrinfo(request.addrinfo);
     ((struct sockaddr_in *)to)->sin_port = htons((uint16_t)port);
@@ -267,11 +271,12 @@ int rt_admin_open(struct bb_ctx *ctx, struct bb_loop *loop, const char *address,
         return BB_OK;
     }
     uv_close((uv_handle_t *)&opened->listener, on_listener_closed);
-    if (rc == UV_EADDRINUSE)
+    if (rc == UV_EADDRINUSE) {
         return bb_fail(ctx, BB_ADDRESS_IN_USE,
                        "the admin port %s is taken by another process: stop that one or choose "
                        "another with --admin-listen HOST:PORT (off: none)",
                        address);
+    }
     return bb_fail(ctx, BB_IO, "the admin port %s cannot be opened: %s", address, uv_strerror(rc));
 }
 

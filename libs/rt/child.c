@@ -13,8 +13,8 @@
 #define POLL_MS      20
 
 /*
- * The end of a child is a readable pidfd on the owner's loop: SIGCHLD is one for the whole process, and
- * a process may have many loops. Where the kernel has no pidfd, a timer asks.
+ * The end of a child is a readable pidfd on the owner's loop: SIGCHLD is one for the whole process,
+ * and a process may have many loops. Where the kernel has no pidfd, a timer asks.
  */
 struct bb_child {
     struct bb_loop *loop;
@@ -48,9 +48,9 @@ static void reap(struct bb_child *child)
     int status = 0;
     pid_t pid;
 
-    do
+    do {
         pid = waitpid(child->pid, &status, WNOHANG);
-    while (pid < 0 && errno == EINTR);
+    } while (pid < 0 && errno == EINTR);
     if (child->is_gone || pid == 0)
         return;
     child->is_gone = true;
@@ -118,7 +118,8 @@ static int set_files(posix_spawn_file_actions_t *actions, const struct bb_child_
     return rc;
 }
 
-/* Signals as in a fresh process, and a group of its own: the terminal's ^C is for us, not for it. */
+/* Signals as in a fresh process, and a group of its own: the terminal's ^C is for us, not for it.
+ */
 static int set_attributes(posix_spawnattr_t *attributes)
 {
     sigset_t none;
@@ -162,14 +163,16 @@ int bb_child_start(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_chi
     int rc = set_files(&actions, options);
     if (rc == 0)
         rc = set_attributes(&attributes);
-    if (rc == 0)
+    if (rc == 0) {
         rc = posix_spawn(&pid, options->argv[0], &actions, &attributes, spawn_list(options->argv),
                          spawn_list(options->envp));
+    }
     (void)posix_spawnattr_destroy(&attributes);
     (void)posix_spawn_file_actions_destroy(&actions);
-    if (rc != 0)
+    if (rc != 0) {
         return bb_fail(ctx, rc == ENOENT ? BB_NOT_FOUND : BB_IO, "start of %s: %s",
                        options->argv[0], bb_strerror(rc, text, sizeof text));
+    }
     struct bb_child *started = bb_alloc_zero(1, sizeof *started);
     started->loop = loop;
     started->pid = pid;

@@ -120,10 +120,10 @@ void bb_loop_post(struct bb_loop *loop, struct bb_task *task)
 {
     struct bb_task *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
 
-    do
+    do {
         task->next = head;
-    while (!atomic_compare_exchange_weak_explicit(&loop->inbox, &head, task, memory_order_acq_rel,
-                                                  memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&loop->inbox, &head, task, memory_order_acq_rel,
+                                                    memory_order_relaxed));
     if (head == NULL)
         (void)uv_async_send(&loop->wake); /* fails only on a closed handle */
 }

@@ -81,18 +81,19 @@ int bb_pool_submit(struct bb_ctx *ctx, struct bb_pool *pool, struct bb_job *job)
     bb_assert(!pool->is_closing);
     bool is_full = pool->queued >= pool->queue_max;
     if (!is_full) {
-        if (pool->last == NULL)
+        if (pool->last == NULL) {
             pool->first = job;
-        else
+        } else {
             pool->last->next = job;
+        }
         pool->last = job;
         pool->queued++;
         bb_cond_signal(pool->has_work);
     }
     bb_mutex_unlock(pool->mutex);
-    return is_full ? bb_fail(ctx, BB_OVERLOADED, "%zu jobs are waiting, no more fit",
-                             pool->queue_max)
-                   : BB_OK;
+    return is_full
+               ? bb_fail(ctx, BB_OVERLOADED, "%zu jobs are waiting, no more fit", pool->queue_max)
+               : BB_OK;
 }
 
 void bb_pool_free(struct bb_pool *pool)

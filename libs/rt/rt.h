@@ -8,8 +8,8 @@ struct rt_admin;
 
 /*
  * A small HTTP/1.1 server on the service's own loop: GET /healthz, /readyz, /metrics, one request a
- * connection. Bounded: 32 connections, 8 KB of request, 5 s. `not_ready` gives NULL when the service is
- * ready, else the reason; called on the owner thread. `address`: HOST:PORT.
+ * connection. Bounded: 32 connections, 8 KB of request, 5 s. `not_ready` gives NULL when the
+ * service is ready, else the reason; called on the owner thread. `address`: HOST:PORT.
  */
 int rt_admin_open(struct bb_ctx *ctx, struct bb_loop *loop, const char *address,
                   const char *(*not_ready)(void *arg), void *arg, struct rt_admin **admin);

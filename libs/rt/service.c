@@ -26,8 +26,8 @@ const struct bb_option bb_service_options[] = {
 };
 
 /*
- * A service's life: STARTING -> READY <-> STARTING, any -> DRAINING -> STOPPED. Only the owner thread
- * moves it; others read.
+ * A service's life: STARTING -> READY <-> STARTING, any -> DRAINING -> STOPPED. Only the owner
+ * thread moves it; others read.
  */
 struct bb_service {
     const struct bb_service_def *def;
@@ -76,8 +76,8 @@ static const char *default_admin(const char *name)
     static const struct {
         const char *name, *address;
     } table[] = {
-        { "gateway", "127.0.0.1:3219" },   { "solo", "127.0.0.1:3219" },
-        { "storage", "127.0.0.1:3509" },   { "sequencer", "127.0.0.1:3519" },
+        { "gateway", "127.0.0.1:3219" }, { "solo", "127.0.0.1:3219" },
+        { "storage", "127.0.0.1:3509" }, { "sequencer", "127.0.0.1:3519" },
         { "worker", "127.0.0.1:3529" },
     };
 
@@ -100,8 +100,9 @@ static int open_admin(struct bb_ctx *ctx, struct bb_service *service)
     if (rc != BB_ADDRESS_IN_USE || bb_conf_text(service->conf, "admin-listen") != NULL)
         return rc;
     /* Nobody asked for this port; a second suite on the machine must not fail for it. */
-    bb_warn(ctx, "service.no_admin_port", "service=%s address=%s why=\"the default address is taken\"",
-            service->def->name, address);
+    bb_warn(ctx, "service.no_admin_port",
+            "service=%s address=%s why=\"the default address is taken\"", service->def->name,
+            address);
     return BB_OK;
 }
 
@@ -217,10 +218,11 @@ static int run_program(struct bb_service *service)
         bb_assert(uv_signal_start(&signals[i], on_signal, numbers[i]) == 0);
     }
     int rc = start_parts(service);
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         bb_loop_run(service->loop);
-    else
+    } else {
         complain(service->def, bb_loop_ctx(service->loop));
+    }
     int code = rc == BB_OK ? service->exit_code : 1;
     /* Everything is answered and synced by now: when a library hangs in its close, we leave. */
     late_exit_code = code;
@@ -252,7 +254,8 @@ int bb_service_main(const struct bb_service_def *def, int argc, char **argv)
         bb_conf_free(service.conf);
         return 2;
     }
-    service.log = bb_log_new(STDERR_FILENO, def->name, level, bb_conf_bool(service.conf, "log-json"));
+    service.log =
+        bb_log_new(STDERR_FILENO, def->name, level, bb_conf_bool(service.conf, "log-json"));
     ctx.log = service.log;
     int code = run_program(&service);
     bb_info(&ctx, "service.stopped", "exit=%d", code);
@@ -272,9 +275,10 @@ static void run_thread(void *arg)
     bb_mutex_lock(service->mutex);
     service->is_start_done = true;
     service->start_status = rc;
-    if (rc != BB_OK)
+    if (rc != BB_OK) {
         memcpy(service->start_error, bb_loop_ctx(service->loop)->error,
                sizeof service->start_error);
+    }
     bb_cond_signal(service->changed);
     bb_mutex_unlock(service->mutex);
     if (rc == BB_OK)
@@ -292,6 +296,7 @@ static void free_service(struct bb_service *service)
     bb_free(service);
 }
 
+/* NOLINTNEXTLINE(readability-function-size): each argument has another type */
 int bb_service_start(struct bb_ctx *ctx, const struct bb_service_def *def, struct bb_conf *conf,
                      struct bb_env *env, struct bb_log *log,
                      void (*on_event)(void *arg, enum bb_service_state state), void *arg,

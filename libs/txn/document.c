@@ -85,6 +85,13 @@ static bool has_special(struct bb_slice given)
     return has_undefined(given);
 }
 
+/* Modules are documents of a system table and may be larger than those of users. */
+static uint64_t size_limit(const struct bb_txn *txn, const struct txn_doc *doc)
+{
+    return txn_table_is_system(doc->table) ? txn->options.limits.write_bytes
+                                           : txn->options.limits.document_bytes;
+}
+
 /* Checks the caller's part: without system fields that change nothing, without undefined fields. */
 static int check_given(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_doc *doc,
                        struct bb_slice given, const struct system_fields *system)
@@ -117,7 +124,7 @@ static int check_given(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_
         bb_value_end_object(txn->builder);
         plain = bb_value_finish(txn->builder);
     }
-    rc = bb_document_check(ctx, plain, txn->options.limits.document_bytes);
+    rc = bb_document_check(ctx, plain, size_limit(txn, doc));
     if (rc != BB_OK)
         return bb_fail(ctx, rc, "Document for \"%.*s\": %s", BB_SLICE_ARG(doc->table->name),
                        ctx == NULL ? "" : ctx->error);
@@ -205,7 +212,7 @@ int txn_document(struct bb_ctx *ctx, struct bb_txn *txn, enum txn_shape shape,
     }
     bb_value_end_object(builder);
     struct bb_slice whole = bb_value_finish(builder);
-    uint64_t limit = txn->options.limits.document_bytes;
+    uint64_t limit = size_limit(txn, doc);
     /* The stored form is never smaller than the accounted size. */
     if (whole.size > limit && bb_value_accounted_size(whole) > limit)
         return bb_fail(ctx, BB_DOCUMENT_TOO_LARGE,

@@ -408,7 +408,8 @@ int bb_txn_backfill(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, str
     if (index == NULL)
         return index_not_found(ctx, scan->table, name);
     scan->is_touched = scan->is_touched || !scan->is_ended;
-    while (!scan->is_ended && *row_count < want) {
+    while (!scan->is_ended && *row_count < want &&
+           (*row_count == 0 || txn->read_bytes < txn->options.limits.read_bytes / 2)) {
         struct txn_row row;
         int rc = peek(txn, scan, want - *row_count, &row);
         if (rc == BB_PENDING && *row_count > 0) {

@@ -167,12 +167,14 @@ void txn_want_page(struct bb_txn *txn, struct txn_scan *scan, uint32_t limit)
     txn->reads = txn_grow(txn, txn->reads, &capacity, txn->want_count, sizeof *txn->reads);
     txn->wants =
         txn_grow(txn, txn->wants, &txn->want_capacity, txn->want_count, sizeof *txn->wants);
+    /* Entries of by_id are the documents themselves: there is nothing to join. */
+    bool is_joined = !scan->is_keys_only && scan->index->kind != TXN_BY_ID;
     txn->reads[txn->want_count] = (struct bb_txn_read){
         .low = !down && scan->covered.data != NULL ? scan->covered : scan->low,
         .high = down && scan->covered.data != NULL ? scan->covered : scan->high,
         .is_descending = down,
         .limit = limit,
-        .doc_index = scan->is_keys_only ? 0 : BB_INDEX_BY_ID(scan->table->number)
+        .doc_index = is_joined ? BB_INDEX_BY_ID(scan->table->number) : 0
     };
     txn->wants[txn->want_count++] = (struct txn_want){ .scan = scan };
 }

@@ -247,7 +247,8 @@ static void end(struct bb_value_builder *builder, bool is_object)
     struct bb_buf *scratch = &builder->scratch;
 
     bb_assert(frame != NULL && frame->is_object == is_object);
-    struct item *items = builder->items + frame->items_start;
+    /* No items yet: no address to add to. */
+    struct item *items = builder->items == NULL ? NULL : builder->items + frame->items_start;
     size_t count = builder->item_count - frame->items_start;
     bb_assert(count == 0 || items[count - 1].value_size > 0);
     if (is_object)

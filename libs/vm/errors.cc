@@ -219,7 +219,7 @@ void describe_error(struct bb_vm_call *call, v8::Local<v8::Value> reason)
     call->result.end = BB_VM_ERROR;
     call->result.status = BB_SERVER_ERROR;
     if (!reason->IsObject()) {
-        call->message = "Uncaught " + utf8_of(isolate, reason);
+        call->message = utf8_of(isolate, reason);
         return;
     }
     v8::Local<v8::Object> error = reason.As<v8::Object>();
@@ -233,9 +233,9 @@ void describe_error(struct bb_vm_call *call, v8::Local<v8::Value> reason)
         call->message = text;
     } else if (reason->IsNativeError()) {
         const std::string name = utf8_of(isolate, field(isolate, error, str(isolate, "name")));
-        call->message = "Uncaught " + (name.empty() ? "Error" : name) + ": " + text;
+        call->message = (name.empty() ? "Error" : name) + ": " + text;
     } else {
-        call->message = "Uncaught " + utf8_of(isolate, error);
+        call->message = utf8_of(isolate, error);
     }
     call->message.resize(std::min(call->message.size(), (size_t)MESSAGE_MAX));
     v8::Local<v8::Value> stack = field(isolate, error, str(isolate, "stack"));

@@ -29,10 +29,11 @@ static void run(struct bb_task *task)
 {
     struct wire_door *door = bb_container(task, struct wire_door, task);
 
-    if (door->is_closed)
+    if (door->is_closed) {
         bb_free(door);
-    else
+    } else {
         door->take(door->arg, take_all(door));
+    }
 }
 
 struct wire_door *wire_door_new(struct bb_loop *loop,
@@ -51,10 +52,10 @@ void wire_door_push(struct wire_door *door, struct wire_item *item)
 {
     struct wire_item *head = atomic_load_explicit(&door->items, memory_order_relaxed);
 
-    do
+    do {
         item->next = head;
-    while (!atomic_compare_exchange_weak_explicit(&door->items, &head, item, memory_order_acq_rel,
-                                                  memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&door->items, &head, item, memory_order_acq_rel,
+                                                    memory_order_relaxed));
     if (head == NULL)
         bb_loop_post(door->loop, &door->task);
 }

@@ -23,9 +23,10 @@ int wire_pack(struct bb_ctx *ctx, const ProtobufCMessage *message, nng_msg **pac
 {
     size_t size = protobuf_c_message_get_packed_size(message);
 
-    if (size > BB_WIRE_MESSAGE_MAX)
+    if (size > BB_WIRE_MESSAGE_MAX) {
         return bb_fail(ctx, BB_TOO_LARGE, "a message of %zu bytes; at most %u can be sent", size,
                        BB_WIRE_MESSAGE_MAX);
+    }
     if (nng_msg_alloc(packed, size) != 0)
         return bb_fail(ctx, BB_NO_MEMORY, "no memory for a message of %zu bytes", size);
     size_t done = protobuf_c_message_pack(message, nng_msg_body(*packed));
@@ -69,12 +70,13 @@ int bb_unpack(struct bb_ctx *ctx, struct bb_arena *arena, const ProtobufCMessage
     ProtobufCMessage *message =
         protobuf_c_message_unpack(type, &allocator.pb, from.size, from.data);
     if (message != NULL) {
-        memcpy(message_out, &message, sizeof message);
+        memcpy(message_out, &message, sizeof(void *)); /* the caller's pointer has another type */
         return BB_OK;
     }
-    if (allocator.is_full)
+    if (allocator.is_full) {
         return bb_fail(ctx, BB_TOO_LARGE, "a %s of %zu bytes needs more memory than it may have",
                        type->short_name, from.size);
+    }
     return bb_fail(ctx, BB_BAD_REQUEST, "%zu bytes that are no %s", from.size, type->short_name);
 }
 
@@ -92,9 +94,10 @@ int bb_frame_next(struct bb_ctx *ctx, struct bb_slice bytes, struct bb_slice *fr
     if (bytes.size < 4)
         return BB_PENDING;
     uint32_t size = bb_get_le32(bytes.data);
-    if (size > BB_WIRE_MESSAGE_MAX)
+    if (size > BB_WIRE_MESSAGE_MAX) {
         return bb_fail(ctx, BB_TOO_LARGE, "a frame of %" PRIu32 " bytes; at most %u are allowed",
                        size, BB_WIRE_MESSAGE_MAX);
+    }
     if (bytes.size - 4 < size)
         return BB_PENDING;
     *frame = bb_slice(bytes.data + 4, size);

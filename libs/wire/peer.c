@@ -16,8 +16,8 @@ struct call {
     nng_ctx ctx;
     nng_aio *aio;
     struct call *next_free;
-    bool is_used;              /* owner thread */
-    bool is_sending;           /* the aio's thread; before and after: the owner's */
+    bool is_used;    /* owner thread */
+    bool is_sending; /* the aio's thread; before and after: the owner's */
     uint64_t deadline_us;
     int status;
     nng_msg *reply;
@@ -77,6 +77,8 @@ static void finish(struct bb_peer *peer, struct call *call, int status)
     void *arg = call->arg;
     nng_msg *reply = call->reply;
 
+    if (peer->is_closing && status != BB_OK)
+        status = BB_CANCELLED; /* nng reports a closed pipe first */
     call->reply = NULL;
     call->is_used = false;
     call->next_free = peer->free;
@@ -131,7 +133,8 @@ static int dial(struct bb_peer *peer)
     if (rc != 0)
         return rc;
     (void)nng_dialer_set_size(dialer, NNG_OPT_RECVMAXSZ, BB_WIRE_MESSAGE_MAX);
-    (void)nng_dialer_set_bool(dialer, NNG_OPT_TCP_KEEPALIVE, true); /* fails where there is no TCP */
+    (void)nng_dialer_set_bool(dialer, NNG_OPT_TCP_KEEPALIVE,
+                              true); /* fails where there is no TCP */
     return nng_dialer_start(dialer, NNG_FLAG_NONBLOCK);
 }
 
@@ -178,7 +181,8 @@ void bb_peer_close(struct bb_peer *peer)
         (void)nng_close(peer->socket);
     for (size_t i = 0; i < peer->call_count; i++)
         nng_aio_stop(peer->calls[i].aio);
-    /* No thread of nng is in here any more. What had completed keeps its status; the rest is over. */
+    /* No thread of nng is in here any more. What had completed keeps its status; the rest is over.
+     */
     take(peer, wire_door_close(peer->door));
     for (size_t i = 0; i < peer->call_count; i++) {
         struct call *call = &peer->calls[i];
@@ -212,9 +216,10 @@ int bb_peer_request(struct bb_ctx *ctx, struct bb_peer *peer, const ProtobufCMes
 
     if (peer->is_closing)
         return bb_fail(ctx, BB_CANCELLED, "the connection to %s is closing", peer->url);
-    if (call == NULL)
+    if (call == NULL) {
         return bb_fail(ctx, BB_OVERLOADED, "%zu requests to %s are under way, no more fit",
                        peer->call_count, peer->url);
+    }
     int rc = wire_pack(ctx, message, &packed);
     if (rc != BB_OK)
         return rc;

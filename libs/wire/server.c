@@ -10,7 +10,11 @@
 /* Structs of small sub-messages take several times the bytes that they come as. */
 #define ARENA_MAX ((size_t)4 * BB_WIRE_MESSAGE_MAX)
 
-enum phase { RECEIVING, HANDLING, SENDING };
+enum phase {
+    RECEIVING,
+    HANDLING,
+    SENDING
+};
 
 struct bb_exchange {
     struct wire_item item;
@@ -122,14 +126,15 @@ static int listen_at(struct bb_server *server, const char *url)
     if (rc != 0)
         return rc;
     (void)nng_listener_set_size(listener, NNG_OPT_RECVMAXSZ, BB_WIRE_MESSAGE_MAX);
-    (void)nng_listener_set_bool(listener, NNG_OPT_TCP_KEEPALIVE, true); /* fails where there is none */
+    (void)nng_listener_set_bool(listener, NNG_OPT_TCP_KEEPALIVE,
+                                true); /* fails where there is none */
     if (strncmp(url, "ipc:", 4) == 0)
         (void)nng_listener_set_int(listener, NNG_OPT_IPC_PERMISSIONS, 0600);
     return nng_listener_start(listener, 0);
 }
 
-int bb_server_open(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_server_options *options,
-                   struct bb_server **server)
+int bb_server_open(struct bb_ctx *ctx, struct bb_loop *loop,
+                   const struct bb_server_options *options, struct bb_server **server)
 {
     struct bb_server *opened = bb_alloc_zero(1, sizeof *opened);
 
@@ -141,20 +146,22 @@ int bb_server_open(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_ser
     int rc = nng_rep0_open(&opened->socket);
     if (rc == 0)
         rc = nng_socket_set_size(opened->socket, NNG_OPT_RECVMAXSZ, BB_WIRE_MESSAGE_MAX);
-    if (rc == 0)
+    if (rc == 0) {
         rc = open_exchanges(opened, options->context_count == 0 ? CONTEXTS_DEFAULT
                                                                 : options->context_count);
+    }
     if (rc == 0)
         rc = listen_at(opened, options->url);
     if (rc != 0) {
-        if (rc == NNG_EADDRINUSE)
+        if (rc == NNG_EADDRINUSE) {
             rc = bb_fail(ctx, BB_ADDRESS_IN_USE,
                          "%s is taken by another process: stop that one or choose another address "
                          "with --listen",
                          options->url);
-        else
+        } else {
             rc = bb_fail(ctx, rc == NNG_EADDRINVAL || rc == NNG_EINVAL ? BB_BAD_REQUEST : BB_IO,
                          "listening at %s: %s", options->url, nng_strerror(rc));
+        }
         bb_server_close(opened);
         return rc;
     }

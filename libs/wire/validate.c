@@ -1,9 +1,10 @@
 #include "validate.h"
 
 /*
- * protobuf-c's descriptors know every field, so the general rules are one walk over them: strings are
- * UTF-8, enums are known, a chosen or repeated message is there. What a type demands besides is in the
- * rules. Message types do not contain themselves, so the depth is bounded by the .proto files.
+ * protobuf-c's descriptors know every field, so the general rules are one walk over them: strings
+ * are UTF-8, enums are known, a chosen or repeated message is there. What a type demands besides is
+ * in the rules. Message types do not contain themselves, so the depth is bounded by the .proto
+ * files.
  */
 
 static int fail_field(struct bb_ctx *ctx, const ProtobufCMessageDescriptor *type,
@@ -15,13 +16,13 @@ static int fail_field(struct bb_ctx *ctx, const ProtobufCMessageDescriptor *type
 
 static int check_one(struct bb_ctx *ctx, const ProtobufCMessageDescriptor *type,
                      const ProtobufCFieldDescriptor *field, const void *member, bool is_needed,
-                     const struct validate_rule *rules)
+                     const struct wire_validate_rule *rules)
 {
     if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
         const ProtobufCMessage *inner = *(const ProtobufCMessage *const *)member;
         if (inner == NULL)
             return is_needed ? fail_field(ctx, type, field, "is missing") : BB_OK;
-        return validate_walk(ctx, inner, rules);
+        return wire_validate_walk(ctx, inner, rules);
     }
     if (field->type == PROTOBUF_C_TYPE_STRING) {
         const char *text = *(const char *const *)member;
@@ -44,7 +45,8 @@ static size_t element_size(const ProtobufCFieldDescriptor *field)
 }
 
 static int check_field(struct bb_ctx *ctx, const ProtobufCMessage *message,
-                       const ProtobufCFieldDescriptor *field, const struct validate_rule *rules)
+                       const ProtobufCFieldDescriptor *field,
+                       const struct wire_validate_rule *rules)
 {
     const uint8_t *base = (const uint8_t *)message;
     const void *member = base + field->offset;
@@ -75,7 +77,7 @@ static int check_field(struct bb_ctx *ctx, const ProtobufCMessage *message,
 }
 
 static int check_rules(struct bb_ctx *ctx, const ProtobufCMessage *message,
-                       const struct validate_rule *rules)
+                       const struct wire_validate_rule *rules)
 {
     for (; rules->type != NULL; rules++) {
         if (rules->type == message->descriptor)
@@ -84,8 +86,8 @@ static int check_rules(struct bb_ctx *ctx, const ProtobufCMessage *message,
     return BB_OK;
 }
 
-int validate_walk(struct bb_ctx *ctx, const ProtobufCMessage *message,
-                  const struct validate_rule *rules)
+int wire_validate_walk(struct bb_ctx *ctx, const ProtobufCMessage *message,
+                       const struct wire_validate_rule *rules)
 {
     const ProtobufCMessageDescriptor *type = message->descriptor;
 
@@ -94,29 +96,29 @@ int validate_walk(struct bb_ctx *ctx, const ProtobufCMessage *message,
         if (rc != BB_OK)
             return rc;
     }
-    int rc = check_rules(ctx, message, validate_common);
+    int rc = check_rules(ctx, message, wire_validate_common);
     return rc == BB_OK ? check_rules(ctx, message, rules) : rc;
 }
 
-int validate_that(struct bb_ctx *ctx, bool holds, const char *what)
+int wire_validate_that(struct bb_ctx *ctx, bool holds, const char *what)
 {
     return holds ? BB_OK : bb_fail(ctx, BB_BAD_REQUEST, "message %s", what);
 }
 
-int validate_size(struct bb_ctx *ctx, ProtobufCBinaryData bytes, size_t size, const char *what)
+int wire_validate_size(struct bb_ctx *ctx, ProtobufCBinaryData bytes, size_t size, const char *what)
 {
     if (bytes.len == size)
         return BB_OK;
     return bb_fail(ctx, BB_BAD_REQUEST, "message %s has %zu bytes, not %zu", what, bytes.len, size);
 }
 
-int validate_size_or_none(struct bb_ctx *ctx, ProtobufCBinaryData bytes, size_t size,
-                          const char *what)
+int wire_validate_size_or_none(struct bb_ctx *ctx, ProtobufCBinaryData bytes, size_t size,
+                               const char *what)
 {
-    return bytes.len == 0 ? BB_OK : validate_size(ctx, bytes, size, what);
+    return bytes.len == 0 ? BB_OK : wire_validate_size(ctx, bytes, size, what);
 }
 
-int validate_key(struct bb_ctx *ctx, ProtobufCBinaryData key, const char *what)
+int wire_validate_key(struct bb_ctx *ctx, ProtobufCBinaryData key, const char *what)
 {
     if (key.len > 0 && key.len <= BB_KEY_MAX)
         return BB_OK;
@@ -124,13 +126,14 @@ int validate_key(struct bb_ctx *ctx, ProtobufCBinaryData key, const char *what)
                    key.len, BB_KEY_MAX);
 }
 
-int validate_range(struct bb_ctx *ctx, ProtobufCBinaryData low, ProtobufCBinaryData high,
-                   const char *what)
+int wire_validate_range(struct bb_ctx *ctx, ProtobufCBinaryData low, ProtobufCBinaryData high,
+                        const char *what)
 {
     /* The end of a range may be a key and one byte more. */
-    if (low.len > BB_KEY_MAX + 1 || high.len > BB_KEY_MAX + 1)
+    if (low.len > BB_KEY_MAX + 1 || high.len > BB_KEY_MAX + 1) {
         return bb_fail(ctx, BB_BAD_REQUEST, "message %s: a bound has more than %d bytes", what,
                        BB_KEY_MAX + 1);
+    }
     if (bb_slice_compare(bb_pb_slice(low), bb_pb_slice(high)) >= 0)
         return bb_fail(ctx, BB_BAD_REQUEST, "message %s: low is not below high", what);
     return BB_OK;

@@ -4,12 +4,13 @@ static int check_append(struct bb_ctx *ctx, const void *message)
 {
     const Bb__Proto__Append *append = message;
 
-    int rc = validate_that(ctx, append->epoch != 0, "Append: epoch is 0");
+    int rc = wire_validate_that(ctx, append->epoch != 0, "Append: epoch is 0");
+    if (rc == BB_OK) {
+        rc = wire_validate_that(ctx, append->last_tx > append->base_tx,
+                                "Append: last_tx is not above base_tx");
+    }
     if (rc == BB_OK)
-        rc = validate_that(ctx, append->last_tx > append->base_tx,
-                           "Append: last_tx is not above base_tx");
-    if (rc == BB_OK)
-        rc = validate_that(ctx, append->batch.len > 0, "Append: the batch is empty");
+        rc = wire_validate_that(ctx, append->batch.len > 0, "Append: the batch is empty");
     return rc;
 }
 
@@ -17,9 +18,9 @@ static int check_claim(struct bb_ctx *ctx, const void *message)
 {
     const Bb__Proto__Claim *claim = message;
 
-    int rc = validate_size(ctx, claim->holder, ID_BYTES, "Claim: holder");
+    int rc = wire_validate_size(ctx, claim->holder, ID_BYTES, "Claim: holder");
     if (rc == BB_OK)
-        rc = validate_that(ctx, claim->want != 0, "Claim: want is 0");
+        rc = wire_validate_that(ctx, claim->want != 0, "Claim: want is 0");
     return rc;
 }
 
@@ -28,18 +29,18 @@ static int check_read_op(struct bb_ctx *ctx, const void *message)
     const Bb__Proto__ReadOp *op = message;
 
     if (op->high.len == 0)
-        return validate_key(ctx, op->low, "ReadOp: low");
-    return validate_range(ctx, op->low, op->high, "ReadOp");
+        return wire_validate_key(ctx, op->low, "ReadOp: low");
+    return wire_validate_range(ctx, op->low, op->high, "ReadOp");
 }
 
 static int check_info_reply(struct bb_ctx *ctx, const void *message)
 {
     const Bb__Proto__InfoReply *reply = message;
 
-    return validate_size_or_none(ctx, reply->cluster_id, ID_BYTES, "InfoReply: cluster_id");
+    return wire_validate_size_or_none(ctx, reply->cluster_id, ID_BYTES, "InfoReply: cluster_id");
 }
 
-const struct validate_rule validate_storage[] = {
+const struct wire_validate_rule wire_validate_storage[] = {
     { &bb__proto__append__descriptor, check_append },
     { &bb__proto__claim__descriptor, check_claim },
     { &bb__proto__read_op__descriptor, check_read_op },
@@ -49,17 +50,17 @@ const struct validate_rule validate_storage[] = {
 
 int bb_storage_request_validate(struct bb_ctx *ctx, const Bb__Proto__StorageRequest *request)
 {
-    int rc = validate_that(ctx, request->op_case != BB__PROTO__STORAGE_REQUEST__OP__NOT_SET,
-                           "StorageRequest: no operation that is known here");
+    int rc = wire_validate_that(ctx, request->op_case != BB__PROTO__STORAGE_REQUEST__OP__NOT_SET,
+                                "StorageRequest: no operation that is known here");
 
-    return rc == BB_OK ? validate_walk(ctx, &request->base, validate_storage) : rc;
+    return rc == BB_OK ? wire_validate_walk(ctx, &request->base, wire_validate_storage) : rc;
 }
 
 int bb_storage_reply_validate(struct bb_ctx *ctx, const Bb__Proto__StorageReply *reply)
 {
-    int rc = validate_that(
+    int rc = wire_validate_that(
         ctx, reply->status != BB_OK || reply->op_case != BB__PROTO__STORAGE_REPLY__OP__NOT_SET,
         "StorageReply: no result that is known here");
 
-    return rc == BB_OK ? validate_walk(ctx, &reply->base, validate_storage) : rc;
+    return rc == BB_OK ? wire_validate_walk(ctx, &reply->base, wire_validate_storage) : rc;
 }

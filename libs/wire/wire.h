@@ -11,8 +11,8 @@ struct wire_item {
 };
 
 /*
- * A door: foreign threads push items, the owner loop gets them in order, as a batch, with one wake-up.
- * When it is closed, what was pushed and not yet taken is given to the one who closes.
+ * A door: foreign threads push items, the owner loop gets them in order, as a batch, with one
+ * wake-up. When it is closed, what was pushed and not yet taken is given to the one who closes.
  */
 struct wire_door;
 struct wire_door *wire_door_new(struct bb_loop *loop,

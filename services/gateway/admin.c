@@ -12,7 +12,7 @@
 #include "bb/wire_validate.h"
 
 #define LOGS_WAIT_MAX_MS 30000u
-#define LOGS_GRACE_MS 20u /* after the first lines came, for those of the other workers */
+#define LOGS_GRACE_MS    20u /* after the first lines came, for those of the other workers */
 
 /* ---- GET /api/admin/status ---- */
 
@@ -32,14 +32,15 @@ static void append_workers(struct gateway *gateway, struct bb_buf *json)
         gateway_workers_view(gateway->workers, i, &view);
         bb_buf_append_str(json, i > 0 ? ",{\"url\":" : "{\"url\":");
         bb_json_string(json, bb_slice_str(view.url));
-        bb_buf_printf(json,
-                      ",\"isUp\":%s,\"outstanding\":%zu,\"slots\":%" PRIu32 ",\"slotsBusy\":%" PRIu32
-                      ",\"epoch\":%" PRIu64 ",\"sequenced\":%" PRIu64 ",\"durable\":%" PRIu64
-                      ",\"calls\":%" PRIu64 ",\"retries\":%" PRIu64 ",\"cacheHits\":%" PRIu64
-                      ",\"cacheMisses\":%" PRIu64 ",\"cacheBytes\":%" PRIu64 ",\"isolation\":",
-                      view.is_up ? "true" : "false", view.outstanding, view.info.slots, view.info.slots_busy,
-                      view.info.epoch, view.info.sequenced, view.info.durable, view.info.calls,
-                      view.info.retries, view.info.cache_hits, view.info.cache_misses, view.info.cache_bytes);
+        bb_buf_printf(
+            json,
+            ",\"isUp\":%s,\"outstanding\":%zu,\"slots\":%" PRIu32 ",\"slotsBusy\":%" PRIu32
+            ",\"epoch\":%" PRIu64 ",\"sequenced\":%" PRIu64 ",\"durable\":%" PRIu64
+            ",\"calls\":%" PRIu64 ",\"retries\":%" PRIu64 ",\"cacheHits\":%" PRIu64
+            ",\"cacheMisses\":%" PRIu64 ",\"cacheBytes\":%" PRIu64 ",\"isolation\":",
+            view.is_up ? "true" : "false", view.outstanding, view.info.slots, view.info.slots_busy,
+            view.info.epoch, view.info.sequenced, view.info.durable, view.info.calls,
+            view.info.retries, view.info.cache_hits, view.info.cache_misses, view.info.cache_bytes);
         bb_json_string(json, bb_slice_str(view.isolation));
         bb_buf_append_byte(json, '}');
     }
@@ -58,8 +59,9 @@ static void append_storage(struct bb_buf *json, const char *url, int status,
                       ",\"appliedIndex\":%" PRIu64 ",\"flushedTx\":%" PRIu64 ",\"isLeader\":%s"
                       ",\"earliest\":%" PRIu64 ",\"dataBytes\":%" PRIu64 ",\"logBytes\":%" PRIu64
                       ",\"sequencer\":",
-                      info->epoch, info->last_seq, info->last_tx, info->applied_index, info->flushed_tx,
-                      info->is_leader ? "true" : "false", info->earliest, info->data_bytes, info->log_bytes);
+                      info->epoch, info->last_seq, info->last_tx, info->applied_index,
+                      info->flushed_tx, info->is_leader ? "true" : "false", info->earliest,
+                      info->data_bytes, info->log_bytes);
         bb_json_string(json, bb_slice_str(info->sequencer));
         bb_buf_append_byte(json, ',');
         append_hex_field(json, "clusterId", bb_pb_slice(info->cluster_id));
@@ -83,12 +85,14 @@ static void status_answer(struct status_work *work)
     bb_buf_clear(json);
     bb_buf_append_str(json, "{\"version\":");
     bb_json_string(json, bb_slice_str(bb_version()));
-    bb_buf_printf(json,
-                  ",\"gateway\":{\"calls\":%zu,\"connections\":%zu,\"subscribers\":%zu,\"liveQueries\":%zu,"
-                  "\"feedTx\":%" PRIu64 ",\"isFollowing\":%s},",
-                  gateway_workers_calls(gateway->workers), bb_http_connections(gateway->http),
-                  gateway_subscriber_count(gateway), gateway_live_count(gateway),
-                  gateway_feed_cursor(gateway->feed), gateway_feed_is_following(gateway->feed) ? "true" : "false");
+    bb_buf_printf(
+        json,
+        ",\"gateway\":{\"calls\":%zu,\"connections\":%zu,\"subscribers\":%zu,\"liveQueries\":%zu,"
+        "\"feedTx\":%" PRIu64 ",\"isFollowing\":%s},",
+        gateway_workers_calls(gateway->workers), bb_http_connections(gateway->http),
+        gateway_subscriber_count(gateway), gateway_live_count(gateway),
+        gateway_feed_cursor(gateway->feed),
+        gateway_feed_is_following(gateway->feed) ? "true" : "false");
     append_workers(gateway, json);
     bb_buf_append_str(json, ",\"storage\":[");
     bb_buf_append_slice(json, bb_buf_slice(&work->storages));
@@ -141,7 +145,7 @@ struct logs_work {
         struct logs_work *work;
         uint64_t cursor;
         Bb__Proto__PullLogsReply *reply;
-    } *parts;
+    } * parts;
     size_t part_count, open_count;
     bool is_answered;
 };
@@ -276,7 +280,8 @@ static void parse_cursor(struct logs_work *work, struct bb_slice text)
         if (text.data[i] == '.')
             part++;
         else if (text.data[i] >= '0' && text.data[i] <= '9')
-            work->parts[part].cursor = work->parts[part].cursor * 10 + (uint64_t)(text.data[i] - '0');
+            work->parts[part].cursor =
+                work->parts[part].cursor * 10 + (uint64_t)(text.data[i] - '0');
     }
 }
 
@@ -293,8 +298,8 @@ static void logs_ask(struct logs_work *work, uint32_t wait_ms)
         request.logs = &pull;
         pull.cursor = work->parts[i].cursor;
         pull.wait_ms = wait_ms;
-        if (bb_peer_request(&ctx, gateway_workers_peer(gateway->workers, i), &request.base, wait_ms + 2000,
-                            on_logs, &work->parts[i]) == BB_OK)
+        if (bb_peer_request(&ctx, gateway_workers_peer(gateway->workers, i), &request.base,
+                            wait_ms + 2000, on_logs, &work->parts[i]) == BB_OK)
             work->open_count++;
     }
     if (work->open_count == 0) {

@@ -23,7 +23,8 @@ static void append_log_lines(struct bb_buf *to, const struct outcome *outcome)
 {
     append_key(to, "logLines");
     bb_buf_append_byte(to, '[');
-    for (size_t i = 0; outcome->shows_errors && outcome->reply != NULL && i < outcome->reply->n_logs; i++) {
+    for (size_t i = 0;
+         outcome->shows_errors && outcome->reply != NULL && i < outcome->reply->n_logs; i++) {
         const Bb__Proto__LogLine *line = outcome->reply->logs[i];
         struct bb_buf text;
 
@@ -44,14 +45,9 @@ static void append_log_lines(struct bb_buf *to, const struct outcome *outcome)
 /* "TypeError: x is .." names its class already. */
 static bool names_class(const char *text)
 {
-    const char *colon = strchr(text, ':');
+    size_t size = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
 
-    if (colon == NULL || colon - text < 5 || strncmp(colon - 5, "Error", 5) != 0)
-        return false;
-    for (const char *c = text; c < colon; c++)
-        if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z')))
-            return false;
-    return true;
+    return size >= 5 && text[size] == ':' && strncmp(text + size - 5, "Error", 5) == 0;
 }
 
 static void append_stack(struct bb_buf *to, const char *stack)
@@ -90,7 +86,13 @@ void gateway_error_message(struct bb_buf *to, const struct outcome *outcome)
     bb_buf_append_str(to, "] Server Error");
     if (!outcome->shows_errors)
         return;
-    bb_buf_append_str(to, names_class(text) ? "\nUncaught " : "\nUncaught Error: ");
+    /* What was thrown looks as in a console; a limit says its own sentence. */
+    bb_buf_append_byte(to, '\n');
+    if (outcome->status == BB_SERVER_ERROR || outcome->status == BB_USER_ERROR) {
+        if (strncmp(text, "Uncaught ", 9) == 0)
+            text += 9;
+        bb_buf_append_str(to, names_class(text) ? "Uncaught " : "Uncaught Error: ");
+    }
     bb_buf_append_str(to, text);
     if (outcome->reply != NULL && outcome->reply->stack != NULL)
         append_stack(to, outcome->reply->stack);
@@ -106,7 +108,8 @@ void gateway_error_fields(struct bb_buf *to, const struct outcome *outcome)
     bb_json_string(to, bb_slice_str(bb_status_name(outcome->status)));
     append_key(to, "errorMessage");
     bb_json_string(to, bb_buf_slice(&text));
-    if (outcome->reply != NULL && outcome->status == BB_USER_ERROR && outcome->reply->error_data.len > 0) {
+    if (outcome->reply != NULL && outcome->status == BB_USER_ERROR &&
+        outcome->reply->error_data.len > 0) {
         append_key(to, "errorData");
         append_value(to, bb_pb_slice(outcome->reply->error_data), outcome->format);
     }
@@ -125,16 +128,15 @@ void gateway_failure(struct bb_buf *to, const char *code, const char *message)
 static void append_success(struct bb_buf *to, const struct outcome *outcome)
 {
     const Bb__Proto__CallReply *reply = outcome->reply;
-    Bb__Proto__FunctionKind kind = reply->kind != BB__PROTO__FUNCTION_KIND__KIND_ANY ? reply->kind
-                                                                                     : outcome->kind;
-    uint64_t tx = reply->tx;
+    Bb__Proto__FunctionKind kind =
+        reply->kind != BB__PROTO__FUNCTION_KIND__KIND_ANY ? reply->kind : outcome->kind;
+    bool is_query = kind == BB__PROTO__FUNCTION_KIND__KIND_QUERY;
+    uint64_t tx = is_query && reply->tx == 0 ? reply->read_tx : reply->tx;
 
     bb_buf_append_str(to, "{\"status\":\"success\",\"value\":");
     append_value(to, bb_pb_slice(reply->value), outcome->format);
     /* A query's tx is the moment it was read at; a mutation that changed nothing has none. */
-    if (kind == BB__PROTO__FUNCTION_KIND__KIND_QUERY && tx == 0)
-        tx = reply->read_tx;
-    if (tx != 0)
+    if (tx != 0 || is_query)
         bb_buf_printf(to, ",\"tx\":%" PRIu64, tx);
     else
         bb_buf_printf(to, ",\"tx\":null,\"readTx\":%" PRIu64, reply->read_tx);

@@ -10,7 +10,7 @@ struct api {
     struct call call;
     struct gateway *gateway;
     struct bb_http_request *request;
-    struct bb_buf body;  /* the envelope as BBV; args borrow from it */
+    struct bb_buf body; /* the envelope as BBV; args borrow from it */
     struct caller caller;
     enum bb_json_format format;
     uint8_t client_key[32], client_digest[32];
@@ -18,7 +18,8 @@ struct api {
 
 /* ---- the answer ---- */
 
-static void on_done(struct call *call, int status, const char *error, const Bb__Proto__CallReply *reply)
+static void on_done(struct call *call, int status, const char *error,
+                    const Bb__Proto__CallReply *reply)
 {
     struct api *api = call->arg;
     struct gateway *gateway = api->gateway;
@@ -32,7 +33,8 @@ static void on_done(struct call *call, int status, const char *error, const Bb__
                                .shows_errors = gateway->shows_errors || api->caller.is_admin };
     int http;
 
-    /* What a worker sends was checked there; a value that cannot be read must not stop the gateway. */
+    /* What a worker sends was checked there; a value that cannot be read must not stop the gateway.
+     */
     if (status == BB_OK && reply->value.len > 0 &&
         bb_value_validate(&ctx, bb_pb_slice(reply->value)) != BB_OK) {
         bb_error(gateway->ctx, "gateway.bad_value", "path=%s why=\"%s\"", call->path, ctx.error);
@@ -131,7 +133,8 @@ static int take_body(struct bb_ctx *ctx, struct api *api, const char *path)
     int rc = gateway_body_value(ctx, api->request, &api->body);
 
     if (rc == BB_OK)
-        rc = gateway_ask_envelope(ctx, bb_http_arena(api->request), bb_buf_slice(&api->body), path, &ask);
+        rc = gateway_ask_envelope(ctx, bb_http_arena(api->request), bb_buf_slice(&api->body), path,
+                                  &ask);
     api->call.path = ask.path;
     api->call.args = ask.args;
     api->format = ask.format;
@@ -162,15 +165,16 @@ static int take_url(struct bb_ctx *ctx, struct api *api)
     return rc;
 }
 
-static void run(struct gateway *gateway, struct bb_http_request *request, Bb__Proto__FunctionKind kind,
-                const char *path)
+static void run(struct gateway *gateway, struct bb_http_request *request,
+                Bb__Proto__FunctionKind kind, const char *path)
 {
     struct bb_ctx ctx = *gateway->ctx;
     struct api *api = api_new(gateway, request, kind);
     int rc = gateway_caller(&ctx, gateway, request, &api->caller);
 
     if (rc == BB_OK)
-        rc = bb_http_method(request) == BB_HTTP_POST ? take_body(&ctx, api, path) : take_url(&ctx, api);
+        rc = bb_http_method(request) == BB_HTTP_POST ? take_body(&ctx, api, path)
+                                                     : take_url(&ctx, api);
     api_go(&ctx, api, rc);
 }
 
@@ -195,8 +199,8 @@ void gateway_api_run(struct gateway *gateway, struct bb_http_request *request)
     struct bb_slice text = bb_http_path(request);
     const char *path = NULL;
     size_t skip = strlen("/api/run/");
-    int rc = bb_http_unescape(&ctx, bb_http_arena(request), bb_slice(text.data + skip, text.size - skip),
-                              false, &text);
+    int rc = bb_http_unescape(&ctx, bb_http_arena(request),
+                              bb_slice(text.data + skip, text.size - skip), false, &text);
 
     if (rc == BB_OK)
         rc = gateway_ask_run_path(&ctx, bb_http_arena(request), text, &path);
@@ -209,14 +213,16 @@ void gateway_api_run(struct gateway *gateway, struct bb_http_request *request)
 void gateway_api_action(struct gateway *gateway, struct bb_http_request *request)
 {
     (void)gateway;
-    bb_http_respond_error(request, 501, "Unsupported",
-                          "Actions are not available: this deployment has no runner. Use a query or a mutation.");
+    bb_http_respond_error(
+        request, 501, "Unsupported",
+        "Actions are not available: this deployment has no runner. Use a query or a mutation.");
 }
 
 void gateway_api_ping(struct gateway *gateway, struct bb_http_request *request)
 {
     (void)gateway;
-    bb_http_respond(request, 200, "text/plain; charset=utf-8", BB_SLICE_EMPTY, bb_slice_str("pong"));
+    bb_http_respond(request, 200, "text/plain; charset=utf-8", BB_SLICE_EMPTY,
+                    bb_slice_str("pong"));
 }
 
 /* {path, args, ts}: the query as it was at that moment. */
@@ -239,13 +245,15 @@ void gateway_api_query_at_ts(struct gateway *gateway, struct bb_http_request *re
     api_go(&ctx, api, rc);
 }
 
-static void on_ts_done(struct call *call, int status, const char *error, const Bb__Proto__CallReply *reply)
+static void on_ts_done(struct call *call, int status, const char *error,
+                       const Bb__Proto__CallReply *reply)
 {
     struct api *api = call->arg;
     struct gateway *gateway = api->gateway;
 
     if (status != BB_OK) {
-        bb_http_respond_error(api->request, bb_status_in_function(status) ? 500 : bb_status_http(status),
+        bb_http_respond_error(api->request,
+                              bb_status_in_function(status) ? 500 : bb_status_http(status),
                               bb_status_name(status), error == NULL ? "" : error);
         return;
     }
@@ -283,7 +291,8 @@ void gateway_api_deploy(struct gateway *gateway, struct bb_http_request *request
         rc = gateway_body_value(&ctx, request, &api->body);
     if (rc == BB_OK && (bb_value_tag(bb_buf_slice(&api->body)) != BB_TAG_OBJECT ||
                         bb_value_field_str(bb_buf_slice(&api->body), "modules").data == NULL))
-        rc = bb_fail(&ctx, BB_BAD_REQUEST, "the body must be {modules: [{path, source, sourceMap}], dryRun?}");
+        rc = bb_fail(&ctx, BB_BAD_REQUEST,
+                     "the body must be {modules: [{path, source, sourceMap}], dryRun?}");
     api->caller.is_admin = true;
     api->call.path = "_system:deploy";
     api->call.args = bb_buf_slice(&api->body);

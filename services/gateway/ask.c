@@ -13,16 +13,18 @@ static bool is_path_text(struct bb_slice text)
     return bb_utf8_is_valid(text);
 }
 
-int gateway_ask_path(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice text, const char **path)
+int gateway_ask_path(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice text,
+                     const char **path)
 {
     struct bb_slice module = text;
     struct bb_slice function = bb_slice_str("default");
     size_t colon = text.size;
 
     if (!is_path_text(text))
-        return bb_fail(ctx, BB_BAD_REQUEST,
-                       "`path` must name a function, like \"messages:list\" (at most %u bytes, no blanks)",
-                       ASK_PATH_MAX);
+        return bb_fail(
+            ctx, BB_BAD_REQUEST,
+            "`path` must name a function, like \"messages:list\" (at most %u bytes, no blanks)",
+            ASK_PATH_MAX);
     while (colon > 0 && text.data[colon - 1] != ':')
         colon--;
     if (colon > 0) {
@@ -77,7 +79,8 @@ int gateway_ask_args(struct bb_ctx *ctx, struct bb_slice value, struct bb_slice 
         value = bb_value_at(value, 0);
     }
     if (bb_value_tag(value) != BB_TAG_OBJECT)
-        return bb_fail(ctx, BB_BAD_REQUEST, "`args` must be an object, or an array with one object");
+        return bb_fail(ctx, BB_BAD_REQUEST,
+                       "`args` must be an object, or an array with one object");
     *args = value;
     return BB_OK;
 }
@@ -166,7 +169,8 @@ static int authorize_as(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_sl
     if (rc == BB_OK)
         rc = bb_json_decode(ctx, bb_buf_slice(&identity), false, &value);
     if (rc != BB_OK || bb_value_tag(bb_buf_slice(&value)) != BB_TAG_OBJECT) {
-        rc = bb_fail(ctx, BB_UNAUTHORIZED, "The identity after the admin key is not base64 of a JSON object.");
+        rc = bb_fail(ctx, BB_UNAUTHORIZED,
+                     "The identity after the admin key is not base64 of a JSON object.");
     } else {
         caller->is_admin = true;
         caller->identity = bb_arena_dup(arena, bb_buf_slice(&identity));
@@ -183,12 +187,14 @@ int gateway_authorize(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slic
     if (header.data == NULL || header.size == 0)
         return BB_OK;
     if (takes_scheme(&header, "Bearer"))
-        return bb_fail(ctx, BB_UNAUTHORIZED,
-                       "A token was sent, but no auth provider is configured. Call without Authorization.");
+        return bb_fail(
+            ctx, BB_UNAUTHORIZED,
+            "A token was sent, but no auth provider is configured. Call without Authorization.");
     if (!takes_scheme(&header, "BitBend") && !takes_scheme(&header, "Convex"))
         return bb_fail(ctx, BB_UNAUTHORIZED, "Authorization must be `BitBend <admin key>`.");
     if (admin_key.size == 0)
-        return bb_fail(ctx, BB_UNAUTHORIZED, "This gateway has no admin key; start it with --admin-key-file.");
+        return bb_fail(ctx, BB_UNAUTHORIZED,
+                       "This gateway has no admin key; start it with --admin-key-file.");
     if (is_key(admin_key, header)) {
         caller->is_admin = true;
         return BB_OK;

@@ -8,18 +8,19 @@
 #define ASK_PATH_MAX 512u
 
 struct ask {
-    const char *path;       /* "dir/module:function", in the arena */
-    struct bb_slice args;   /* BBV object */
+    const char *path;     /* "dir/module:function", in the arena */
+    struct bb_slice args; /* BBV object */
     enum bb_json_format format;
 };
 
 /* "dir/mod.js:fn" as "dir/mod:fn"; without a colon the function is `default`. BB_BAD_REQUEST. */
-int gateway_ask_path(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice text, const char **path);
+int gateway_ask_path(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice text,
+                     const char **path);
 /* "messages/list" of /api/run/ as "messages:list". */
 int gateway_ask_run_path(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice text,
                          const char **path);
-/* From the BBV of a JSON envelope {path, args, format}; `path` may be given already (then the envelope
- * needs none). Slices borrow from `envelope`. */
+/* From the BBV of a JSON envelope {path, args, format}; `path` may be given already (then the
+ * envelope needs none). Slices borrow from `envelope`. */
 int gateway_ask_envelope(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice envelope,
                          const char *path, struct ask *ask);
 /* The args of an envelope or a URL: an object, or an array with one object or none. */

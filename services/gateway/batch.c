@@ -66,7 +66,8 @@ static void start_more(struct batch *batch)
     struct bb_ctx ctx = *batch->gateway->ctx;
     size_t limit = batch->tx != 0 ? batch->count : batch->done_count + 1;
 
-    while (batch->failure == BB_OK && batch->started_count < limit && batch->started_count < batch->count) {
+    while (batch->failure == BB_OK && batch->started_count < limit &&
+           batch->started_count < batch->count) {
         struct part *part = &batch->parts[batch->started_count];
         int rc;
 
@@ -84,7 +85,8 @@ static void start_more(struct batch *batch)
         batch_answer(batch);
 }
 
-static void on_done(struct call *call, int status, const char *error, const Bb__Proto__CallReply *reply)
+static void on_done(struct call *call, int status, const char *error,
+                    const Bb__Proto__CallReply *reply)
 {
     struct part *part = call->arg;
     struct batch *batch = part->batch;
@@ -95,7 +97,8 @@ static void on_done(struct call *call, int status, const char *error, const Bb__
                                .kind = call->kind,
                                .request_id = call->request_id,
                                .format = part->format,
-                               .shows_errors = batch->gateway->shows_errors || batch->caller.is_admin };
+                               .shows_errors =
+                                   batch->gateway->shows_errors || batch->caller.is_admin };
 
     batch->done_count++;
     if (status == BB_OK && reply->value.len > 0 &&
@@ -164,7 +167,8 @@ void gateway_api_query_batch(struct gateway *gateway, struct bb_http_request *re
     if (rc == BB_OK)
         rc = take_parts(&ctx, batch);
     if (rc == BB_OK)
-        rc = gateway_parse_tx(&ctx, bb_http_header(request, "bitbend-after"), "BitBend-After", &after);
+        rc = gateway_parse_tx(&ctx, bb_http_header(request, "bitbend-after"), "BitBend-After",
+                              &after);
     if (rc != BB_OK) {
         bb_buf_fini(&batch->body);
         gateway_refuse(&ctx, request, rc);

@@ -4,15 +4,17 @@
 
 #include "bb/wire_validate.h"
 
-#define WORKERS_MAX 64u
+#define WORKERS_MAX     64u
 #define OUTSTANDING_MAX 2048u
-#define TICK_MS 20u            /* retries and probes while something waits or is down */
-#define TICK_IDLE_MS 500u
-#define PROBE_DOWN_US 40000u
-#define PROBE_UP_US 1000000u
-#define RETRY_US 20000u
-#define REPLY_SLACK_MS 1500u   /* a worker ends a call itself; we wait a little longer than it does */
-#define PREFER_SLACK 8u        /* how much busier the preferred worker of a query may be */
+#define TICK_MS         20u /* retries and probes while something waits or is down */
+#define TICK_IDLE_MS    500u
+#define PROBE_DOWN_US   40000u
+#define PROBE_UP_US     1000000u
+#define RETRY_US        20000u
+#define REPLY_SLACK_MS                                                                       \
+    1500u               /* a worker ends a call itself; we wait a little longer than it does \
+                         */
+#define PREFER_SLACK 8u /* how much busier the preferred worker of a query may be */
 
 struct worker {
     struct workers *workers;
@@ -66,8 +68,9 @@ static struct worker *least_busy(struct workers *workers, const struct worker *e
 }
 
 /*
- * The least busy worker; for queries the one that rendezvous hashing prefers, whose cache has what they
- * read, unless it is clearly busier. A worker that just failed the call is avoided if there is another.
+ * The least busy worker; for queries the one that rendezvous hashing prefers, whose cache has what
+ * they read, unless it is clearly busier. A worker that just failed the call is avoided if there is
+ * another.
  */
 static struct worker *choose(struct workers *workers, const struct call *call)
 {
@@ -129,7 +132,8 @@ static bool has_effects(const struct call *call)
     return call->kind != BB__PROTO__FUNCTION_KIND__KIND_QUERY;
 }
 
-static void finish(struct call *call, int status, const char *error, const Bb__Proto__CallReply *reply)
+static void finish(struct call *call, int status, const char *error,
+                   const Bb__Proto__CallReply *reply)
 {
     struct gateway *gateway = call->gateway;
 
@@ -146,10 +150,11 @@ static void finish(struct call *call, int status, const char *error, const Bb__P
 static void give_up(struct call *call)
 {
     if (call->may_have_run && has_effects(call))
-        finish(call, BB_OUTCOME_UNKNOWN,
-               "The connection to the worker was lost; whether the call took effect is not known. Send it "
-               "again with the same Idempotency-Key.",
-               NULL);
+        finish(
+            call, BB_OUTCOME_UNKNOWN,
+            "The connection to the worker was lost; whether the call took effect is not known. Send it "
+            "again with the same Idempotency-Key.",
+            NULL);
     else
         finish(call, BB_UNAVAILABLE, "No worker can run the call now; try again.", NULL);
 }
@@ -203,8 +208,8 @@ static void on_answer(struct call *call, const Bb__Proto__WorkerReply *reply)
         return;
     }
     /* An earlier attempt may have gone through; this one's failure says nothing about it. */
-    if (call->may_have_run && has_effects(call) && !bb_status_in_function(status) && status != BB_OK &&
-        gateway_public_status(status) == BB_UNAVAILABLE) {
+    if (call->may_have_run && has_effects(call) && !bb_status_in_function(status) &&
+        status != BB_OK && gateway_public_status(status) == BB_UNAVAILABLE) {
         give_up(call);
         return;
     }
@@ -221,10 +226,12 @@ static void on_call_reply(void *arg, int status, struct bb_slice bytes)
     Bb__Proto__WorkerReply *reply = NULL;
 
     if (status == BB_OK)
-        status = bb_unpack(&ctx, workers->arena, &bb__proto__worker_reply__descriptor, bytes, &reply);
+        status =
+            bb_unpack(&ctx, workers->arena, &bb__proto__worker_reply__descriptor, bytes, &reply);
     if (status == BB_OK)
         status = bb_worker_reply_validate(&ctx, reply);
-    if (status == BB_OK && reply->status == BB_OK && reply->op_case != BB__PROTO__WORKER_REPLY__OP_CALL)
+    if (status == BB_OK && reply->status == BB_OK &&
+        reply->op_case != BB__PROTO__WORKER_REPLY__OP_CALL)
         status = bb_fail(&ctx, BB_INTERNAL, "a worker answered something else");
     if (status == BB_OK) {
         on_answer(call, reply);
@@ -296,8 +303,8 @@ static void send_call(struct call *call)
     bb_list_remove(&call->link);
     call->worker = worker;
     call->attempts++;
-    rc = bb_peer_request(&ctx, worker->peer, &request.base, body.timeout_ms + REPLY_SLACK_MS, on_call_reply,
-                         call);
+    rc = bb_peer_request(&ctx, worker->peer, &request.base, body.timeout_ms + REPLY_SLACK_MS,
+                         on_call_reply, call);
     if (rc == BB_OVERLOADED)
         wait_for_worker(call, RETRY_US);
     else if (rc != BB_OK)
@@ -338,8 +345,7 @@ static void kick_waiting(struct workers *workers, bool is_all)
     struct bb_list due;
 
     bb_list_init(&due);
-    bb_list_each_safe(item, &workers->waiting)
-    {
+    bb_list_each_safe(item, &workers->waiting) {
         struct call *call = bb_container(item, struct call, link);
 
         if (is_all || now >= call->retry_us || now >= call->deadline_us) {
@@ -367,7 +373,8 @@ static void on_probe_reply(void *arg, int status, struct bb_slice bytes)
     if (workers->is_closing)
         return;
     if (status == BB_OK)
-        status = bb_unpack(&ctx, workers->arena, &bb__proto__worker_reply__descriptor, bytes, &reply);
+        status =
+            bb_unpack(&ctx, workers->arena, &bb__proto__worker_reply__descriptor, bytes, &reply);
     if (status == BB_OK)
         status = bb_worker_reply_validate(&ctx, reply);
     worker->is_up = status == BB_OK && reply->status == BB_OK &&
@@ -379,8 +386,8 @@ static void on_probe_reply(void *arg, int status, struct bb_slice bytes)
     }
     bb_arena_reset(workers->arena);
     if (worker->is_up != was_up)
-        bb_info(workers->gateway->ctx, worker->is_up ? "gateway.worker_up" : "gateway.worker_down", "url=%s",
-                bb_peer_url(worker->peer));
+        bb_info(workers->gateway->ctx, worker->is_up ? "gateway.worker_up" : "gateway.worker_down",
+                "url=%s", bb_peer_url(worker->peer));
     if (worker->is_up && !was_up)
         kick_waiting(workers, true);
 }
@@ -391,7 +398,8 @@ static void probe(struct worker *worker, uint64_t now)
     Bb__Proto__WorkerInfo info = BB__PROTO__WORKER_INFO__INIT;
     struct bb_ctx ctx = *worker->workers->gateway->ctx;
 
-    if (worker->is_probing || now < worker->probed_us + (worker->is_up ? PROBE_UP_US : PROBE_DOWN_US))
+    if (worker->is_probing ||
+        now < worker->probed_us + (worker->is_up ? PROBE_UP_US : PROBE_DOWN_US))
         return;
     request.op_case = BB__PROTO__WORKER_REQUEST__OP_INFO;
     request.info = &info;
@@ -457,8 +465,8 @@ static int add_worker(struct bb_ctx *ctx, struct workers *workers, struct bb_sli
     int rc;
 
     if (workers->count == WORKERS_MAX || url.size >= sizeof(text))
-        return bb_fail(ctx, BB_BAD_REQUEST, "option workers: at most %u urls of at most 511 characters",
-                       WORKERS_MAX);
+        return bb_fail(ctx, BB_BAD_REQUEST,
+                       "option workers: at most %u urls of at most 511 characters", WORKERS_MAX);
     (void)snprintf(text, sizeof(text), "%.*s", BB_SLICE_ARG(url));
     rc = bb_peer_open(ctx, workers->gateway->loop,
                       &(struct bb_peer_options){ .url = text, .outstanding_max = OUTSTANDING_MAX },
@@ -474,7 +482,8 @@ static int add_worker(struct bb_ctx *ctx, struct workers *workers, struct bb_sli
     return BB_OK;
 }
 
-int gateway_workers_open(struct bb_ctx *ctx, struct gateway *gateway, const char *urls, size_t calls_max)
+int gateway_workers_open(struct bb_ctx *ctx, struct gateway *gateway, const char *urls,
+                         size_t calls_max)
 {
     struct workers *workers = bb_alloc_zero(1, sizeof(*workers));
     struct bb_slice rest = bb_slice_str(urls);

@@ -1,8 +1,9 @@
 /*
- * One function call on its way to a worker and back: which worker, again after a loss, the deadline.
+ * One function call on its way to a worker and back: which worker, again after a loss, the
+ * deadline.
  *
- * A call's slices belong to the caller and live until `done`, which is called exactly once and never
- * from inside gateway_call_start.
+ * A call's slices belong to the caller and live until `done`, which is called exactly once and
+ * never from inside gateway_call_start.
  */
 #ifndef GATEWAY_CALL_H
 #define GATEWAY_CALL_H
@@ -13,28 +14,30 @@ struct call {
     /* Set by the caller. */
     Bb__Proto__FunctionKind kind;
     const char *path;
-    struct bb_slice args;          /* BBV object */
-    struct bb_slice identity;      /* JSON; empty: anonymous */
-    const uint8_t *client_key;     /* 32 bytes, or NULL */
+    struct bb_slice args;      /* BBV object */
+    struct bb_slice identity;  /* JSON; empty: anonymous */
+    const uint8_t *client_key; /* 32 bytes, or NULL */
     const uint8_t *client_digest;
     uint64_t at_tx, min_tx;
-    uint64_t limit_us;             /* 0: GATEWAY_CALL_US */
+    uint64_t limit_us; /* 0: GATEWAY_CALL_US */
     bool is_admin, is_live, is_shared;
     /* `reply` (NULL unless a worker answered) lives during the call only. */
-    void (*done)(struct call *call, int status, const char *error, const Bb__Proto__CallReply *reply);
+    void (*done)(struct call *call, int status, const char *error,
+                 const Bb__Proto__CallReply *reply);
     void *arg;
     /* The rest is call.c's. */
     struct gateway *gateway;
-    struct bb_list link;           /* waiting for a worker, or alone */
+    struct bb_list link; /* waiting for a worker, or alone */
     struct worker *worker;
     uint64_t started_us, deadline_us, retry_us;
     uint32_t attempts;
-    bool may_have_run;             /* a worker had it, and nobody knows what became of it */
+    bool may_have_run; /* a worker had it, and nobody knows what became of it */
     uint8_t request_id[16], seed[16];
 };
 
 /* `urls` is a comma list. */
-int gateway_workers_open(struct bb_ctx *ctx, struct gateway *gateway, const char *urls, size_t calls_max);
+int gateway_workers_open(struct bb_ctx *ctx, struct gateway *gateway, const char *urls,
+                         size_t calls_max);
 /* Calls under way end with BB_CANCELLED. Accepts NULL. */
 void gateway_workers_close(struct workers *workers);
 bool gateway_workers_any_up(const struct workers *workers);

@@ -5,12 +5,14 @@
 #include "bb/wire_validate.h"
 #include "subscribe.h"
 
-#define STORAGES_MAX 16u
-#define TAIL_BYTES (4u << 20)
-#define TAIL_WAIT_MS 10000u
+#define STORAGES_MAX    16u
+#define TAIL_BYTES      (4u << 20)
+#define TAIL_WAIT_MS    10000u
 #define INFO_TIMEOUT_MS 2000u
-#define PAUSE_MS 50u
-#define BEHIND_MAX_US 5000000u /* a history that stays behind our cursor this long is another one */
+#define PAUSE_MS        50u
+#define BEHIND_MAX_US                                                           \
+    5000000u /* a history that stays behind our cursor this long is another one \
+              */
 
 struct feed {
     struct gateway *gateway;
@@ -19,7 +21,8 @@ struct feed {
     struct bb_timer *pause;
     struct bb_arena *arena;
     uint64_t cursor;
-    uint64_t behind_us; /* since when the storage's newest tx lies before our cursor; 0: it does not */
+    uint64_t
+        behind_us; /* since when the storage's newest tx lies before our cursor; 0: it does not */
     bool has_cursor, is_following, is_closing;
     uint8_t cluster_id[16];
     bool has_cluster_id;
@@ -70,7 +73,8 @@ static void begin_at(struct feed *feed, uint64_t cursor, bool is_new_history)
         gateway_live_skip(feed->gateway, cursor);
 }
 
-static int unpack_reply(struct feed *feed, int status, struct bb_slice bytes, Bb__Proto__StorageReply **reply)
+static int unpack_reply(struct feed *feed, int status, struct bb_slice bytes,
+                        Bb__Proto__StorageReply **reply)
 {
     struct bb_ctx ctx = *feed->gateway->ctx;
 
@@ -118,8 +122,8 @@ static void ask_start(struct feed *feed)
 
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_INFO;
     request.info = &info;
-    if (bb_peer_request(&ctx, feed->storages[feed->current], &request.base, INFO_TIMEOUT_MS, on_start_info,
-                        feed) != BB_OK)
+    if (bb_peer_request(&ctx, feed->storages[feed->current], &request.base, INFO_TIMEOUT_MS,
+                        on_start_info, feed) != BB_OK)
         try_next(feed);
 }
 
@@ -139,15 +143,17 @@ static int take_record(struct bb_ctx *ctx, struct feed *feed, ProtobufCBinaryDat
 {
     Bb__Proto__TxRecord *record = NULL;
     Bb__Proto__TxBody *body = NULL;
-    int rc = bb_unpack(ctx, feed->arena, &bb__proto__tx_record__descriptor, bb_pb_slice(bytes), &record);
+    int rc =
+        bb_unpack(ctx, feed->arena, &bb__proto__tx_record__descriptor, bb_pb_slice(bytes), &record);
 
     if (rc == BB_OK)
         rc = bb_tx_record_validate(ctx, record);
     if (rc == BB_OK && (record->prev != feed->cursor || record->tx <= record->prev))
-        return bb_fail(ctx, BB_GAP, "record %" PRIu64 " follows %" PRIu64 ", we are at %" PRIu64, record->tx,
-                       record->prev, feed->cursor);
+        return bb_fail(ctx, BB_GAP, "record %" PRIu64 " follows %" PRIu64 ", we are at %" PRIu64,
+                       record->tx, record->prev, feed->cursor);
     if (rc == BB_OK)
-        rc = bb_unpack(ctx, feed->arena, &bb__proto__tx_body__descriptor, bb_pb_slice(record->body), &body);
+        rc = bb_unpack(ctx, feed->arena, &bb__proto__tx_body__descriptor, bb_pb_slice(record->body),
+                       &body);
     if (rc != BB_OK)
         return rc;
     feed->key_count = 0;
@@ -172,7 +178,8 @@ static void take_records(struct feed *feed, const Bb__Proto__TailReply *tail)
         int rc = take_record(&ctx, feed, tail->records[i]);
 
         if (rc != BB_OK) {
-            bb_warn(feed->gateway->ctx, "gateway.feed_gap", "status=%s why=\"%s\"", bb_status_name(rc), ctx.error);
+            bb_warn(feed->gateway->ctx, "gateway.feed_gap", "status=%s why=\"%s\"",
+                    bb_status_name(rc), ctx.error);
             feed->has_cursor = false;
             return;
         }
@@ -192,8 +199,8 @@ static void check_behind(struct feed *feed, uint64_t last_tx)
     if (feed->behind_us == 0)
         feed->behind_us = now;
     if (now > feed->behind_us + BEHIND_MAX_US || feed->count == 1) {
-        bb_warn(feed->gateway->ctx, "gateway.history_went_back", "cursor=%" PRIu64 " newest=%" PRIu64,
-                feed->cursor, last_tx);
+        bb_warn(feed->gateway->ctx, "gateway.history_went_back",
+                "cursor=%" PRIu64 " newest=%" PRIu64, feed->cursor, last_tx);
         feed->has_cursor = false;
     }
 }
@@ -208,14 +215,16 @@ static void on_tail(void *arg, int status, struct bb_slice bytes)
         return;
     status = unpack_reply(feed, status, bytes, &reply);
     is_away = status != BB_OK;
-    if (status == BB_OK && reply->status == BB_OK && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL) {
+    if (status == BB_OK && reply->status == BB_OK &&
+        reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL) {
         set_following(feed, true);
         check_behind(feed, reply->tail->last_tx);
         if (feed->has_cursor)
             take_records(feed, reply->tail);
-    } else if (status == BB_OK && (reply->status == BB_TX_TRUNCATED || reply->status == BB_TX_IN_FUTURE)) {
-        bb_warn(feed->gateway->ctx, "gateway.feed_position", "cursor=%" PRIu64 " status=%s", feed->cursor,
-                bb_status_name((int)reply->status));
+    } else if (status == BB_OK &&
+               (reply->status == BB_TX_TRUNCATED || reply->status == BB_TX_IN_FUTURE)) {
+        bb_warn(feed->gateway->ctx, "gateway.feed_position", "cursor=%" PRIu64 " status=%s",
+                feed->cursor, bb_status_name((int)reply->status));
         feed->has_cursor = false;
     } else if (status == BB_OK) {
         is_away = true;
@@ -239,8 +248,8 @@ static void ask_tail(struct feed *feed)
     tail.max_bytes = TAIL_BYTES;
     /* The first answer shows that the node is there; it need not wait for news. */
     tail.wait_ms = feed->is_following ? TAIL_WAIT_MS : 0;
-    if (bb_peer_request(&ctx, feed->storages[feed->current], &request.base, TAIL_WAIT_MS + 5000, on_tail,
-                        feed) != BB_OK)
+    if (bb_peer_request(&ctx, feed->storages[feed->current], &request.base, TAIL_WAIT_MS + 5000,
+                        on_tail, feed) != BB_OK)
         try_next(feed);
 }
 
@@ -275,7 +284,8 @@ static void on_info(void *arg, int status, struct bb_slice bytes)
         status = (int)reply->status;
     if (status == BB_OK && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_INFO)
         info = reply->info;
-    question->done(question->arg, bb_peer_url(question->peer), info == NULL ? BB_UNAVAILABLE : BB_OK, info);
+    question->done(question->arg, bb_peer_url(question->peer),
+                   info == NULL ? BB_UNAVAILABLE : BB_OK, info);
     bb_arena_reset(feed->arena);
     bb_free(question);
 }
@@ -296,7 +306,8 @@ size_t gateway_feed_ask_info(struct feed *feed,
         *question = (struct info_question){ feed, feed->storages[i], done, arg };
         request.op_case = BB__PROTO__STORAGE_REQUEST__OP_INFO;
         request.info = &info;
-        if (bb_peer_request(&ctx, feed->storages[i], &request.base, INFO_TIMEOUT_MS, on_info, question) == BB_OK)
+        if (bb_peer_request(&ctx, feed->storages[i], &request.base, INFO_TIMEOUT_MS, on_info,
+                            question) == BB_OK)
             count++;
         else
             bb_free(question);
@@ -309,8 +320,8 @@ static int add_storage(struct bb_ctx *ctx, struct feed *feed, struct bb_slice ur
     char text[512];
 
     if (feed->count == STORAGES_MAX || url.size >= sizeof(text))
-        return bb_fail(ctx, BB_BAD_REQUEST, "option storage: at most %u urls of at most 511 characters",
-                       STORAGES_MAX);
+        return bb_fail(ctx, BB_BAD_REQUEST,
+                       "option storage: at most %u urls of at most 511 characters", STORAGES_MAX);
     (void)snprintf(text, sizeof(text), "%.*s", BB_SLICE_ARG(url));
     return bb_peer_open(ctx, feed->gateway->loop, &(struct bb_peer_options){ .url = text },
                         &feed->storages[feed->count++]);

@@ -1,6 +1,6 @@
 /*
- * The durable feed as the gateway follows it: a long poll to one storage node, another one when that
- * is away. What comes goes to the live queries.
+ * The durable feed as the gateway follows it: a long poll to one storage node, another one when
+ * that is away. What comes goes to the live queries.
  */
 #ifndef GATEWAY_FEED_H
 #define GATEWAY_FEED_H

@@ -1,6 +1,6 @@
 /*
- * The gateway's life: everything is built on the owner loop, serves when workers answer and the feed is
- * followed, and ends by saying good-bye to every stream.
+ * The gateway's life: everything is built on the owner loop, serves when workers answer and the
+ * feed is followed, and ends by saying good-bye to every stream.
  */
 #include "gateway.h"
 
@@ -13,7 +13,7 @@
 #include "bb/conf.h"
 #include "bb/gateway_service.h"
 
-#define CHECK_MS 20u
+#define CHECK_MS      20u
 #define CHECK_IDLE_MS 250u
 #define STOP_LIMIT_MS 7000u
 
@@ -53,7 +53,8 @@ static void on_check(void *arg)
         bb_service_not_ready(gateway->service,
                              has_workers ? "no storage node answers" : "no worker answers");
     }
-    bb_timer_start(life->check, is_ready ? CHECK_IDLE_MS : CHECK_MS, is_ready ? CHECK_IDLE_MS : CHECK_MS);
+    bb_timer_start(life->check, is_ready ? CHECK_IDLE_MS : CHECK_MS,
+                   is_ready ? CHECK_IDLE_MS : CHECK_MS);
 }
 
 /* ---- start ---- */
@@ -77,7 +78,8 @@ static int load_admin_key(struct bb_ctx *ctx, struct gateway *gateway, const str
     while (rc == BB_OK && size < content.size && content.data[size] > ' ')
         size++;
     if (rc == BB_OK && size == 0)
-        rc = bb_fail(ctx, BB_BAD_REQUEST, "the first line of %s, which should hold the admin key, is empty", file);
+        rc = bb_fail(ctx, BB_BAD_REQUEST,
+                     "the first line of %s, which should hold the admin key, is empty", file);
     if (rc == BB_OK)
         bb_buf_append(&gateway->admin_key, content.data, size);
     bb_buf_fini(&content);
@@ -88,7 +90,8 @@ static int open_http(struct bb_ctx *ctx, struct gateway *gateway, const struct b
 {
     const char *folder = bb_conf_text(conf, "static");
     struct bb_http_options options = { .listen = bb_conf_text(conf, "listen"),
-                                       .connections_max = (size_t)bb_conf_number(conf, "connections-max"),
+                                       .connections_max =
+                                           (size_t)bb_conf_number(conf, "connections-max"),
                                        .body_max = (size_t)bb_conf_number(conf, "body-max"),
                                        .handle = gateway_route,
                                        .accepts_brotli = gateway_accepts_brotli,
@@ -117,7 +120,8 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
     gateway->calls = bb_metric("bb_gateway_calls_total", BB_COUNTER, "Function calls that ended.");
     gateway->call_errors = bb_metric("bb_gateway_call_errors_total", BB_COUNTER,
                                      "Function calls that ended with an error of any kind.");
-    gateway->call_time = bb_histogram("bb_gateway_call_seconds", "From acceptance of a call to its answer.");
+    gateway->call_time =
+        bb_histogram("bb_gateway_call_seconds", "From acceptance of a call to its answer.");
     bb_random(ctx, gateway->random_key, sizeof(gateway->random_key));
     rc = load_admin_key(ctx, gateway, conf);
     if (rc == BB_OK)
@@ -182,7 +186,8 @@ static void close_gateway(struct bb_service *service, void *state)
 }
 
 const struct bb_service_def bb_gateway_service = { .name = "gateway",
-                                                   .summary = "serves the HTTP API and live queries",
+                                                   .summary =
+                                                       "serves the HTTP API and live queries",
                                                    .options = gateway_options,
                                                    .start = start,
                                                    .stop = stop,

@@ -1,5 +1,6 @@
 /*
- * Shared inside the gateway: the one object that holds all its state, used on the owner thread only.
+ * Shared inside the gateway: the one object that holds all its state, used on the owner thread
+ * only.
  */
 #ifndef GATEWAY_GATEWAY_H
 #define GATEWAY_GATEWAY_H
@@ -13,11 +14,11 @@
 #include "bb/value.h"
 #include "bb/wire.h"
 
-#define GATEWAY_MAGIC 0x67617465u
-#define GATEWAY_CALL_US 5000000u      /* a call, from acceptance to answer */
-#define GATEWAY_DEPLOY_US 30000000u
+#define GATEWAY_MAGIC          0x67617465u
+#define GATEWAY_CALL_US        5000000u /* a call, from acceptance to answer */
+#define GATEWAY_DEPLOY_US      30000000u
 #define GATEWAY_CLOCK_SLACK_US 2000000u /* a tx may lie this far beyond our clock */
-#define GATEWAY_BRANCHES_MAX 64u      /* queries of one batch */
+#define GATEWAY_BRANCHES_MAX   64u      /* queries of one batch */
 
 struct workers;
 struct feed;
@@ -37,7 +38,7 @@ struct gateway {
     uint8_t random_key[32]; /* request ids and seeds are hashes of it and a counter */
     uint64_t random_count;
     bool shows_errors, is_stopping;
-    struct bb_buf json;     /* the answer that is being written */
+    struct bb_buf json; /* the answer that is being written */
     struct bb_metric *calls, *call_errors;
     struct bb_histogram *call_time;
 };

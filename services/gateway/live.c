@@ -4,9 +4,9 @@
 #include "bb/value.h"
 #include "ring.h"
 
-#define BUCKETS_MIN 64u
+#define BUCKETS_MIN    64u
 #define RETRY_FIRST_US 50000u
-#define RETRY_MAX_US 2000000u
+#define RETRY_MAX_US   2000000u
 
 struct live {
     const struct live_ops *ops;
@@ -26,7 +26,7 @@ struct live {
     size_t bytes;
     struct bb_buf deployment_low, deployment_high; /* the row that every deploy writes */
     struct bb_buf catalog_low, catalog_high;       /* all rows that say what can run */
-    bool is_starting; /* in start_due */
+    bool is_starting;                              /* in start_due */
 };
 
 /* ---- entries ---- */
@@ -166,13 +166,14 @@ static void start_due(struct live *live)
         entry->is_running = true;
         entry->history = live->history;
         live->running_count++;
-        live->ops->evaluate(live->arg, entry, entry->due_tx > live->cursor ? entry->due_tx : live->cursor);
+        live->ops->evaluate(live->arg, entry,
+                            entry->due_tx > live->cursor ? entry->due_tx : live->cursor);
     }
     live->is_starting = false;
 }
 
-/* The entry must run again and see `tx`. One that nobody watches goes to the front of the idle ones,
- * where drop_idle_due finds it. */
+/* The entry must run again and see `tx`. One that nobody watches goes to the front of the idle
+ * ones, where drop_idle_due finds it. */
 static void make_due(struct live_entry *entry, uint64_t tx)
 {
     struct live *live = entry->live;
@@ -340,7 +341,8 @@ void live_answered(struct live_entry *entry, const struct live_answer *answer)
         entry_free(entry);
     } else if (entry->history != live->history) {
         make_due(entry, 0);
-    } else if (answer->end == LIVE_AWAY || (answer->end != LIVE_NEEDS_IDENTITY && answer->tx < entry->tx)) {
+    } else if (answer->end == LIVE_AWAY ||
+               (answer->end != LIVE_NEEDS_IDENTITY && answer->tx < entry->tx)) {
         make_due_later(entry);
     } else if (answer->end == LIVE_NEEDS_IDENTITY) {
         bb_assert(entry->is_shared);
@@ -355,8 +357,7 @@ void live_answered(struct live_entry *entry, const struct live_answer *answer)
          * this ran is in there, too. */
         if (ring_hits(&live->ring, answer->tx, key_hits, entry, &hit_tx))
             make_due(entry, hit_tx);
-        bb_list_each(item, &entry->subscribers)
-        {
+        bb_list_each(item, &entry->subscribers) {
             struct live_subscriber *subscriber = bb_container(item, struct live_subscriber, link);
 
             if (subscriber->tx > answer->tx)
@@ -454,8 +455,7 @@ void live_forget(struct live_subscriber *subscriber)
 
     subscriber->tx = 0;
     entry->due_tx = entry->live->cursor;
-    bb_list_each(item, &entry->subscribers)
-    {
+    bb_list_each(item, &entry->subscribers) {
         const struct live_subscriber *other = bb_container(item, struct live_subscriber, link);
 
         if (other->tx > entry->due_tx)
@@ -542,9 +542,9 @@ void live_restart(struct live *live, uint64_t cursor)
             entry->due_tx = 0;
             entry->version++;
             entry->has_result = false;
-            bb_list_each(item, &entry->subscribers)
-            {
-                struct live_subscriber *subscriber = bb_container(item, struct live_subscriber, link);
+            bb_list_each(item, &entry->subscribers) {
+                struct live_subscriber *subscriber =
+                    bb_container(item, struct live_subscriber, link);
 
                 subscriber->tx = 0;
                 live->ops->resync(live->arg, subscriber);
@@ -570,8 +570,7 @@ void live_tick(struct live *live)
 {
     uint64_t now = bb_now_us(&live->ctx);
 
-    bb_list_each_safe(item, &live->later)
-    {
+    bb_list_each_safe(item, &live->later) {
         struct live_entry *entry = bb_container(item, struct live_entry, due);
 
         if (now < entry->retry_us)
@@ -579,8 +578,7 @@ void live_tick(struct live *live)
         bb_list_remove(item);
         bb_list_push_back(&live->due, item);
     }
-    bb_list_each_safe(item, &live->idle)
-    {
+    bb_list_each_safe(item, &live->idle) {
         struct live_entry *entry = bb_container(item, struct live_entry, idle);
 
         if (now < entry->idle_us + live->options.idle_us)

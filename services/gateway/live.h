@@ -3,17 +3,18 @@
  * write. Decisions only; running queries and sending results are the table `live_ops`.
  *
  * An entry is one query (path, arguments, caller) however many subscribers watch it. Its life:
- *   a subscriber comes -> due -> running -> answered at T: its read ranges are registered and checked
- *   against the writes in (T, cursor]; a hit makes it due again -> a later write into a range makes it
- *   due -> .. -> the last subscriber leaves -> kept for 10 s, then freed.
- * While an entry runs, its old ranges stay registered. Writes <= T never concern a result read at T.
- * Writes that come while it is due or runs are covered by one more run: it never queues up.
+ *   a subscriber comes -> due -> running -> answered at T: its read ranges are registered and
+ * checked against the writes in (T, cursor]; a hit makes it due again -> a later write into a range
+ * makes it due -> .. -> the last subscriber leaves -> kept for 10 s, then freed. While an entry
+ * runs, its old ranges stay registered. Writes <= T never concern a result read at T. Writes that
+ * come while it is due or runs are covered by one more run: it never queues up.
  *
  * A shared entry runs without an identity. When the function asks for one, the run ends with
- * NEEDS_IDENTITY and its subscribers move to entries of their own identity, before anything is sent.
+ * NEEDS_IDENTITY and its subscribers move to entries of their own identity, before anything is
+ * sent.
  *
- * Sessions with many queries at one tx can hold one subscriber for each query: a subscriber knows what
- * it has been sent, and nothing here sends by itself.
+ * Sessions with many queries at one tx can hold one subscriber for each query: a subscriber knows
+ * what it has been sent, and nothing here sends by itself.
  *
  * Ownership: keys, payloads and ranges are copied. Threads: one. Durability: none.
  */
@@ -53,8 +54,8 @@ struct live_entry {
     size_t size_bytes; /* accounted */
     /* what is to come */
     bool is_running, is_due;
-    uint32_t history; /* in which the present run began, see live_restart */
-    uint64_t due_tx;   /* the next run must see this tx */
+    uint32_t history;   /* in which the present run began, see live_restart */
+    uint64_t due_tx;    /* the next run must see this tx */
     struct bb_list due; /* in live->due or live->later, or alone */
     uint64_t retry_us;
     uint32_t failures; /* of the suite, in a row */
@@ -97,8 +98,8 @@ struct live_answer {
 struct live_ops {
     /* Run the entry at a tx >= min_tx; live_answered follows, now or later. */
     void (*evaluate)(void *arg, struct live_entry *entry, uint64_t min_tx);
-    /* The entry's result, or the moment it was read at, changed, or somebody new watches it: send it to
-     * subscribers for whom live_can_send holds, and tell with live_sent. */
+    /* The entry's result, or the moment it was read at, changed, or somebody new watches it: send
+     * it to subscribers for whom live_can_send holds, and tell with live_sent. */
     void (*publish)(void *arg, struct live_entry *entry);
     /* The subscriber's past is void: its next result may be older. */
     void (*resync)(void *arg, struct live_subscriber *subscriber);
@@ -128,7 +129,8 @@ void live_unsubscribe(struct live_subscriber *subscriber);
 void live_forget(struct live_subscriber *subscriber);
 /* May the subscriber be sent its entry's result now? */
 bool live_can_send(const struct live_subscriber *subscriber);
-/* The moment that goes with the result: the result holds there, and nothing newer is known to differ. */
+/* The moment that goes with the result: the result holds there, and nothing newer is known to
+ * differ. */
 uint64_t live_result_tx(const struct live_entry *entry);
 void live_sent(struct live_subscriber *subscriber, uint64_t tx);
 

@@ -3,8 +3,8 @@
 struct record {
     struct bb_list link;
     uint64_t tx;
-    size_t size;      /* of bytes */
-    uint8_t bytes[];  /* u32 size, key; .. */
+    size_t size;     /* of bytes */
+    uint8_t bytes[]; /* u32 size, key; .. */
 };
 
 void ring_init(struct ring *ring, size_t bytes_max)
@@ -36,7 +36,8 @@ void ring_fini(struct ring *ring)
     ring_clear(ring, 0);
 }
 
-void ring_add(struct ring *ring, uint64_t tx, const struct bb_slice *keys, size_t count, bool is_wanted)
+void ring_add(struct ring *ring, uint64_t tx, const struct bb_slice *keys, size_t count,
+              bool is_wanted)
 {
     struct record *record;
     size_t size = 0;
@@ -65,7 +66,8 @@ void ring_add(struct ring *ring, uint64_t tx, const struct bb_slice *keys, size_
         pop(ring);
 }
 
-static bool record_hits(const struct record *record, bool (*hits)(void *arg, struct bb_slice key), void *arg)
+static bool record_hits(const struct record *record, bool (*hits)(void *arg, struct bb_slice key),
+                        void *arg)
 {
     size_t at = 0;
 
@@ -86,7 +88,8 @@ bool ring_hits(const struct ring *ring, uint64_t tx, bool (*hits)(void *arg, str
         *hit_tx = ring->newest_tx;
         return true;
     }
-    for (const struct bb_list *item = ring->records.prev; item != &ring->records; item = item->prev) {
+    for (const struct bb_list *item = ring->records.prev; item != &ring->records;
+         item = item->prev) {
         const struct record *record =
             (const void *)((const uint8_t *)(const void *)item - offsetof(struct record, link));
 

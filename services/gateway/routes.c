@@ -5,8 +5,8 @@
 #include "answer.h"
 
 #define METHOD(m) (1u << (m))
-#define GETS (METHOD(BB_HTTP_GET) | METHOD(BB_HTTP_HEAD))
-#define POSTS METHOD(BB_HTTP_POST)
+#define GETS      (METHOD(BB_HTTP_GET) | METHOD(BB_HTTP_HEAD))
+#define POSTS     METHOD(BB_HTTP_POST)
 
 struct route {
     const char *path; /* ends with '/': a prefix */
@@ -51,13 +51,15 @@ int gateway_caller(struct bb_ctx *ctx, struct gateway *gateway, struct bb_http_r
                              bb_http_header(request, "authorization"), caller);
 }
 
-int gateway_require_admin(struct bb_ctx *ctx, struct gateway *gateway, struct bb_http_request *request)
+int gateway_require_admin(struct bb_ctx *ctx, struct gateway *gateway,
+                          struct bb_http_request *request)
 {
     struct caller caller;
     int rc = gateway_caller(ctx, gateway, request, &caller);
 
     if (rc == BB_OK && !caller.is_admin)
-        rc = bb_fail(ctx, BB_UNAUTHORIZED, "This needs the admin key: send `Authorization: BitBend <key>`.");
+        rc = bb_fail(ctx, BB_UNAUTHORIZED,
+                     "This needs the admin key: send `Authorization: BitBend <key>`.");
     return rc;
 }
 
@@ -69,8 +71,8 @@ int gateway_body_value(struct bb_ctx *ctx, const struct bb_http_request *request
 static int check_future(struct bb_ctx *ctx, const char *what, uint64_t tx)
 {
     if (tx > bb_wall_us(ctx) + GATEWAY_CLOCK_SLACK_US)
-        return bb_fail(ctx, BB_TX_IN_FUTURE, "%s: %" PRIu64 " lies beyond the clock; no such tx exists yet",
-                       what, tx);
+        return bb_fail(ctx, BB_TX_IN_FUTURE,
+                       "%s: %" PRIu64 " lies beyond the clock; no such tx exists yet", what, tx);
     return BB_OK;
 }
 
@@ -78,10 +80,12 @@ int gateway_parse_tx(struct bb_ctx *ctx, struct bb_slice text, const char *what,
 {
     *tx = 0;
     if (text.size > 19)
-        return bb_fail(ctx, BB_BAD_REQUEST, "%s must be a transaction time, a decimal number", what);
+        return bb_fail(ctx, BB_BAD_REQUEST, "%s must be a transaction time, a decimal number",
+                       what);
     for (size_t i = 0; i < text.size; i++) {
         if (text.data[i] < '0' || text.data[i] > '9')
-            return bb_fail(ctx, BB_BAD_REQUEST, "%s must be a transaction time, a decimal number", what);
+            return bb_fail(ctx, BB_BAD_REQUEST, "%s must be a transaction time, a decimal number",
+                           what);
         *tx = *tx * 10 + (uint64_t)(text.data[i] - '0');
     }
     return check_future(ctx, what, *tx);
@@ -112,7 +116,8 @@ void gateway_append_ts(struct bb_buf *to, uint64_t tx)
 
 /* ---- every answer ---- */
 
-/* Pages of other origins may call: the API trusts no cookies, so mirroring the origin gives nothing away. */
+/* Pages of other origins may call: the API trusts no cookies, so mirroring the origin gives nothing
+ * away. */
 void gateway_decorate(void *arg, const struct bb_http_request *request, struct bb_buf *headers)
 {
     struct bb_slice origin = bb_http_header(request, "origin");
@@ -154,8 +159,8 @@ static void refuse_method(struct bb_http_request *request, const struct route *r
     bool posts = (route->methods & POSTS) != 0;
 
     bb_buf_init(&body);
-    (void)snprintf(headers, sizeof(headers), "Allow: %s%s%s\r\n", gets ? "GET" : "", gets && posts ? ", " : "",
-                   posts ? "POST" : "");
+    (void)snprintf(headers, sizeof(headers), "Allow: %s%s%s\r\n", gets ? "GET" : "",
+                   gets && posts ? ", " : "", posts ? "POST" : "");
     gateway_failure(&body, "MethodNotAllowed",
                     posts ? "This path does not know the method; use POST."
                           : "This path does not know the method; use GET.");

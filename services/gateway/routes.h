@@ -34,10 +34,13 @@ void gateway_respond_json(struct bb_http_request *request, int http_status, stru
 /* The caller, from Authorization (or, for streams, `?token=`). */
 int gateway_caller(struct bb_ctx *ctx, struct gateway *gateway, struct bb_http_request *request,
                    struct caller *caller);
-int gateway_require_admin(struct bb_ctx *ctx, struct gateway *gateway, struct bb_http_request *request);
+int gateway_require_admin(struct bb_ctx *ctx, struct gateway *gateway,
+                          struct bb_http_request *request);
 /* The body as BBV; appends to `to`. */
-int gateway_body_value(struct bb_ctx *ctx, const struct bb_http_request *request, struct bb_buf *to);
-/* A tx of header BitBend-After or another decimal text; empty: 0. BB_BAD_REQUEST, BB_TX_IN_FUTURE. */
+int gateway_body_value(struct bb_ctx *ctx, const struct bb_http_request *request,
+                       struct bb_buf *to);
+/* A tx of header BitBend-After or another decimal text; empty: 0. BB_BAD_REQUEST, BB_TX_IN_FUTURE.
+ */
 int gateway_parse_tx(struct bb_ctx *ctx, struct bb_slice text, const char *what, uint64_t *tx);
 /* base64 of a u64, little-endian. */
 int gateway_parse_ts(struct bb_ctx *ctx, struct bb_slice text, uint64_t *tx);

@@ -8,14 +8,14 @@
 #include "live.h"
 #include "routes.h"
 
-#define RUNNING_MAX 128u
-#define RING_BYTES (8u << 20)
-#define IDLE_US 10000000u
-#define TICK_MS 50u
-#define TICKS_A_SECOND (1000u / TICK_MS)
+#define RUNNING_MAX       128u
+#define RING_BYTES        (8u << 20)
+#define IDLE_US           10000000u
+#define TICK_MS           50u
+#define TICKS_A_SECOND    (1000u / TICK_MS)
 #define HEARTBEAT_SECONDS 15u
-#define RETRY_MS 1000u
-#define AFTER_WAIT_US 5000000u /* how long a tx that nobody has seen here is waited for */
+#define RETRY_MS          1000u
+#define AFTER_WAIT_US     5000000u /* how long a tx that nobody has seen here is waited for */
 
 /* One stream that watches one query. */
 struct watch {
@@ -57,8 +57,8 @@ static void hash_bytes(struct bb_slice bytes, uint64_t seed, uint64_t hash[2])
 }
 
 /* What a failed query shows, as a BBV object; its hash leaves out the request's id. */
-static struct bb_slice failure_payload(struct bb_value_builder *builder, const struct outcome *outcome,
-                                       uint64_t hash[2])
+static struct bb_slice failure_payload(struct bb_value_builder *builder,
+                                       const struct outcome *outcome, uint64_t hash[2])
 {
     struct bb_buf text;
     struct bb_slice data = outcome->reply != NULL && outcome->status == BB_USER_ERROR
@@ -90,11 +90,13 @@ static struct bb_slice failure_payload(struct bb_value_builder *builder, const s
 /* What the function or the request is to blame for is shown; the rest is tried again. */
 static bool is_shown(int status)
 {
-    return bb_status_in_function(status) || (bb_status_http(status) >= 400 && bb_status_http(status) < 500 &&
-                                             status != BB_TX_TRUNCATED && status != BB_TX_IN_FUTURE);
+    return bb_status_in_function(status) ||
+           (bb_status_http(status) >= 400 && bb_status_http(status) < 500 &&
+            status != BB_TX_TRUNCATED && status != BB_TX_IN_FUTURE);
 }
 
-static void on_evaluated(struct call *call, int status, const char *error, const Bb__Proto__CallReply *reply)
+static void on_evaluated(struct call *call, int status, const char *error,
+                         const Bb__Proto__CallReply *reply)
 {
     struct evaluation *evaluation = call->arg;
     struct subscriptions *owner = evaluation->owner;
@@ -108,7 +110,8 @@ static void on_evaluated(struct call *call, int status, const char *error, const
                                .reply = reply,
                                .kind = BB__PROTO__FUNCTION_KIND__KIND_QUERY,
                                .request_id = call->request_id,
-                               .shows_errors = owner->gateway->shows_errors || entry->key.is_admin };
+                               .shows_errors =
+                                   owner->gateway->shows_errors || entry->key.is_admin };
 
     answer.tx = reply == NULL ? 0 : reply->tx != 0 ? reply->tx : reply->read_tx;
     if (reply != NULL && reply->n_ranges > 0) {
@@ -174,14 +177,16 @@ static void evaluate(void *arg, struct live_entry *entry, uint64_t min_tx)
 /* ---- sending results ---- */
 
 /* The event of an entry's result: made once for all subscribers of a format. */
-static struct bb_http_buffer *make_event(struct subscriptions *owner, const struct live_entry *entry,
-                                         enum bb_json_format format, uint64_t tx)
+static struct bb_http_buffer *make_event(struct subscriptions *owner,
+                                         const struct live_entry *entry, enum bb_json_format format,
+                                         uint64_t tx)
 {
     struct bb_buf *json = &owner->gateway->json;
     struct bb_http_buffer *event;
 
     bb_buf_clear(json);
-    bb_buf_printf(json, "event: %s\nid: %" PRIu64 "\ndata: ", entry->is_failure ? "failed" : "value", tx);
+    bb_buf_printf(json,
+                  "event: %s\nid: %" PRIu64 "\ndata: ", entry->is_failure ? "failed" : "value", tx);
     if (!entry->is_failure)
         bb_buf_append_str(json, "{\"value\":");
     bb_json_encode(bb_buf_slice(&entry->payload), format, json);
@@ -202,8 +207,7 @@ static void publish(void *arg, struct live_entry *entry)
     struct bb_http_buffer *events[2] = { NULL, NULL };
     uint64_t tx = live_result_tx(entry);
 
-    bb_list_each(item, &entry->subscribers)
-    {
+    bb_list_each(item, &entry->subscribers) {
         struct live_subscriber *subscriber = bb_container(item, struct live_subscriber, link);
         struct watch *watch = bb_container(subscriber, struct watch, subscriber);
 
@@ -271,8 +275,10 @@ struct question {
     bool is_from_elsewhere; /* it names a tx that cannot exist here */
 };
 
-/* Where a reconnecting client was. A tx beyond the clock is of another history: it starts afresh. */
-static int take_after(struct bb_ctx *ctx, const struct bb_http_request *request, struct question *question)
+/* Where a reconnecting client was. A tx beyond the clock is of another history: it starts afresh.
+ */
+static int take_after(struct bb_ctx *ctx, const struct bb_http_request *request,
+                      struct question *question)
 {
     struct bb_slice after = bb_http_header(request, "last-event-id");
     int rc;
@@ -287,8 +293,9 @@ static int take_after(struct bb_ctx *ctx, const struct bb_http_request *request,
     return BB_OK;
 }
 
-static int take_question(struct bb_ctx *ctx, struct gateway *gateway, struct bb_http_request *request,
-                         struct question *question, struct bb_buf *args)
+static int take_question(struct bb_ctx *ctx, struct gateway *gateway,
+                         struct bb_http_request *request, struct question *question,
+                         struct bb_buf *args)
 {
     struct caller caller = { .is_admin = false };
     struct bb_slice path;
@@ -298,8 +305,9 @@ static int take_question(struct bb_ctx *ctx, struct gateway *gateway, struct bb_
     if (rc == BB_OK)
         rc = bb_http_parameter(ctx, request, "token", &token);
     if (rc == BB_OK && token.size > 0)
-        rc = bb_fail(ctx, BB_UNAUTHORIZED,
-                     "A token was sent, but no auth provider is configured. Subscribe without `token`.");
+        rc = bb_fail(
+            ctx, BB_UNAUTHORIZED,
+            "A token was sent, but no auth provider is configured. Subscribe without `token`.");
     if (rc == BB_OK)
         rc = bb_http_parameter(ctx, request, "path", &path);
     if (rc == BB_OK)
@@ -311,7 +319,8 @@ static int take_question(struct bb_ctx *ctx, struct gateway *gateway, struct bb_
     if (rc == BB_OK && question->args_json.size > 0)
         rc = bb_json_decode(ctx, question->args_json, false, args);
     if (rc == BB_OK)
-        rc = gateway_ask_args(ctx, question->args_json.size > 0 ? bb_buf_slice(args) : BB_SLICE_EMPTY,
+        rc = gateway_ask_args(ctx,
+                              question->args_json.size > 0 ? bb_buf_slice(args) : BB_SLICE_EMPTY,
                               &question->key.args);
     if (rc == BB_OK)
         rc = bb_http_parameter(ctx, request, "format", &question->format);
@@ -397,14 +406,13 @@ static void on_second(struct subscriptions *owner, uint64_t second)
 {
     uint64_t now = bb_loop_now_us(owner->gateway->loop);
 
-    bb_list_each_safe(item, &owner->watches)
-    {
+    bb_list_each_safe(item, &owner->watches) {
         struct watch *watch = bb_container(item, struct watch, link);
 
         if (watch->beat == second % HEARTBEAT_SECONDS && !bb_http_stream_is_blocked(watch->stream))
             bb_http_stream_send(watch->stream, owner->heartbeat);
-        if (watch->wait_until_us != 0 && now > watch->wait_until_us && watch->subscriber.entry != NULL &&
-            gateway_feed_is_following(owner->gateway->feed) &&
+        if (watch->wait_until_us != 0 && now > watch->wait_until_us &&
+            watch->subscriber.entry != NULL && gateway_feed_is_following(owner->gateway->feed) &&
             watch->subscriber.tx > live_cursor(owner->live))
             give_up_waiting(watch);
     }
@@ -424,7 +432,8 @@ static void on_tick(void *arg)
 
 /* ---- what the feed brings ---- */
 
-void gateway_live_write(struct gateway *gateway, uint64_t tx, const struct bb_slice *keys, size_t key_count)
+void gateway_live_write(struct gateway *gateway, uint64_t tx, const struct bb_slice *keys,
+                        size_t key_count)
 {
     live_write(gateway->subscriptions->live, tx, keys, key_count);
 }
@@ -458,7 +467,9 @@ static struct bb_http_buffer *text_buffer(const char *text)
 
 void gateway_subscriptions_open(struct bb_ctx *ctx, struct gateway *gateway, size_t bytes_max)
 {
-    static const struct live_ops ops = { .evaluate = evaluate, .publish = publish, .resync = resync };
+    static const struct live_ops ops = { .evaluate = evaluate,
+                                         .publish = publish,
+                                         .resync = resync };
     struct subscriptions *owner = bb_alloc_zero(1, sizeof(*owner));
     char hello[64];
 
@@ -475,8 +486,10 @@ void gateway_subscriptions_open(struct bb_ctx *ctx, struct gateway *gateway, siz
     owner->hello = text_buffer(hello);
     owner->heartbeat = text_buffer(":\n\n");
     owner->resync = text_buffer("event: resync\ndata: {}\n\n");
-    owner->evaluations = bb_metric("bb_gateway_live_evaluations_total", BB_COUNTER, "Runs of live queries.");
-    owner->events = bb_metric("bb_gateway_live_events_total", BB_COUNTER, "Results sent to subscribers.");
+    owner->evaluations =
+        bb_metric("bb_gateway_live_evaluations_total", BB_COUNTER, "Runs of live queries.");
+    owner->events =
+        bb_metric("bb_gateway_live_events_total", BB_COUNTER, "Results sent to subscribers.");
     owner->entries = bb_metric("bb_gateway_live_queries", BB_GAUGE, "Distinct live queries.");
     owner->ranges = bb_metric("bb_gateway_live_ranges", BB_GAUGE, "Read ranges of live queries.");
     owner->tick = bb_timer_new(gateway->loop, on_tick, owner);
@@ -488,8 +501,7 @@ void gateway_subscriptions_bye(struct gateway *gateway)
     struct subscriptions *owner = gateway->subscriptions;
     struct bb_ctx ctx = *gateway->ctx;
 
-    bb_list_each_safe(item, &owner->watches)
-    {
+    bb_list_each_safe(item, &owner->watches) {
         struct watch *watch = bb_container(item, struct watch, link);
         struct bb_http_buffer *bye;
         uint16_t jitter;
@@ -497,7 +509,8 @@ void gateway_subscriptions_bye(struct gateway *gateway)
 
         /* Everybody comes back at another moment. */
         bb_random(&ctx, &jitter, sizeof(jitter));
-        (void)snprintf(text, sizeof(text), "event: bye\nretry: %u\ndata: {}\n\n", 500u + jitter % 2500u);
+        (void)snprintf(text, sizeof(text), "event: bye\nretry: %u\ndata: {}\n\n",
+                       500u + jitter % 2500u);
         bye = text_buffer(text);
         bb_http_stream_send(watch->stream, bye);
         bb_http_buffer_release(bye);

@@ -17,7 +17,8 @@ void gateway_subscriptions_bye(struct gateway *gateway);
 void gateway_subscriptions_retry(struct gateway *gateway);
 
 /* What the feed brings. */
-void gateway_live_write(struct gateway *gateway, uint64_t tx, const struct bb_slice *keys, size_t key_count);
+void gateway_live_write(struct gateway *gateway, uint64_t tx, const struct bb_slice *keys,
+                        size_t key_count);
 void gateway_live_advance(struct gateway *gateway, uint64_t cursor);
 void gateway_live_skip(struct gateway *gateway, uint64_t cursor);
 void gateway_live_restart(struct gateway *gateway, uint64_t cursor);

@@ -33,8 +33,7 @@ void sequencer_fenced(struct sequencer *sequencer, const char *why)
     char text[BB_ERROR_MAX];
 
     bb_error(sequencer->ctx, "sequencer.fenced", "epoch=%" PRIu64 " durable=%" PRIu64 " why=%s",
-             sequencer->core.epoch, sequencer->core.durable,
-             bb_log_quote(why, text, sizeof text));
+             sequencer->core.epoch, sequencer->core.durable, bb_log_quote(why, text, sizeof text));
     sequencer->phase = SEQUENCER_LOOKING; /* nothing is answered any more */
     (void)snprintf(sequencer->waits_for, sizeof sequencer->waits_for, "the epoch is over");
     bb_timer_stop(sequencer->renew_timer);

@@ -39,9 +39,10 @@ static int load_record(struct sequencer *sequencer, struct bb_slice bytes)
     int rc = bb_unpack(ctx, sequencer->scratch, &bb__proto__tx_record__descriptor, bytes, &record);
     if (rc == BB_OK)
         rc = bb_tx_record_validate(ctx, record);
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         rc = bb_unpack(ctx, sequencer->scratch, &bb__proto__tx_body__descriptor,
                        bb_pb_slice(record->body), &body);
+    }
     if (rc == BB_OK)
         rc = bb_tx_body_validate(ctx, body);
     if (rc != BB_OK)
@@ -77,14 +78,14 @@ static void on_loaded(void *arg, int status, struct bb_slice bytes)
         }
     }
     bool is_all = sequencer->load_after >= sequencer->core.claim_tx ||
-                  (reply->tail->n_records == 0 &&
-                   reply->tail->last_tx >= sequencer->core.claim_tx);
-    if (!is_all && reply->tail->n_records == 0)
+                  (reply->tail->n_records == 0 && reply->tail->last_tx >= sequencer->core.claim_tx);
+    if (!is_all && reply->tail->n_records == 0) {
         bb_timer_start(sequencer->claim_timer, RETRY_MS, 0); /* it has not applied all yet */
-    else if (!is_all)
+    } else if (!is_all) {
         load_more(sequencer);
-    else
+    } else {
         sequencer_became_active(sequencer);
+    }
 }
 
 static void load_more(struct sequencer *sequencer)
@@ -141,15 +142,15 @@ static void on_claimed(void *arg, int status, struct bb_slice bytes)
     if (status == BB_CANCELLED || sequencer->phase != SEQUENCER_CLAIMING)
         return;
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
-    if (status == BB_OK && reply != NULL &&
-        reply->op_case == BB__PROTO__STORAGE_REPLY__OP_CLAIM) {
+    if (status == BB_OK && reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_CLAIM) {
         begin_loading(sequencer, reply->claim);
         return;
     }
     if (reply != NULL)
         sequencer->want = 0; /* refused: the next try starts from what storage says then */
     (void)snprintf(text, sizeof text, "storage did not grant the epoch: %s",
-                   reply != NULL && reply->error[0] != '\0' ? reply->error : bb_status_name(status));
+                   reply != NULL && reply->error[0] != '\0' ? reply->error
+                                                            : bb_status_name(status));
     retry(sequencer, text);
 }
 

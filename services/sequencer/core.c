@@ -144,14 +144,14 @@ static int read_body(struct bb_ctx *ctx, const Bb__Proto__Commit *commit, Bb__Pr
 
     if (rc == BB_OK)
         rc = bb_tx_body_validate(ctx, *body);
-    if (rc == BB_OK && !bb_slice_equal(bb_pb_slice((*body)->request_id),
-                                       bb_pb_slice(commit->request_id)))
+    if (rc == BB_OK &&
+        !bb_slice_equal(bb_pb_slice((*body)->request_id), bb_pb_slice(commit->request_id)))
         rc = bb_fail(ctx, BB_BAD_REQUEST, "the body of a commit carries another request id");
     return rc;
 }
 
-/* The status of the outcome; `tx` as it says. The id comes first: a retry whose first run was sequenced
- * must hear of that, whatever has changed since. */
+/* The status of the outcome; `tx` as it says. The id comes first: a retry whose first run was
+ * sequenced must hear of that, whatever has changed since. */
 static int decide(struct bb_ctx *ctx, struct sequencer_core *core, uint64_t epoch,
                   const Bb__Proto__Commit *commit, bool has_lease, struct bb_txtime *tx)
 {
@@ -232,8 +232,7 @@ static void move_durable(struct sequencer_core *core)
     core->durable = core->append.last_tx;
     core->is_appending = false;
     while (core->durable_number < core->append_number) {
-        core->pending_bytes -=
-            sequencer_ring_at(&core->ring, core->durable_number)->bytes.size;
+        core->pending_bytes -= sequencer_ring_at(&core->ring, core->durable_number)->bytes.size;
         core->durable_number++;
     }
     bb_assert(core->durable <= core->sequenced);

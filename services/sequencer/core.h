@@ -1,6 +1,6 @@
 /*
- * The decisions of the sequencer: which commit is still valid, which tx it gets, what goes to storage
- * next, what a follower sees. No sockets, no threads; time comes from ctx->env.
+ * The decisions of the sequencer: which commit is still valid, which tx it gets, what goes to
+ * storage next, what a follower sees. No sockets, no threads; time comes from ctx->env.
  *
  * Life: init, claimed (an epoch is ours), load_id for the ids of the last minutes, activate, then
  * commits. The lane (PROTOCOL.md, section 5) will sit before `commit`: it only orders.
@@ -17,18 +17,18 @@
 #include "ids.h"
 #include "ring.h"
 
-#define SEQUENCER_BODY_MAX        (20u << 20)              /* a TxBody; a log entry has room for it */
-#define SEQUENCER_PENDING_MAX     ((size_t)64 << 20)       /* bytes sequenced beyond durable */
-#define SEQUENCER_PENDING_US      1000000                  /* and for how long */
-#define SEQUENCER_WINDOW_BYTES    ((size_t)64 << 20)       /* of the conflict window */
-#define SEQUENCER_RING_BYTES      ((size_t)64 << 20)       /* of records kept for followers */
-#define SEQUENCER_IDS_MAX         1000000
-#define SEQUENCER_IDS_US          (UINT64_C(600) * 1000000)
-#define SEQUENCER_CLOCK_AHEAD_US  (UINT64_C(5) * 1000000)
+#define SEQUENCER_BODY_MAX       (20u << 20)        /* a TxBody; a log entry has room for it */
+#define SEQUENCER_PENDING_MAX    ((size_t)64 << 20) /* bytes sequenced beyond durable */
+#define SEQUENCER_PENDING_US     1000000            /* and for how long */
+#define SEQUENCER_WINDOW_BYTES   ((size_t)64 << 20) /* of the conflict window */
+#define SEQUENCER_RING_BYTES     ((size_t)64 << 20) /* of records kept for followers */
+#define SEQUENCER_IDS_MAX        1000000
+#define SEQUENCER_IDS_US         (UINT64_C(600) * 1000000)
+#define SEQUENCER_CLOCK_AHEAD_US (UINT64_C(5) * 1000000)
 
 struct sequencer_limits {
-    uint64_t window_us;  /* how long the conflict window reaches back */
-    size_t batch_bytes;  /* about, for one Append */
+    uint64_t window_us; /* how long the conflict window reaches back */
+    size_t batch_bytes; /* about, for one Append */
     size_t ids_max;
     uint64_t seed;
 };
@@ -61,8 +61,8 @@ struct sequencer_core {
 void sequencer_core_init(struct sequencer_core *core, const struct sequencer_limits *limits);
 void sequencer_core_fini(struct sequencer_core *core);
 
-/* May this process claim? BB_UNAVAILABLE with the reason when its clock is more than 5 s ahead of what
- * the majority says; `walls_us` are the answers of `count` of `voters`. */
+/* May this process claim? BB_UNAVAILABLE with the reason when its clock is more than 5 s ahead of
+ * what the majority says; `walls_us` are the answers of `count` of `voters`. */
 int sequencer_core_check_clock(struct bb_ctx *ctx, const uint64_t *walls_us, size_t count,
                                size_t voters);
 void sequencer_core_claimed(struct bb_ctx *ctx, struct sequencer_core *core, uint64_t epoch,
@@ -79,17 +79,17 @@ void sequencer_core_commit(struct bb_ctx *ctx, struct sequencer_core *core, uint
 /* The next batch to send; NULL while one is under way or nothing waits. */
 const struct sequencer_append *sequencer_core_next_append(struct sequencer_core *core);
 enum sequencer_verdict {
-    SEQUENCER_DONE,        /* durable: the mark has moved */
-    SEQUENCER_AGAIN,       /* the same Append again, a little later */
-    SEQUENCER_OTHER_LEADER,/* again, to another voter */
-    SEQUENCER_OVER         /* the epoch is dead: nothing may be answered any more */
+    SEQUENCER_DONE,         /* durable: the mark has moved */
+    SEQUENCER_AGAIN,        /* the same Append again, a little later */
+    SEQUENCER_OTHER_LEADER, /* again, to another voter */
+    SEQUENCER_OVER          /* the epoch is dead: nothing may be answered any more */
 };
 /* What the answer to the Append under way means. `last_seq`: of the reply, when it has one. */
 enum sequencer_verdict sequencer_core_appended(struct bb_ctx *ctx, struct sequencer_core *core,
                                                int status, bool has_last_seq, uint64_t last_seq);
 
-/* BB_OK: answer with the records [*first, *end) of the ring (none: only the mark moved); BB_PENDING:
- * nothing to say yet; BB_TOO_OLD: the position is gone or of another epoch. */
+/* BB_OK: answer with the records [*first, *end) of the ring (none: only the mark moved);
+ * BB_PENDING: nothing to say yet; BB_TOO_OLD: the position is gone or of another epoch. */
 int sequencer_core_follow(const struct sequencer_core *core, uint64_t epoch, uint64_t after,
                           uint64_t durable_seen, size_t max_bytes, uint64_t *first, uint64_t *end);
 /* BB_OK and the tx; or BB_NOT_FOUND, and a commit of this id will be refused. */

@@ -10,7 +10,7 @@ struct entry {
 };
 
 struct sequencer_ids {
-    struct entry *ring; /* `capacity` is a power of two; entry n is at n % capacity */
+    struct entry *ring;   /* `capacity` is a power of two; entry n is at n % capacity */
     uint64_t first, next; /* numbers of the oldest entry and of the next one */
     size_t capacity, count_max;
     uint32_t *index; /* twice the capacity; EMPTY or place in the ring + 1 */

@@ -1,6 +1,6 @@
 /*
- * Request ids of the last minutes and the transaction that each became, or that it is dead: a second
- * commit of the same id gets the first answer. Bounded by age and by count, oldest first.
+ * Request ids of the last minutes and the transaction that each became, or that it is dead: a
+ * second commit of the same id gets the first answer. Bounded by age and by count, oldest first.
  *
  * A ring of entries in order of arrival and an open-addressing index over it. Threads: one.
  */
@@ -12,7 +12,11 @@
 #define SEQUENCER_ID_BYTES 16
 
 struct sequencer_ids;
-enum sequencer_id_state { SEQUENCER_ID_UNKNOWN, SEQUENCER_ID_SEQUENCED, SEQUENCER_ID_DEAD };
+enum sequencer_id_state {
+    SEQUENCER_ID_UNKNOWN,
+    SEQUENCER_ID_SEQUENCED,
+    SEQUENCER_ID_DEAD
+};
 
 struct sequencer_ids *sequencer_ids_new(size_t count_max);
 void sequencer_ids_free(struct sequencer_ids *ids); /* accepts NULL */

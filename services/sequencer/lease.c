@@ -21,7 +21,7 @@ static void keep_sorted(uint64_t *times, size_t count, uint64_t time)
 void sequencer_lease_answer(struct sequencer_lease *lease, size_t voter, size_t leader_voter,
                             uint64_t sent_us, uint64_t term, uint64_t leader)
 {
-    uint64_t times[SEQUENCER_VOTER_MAX];
+    uint64_t times[SEQUENCER_VOTER_MAX] = { 0 };
     size_t count = 0;
     size_t majority = lease->voter_count / 2 + 1;
 

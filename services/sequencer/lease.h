@@ -1,7 +1,7 @@
 /*
- * Is this process still the sequencer? The lease of PROTOCOL.md, section 7: until 0.6 s after *sending*
- * the last RENEW that a majority of the voters, the leader among them, answered with one term and
- * leader. A storage leader lets another one claim only 0.9 s after the last RENEW it saw.
+ * Is this process still the sequencer? The lease of PROTOCOL.md, section 7: until 0.6 s after
+ * *sending* the last RENEW that a majority of the voters, the leader among them, answered with one
+ * term and leader. A storage leader lets another one claim only 0.9 s after the last RENEW it saw.
  */
 #ifndef SEQUENCER_LEASE_H
 #define SEQUENCER_LEASE_H

@@ -69,10 +69,11 @@ uint64_t sequencer_ring_seek(const struct sequencer_ring *ring, uint64_t after)
         return high;
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
-        if (place(ring, middle)->tx <= after)
+        if (place(ring, middle)->tx <= after) {
             low = middle + 1;
-        else
+        } else {
             high = middle;
+        }
     }
     return low;
 }

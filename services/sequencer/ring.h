@@ -32,8 +32,8 @@ void sequencer_ring_take(struct sequencer_ring *ring, uint64_t tx, uint64_t at_u
 uint64_t sequencer_ring_seek(const struct sequencer_ring *ring, uint64_t after);
 const struct sequencer_record *sequencer_ring_at(const struct sequencer_ring *ring,
                                                  uint64_t number);
-/* Drop the oldest while its tx is at most `tx_max` and it is older than `floor` or there are more than
- * `bytes_max` bytes. */
+/* Drop the oldest while its tx is at most `tx_max` and it is older than `floor` or there are more
+ * than `bytes_max` bytes. */
 void sequencer_ring_expire(struct sequencer_ring *ring, uint64_t tx_max, uint64_t floor,
                            size_t bytes_max);
 

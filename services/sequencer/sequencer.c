@@ -30,7 +30,7 @@ static void handle_submit(struct sequencer *sequencer, struct bb_exchange *excha
         return;
     }
     Bb__Proto__Outcome *outcomes = bb_arena_zero(arena, count, sizeof *outcomes);
-    Bb__Proto__Outcome **list = bb_arena_zero(arena, count, sizeof *list);
+    Bb__Proto__Outcome **list = bb_arena_zero(arena, count, sizeof(void *));
     if (outcomes == NULL || list == NULL) {
         sequencer_reply_error(exchange, BB_TOO_LARGE, "too many commits in one message");
         return;
@@ -42,14 +42,15 @@ static void handle_submit(struct sequencer *sequencer, struct bb_exchange *excha
         list[i] = &outcomes[i];
         sequencer_core_commit(&ctx, &sequencer->core, submit->epoch, submit->commits[i], has_lease,
                               &outcomes[i]);
-        if (outcomes[i].status == BB_CONFLICT)
+        if (outcomes[i].status == BB_CONFLICT) {
             bb_metric_add(metrics->conflicts, 1);
-        else if (outcomes[i].status == BB_DUPLICATE)
+        } else if (outcomes[i].status == BB_DUPLICATE) {
             bb_metric_add(metrics->duplicates, 1);
-        else if (outcomes[i].status == BB_OK && outcomes[i].tx != 0)
+        } else if (outcomes[i].status == BB_OK && outcomes[i].tx != 0) {
             bb_metric_add(metrics->commits, 1);
-        else if (outcomes[i].status != BB_OK)
+        } else if (outcomes[i].status != BB_OK) {
             bb_metric_add(metrics->refused, 1);
+        }
     }
     bb__proto__sequencer_reply__init(&reply);
     bb__proto__submit_reply__init(&answer);
@@ -210,9 +211,10 @@ static int open_voters(struct bb_ctx *ctx, struct sequencer *sequencer, const ch
         size_t size = strcspn(urls, ",");
         if (size >= sizeof url)
             return bb_fail(ctx, BB_BAD_REQUEST, "option storage: a url of %zu bytes", size);
-        if (sequencer->voter_count == SEQUENCER_VOTER_MAX)
+        if (sequencer->voter_count == SEQUENCER_VOTER_MAX) {
             return bb_fail(ctx, BB_BAD_REQUEST, "option storage: more than %d urls",
                            SEQUENCER_VOTER_MAX);
+        }
         memcpy(url, urls, size);
         url[size] = '\0';
         urls += size + (urls[size] == ',');
@@ -245,8 +247,8 @@ static void register_metrics(struct sequencer_metrics *metrics)
         .batches = bb_metric("bb_sequencer_batches_total", BB_COUNTER, "Batches made durable."),
         .resends = bb_metric("bb_sequencer_resends_total", BB_COUNTER,
                              "Batches that were sent to storage again."),
-        .window_keys = bb_metric("bb_sequencer_window_keys", BB_GAUGE,
-                                 "Keys in the conflict window."),
+        .window_keys =
+            bb_metric("bb_sequencer_window_keys", BB_GAUGE, "Keys in the conflict window."),
         .pending_bytes = bb_metric("bb_sequencer_pending_bytes", BB_GAUGE,
                                    "Bytes sequenced and not durable yet."),
         .followers = bb_metric("bb_sequencer_followers", BB_GAUGE, "Long polls that wait."),

@@ -1,6 +1,6 @@
 /*
- * The parts of the sequencer's owner loop: its storage nodes, its claim, what it sends to them and who
- * waits. Everything here runs on the owner thread; decisions are in core.h and lease.h.
+ * The parts of the sequencer's owner loop: its storage nodes, its claim, what it sends to them and
+ * who waits. Everything here runs on the owner thread; decisions are in core.h and lease.h.
  */
 #ifndef SEQUENCER_SEQUENCER_H
 #define SEQUENCER_SEQUENCER_H
@@ -24,7 +24,7 @@ enum sequencer_phase {
     SEQUENCER_CLAIMING, /* has asked the leader for the next epoch */
     SEQUENCER_LOADING,  /* owns the epoch, reads the ids of the last minutes */
     SEQUENCER_ACTIVE,
-    SEQUENCER_DRAINING  /* refuses new work, brings what is sequenced to storage */
+    SEQUENCER_DRAINING /* refuses new work, brings what is sequenced to storage */
 };
 
 struct sequencer;
@@ -71,10 +71,10 @@ struct sequencer {
     size_t leader; /* the voter that takes Appends, as far as we know */
 
     uint8_t holder[16];
-    size_t questions;       /* answers that the round still waits for */
-    uint64_t want;          /* the epoch of a claim whose outcome is unknown; 0: none */
-    uint64_t load_after;    /* cursor of the ids' load */
-    char waits_for[160];    /* what was said last about not being active */
+    size_t questions;    /* answers that the round still waits for */
+    uint64_t want;       /* the epoch of a claim whose outcome is unknown; 0: none */
+    uint64_t load_after; /* cursor of the ids' load */
+    char waits_for[160]; /* what was said last about not being active */
     struct bb_timer *claim_timer;
 
     uint64_t append_sent_us;
@@ -92,13 +92,13 @@ void sequencer_claim_begin(struct sequencer *sequencer);
 void sequencer_became_active(struct sequencer *sequencer);
 
 /* append.c: batches and RENEW. */
-void sequencer_append_next(struct sequencer *sequencer); /* if one waits and none is under way */
+void sequencer_append_next(struct sequencer *sequencer);  /* if one waits and none is under way */
 void sequencer_append_again(struct sequencer *sequencer); /* the one under way */
 void sequencer_renew(struct sequencer *sequencer);
 /* The epoch is over: a last line, and the service ends without another answer. */
 void sequencer_fenced(struct sequencer *sequencer, const char *why);
-/* Unpack and check an answer into sequencer->answers. `status`: how the request went. Gives the BB_*
- * status of the operation; *reply is NULL when nothing readable came. */
+/* Unpack and check an answer into sequencer->answers. `status`: how the request went. Gives the
+ * BB_* status of the operation; *reply is NULL when nothing readable came. */
 int sequencer_read_answer(struct sequencer *sequencer, int status, struct bb_slice bytes,
                           Bb__Proto__StorageReply **reply);
 

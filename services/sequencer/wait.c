@@ -2,11 +2,11 @@
 
 #include "bb/env.h"
 
-#define FOLLOWERS_MAX     128
-#define FOLLOW_BYTES      (1u << 20)
-#define FOLLOW_BYTES_MAX  (8u << 20)
-#define FOLLOW_WAIT_MAX   30000
-#define MARK_WAIT_MS      2000
+#define FOLLOWERS_MAX    128
+#define FOLLOW_BYTES     (1u << 20)
+#define FOLLOW_BYTES_MAX (8u << 20)
+#define FOLLOW_WAIT_MAX  30000
+#define MARK_WAIT_MS     2000
 
 void sequencer_reply_error(struct bb_exchange *exchange, int status, const char *error)
 {
@@ -151,12 +151,13 @@ void sequencer_wake_waiters(struct sequencer *sequencer, bool refuse)
     }
     bb_list_each_safe(item, &sequencer->marks) {
         struct sequencer_waiter *waiter = bb_container(item, struct sequencer_waiter, link);
-        if (can_mark)
+        if (can_mark) {
             reply_mark(sequencer, waiter->exchange);
-        else if (refuse || now_us >= waiter->until_us)
+        } else if (refuse || now_us >= waiter->until_us) {
             sequencer_reply_error(waiter->exchange, BB_UNAVAILABLE, sequencer->waits_for);
-        else
+        } else {
             continue;
+        }
         bb_list_remove(item);
         bb_free(waiter);
     }

@@ -120,7 +120,7 @@ void worker_answer(struct worker *worker, struct call *call, int status, const c
     if (call->slot != NULL) {
         worker_slot_unreserve(call->slot);
     }
-    worker_lanes_leave(worker->lanes, call->id, call->lane_keys);
+    worker_lanes_leave(worker->lanes, call->id, call->lane_keys, call->tx);
     if (worker->exclusive == call) {
         worker->exclusive = NULL;
     }

@@ -1,13 +1,13 @@
-/* Fills new indexes: one `_system:backfill` after the other while the catalog shows an index that lacks
- * older documents. The function checks and writes under the ordinary conflict check, so several workers
- * that do this at once cost time and nothing else. */
+/* Fills new indexes: one `_system:backfill` after the other while the catalog shows an index that
+ * lacks older documents. The function checks and writes under the ordinary conflict check, so
+ * several workers that do this at once cost time and nothing else. */
 #include "bb/value.h"
 
 #include "worker.h"
 
-#define PAUSE_US 2000u
+#define PAUSE_US       2000u
 #define AFTER_ERROR_US 1000000u
-#define STEP_MS_MAX 5000u
+#define STEP_MS_MAX    5000u
 
 struct backfill {
     bool is_running;

@@ -1,11 +1,12 @@
 /*
- * The coherent cache of a worker: what is known of the database, as an ordered map of versions and a
- * set of intervals in which everything is known.
+ * The coherent cache of a worker: what is known of the database, as an ordered map of versions and
+ * a set of intervals in which everything is known.
  *
- * The sequenced feed is applied for all keys, so the map holds every write since the oldest moment that
- * a reader may ask for (the overlay); what lies in a covered interval stays when that need is over. A
- * read at S walks the covered parts and names the parts that storage must deliver. Storage delivers
- * them at B <= S, and every write in (B, S] is in the map already: the fill is coherent at once.
+ * The sequenced feed is applied for all keys, so the map holds every write since the oldest moment
+ * that a reader may ask for (the overlay); what lies in a covered interval stays when that need is
+ * over. A read at S walks the covered parts and names the parts that storage must deliver. Storage
+ * delivers them at B <= S, and every write in (B, S] is in the map already: the fill is coherent at
+ * once.
  *
  * Ownership: everything is copied. Threads: one. Durability: none, all can be read again.
  * No I/O here: worker.c asks storage for what is needed.
@@ -23,13 +24,14 @@ struct cache *worker_cache_new(size_t bytes_max);
 void worker_cache_free(struct cache *cache); /* accepts NULL */
 /* Forget everything. The feed goes on after `base`: reads below it bypass the cache. */
 void worker_cache_reset(struct cache *cache, uint64_t base);
-/* One record of the feed, in order. Returns a bit (1 << table) for each system table that it wrote. */
+/* One record of the feed, in order. Returns a bit (1 << table) for each system table that it wrote.
+ */
 uint32_t worker_cache_apply(struct bb_ctx *ctx, struct cache *cache, const Bb__Proto__TxBody *body,
                             uint64_t tx);
 /* An epoch died: what came after `newest` never happened. */
 void worker_cache_drop_after(struct cache *cache, uint64_t newest);
-/* Nobody will read below `horizon` any more, nothing above it that is not durable is touched: drop what
- * only older reads need, and evict down to the bound. */
+/* Nobody will read below `horizon` any more, nothing above it that is not durable is touched: drop
+ * what only older reads need, and evict down to the bound. */
 void worker_cache_prune(struct cache *cache, uint64_t horizon);
 
 /* Reads below it bypass the cache. */
@@ -44,8 +46,8 @@ struct cache_stats worker_cache_stats(const struct cache *cache);
 
 struct read_entry {
     struct bb_slice key, value;
-    uint64_t tx;           /* of the document; 0: none, or not known */
-    bool is_waiting;       /* its document is asked for */
+    uint64_t tx;     /* of the document; 0: none, or not known */
+    bool is_waiting; /* its document is asked for */
 };
 /* A part that storage must deliver. */
 struct read_need {
@@ -60,17 +62,17 @@ struct cache_read {
     bool is_descending;
     uint32_t limit, doc_index;
     uint64_t snapshot;
-    size_t bytes_max;          /* stop (not complete) when this much is collected */
+    size_t bytes_max; /* stop (not complete) when this much is collected */
     /* The answer, when step has returned true. */
     struct read_entry *entries;
     size_t entry_count, bytes;
     bool is_complete;
-    int status;                /* BB_OK, BB_CORRUPT, BB_TOO_LARGE (the arena) */
+    int status; /* BB_OK, BB_CORRUPT, BB_TOO_LARGE (the arena) */
     /* The cache's. */
     size_t entry_capacity;
     struct bb_slice left_low, left_high;
     bool is_started, is_bypass, is_walked;
-    struct read_need *needs;   /* when step has returned false */
+    struct read_need *needs; /* when step has returned false */
     size_t need_count, need_capacity;
 };
 /* Go as far as the cache knows. True: answered. False: read->needs name what is missing. */

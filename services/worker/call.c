@@ -8,9 +8,9 @@ static const unsigned allowed[CALL_STATE_COUNT] = {
     [CALL_ARRIVED] = TO(WAIT_MARK) | TO(QUEUED) | TO(DONE),
     [CALL_WAIT_MARK] = TO(WAIT_TX) | TO(QUEUED) | TO(DONE),
     [CALL_WAIT_TX] = TO(QUEUED) | TO(DONE),
-    [CALL_QUEUED] = TO(PREPARING) | TO(WAIT_MARK) | TO(WAIT_TX) | TO(RUNNING) | TO(WAIT_DURABLE) |
-                    TO(DONE),
-    [CALL_PREPARING] = TO(QUEUED) | TO(DONE),
+    [CALL_QUEUED] =
+        TO(PREPARING) | TO(WAIT_MARK) | TO(WAIT_TX) | TO(RUNNING) | TO(WAIT_DURABLE) | TO(DONE),
+    [CALL_PREPARING] = TO(QUEUED) | TO(RUNNING) | TO(DONE),
     [CALL_RUNNING] = TO(QUEUED) | TO(WAIT_TX) | TO(TO_SUBMIT) | TO(DONE),
     [CALL_TO_SUBMIT] = TO(SUBMITTED) | TO(QUEUED) | TO(DONE),
     [CALL_SUBMITTED] = TO(TO_SUBMIT) | TO(WAIT_TX) | TO(QUEUED) | TO(WAIT_DURABLE) | TO(DONE),
@@ -64,10 +64,11 @@ enum outcome_verdict worker_call_after_outcome(const struct call *call, int stat
 
 enum epoch_verdict worker_call_after_epoch(const struct call *call, const struct feed *feed)
 {
-    /* A body whose snapshot was rolled back must never be offered again: its numbers mean nothing in
-     * the new epoch. If it did happen, the run that follows learns so by its request id. */
-    enum epoch_verdict again =
-        worker_feed_snapshot_holds(feed, call->epoch, call->snapshot) ? EPOCH_RESUBMIT : EPOCH_AGAIN;
+    /* A body whose snapshot was rolled back must never be offered again: its numbers mean nothing
+     * in the new epoch. If it did happen, the run that follows learns so by its request id. */
+    enum epoch_verdict again = worker_feed_snapshot_holds(feed, call->epoch, call->snapshot)
+                                   ? EPOCH_RESUBMIT
+                                   : EPOCH_AGAIN;
     if (call->state == CALL_TO_SUBMIT) {
         return again == EPOCH_AGAIN ? EPOCH_AGAIN : EPOCH_KEEPS;
     }

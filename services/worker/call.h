@@ -1,12 +1,13 @@
 /*
- * One call of a function: its states, and what follows from each event. Decisions only; flow.c acts.
+ * One call of a function: its states, and what follows from each event. Decisions only; flow.c
+ * acts.
  *
  *   state          may become
  *   ARRIVED        WAIT_MARK, QUEUED, DONE
  *   WAIT_MARK      WAIT_TX, QUEUED, DONE       the sequencer is asked for the durable mark
  *   WAIT_TX        QUEUED, DONE                the feed must reach a tx first
  *   QUEUED         PREPARING, WAIT_MARK, WAIT_TX, RUNNING, WAIT_DURABLE, DONE
- *   PREPARING      QUEUED, DONE                a catalog, a request row or modules are read
+ *   PREPARING      QUEUED, RUNNING, DONE       a catalog, a request row or modules are read
  *   RUNNING        QUEUED, WAIT_TX, TO_SUBMIT, DONE
  *   TO_SUBMIT      SUBMITTED, QUEUED, DONE
  *   SUBMITTED      TO_SUBMIT, WAIT_TX, QUEUED, WAIT_DURABLE, DONE
@@ -27,8 +28,17 @@
 #define CALL_MAGIC 0x43414c4cu
 
 enum call_state {
-    CALL_ARRIVED, CALL_WAIT_MARK, CALL_WAIT_TX, CALL_QUEUED, CALL_PREPARING, CALL_RUNNING,
-    CALL_TO_SUBMIT, CALL_SUBMITTED, CALL_WAIT_DURABLE, CALL_WAIT_VALUE, CALL_DONE,
+    CALL_ARRIVED,
+    CALL_WAIT_MARK,
+    CALL_WAIT_TX,
+    CALL_QUEUED,
+    CALL_PREPARING,
+    CALL_RUNNING,
+    CALL_TO_SUBMIT,
+    CALL_SUBMITTED,
+    CALL_WAIT_DURABLE,
+    CALL_WAIT_VALUE,
+    CALL_DONE,
     CALL_STATE_COUNT
 };
 
@@ -45,35 +55,35 @@ struct call {
     void (*on_end)(struct worker *worker, struct call *call, int status, const char *error);
     struct bb_arena *own_arena; /* of a request of the worker itself */
 
-    enum function_kind kind;    /* 0: not known yet */
+    enum function_kind kind; /* 0: not known yet */
     bool is_system;
-    struct bb_slice path;       /* as the slot knows it */
+    struct bb_slice path; /* as the slot knows it */
     uint64_t started_us, deadline_us, run_started_us;
     uint64_t lane_keys[2];
 
     /* The moment it runs at. */
     bool has_mark;
-    uint64_t mark;              /* durable tx obtained after the call arrived */
+    uint64_t mark;                /* durable tx obtained after the call arrived */
     uint64_t wait_epoch, wait_tx; /* WAIT_TX: until the feed is there */
-    bool waits_for_durable;     /* the durable mark, not the cursor */
+    bool waits_for_durable;       /* the durable mark, not the cursor */
     uint64_t epoch, snapshot;
-    bool key_is_absent;         /* no row under its client key, at `snapshot` */
-    struct catalog *catalog;    /* while it runs */
+    bool key_is_absent;      /* no row under its client key, at `snapshot` */
+    struct catalog *catalog; /* while it runs */
     struct slot *slot;
-    void *reading;              /* what PREPARING waits for; cancelled with the call */
+    void *reading; /* what PREPARING waits for; cancelled with the call */
 
     /* What the newest run gave; in `arena`. */
     struct bb_arena *arena;
     const Bb__Proto__SlotDone *done;
-    struct bb_slice value;      /* a value from elsewhere: a request row, the log */
+    struct bb_slice value; /* a value from elsewhere: a request row, the log */
     bool has_value;
-    uint64_t tx, tx_epoch;      /* sequenced as; 0: a Finish */
+    uint64_t tx, tx_epoch; /* sequenced as; 0: a Finish */
     unsigned attempts, losses, crashes;
-    bool is_void;               /* its snapshot was rolled back while it ran */
-    bool is_maybe_sequenced;    /* this body was sent and nobody knows what became of it */
-    bool is_duplicate;          /* an earlier run under this id is the one that counts */
-    bool is_exclusive;          /* lost too often: runs alone among mutations */
-    bool is_in_flight;          /* a Submit under way names it */
+    bool is_void;            /* its snapshot was rolled back while it ran */
+    bool is_maybe_sequenced; /* this body was sent and nobody knows what became of it */
+    bool is_duplicate;       /* an earlier run under this id is the one that counts */
+    bool is_exclusive;       /* lost too often: runs alone among mutations */
+    bool is_in_flight;       /* a Submit under way names it */
     bool is_low_priority;
 };
 
@@ -100,7 +110,11 @@ enum outcome_verdict {
 enum outcome_verdict worker_call_after_outcome(const struct call *call, int status);
 
 /* The feed has entered another epoch: what becomes of a call that was submitted or sequenced. */
-enum epoch_verdict { EPOCH_KEEPS, EPOCH_RESUBMIT, EPOCH_AGAIN };
+enum epoch_verdict {
+    EPOCH_KEEPS,
+    EPOCH_RESUBMIT,
+    EPOCH_AGAIN
+};
 enum epoch_verdict worker_call_after_epoch(const struct call *call, const struct feed *feed);
 
 /* The status that a call gets whose time is over, by what it waits for; 0: it may wait on. */
@@ -108,7 +122,11 @@ int worker_call_overdue(const struct call *call, uint64_t now_us);
 
 /* May it run at the feed's present state, and at what snapshot? `wait`: not yet, until the feed is
  * there (set in the call). */
-enum moment_verdict { MOMENT_OK, MOMENT_WAIT, MOMENT_MARK };
+enum moment_verdict {
+    MOMENT_OK,
+    MOMENT_WAIT,
+    MOMENT_MARK
+};
 enum moment_verdict worker_call_moment(struct call *call, const struct feed *feed);
 
 #endif

@@ -4,15 +4,15 @@
 
 #define CATALOGS_KEPT 8u
 /* Tables whose rows make up a catalog, and the one whose rows are the code. */
-#define CATALOG_TABLES                                                                             \
-    (1u << BB_TABLE_TABLES | 1u << BB_TABLE_INDEXES | 1u << BB_TABLE_FUNCTIONS |                   \
+#define CATALOG_TABLES                                                           \
+    (1u << BB_TABLE_TABLES | 1u << BB_TABLE_INDEXES | 1u << BB_TABLE_FUNCTIONS | \
      1u << BB_TABLE_MODULES | 1u << BB_TABLE_DEPLOYMENT)
 #define CODE_TABLES (1u << BB_TABLE_MODULES)
 
 struct catalogs {
     struct catalog *kept[CATALOGS_KEPT]; /* newest first; NULL at the end */
     uint64_t next_id, next_code;
-    uint64_t code, code_from;     /* modules are `code` for all tx >= code_from; 0: not known */
+    uint64_t code, code_from;       /* modules are `code` for all tx >= code_from; 0: not known */
     uint64_t written, code_written; /* newest tx that wrote a system table, or a module */
 };
 
@@ -236,7 +236,9 @@ const struct function *worker_catalog_find(const struct catalog *catalog, struct
 /* Edits between two short texts (Levenshtein, one row); `limit` when it is that or more. */
 static size_t distance(struct bb_slice a, struct bb_slice b, size_t limit)
 {
-    enum { WIDTH = 64 };
+    enum {
+        WIDTH = 64
+    };
     size_t row[WIDTH + 1];
     if (a.size >= WIDTH || b.size >= WIDTH) {
         return limit;
@@ -259,7 +261,11 @@ static size_t distance(struct bb_slice a, struct bb_slice b, size_t limit)
 
 void worker_catalog_near(const struct catalog *catalog, struct bb_slice path, struct bb_buf *to)
 {
-    enum { SHOWN = 3, LIMIT = 4, LOOKED_AT = 4096 };
+    enum {
+        SHOWN = 3,
+        LIMIT = 4,
+        LOOKED_AT = 4096
+    };
     struct bb_buf canonical;
     bb_buf_init(&canonical);
     canonical_path(path, &canonical);

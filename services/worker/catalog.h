@@ -1,9 +1,9 @@
 /*
- * What is deployed: tables, indexes and functions, as the system tables say at one moment, and how long
- * that stays true.
+ * What is deployed: tables, indexes and functions, as the system tables say at one moment, and how
+ * long that stays true.
  *
- * Ownership: a catalog is counted; the set holds the newest ones. Threads: one. No I/O: the rows come
- * from reads through the cache.
+ * Ownership: a catalog is counted; the set holds the newest ones. Threads: one. No I/O: the rows
+ * come from reads through the cache.
  */
 #ifndef WORKER_CATALOG_H
 #define WORKER_CATALOG_H
@@ -12,7 +12,11 @@
 
 #include "cache.h"
 
-enum function_kind { FUNCTION_QUERY = 1, FUNCTION_MUTATION = 2, FUNCTION_ACTION = 3 };
+enum function_kind {
+    FUNCTION_QUERY = 1,
+    FUNCTION_MUTATION = 2,
+    FUNCTION_ACTION = 3
+};
 struct function {
     struct bb_slice path; /* as the `_functions` row names it */
     enum function_kind kind;
@@ -21,11 +25,11 @@ struct function {
 };
 
 struct catalog {
-    uint64_t from, to;       /* true for snapshots in [from, to) */
-    uint64_t id;             /* the slots' name for it */
-    uint64_t code;           /* equal for catalogs with the same modules */
+    uint64_t from, to; /* true for snapshots in [from, to) */
+    uint64_t id;       /* the slots' name for it */
+    uint64_t code;     /* equal for catalogs with the same modules */
     bool has_deployment;
-    struct bb_slice value;   /* BBV for the slots */
+    struct bb_slice value;                          /* BBV for the slots */
     struct bb_slice backfill_table, backfill_index; /* data NULL: nothing to do */
     uint64_t backfill_done;
     size_t function_count;
@@ -50,8 +54,8 @@ void worker_catalogs_free(struct catalogs *set); /* accepts NULL */
 struct catalog *worker_catalogs_at(struct catalogs *set, uint64_t snapshot);
 /* The newest one, for hints only; may be NULL. */
 const struct catalog *worker_catalogs_newest(const struct catalogs *set);
-/* Take in what the reads at `snapshot` found. `newest`: it stays true until the feed says otherwise.
- * BB_CORRUPT: a system row is not what it should be. */
+/* Take in what the reads at `snapshot` found. `newest`: it stays true until the feed says
+ * otherwise. BB_CORRUPT: a system row is not what it should be. */
 int worker_catalogs_add(struct bb_ctx *ctx, struct catalogs *set, uint64_t snapshot, bool is_newest,
                         const struct cache_read reads[CATALOG_READS], struct catalog **catalog);
 /* The feed's record `tx` wrote these system tables (bits). */

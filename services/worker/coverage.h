@@ -11,8 +11,8 @@
 struct coverage;
 struct cover {
     struct bb_slice low, high;
-    uint64_t from;  /* every key inside is exactly known for all tx >= from */
-    bool is_used;   /* since the eviction's hand passed */
+    uint64_t from; /* every key inside is exactly known for all tx >= from */
+    bool is_used;  /* since the eviction's hand passed */
 };
 
 struct coverage *worker_coverage_new(void);

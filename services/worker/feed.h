@@ -41,11 +41,12 @@ bool worker_feed_is_usable(const struct feed *feed);
 /* A durable mark that another reply named. False: of another epoch. */
 bool worker_feed_durable(struct feed *feed, uint64_t epoch, uint64_t durable);
 
-/* What became of a transaction that was sequenced as `tx` in `epoch`, as seen from the feed's state. */
+/* What became of a transaction that was sequenced as `tx` in `epoch`, as seen from the feed's
+ * state. */
 enum feed_fate {
-    FATE_PENDING,  /* same epoch, not durable yet */
-    FATE_DURABLE,  /* it happened for good */
-    FATE_UNKNOWN   /* ask again with the same request id */
+    FATE_PENDING, /* same epoch, not durable yet */
+    FATE_DURABLE, /* it happened for good */
+    FATE_UNKNOWN  /* ask again with the same request id */
 };
 enum feed_fate worker_feed_fate(const struct feed *feed, uint64_t epoch, uint64_t tx);
 /* A snapshot taken in `epoch` at `tx` is a moment of the present line of history. */

@@ -2,9 +2,9 @@
 #include "worker.h"
 
 /* Queued calls that dispatch looks at beyond those that another call blocks. */
-#define BLOCKED_MAX 64u
+#define BLOCKED_MAX         64u
 #define LOSSES_TO_RUN_ALONE 3u
-#define CALL_POOL_MAX 256u
+#define CALL_POOL_MAX       256u
 
 void worker_call_to(struct worker *worker, struct call *call, enum call_state state)
 {
@@ -79,8 +79,8 @@ void worker_call_release(struct worker *worker, struct call *call)
 
 static void enter(struct worker *worker, struct call *call)
 {
-    bool is_plain_query = call->kind == FUNCTION_QUERY && !call->request->is_live &&
-                          call->request->at_tx == 0;
+    bool is_plain_query =
+        call->kind == FUNCTION_QUERY && !call->request->is_live && call->request->at_tx == 0;
     worker_call_to(worker, call, is_plain_query ? CALL_WAIT_MARK : CALL_QUEUED);
 }
 
@@ -151,7 +151,7 @@ void worker_dispatch(struct worker *worker)
     }
     size_t blocked = 0;
     for (int pass = 0; pass < 2; pass++) {
-        bb_list_each_safe (item, queue) {
+        bb_list_each_safe(item, queue) {
             if (worker_slot_free(worker, NULL) == NULL || blocked > BLOCKED_MAX) {
                 return;
             }
@@ -171,8 +171,7 @@ void worker_call_marked(struct worker *worker, struct call *call, uint64_t mark)
     worker_call_to(worker, call, CALL_QUEUED);
 }
 
-/* Run it once more, when the feed has reached (epoch, tx). */
-static void run_again(struct worker *worker, struct call *call, uint64_t epoch, uint64_t tx)
+void worker_call_again(struct worker *worker, struct call *call, uint64_t epoch, uint64_t tx)
 {
     worker->retry_total++;
     bb_metric_add(worker->count.retries, 1);
@@ -216,7 +215,7 @@ void worker_call_ran(struct worker *worker, struct call *call, const Bb__Proto__
         if (worker_now(worker) >= call->deadline_us) {
             worker_answer(worker, call, BB_UNAVAILABLE, "the database could not be read in time");
         } else {
-            run_again(worker, call, 0, 0);
+            worker_call_again(worker, call, 0, 0);
         }
         break;
     }
@@ -231,7 +230,7 @@ void worker_call_crashed(struct worker *worker, struct call *call, int status, c
         worker_answer(worker, call, BB_INTERNAL,
                       "the process that ran this function ended twice; the worker's log says how");
     } else {
-        run_again(worker, call, 0, 0);
+        worker_call_again(worker, call, 0, 0);
     }
 }
 
@@ -249,7 +248,7 @@ static void lost(struct worker *worker, struct call *call)
 
 static void leave_lanes(struct worker *worker, struct call *call)
 {
-    worker_lanes_leave(worker->lanes, call->id, call->lane_keys);
+    worker_lanes_leave(worker->lanes, call->id, call->lane_keys, call->tx);
     if (worker->exclusive == call) {
         worker->exclusive = NULL;
         call->is_exclusive = false;
@@ -268,9 +267,9 @@ void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoc
     switch (verdict) {
     case OUTCOME_WAIT:
     case OUTCOME_DUPLICATE:
-        leave_lanes(worker, call);
         call->tx = tx;
         call->tx_epoch = epoch;
+        leave_lanes(worker, call);
         call->is_duplicate = verdict == OUTCOME_DUPLICATE;
         worker_call_to(worker, call, CALL_WAIT_DURABLE);
         if (epoch < worker->feed.epoch) {
@@ -280,7 +279,7 @@ void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoc
         break;
     case OUTCOME_AGAIN:
         lost(worker, call);
-        run_again(worker, call, epoch, tx);
+        worker_call_again(worker, call, epoch, tx);
         break;
     case OUTCOME_RESUBMIT:
         worker->submit_at_us = worker_now(worker) + 5000;
@@ -288,9 +287,10 @@ void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoc
         break;
     case OUTCOME_FAILED:
         worker_answer(worker, call, status,
-                      status == BB_TOO_LARGE ? "the transaction is larger than 20 MiB; write less in "
-                                               "one mutation"
-                                             : bb_status_name(status));
+                      status == BB_TOO_LARGE
+                          ? "the transaction is larger than 20 MiB; write less in "
+                            "one mutation"
+                          : bb_status_name(status));
         break;
     }
 }
@@ -304,117 +304,4 @@ void worker_call_unanswered(struct worker *worker, struct call *call)
     }
     call->is_maybe_sequenced = call->done->status == BB_OK && call->done->body.len > 0;
     worker_call_to(worker, call, CALL_TO_SUBMIT);
-}
-
-/* ---- the feed moved ---- */
-
-static void confirm(struct worker *worker, struct call *call)
-{
-    const struct feed *feed = &worker->feed;
-    uint64_t epoch = call->tx != 0 ? call->tx_epoch : call->epoch;
-    uint64_t tx = call->tx != 0 ? call->tx : call->snapshot;
-    if (worker_feed_fate(feed, epoch, tx) != FATE_DURABLE) {
-        return;
-    }
-    if (call->is_duplicate) {
-        worker_call_to(worker, call, CALL_WAIT_VALUE);
-        worker_link_value(worker, call);
-        return;
-    }
-    worker_answer(worker, call, call->done == NULL ? BB_OK : (int)call->done->status, NULL);
-}
-
-static bool is_there(const struct call *call, const struct feed *feed)
-{
-    uint64_t durable = feed->durable < feed->cursor ? feed->durable : feed->cursor;
-    return worker_feed_is_usable(feed) && feed->epoch >= call->wait_epoch &&
-           (call->waits_for_durable ? durable : feed->cursor) >= call->wait_tx;
-}
-
-void worker_progress(struct worker *worker)
-{
-    bb_list_each_safe (item, &worker->calls[CALL_WAIT_DURABLE]) {
-        confirm(worker, bb_container(item, struct call, link));
-    }
-    /* From the last to the first: each goes to the head of the queue, so they keep their order. */
-    struct bb_list *head = &worker->calls[CALL_WAIT_TX];
-    for (struct bb_list *item = head->prev, *before; item != head; item = before) {
-        before = item->prev;
-        struct call *call = bb_container(item, struct call, link);
-        if (is_there(call, &worker->feed)) {
-            worker_call_requeue(worker, call);
-        }
-    }
-    worker_cache_prune(worker->cache, worker_horizon(worker));
-}
-
-static void after_epoch(struct worker *worker, struct call *call)
-{
-    switch (worker_call_after_epoch(call, &worker->feed)) {
-    case EPOCH_KEEPS:
-        break;
-    case EPOCH_RESUBMIT:
-        call->is_maybe_sequenced = true;
-        call->tx = 0;
-        worker_call_to(worker, call, CALL_TO_SUBMIT);
-        break;
-    case EPOCH_AGAIN:
-        run_again(worker, call, 0, 0);
-        break;
-    }
-}
-
-void worker_epoch_changed(struct worker *worker)
-{
-    const struct feed *feed = &worker->feed;
-    bb_list_each_safe (item, &worker->calls[CALL_WAIT_DURABLE]) {
-        after_epoch(worker, bb_container(item, struct call, link));
-    }
-    bb_list_each_safe (item, &worker->calls[CALL_TO_SUBMIT]) {
-        after_epoch(worker, bb_container(item, struct call, link));
-    }
-    bb_list_each (item, &worker->calls[CALL_RUNNING]) {
-        struct call *call = bb_container(item, struct call, link);
-        call->is_void |= !worker_feed_snapshot_holds(feed, call->epoch, call->snapshot);
-    }
-    bb_list_each (item, &worker->calls[CALL_WAIT_TX]) {
-        struct call *call = bb_container(item, struct call, link);
-        if (!call->waits_for_durable) {
-            call->wait_tx = 0; /* a number of an epoch that is gone */
-        }
-    }
-}
-
-/* ---- time ---- */
-
-static const char *overdue_text(const struct call *call, int status)
-{
-    if (status == BB_OUTCOME_UNKNOWN) {
-        return "nobody knows yet whether this mutation has happened; send it again with the same key";
-    }
-    if (status == BB_UNAVAILABLE) {
-        return "the database did not answer in time: its sequencer or storage cannot be reached";
-    }
-    return call->losses > 0 ? "other mutations of the same documents came first until the time was over"
-                            : "no slot became free before the time was over";
-}
-
-void worker_calls_overdue(struct worker *worker, uint64_t now_us)
-{
-    for (enum call_state state = CALL_ARRIVED; state < CALL_DONE; state++) {
-        bb_list_each_safe (item, &worker->calls[state]) {
-            struct call *call = bb_container(item, struct call, link);
-            int status = worker_call_overdue(call, now_us);
-            if (status != BB_OK) {
-                worker_answer(worker, call, status, overdue_text(call, status));
-            }
-        }
-    }
-    bb_list_each_safe (item, &worker->marking) {
-        struct call *call = bb_container(item, struct call, link);
-        int status = worker_call_overdue(call, now_us);
-        if (status != BB_OK) {
-            worker_answer(worker, call, status, overdue_text(call, status));
-        }
-    }
 }

@@ -1,12 +1,13 @@
 #include "lane.h"
 
 /* Slots of the table; two hot keys that meet in one share a lane, which only costs parallelism. */
-#define LANES 512u
+#define LANES  512u
 #define HOT_US 1000000u
 
 struct lane {
     uint64_t hot_until_us;
     uint64_t holder; /* call id; 0: free */
+    uint64_t tx;     /* newest that a holder was sequenced as */
 };
 struct lanes {
     struct lane lane[LANES];
@@ -32,8 +33,10 @@ static bool is_closed(const struct lane *lane, uint64_t id, uint64_t now_us)
     return lane->hot_until_us > now_us && lane->holder != 0 && lane->holder != id;
 }
 
-bool worker_lanes_enter(struct lanes *lanes, uint64_t id, const uint64_t keys[2], uint64_t now_us)
+bool worker_lanes_enter(struct lanes *lanes, uint64_t id, const uint64_t keys[2], uint64_t now_us,
+                        uint64_t *least)
 {
+    *least = 0;
     for (size_t i = 0; i < 2; i++) {
         if (is_closed(lane_of(lanes, keys[i]), id, now_us)) {
             return false;
@@ -43,18 +46,27 @@ bool worker_lanes_enter(struct lanes *lanes, uint64_t id, const uint64_t keys[2]
         struct lane *lane = lane_of(lanes, keys[i]);
         if (lane->hot_until_us > now_us) {
             lane->holder = id;
+            *least = lane->tx > *least ? lane->tx : *least;
         }
     }
     return true;
 }
 
-void worker_lanes_leave(struct lanes *lanes, uint64_t id, const uint64_t keys[2])
+void worker_lanes_leave(struct lanes *lanes, uint64_t id, const uint64_t keys[2], uint64_t tx)
 {
     for (size_t i = 0; i < 2; i++) {
         struct lane *lane = lane_of(lanes, keys[i]);
         if (lane->holder == id) {
             lane->holder = 0;
+            lane->tx = tx > lane->tx ? tx : lane->tx;
         }
+    }
+}
+
+void worker_lanes_forget(struct lanes *lanes)
+{
+    for (size_t i = 0; i < LANES; i++) {
+        lanes->lane[i].tx = 0;
     }
 }
 

@@ -1,4 +1,5 @@
-/* What must be known before a call can run: its moment, the catalog, the function, its client key. */
+/* What must be known before a call can run: its moment, the catalog, the function, its client key.
+ */
 #include <stdio.h>
 
 #include "bb/value.h"
@@ -32,7 +33,8 @@ static void catalog_came(struct reading *reading, void *arg)
             continue;
         }
         if (status == BB_CORRUPT) {
-            worker_answer(worker, call, BB_INTERNAL, "the catalog of deployed functions is damaged");
+            worker_answer(worker, call, BB_INTERNAL,
+                          "the catalog of deployed functions is damaged");
         } else if (status == BB_TOO_OLD && call->request->at_tx == snapshot) {
             worker_answer(worker, call, BB_TX_TRUNCATED, WORKER_TOO_OLD_TEXT);
         } else {
@@ -79,7 +81,8 @@ static const char *kind_text(enum function_kind kind)
 
 static enum function_kind system_kind(struct bb_slice path)
 {
-    static const char *const mutations[] = { "_system:deploy", "_system:backfill", "_system:clean" };
+    static const char *const mutations[] = { "_system:deploy", "_system:backfill",
+                                             "_system:clean" };
     for (size_t i = 0; i < BB_COUNT_OF(mutations); i++) {
         if (bb_slice_equal_str(path, mutations[i])) {
             return FUNCTION_MUTATION;
@@ -175,7 +178,8 @@ static bool resolve(struct worker *worker, struct call *call, const struct catal
 
 /* ---- the client's key ---- */
 
-struct bb_slice worker_key_point(struct bb_arena *arena, const Bb__Proto__Call *request, bool is_end)
+struct bb_slice worker_key_point(struct bb_arena *arena, const Bb__Proto__Call *request,
+                                 bool is_end)
 {
     uint8_t *key = bb_arena_alloc(arena, 21);
     bb_assert(key != NULL);
@@ -193,12 +197,14 @@ static bool judge_key(struct worker *worker, struct call *call, const struct cac
     }
     struct bb_slice row = read->entries[0].value;
     struct bb_slice digest = bb_value_field_str(row, "digest");
-    bool is_same = digest.data != NULL && bb_value_tag(digest) == BB_TAG_BYTES &&
-                   bb_slice_equal(bb_value_bytes(digest), bb_pb_slice(call->request->client_digest));
+    bool is_same =
+        digest.data != NULL && bb_value_tag(digest) == BB_TAG_BYTES &&
+        bb_slice_equal(bb_value_bytes(digest), bb_pb_slice(call->request->client_digest));
     if (!is_same) {
-        worker_answer(worker, call, BB_KEY_REUSED,
-                      "this Idempotency-Key was used before for another function or other arguments; "
-                      "use a fresh key for a new request");
+        worker_answer(
+            worker, call, BB_KEY_REUSED,
+            "this Idempotency-Key was used before for another function or other arguments; "
+            "use a fresh key for a new request");
         return false;
     }
     struct bb_slice value = bb_value_field_str(row, "value");
@@ -292,15 +298,26 @@ static bool has_moment(struct worker *worker, struct call *call)
     BB_UNREACHABLE("moment");
 }
 
-static bool is_blocked(struct worker *worker, struct call *call)
+/* Mutations that keep losing go one by one. */
+static enum prepared line_up(struct worker *worker, struct call *call)
 {
     if (call->kind != FUNCTION_MUTATION) {
-        return false;
+        return PREPARED_RUNS;
     }
-    if (worker->exclusive != NULL && worker->exclusive != call) {
-        return true;
+    uint64_t least;
+    if ((worker->exclusive != NULL && worker->exclusive != call) ||
+        !worker_lanes_enter(worker->lanes, call->id, call->lane_keys, worker_now(worker), &least)) {
+        return PREPARED_BLOCKED;
     }
-    return !worker_lanes_enter(worker->lanes, call->id, call->lane_keys, worker_now(worker));
+    if (call->snapshot < least) {
+        /* It holds its lane, and runs when the write before it has come with the feed. */
+        call->wait_tx = least;
+        call->wait_epoch = worker->feed.epoch;
+        call->waits_for_durable = false;
+        worker_call_to(worker, call, CALL_WAIT_TX);
+        return PREPARED_MOVED;
+    }
+    return PREPARED_RUNS;
 }
 
 enum prepared worker_prepare(struct worker *worker, struct call *call)
@@ -325,13 +342,14 @@ enum prepared worker_prepare(struct worker *worker, struct call *call)
             break; /* the moment was chosen by the kind that it has */
         }
     }
-    if (is_blocked(worker, call)) {
-        return PREPARED_BLOCKED;
+    enum prepared lined_up = line_up(worker, call);
+    if (lined_up != PREPARED_RUNS) {
+        return lined_up;
     }
     if (call->kind == FUNCTION_MUTATION && call->request->client_key.len >= 16) {
         enum prepared checked = check_key(worker, call);
         if (checked != PREPARED_RUNS) {
-            worker_lanes_leave(worker->lanes, call->id, call->lane_keys);
+            worker_lanes_leave(worker->lanes, call->id, call->lane_keys, 0);
             return checked;
         }
     }

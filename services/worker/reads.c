@@ -1,9 +1,10 @@
-/* Reads from storage: what the cache needs, gathered over one turn of the loop into few messages. */
+/* Reads from storage: what the cache needs, gathered over one turn of the loop into few messages.
+ */
 #include "worker.h"
 
-#define FETCH_ITEMS_MAX 1024u
-#define FETCH_TIMEOUT_MS 2000u
-#define RETRY_US 5000u
+#define FETCH_ITEMS_MAX   1024u
+#define FETCH_TIMEOUT_MS  2000u
+#define RETRY_US          5000u
 #define READING_BYTES_MAX (64u << 20)
 
 /* One need of one read. */
@@ -61,7 +62,8 @@ void worker_reading_cancel(struct reading *reading)
 static void pend(struct worker *worker, struct fetch_item item)
 {
     if (worker->pending_count == worker->pending_capacity) {
-        worker->pending_capacity = worker->pending_capacity == 0 ? 64 : worker->pending_capacity * 2;
+        worker->pending_capacity =
+            worker->pending_capacity == 0 ? 64 : worker->pending_capacity * 2;
         worker->pending =
             bb_realloc(worker->pending, worker->pending_capacity * sizeof(struct fetch_item));
     }
@@ -79,7 +81,8 @@ static bool step(struct reading *reading)
             continue;
         }
         for (size_t n = 0; n < read->need_count; n++) {
-            pend(worker, (struct fetch_item){ .reading = reading, .read = i, .need = read->needs[n] });
+            pend(worker,
+                 (struct fetch_item){ .reading = reading, .read = i, .need = read->needs[n] });
             reading->outstanding++;
         }
     }
@@ -195,8 +198,8 @@ static void fetched(void *arg, int status, struct bb_slice bytes)
 static uint64_t moment_of(const struct worker *worker, const struct fetch_item *item)
 {
     uint64_t snapshot = item->reading->snapshot;
-    uint64_t newest = worker->feed.durable < worker->feed.cursor ? worker->feed.durable
-                                                                  : worker->feed.cursor;
+    uint64_t newest =
+        worker->feed.durable < worker->feed.cursor ? worker->feed.durable : worker->feed.cursor;
     bool is_bypass = item->reading->reads[item->read].is_bypass;
     return is_bypass || snapshot < newest ? snapshot : newest;
 }
@@ -277,18 +280,18 @@ static uint64_t pin(const struct worker *worker, uint64_t least, uint64_t tx)
 
 uint64_t worker_horizon(const struct worker *worker)
 {
-    uint64_t least = worker->feed.durable < worker->feed.cursor ? worker->feed.durable
-                                                                 : worker->feed.cursor;
+    uint64_t least =
+        worker->feed.durable < worker->feed.cursor ? worker->feed.durable : worker->feed.cursor;
     for (size_t i = 0; i < worker->slot_count; i++) {
         uint64_t tx;
         if (worker_slot_snapshot(worker, i, &tx)) {
             least = pin(worker, least, tx);
         }
     }
-    bb_list_each (item, &worker->readings) {
+    bb_list_each(item, &worker->readings) {
         least = pin(worker, least, bb_container(item, struct reading, link)->snapshot);
     }
-    bb_list_each (item, &worker->fetches) {
+    bb_list_each(item, &worker->fetches) {
         least = pin(worker, least, bb_container(item, struct fetch, link)->at);
     }
     return least;

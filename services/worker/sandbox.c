@@ -24,7 +24,8 @@ struct sandbox {
     char node[PATH_SIZE], addon[PATH_SIZE], slot_js[PATH_SIZE];
 };
 
-/* From the strongest to none. A slot must die with its parent: `unshare` in between would leave it. */
+/* From the strongest to none. A slot must die with its parent: `unshare` in between would leave it.
+ */
 struct level {
     const char *holds, *lacks;
     const char *words[WORDS_MAX];
@@ -32,23 +33,26 @@ struct level {
 #define UNSHARE "/usr/bin/unshare"
 #define SETPRIV "/usr/bin/setpriv"
 static const struct level levels[] = {
-    { "namespaces,uid,no-new-privs", "",
+    { "namespaces,uid,no-new-privs",
+      "",
       { UNSHARE, "-n", "-i", "-u", "-m", "-p", "--fork", SETPRIV, "--reuid=65534", "--regid=65534",
         "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--pdeathsig", "KILL" } },
     { "namespaces,no-new-privs,no-capabilities",
       "uid (user 65534 cannot read Node.js or the add-on where they are, or we are not root)",
       { UNSHARE, "-n", "-i", "-u", "-m", "-p", "--fork", SETPRIV, "--no-new-privs",
         "--inh-caps=-all", "--bounding-set=-all", "--pdeathsig", "KILL" } },
-    { "user-namespace,namespaces,no-new-privs,no-capabilities", "",
+    { "user-namespace,namespaces,no-new-privs,no-capabilities",
+      "",
       { UNSHARE, "-U", "-r", "-n", "-i", "-u", "-m", "-p", "--fork", SETPRIV, "--no-new-privs",
         "--inh-caps=-all", "--bounding-set=-all", "--pdeathsig", "KILL" } },
-    { "no-new-privs", "namespaces,uid (this machine does not let us unshare)",
+    { "no-new-privs",
+      "namespaces,uid (this machine does not let us unshare)",
       { SETPRIV, "--no-new-privs", "--pdeathsig", "KILL" } },
     { "nothing", "namespaces,uid,no-new-privs", { NULL } },
 };
-#define LEVEL_FULL 0u
+#define LEVEL_FULL           0u
 #define LEVEL_USER_NAMESPACE 2u
-#define LEVEL_NONE (BB_COUNT_OF(levels) - 1)
+#define LEVEL_NONE           (BB_COUNT_OF(levels) - 1)
 
 static const char *const node_words[] = { "--v8-pool-size=1", "--disable-sigusr1",
                                           "--no-wasm-async-compilation",
@@ -125,7 +129,8 @@ static bool level_works(const struct sandbox *sandbox, const struct level *level
     return succeeds(argv);
 }
 
-static int choose(struct bb_ctx *ctx, const struct sandbox *sandbox, const char *mode, size_t *level)
+static int choose(struct bb_ctx *ctx, const struct sandbox *sandbox, const char *mode,
+                  size_t *level)
 {
     *level = LEVEL_NONE;
     if (strcmp(mode, "off") == 0) {
@@ -143,15 +148,17 @@ static int choose(struct bb_ctx *ctx, const struct sandbox *sandbox, const char 
         }
     }
     if (is_required) {
-        return bb_fail(ctx, BB_UNSUPPORTED,
-                       "--sandbox=require: slots cannot be isolated here; run as root with the right "
-                       "to unshare, keep %s readable for user 65534, or use --sandbox=auto",
-                       sandbox->addon);
+        return bb_fail(
+            ctx, BB_UNSUPPORTED,
+            "--sandbox=require: slots cannot be isolated here; run as root with the right "
+            "to unshare, keep %s readable for user 65534, or use --sandbox=auto",
+            sandbox->addon);
     }
     return BB_OK;
 }
 
-/* The file that an option names, or the place where the build puts it, from this program's folder. */
+/* The file that an option names, or the place where the build puts it, from this program's folder.
+ */
 static int locate(struct bb_ctx *ctx, char path[PATH_SIZE], const char *given,
                   const char *const *places, const char *what, const char *option)
 {
@@ -186,10 +193,10 @@ static int locate(struct bb_ctx *ctx, char path[PATH_SIZE], const char *given,
 int worker_sandbox_new(struct bb_ctx *ctx, const struct sandbox_options *options,
                        struct sandbox **out)
 {
-    static const char *const node_places[] = {
-        "node", "../node/bin/node", "../lib/bitbend/node",
-        "../../../services/worker/node_modules/" NODE_PACKAGE "/bin/node", NULL
-    };
+    static const char *const node_places[] = { "node", "../node/bin/node", "../lib/bitbend/node",
+                                               "../../../services/worker/node_modules/" NODE_PACKAGE
+                                               "/bin/node",
+                                               NULL };
     static const char *const addon_places[] = { "../bb_slot.node", "../lib/bitbend/bb_slot.node",
                                                 "bb_slot.node", NULL };
     static const char *const slot_places[] = { "../slot.cjs", "../lib/bitbend/slot.cjs", "slot.cjs",
@@ -198,7 +205,8 @@ int worker_sandbox_new(struct bb_ctx *ctx, const struct sandbox_options *options
     size_t level = LEVEL_NONE;
     int rc = locate(ctx, sandbox->node, options->node, node_places, "Node.js", "node");
     if (rc == BB_OK) {
-        rc = locate(ctx, sandbox->addon, options->addon, addon_places, "the slots' add-on", "addon");
+        rc =
+            locate(ctx, sandbox->addon, options->addon, addon_places, "the slots' add-on", "addon");
     }
     if (rc == BB_OK) {
         rc = locate(ctx, sandbox->slot_js, options->slot_js, slot_places, "slot.cjs", "slot-js");

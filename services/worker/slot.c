@@ -8,16 +8,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define KILL_AFTER_US 1000000u   /* over the deadline of its call */
-#define START_MAX_US 10000000u   /* from exec to SlotReady */
+#define KILL_AFTER_US    1000000u  /* over the deadline of its call */
+#define START_MAX_US     10000000u /* from exec to SlotReady */
 #define BACKOFF_FIRST_US 100000u
-#define BACKOFF_MAX_US 10000000u
-#define HEALTHY_US 1000000u      /* a slot that lived this long is replaced at once */
+#define BACKOFF_MAX_US   10000000u
+#define HEALTHY_US       1000000u /* a slot that lived this long is replaced at once */
 
 /* Exit codes: facts of the slot program. */
-#define EXIT_START 1
+#define EXIT_START      1
 #define EXIT_BAD_OPTION 9
-#define EXIT_MEMORY 78
+#define EXIT_MEMORY     78
 
 static void start(struct worker *worker, struct slot *slot);
 
@@ -40,12 +40,14 @@ static void fail_call(struct slot *slot, int exit_code, int signal)
         call->reading = NULL;
         worker_call_requeue(slot->worker, call);
     } else if (slot->is_overdue) {
-        worker_call_crashed(slot->worker, call, BB_FUNCTION_TIMEOUT,
-                            "the function ran longer than its time limit and could not be stopped; its "
-                            "process was ended");
+        worker_call_crashed(
+            slot->worker, call, BB_FUNCTION_TIMEOUT,
+            "the function ran longer than its time limit and could not be stopped; its "
+            "process was ended");
     } else if (exit_code == EXIT_MEMORY) {
-        worker_call_crashed(slot->worker, call, BB_OUT_OF_MEMORY,
-                            "the function needed more memory than a slot has; its process was ended");
+        worker_call_crashed(
+            slot->worker, call, BB_OUT_OF_MEMORY,
+            "the function needed more memory than a slot has; its process was ended");
     } else {
         bb_warn(slot->worker->ctx, "worker.call_lost", "slot=%zu exit=%d signal=%d path=%s",
                 slot->index, exit_code, signal, call->request->path);
@@ -61,10 +63,12 @@ static void log_end(struct slot *slot, int exit_code, int signal, bool was_ready
     }
     bb_metric_add(slot->worker->count.slot_deaths, 1);
     if (!was_ready && (exit_code == EXIT_START || exit_code == EXIT_BAD_OPTION)) {
-        bb_error(ctx, "worker.slot_refused",
-                 "slot=%zu exit=%d hint=\"Node.js refuses the add-on or an option: the build does not "
-                 "fit this Node.js; run make again, or name the pinned Node.js with --node\"",
-                 slot->index, exit_code);
+        bb_error(
+            ctx, "worker.slot_refused",
+            "slot=%zu exit=%d hint=\"the line above says why; if Node.js refuses the add-on or an "
+            "option, the build does not fit this Node.js: run make again, or name the pinned "
+            "Node.js with --node\"",
+            slot->index, exit_code);
     } else {
         bb_warn(ctx, "worker.slot_ended", "slot=%zu exit=%d signal=%d", slot->index, exit_code,
                 signal);

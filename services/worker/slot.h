@@ -4,7 +4,7 @@
 
 #include "worker.h"
 
-#define SLOT_MAGIC 0x534c4f54u
+#define SLOT_MAGIC     0x534c4f54u
 #define SLOT_KNOWN_MAX 8
 
 enum slot_state {
@@ -13,7 +13,7 @@ enum slot_state {
     SLOT_IDLE,
     SLOT_RESERVED, /* a call has it and waits for code */
     SLOT_BUSY,
-    SLOT_ENDING    /* it was told to end, or said that it will */
+    SLOT_ENDING /* it was told to end, or said that it will */
 };
 
 struct slot_io;
@@ -23,15 +23,15 @@ struct slot {
     size_t index;
     enum slot_state state;
     struct bb_child *child;
-    struct slot_io *io;       /* NULL: no socket */
+    struct slot_io *io; /* NULL: no socket */
     struct call *call;
-    struct reading *reading;  /* what its call waits for */
-    uint64_t batch;           /* the slot's name of that */
+    struct reading *reading; /* what its call waits for */
+    uint64_t batch;          /* the slot's name of that */
     uint64_t started_us, start_at_us, backoff_us;
-    bool is_overdue;          /* killed, because its call ran too long */
+    bool is_overdue; /* killed, because its call ran too long */
     struct {
         uint64_t deployment, code;
-    } known[SLOT_KNOWN_MAX];  /* oldest first */
+    } known[SLOT_KNOWN_MAX]; /* oldest first */
     size_t known_count;
 };
 
@@ -40,6 +40,8 @@ void worker_slot_io_open(struct slot *slot, int fd);
 void worker_slot_io_close(struct slot *slot);
 /* Handle what is still to be read. */
 void worker_slot_io_drain(struct slot *slot);
+/* One message of the slot. Not BB_OK: it makes no sense, the slot must go. */
+int worker_slot_frame(struct slot *slot, struct bb_slice frame);
 /* Goes out at the end of the turn. */
 void worker_slot_send(struct slot *slot, const Bb__Proto__ToSlot *message);
 

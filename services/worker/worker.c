@@ -6,13 +6,13 @@
 #include "options.h"
 #include "worker.h"
 
-#define TICK_MS 50u
-#define RETRY_MS 5u
-#define STOP_MAX_US 9000000u
-#define LOG_ENTRIES 4096u
-#define LOG_BYTES (8u << 20)
+#define TICK_MS          50u
+#define RETRY_MS         5u
+#define STOP_MAX_US      9000000u
+#define LOG_ENTRIES      4096u
+#define LOG_BYTES        (8u << 20)
 #define PULL_ENTRIES_MAX 512u
-#define PULL_CONTEXTS 64u
+#define PULL_CONTEXTS    64u
 
 /* ---- PullLogs ---- */
 
@@ -62,7 +62,7 @@ static void on_pull(struct worker *worker, struct bb_exchange *exchange,
 static void answer_pulls(struct worker *worker, uint64_t now_us)
 {
     uint64_t newest = worker_logs_newest(worker->logs);
-    bb_list_each_safe (item, &worker->pulls) {
+    bb_list_each_safe(item, &worker->pulls) {
         struct pull *pull = bb_container(item, struct pull, link);
         if (pull->cursor != newest || now_us >= pull->until_us || worker->is_stopping) {
             bb_list_remove(&pull->link);
@@ -158,7 +158,8 @@ static void set_metrics(struct worker *worker)
 static bool has_retry(const struct worker *worker)
 {
     return worker->pending_count > 0 || !worker->is_following ||
-           (!worker->is_marking && !bb_list_is_empty(&worker->calls[CALL_WAIT_MARK])) ||
+           (!worker->is_marking && worker->mark_at_us > 0 &&
+            !bb_list_is_empty(&worker->calls[CALL_WAIT_MARK])) ||
            (!worker->is_submitting && !bb_list_is_empty(&worker->calls[CALL_TO_SUBMIT]));
 }
 
@@ -228,8 +229,8 @@ static void make_metrics(struct worker_counters *count)
         .cache_misses = bb_metric("bb_worker_cache_misses", BB_GAUGE, "Reads that asked storage."),
         .cache_bytes = bb_metric("bb_worker_cache_bytes", BB_GAUGE, "Memory of the cache."),
         .slots_busy = bb_metric("bb_worker_slots_busy", BB_GAUGE, "Slots that run a call."),
-        .slot_deaths = bb_metric("bb_worker_slot_deaths_total", BB_COUNTER,
-                                 "Slots that ended unasked."),
+        .slot_deaths =
+            bb_metric("bb_worker_slot_deaths_total", BB_COUNTER, "Slots that ended unasked."),
         .submits = bb_metric("bb_worker_submits_total", BB_COUNTER, "Submit messages."),
         .fetches = bb_metric("bb_worker_fetches_total", BB_COUNTER, "Read messages to storage."),
         .queue = bb_metric("bb_worker_calls_open", BB_GAUGE, "Calls that are not answered yet."),

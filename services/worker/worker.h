@@ -3,12 +3,13 @@
  *
  *   worker.c    the service: options, requests of gateways, the turn of the loop
  *   flow.c      what happens to a call, event by event       (decisions: call.c, lane.c)
+ *   settle.c    what the feed and the clock do to calls that wait
  *   prepare.c   what must be known before a call can run     (decisions: catalog.c)
  *   answer.c    replies to gateways
- *   link.c      the sequencer: feed, marks, submits          (decisions: feed.c)
+ *   link.c      the sequencer: follow.c the feed, commit.c marks and commits (decisions: feed.c)
  *   reads.c     storage                                      (decisions: cache.c, coverage.c)
- *   slot.c      the slot processes and their frames; sandbox.c how they are started
- *   backfill.c  fills new indexes
+ *   slot.c      the slot processes; slot_frames.c, slot_io.c what they say; sandbox.c how they
+ * start backfill.c  fills new indexes
  */
 #ifndef WORKER_H
 #define WORKER_H
@@ -31,9 +32,9 @@
 #include "logs.h"
 #include "sandbox.h"
 
-#define CALL_MS_MAX 5000u
+#define CALL_MS_MAX      5000u
 #define WORKER_PEERS_MAX 8
-#define WORKER_TOO_OLD_TEXT                                                                        \
+#define WORKER_TOO_OLD_TEXT \
     "this tx is too long ago: reads at a tx work for some seconds after it; ask for a fresh one"
 
 struct slot;
@@ -69,27 +70,27 @@ struct worker {
     struct catalogs *catalogs;
     struct lanes *lanes;
     struct logs *logs;
-    struct bb_arena *scratch;   /* one message; reset before each use */
+    struct bb_arena *scratch; /* one message; reset before each use */
     struct worker_counters count;
 
     /* link.c */
-    bool is_following, is_marking, is_submitting;
+    bool is_following, is_marking, is_submitting, has_submit_failed;
     uint64_t follow_at_us, mark_at_us, submit_at_us; /* not before */
-    struct bb_list marking;     /* calls that the Mark under way is for */
-    struct call **submitted;    /* calls of the Submit under way, in its order */
+    struct bb_list marking;                          /* calls that the Mark under way is for */
+    struct call **submitted; /* calls of the Submit under way, in its order */
     size_t submitted_count;
 
     /* reads.c */
     struct bb_list readings, fetches;
     struct fetch_item *pending; /* to be asked at the end of this turn */
     size_t pending_count, pending_capacity;
-    uint64_t fetch_at_us;       /* a fetch failed: not before */
+    uint64_t fetch_at_us; /* a fetch failed: not before */
 
     /* flow.c */
     struct bb_list calls[CALL_STATE_COUNT];
     size_t call_count, queue_max;
     uint64_t next_call, call_total, retry_total;
-    struct call *exclusive;     /* lost too often; other mutations wait */
+    struct call *exclusive; /* lost too often; other mutations wait */
     struct reading *catalog_reading;
     bool wants_catalog;
     struct bb_list call_pool;
@@ -102,7 +103,7 @@ struct worker {
     uint32_t heap_mb;
 
     struct backfill *backfill;
-    struct bb_list pulls;       /* PullLogs that wait */
+    struct bb_list pulls; /* PullLogs that wait */
 };
 
 /* ---- flow.c ---- */
@@ -118,15 +119,20 @@ void worker_dispatch(struct worker *worker);
 void worker_call_to(struct worker *worker, struct call *call, enum call_state state);
 /* Back to the head of the queue. */
 void worker_call_requeue(struct worker *worker, struct call *call);
+/* Run it once more, when the feed has reached (epoch, tx). */
+void worker_call_again(struct worker *worker, struct call *call, uint64_t epoch, uint64_t tx);
 void worker_call_ran(struct worker *worker, struct call *call, const Bb__Proto__SlotDone *done);
-/* The slot died while it ran the call. `status`: what the call's function did to it, or BB_OK when it
- * did nothing. */
+/* The slot died while it ran the call. `status`: what the call's function did to it, or BB_OK when
+ * it did nothing. */
 void worker_call_crashed(struct worker *worker, struct call *call, int status, const char *error);
 void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoch, int status,
                          uint64_t tx);
 /* A Submit ended without an answer: nobody knows. */
 void worker_call_unanswered(struct worker *worker, struct call *call);
 void worker_call_marked(struct worker *worker, struct call *call, uint64_t mark);
+
+/* ---- settle.c ---- */
+
 /* The cursor or the durable mark moved. */
 void worker_progress(struct worker *worker);
 /* Another epoch, or the feed was entered anew. */
@@ -150,7 +156,8 @@ enum prepared {
 enum prepared worker_prepare(struct worker *worker, struct call *call);
 /* Have the newest catalog loaded, if it is not. */
 void worker_want_catalog(struct worker *worker);
-struct bb_slice worker_key_point(struct bb_arena *arena, const Bb__Proto__Call *request, bool is_end);
+struct bb_slice worker_key_point(struct bb_arena *arena, const Bb__Proto__Call *request,
+                                 bool is_end);
 
 /* ---- link.c ---- */
 
@@ -169,7 +176,7 @@ struct reading {
     struct cache_read *reads;
     size_t count;
     uint64_t snapshot, deadline_us;
-    int status;             /* when done is called */
+    int status; /* when done is called */
     void (*done)(struct reading *reading, void *arg);
     void *arg;
     /* Private. */
@@ -181,7 +188,7 @@ struct reading *worker_reading_new(struct worker *worker, uint64_t snapshot, uin
 struct cache_read *worker_reading_reads(struct reading *reading, size_t count);
 /* True: all is answered (or failed) already, and `done` is not called. */
 bool worker_reading_start(struct reading *reading);
-void worker_reading_free(struct reading *reading); /* not while it waits; accepts NULL */
+void worker_reading_free(struct reading *reading);   /* not while it waits; accepts NULL */
 void worker_reading_cancel(struct reading *reading); /* while it waits; frees it in time */
 void worker_reads_turn(struct worker *worker);
 uint64_t worker_horizon(const struct worker *worker);
@@ -189,7 +196,7 @@ uint64_t worker_horizon(const struct worker *worker);
 /* ---- slot.c ---- */
 
 int worker_slots_open(struct worker *worker);
-void worker_slots_stop(struct worker *worker);  /* ask them to end */
+void worker_slots_stop(struct worker *worker); /* ask them to end */
 bool worker_slots_gone(const struct worker *worker);
 void worker_slots_close(struct worker *worker); /* free; their processes are gone or killed */
 void worker_slots_turn(struct worker *worker);  /* write frames that have gathered */

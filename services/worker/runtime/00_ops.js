@@ -16,11 +16,29 @@ bb.fail = (code, message) => {
   throw internals.error(code, message);
 };
 
+const freezeFunction = (value) => {
+  if (typeof value === "function") {
+    Object.freeze(value.prototype);
+    Object.freeze(value);
+  }
+};
+
+// What users get and what calls share keeps nothing that a call could hang on it, methods included.
+bb.freeze = (object) => {
+  for (const key of Reflect.ownKeys(object)) {
+    const { value, get, set } = Object.getOwnPropertyDescriptor(object, key);
+    freezeFunction(value);
+    freezeFunction(get);
+    freezeFunction(set);
+  }
+  return Object.freeze(object);
+};
+
 // Classes whose instances users get: nothing leads from an instance to the constructor.
 bb.seal = (Class) => {
   delete Class.prototype.constructor;
-  Object.freeze(Class.prototype);
-  Object.freeze(Class);
+  bb.freeze(Class.prototype);
+  bb.freeze(Class);
   return Class;
 };
 
@@ -35,37 +53,45 @@ bb.Frame = class Frame {
     this.depth = depth;
     this.lock = null;
     this.isOver = false;
-    this.pending = 0;
-    this.whenIdle = null;
+    this.pending = 0; // operations that the host works on
+    this.queued = 0; // operations and sub-transactions that wait for the lock, or hold it
+    this.wakers = [];
   }
 };
 
-const settle = (frame) => {
-  if (--frame.pending === 0 && frame.whenIdle !== null) {
-    const wake = frame.whenIdle;
-    frame.whenIdle = null;
-    wake();
+const wake = (frame) => {
+  const { wakers } = frame;
+  if (wakers.length > 0) {
+    frame.wakers = [];
+    wakers.forEach((waker) => waker());
   }
 };
 
+// An error that the host gives later is made outside of any script: here it gets the frames that wait.
 const track = async (frame, promise) => {
   frame.pending++;
   try {
     return await promise;
+  } catch (error) {
+    Error.captureStackTrace(error);
+    throw error;
   } finally {
-    settle(frame);
+    frame.pending--;
+    wake(frame);
   }
 };
 
 const later = async (frame, args) => {
-  frame.pending++;
+  frame.queued++;
   try {
     while (frame.lock !== null) {
       await frame.lock;
     }
-    return await host(...args);
+    const answer = host(...args);
+    return answer instanceof Promise ? await track(frame, answer) : answer;
   } finally {
-    settle(frame);
+    frame.queued--;
+    wake(frame);
   }
 };
 
@@ -81,28 +107,31 @@ bb.call = (frame, ...args) => {
   return answer instanceof Promise ? track(frame, answer) : answer;
 };
 
-// Operations that nobody awaited still belong to the function.
-bb.idle = async (frame) => {
-  while (frame.pending > 0) {
-    await new Promise((resolve) => {
-      frame.whenIdle = resolve;
-    });
+const until = async (frame, condition) => {
+  while (!condition()) {
+    await new Promise((resolve) => frame.wakers.push(resolve));
   }
 };
 
+// Operations that nobody awaited still belong to the function.
+bb.idle = (frame) => until(frame, () => frame.pending === 0 && frame.queued === 0);
+
 bb.exclusive = async (frame, work) => {
-  while (frame.lock !== null) {
-    await frame.lock;
-  }
+  frame.queued++;
   let release;
-  frame.lock = new Promise((resolve) => {
-    release = resolve;
-  });
   try {
-    await bb.idle(frame);
+    while (frame.lock !== null) {
+      await frame.lock;
+    }
+    frame.lock = new Promise((resolve) => {
+      release = resolve;
+    });
+    await until(frame, () => frame.pending === 0);
     return await work();
   } finally {
+    frame.queued--;
     frame.lock = null;
-    release();
+    release?.();
+    wake(frame);
   }
 };

@@ -98,7 +98,7 @@ const field = (path) => {
   }, `field(${JSON.stringify(path)})`);
 };
 
-const q = Object.freeze({
+const q = bb.freeze({
   eq: comparison("eq", (order) => order === 0),
   neq: comparison("neq", (order) => order !== 0),
   lt: comparison("lt", (order) => order < 0),

@@ -3,7 +3,7 @@
  * services/worker/runtime/00_ops.js has the same list; neither is stored or sent, so both may
  * change together.
  *
- * access: 0 user, 1 system (reading), 2 privileged. A row page is [scan, isDone, documents].
+ * access: 0 user, 1 system (reading), 2 privileged. A row page is [scan, documents, isDone].
  */
 #ifndef SLOT_OPS_H
 #define SLOT_OPS_H

@@ -151,7 +151,7 @@ test("vm: the web's globals do what the web says", async () => {
   assert.deepEqual(byName.clone.value, [true, true, 5, "g", 1]);
   assert.deepEqual(byName.cloneBad.value, ["DataCloneError", true, 25]);
   assert.deepEqual(byName.microtask.value, [1, 2, 3]);
-  assert.equal(byName.microtaskThrows.message, "Uncaught Error: in microtask");
+  assert.equal(byName.microtaskThrows.message, "Error: in microtask");
   assert.deepEqual(byName.url.value, ["https://u:p@ex.com/a/b?x=1&z=%C3%A4+b#y", "https://ex.com", "a=1", false]);
   assert.deepEqual(byName.urlBad.value, ["TypeError", "Invalid URL", "ERR_INVALID_URL"]);
   assert.deepEqual(byName.abort.value, ["abort", true, "AbortError", true, 1]);
@@ -180,7 +180,7 @@ test("vm: sources that come as arguments are evaluated like a bundle and then fo
   const { results } = await run({ modules: [], calls: [call("a.js"), call("none.js"), call("bad.js"), call("a.js")] });
   assert.deepEqual(results[0].value, [["f"], true, 42]);
   assert.equal(results[1].value, null);
-  assert.match(results[2].message, /^Uncaught SyntaxError: /);
+  assert.match(results[2].message, /^SyntaxError: /);
   assert.equal(results[2].stack, "at bad.js:1:13");
   assert.deepEqual(results[3].value, [["f"], true, 42]);
 });

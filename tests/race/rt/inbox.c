@@ -129,9 +129,12 @@ static void count_event(void *arg, enum bb_service_state state)
 static void services(void)
 {
     static const struct bb_option none[] = { { .name = NULL } };
-    static const struct bb_service_def def = { .name = "life", .summary = "lives shortly",
-                                               .options = none, .start = life_start,
-                                               .stop = life_stop, .close = life_close };
+    static const struct bb_service_def def = { .name = "life",
+                                               .summary = "lives shortly",
+                                               .options = none,
+                                               .start = life_start,
+                                               .stop = life_stop,
+                                               .close = life_close };
     const struct bb_option *const tables[] = { none, bb_service_options, NULL };
     char program[] = "life";
     char *argv[] = { program, NULL };

@@ -1,6 +1,6 @@
 /*
- * Requests from one loop to a server on another, answered by pool threads, with peers that come and go:
- * every request ends exactly once. Meant for MODE=tsan; exits with 0.
+ * Requests from one loop to a server on another, answered by pool threads, with peers that come and
+ * go: every request ends exactly once. Meant for MODE=tsan; exits with 0.
  */
 #include <stdatomic.h>
 #include <stdio.h>

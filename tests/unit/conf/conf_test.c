@@ -2,6 +2,7 @@
 
 #include "bb/conf.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -38,8 +39,8 @@ Test(conf, flags_come_in_both_forms_and_the_rest_is_kept)
     struct bb_ctx ctx = { .status = 0 };
     struct bb_conf *conf = NULL;
 
-    cr_assert_eq(PARSE("--flush-ms", "7", "one", "--cache-bytes=2K", "--memory", "--", "--two"), BB_OK,
-                 "%s", ctx.error);
+    cr_assert_eq(PARSE("--flush-ms", "7", "one", "--cache-bytes=2K", "--memory", "--", "--two"),
+                 BB_OK, "%s", ctx.error);
     cr_assert_eq(bb_conf_number(conf, "flush-ms"), 7);
     cr_assert_eq(bb_conf_number(conf, "cache-bytes"), 2048);
     cr_assert(bb_conf_bool(conf, "memory"));
@@ -59,7 +60,8 @@ Test(conf, a_flag_beats_the_environment_which_beats_the_file_which_beats_the_def
     struct bb_conf *conf = NULL;
     char path[] = "/tmp/bb-conf-XXXXXX";
     int fd = mkstemp(path);
-    static const char text[] = "# a comment\n\n flush-ms = 3 \ncache-bytes=5\nlisten = in the file\n";
+    static const char text[] =
+        "# a comment\n\n flush-ms = 3 \ncache-bytes=5\nlisten = in the file\n";
 
     cr_assert_geq(fd, 0);
     cr_assert_eq(write(fd, text, sizeof text - 1), (ssize_t)sizeof text - 1);

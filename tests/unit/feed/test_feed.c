@@ -119,6 +119,7 @@ static void on_scanned(struct bb_feed_scan *scan, int status, const char *error)
     if (status == BB_OK)
         bb_feed_scan_each(scan, see, world);
     world->is_done = true;
+    uv_stop(bb_loop_uv(world->loop)); /* else the loop may sleep once more before it returns */
 }
 
 /* Reads from `after` to the end as a cursor would, from memory and files. */

@@ -29,8 +29,9 @@ Test(log, an_event_is_one_line_with_its_fields)
     char line[8192];
 
     (void)log_line(false, BB_LOG_WARN, "term=4 why=\"a\nb\"", line, sizeof line);
-    cr_assert_not_null(strstr(line, "Z warn storage raft.elected trace=000000000000002a term=4 why=\"a b\"\n"),
-                       "%s", line);
+    cr_assert_not_null(
+        strstr(line, "Z warn storage raft.elected trace=000000000000002a term=4 why=\"a b\"\n"),
+        "%s", line);
     cr_assert_eq(strchr(line, '\n'), line + strlen(line) - 1);
 }
 

@@ -92,7 +92,9 @@ Test(occ, all_goes_when_the_floor_passes_all)
 /* The same operations on the window and on an array; every answer must be equal. */
 Test(occ, answers_as_a_plain_array_would)
 {
-    enum { KEYS = 300 };
+    enum {
+        KEYS = 300
+    };
     uint64_t random = 12345;
 
     for (uint64_t seed = 1; seed <= 20; seed++) {

@@ -30,9 +30,9 @@ static unsigned walk(const struct sequencer_append *append, uint64_t *prev)
 static void commits(struct world *w, unsigned first, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        cr_assert_eq(world_commit(w, (struct want){ .id = first + i, .snapshot = 5, .writes = "a" },
-                                  NULL),
-                     BB_OK);
+        cr_assert_eq(
+            world_commit(w, (struct want){ .id = first + i, .snapshot = 5, .writes = "a" }, NULL),
+            BB_OK);
 }
 
 Test(append, batches_chain_all_records_and_stay_near_their_size)
@@ -69,10 +69,10 @@ Test(append, a_record_above_the_batch_size_goes_alone)
 
     world_init(&w, 5);
     commits(&w, 1, 1);
-    cr_assert_eq(world_commit(&w,
-                              (struct want){ .id = 50, .snapshot = 5, .writes = "b", .padding = 5000 },
-                              NULL),
-                 BB_OK);
+    cr_assert_eq(
+        world_commit(&w, (struct want){ .id = 50, .snapshot = 5, .writes = "b", .padding = 5000 },
+                     NULL),
+        BB_OK);
     commits(&w, 2, 1);
     for (int i = 0; i < 3; i++) {
         const struct sequencer_append *append = sequencer_core_next_append(&w.core);
@@ -86,13 +86,15 @@ Test(append, a_record_above_the_batch_size_goes_alone)
 Test(append, an_unknown_outcome_keeps_the_same_batch)
 {
     struct world w;
-    static const int unknown[] = { BB_TIMEOUT, BB_PEER_GONE, BB_NOT_LEADER, BB_OVERLOADED,
-                                   BB_NO_SPACE, BB_BAD_REQUEST };
+    static const int unknown[] = { BB_TIMEOUT,    BB_PEER_GONE, BB_NOT_LEADER,
+                                   BB_OVERLOADED, BB_NO_SPACE,  BB_BAD_REQUEST };
 
     world_init(&w, 5);
     commits(&w, 1, 3);
     const struct sequencer_append *append = sequencer_core_next_append(&w.core);
-    struct bb_slice before = bb_slice_dup(append->batch);
+    struct bb_buf before;
+    bb_buf_init(&before);
+    bb_buf_append_slice(&before, append->batch);
     commits(&w, 10, 3);
     for (size_t i = 0; i < BB_COUNT_OF(unknown); i++) {
         enum sequencer_verdict verdict =
@@ -100,8 +102,9 @@ Test(append, an_unknown_outcome_keeps_the_same_batch)
         cr_assert(verdict == SEQUENCER_AGAIN || verdict == SEQUENCER_OTHER_LEADER);
         cr_assert_eq(w.core.durable, 5);
         cr_assert_eq(append->seq, 11);
-        cr_assert(bb_slice_equal(before, append->batch));
+        cr_assert(bb_slice_equal(bb_buf_slice(&before), append->batch));
     }
+    bb_buf_fini(&before);
     world_storage_done(&w);
     cr_assert_gt(w.core.durable, 5);
     world_fini(&w);
@@ -202,7 +205,8 @@ Test(follow, records_leave_with_the_window_but_never_before_they_are_durable)
     uint64_t end = 0;
 
     world_init(&w, 5);
-    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, &a), BB_OK);
+    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, &a),
+                 BB_OK);
     (void)sequencer_core_next_append(&w.core);
     world_advance(&w, 20000000);
     sequencer_core_tick(&w.ctx, &w.core);

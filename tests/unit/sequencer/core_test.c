@@ -9,8 +9,10 @@ Test(sequencer, a_commit_gets_the_clock_as_tx_and_the_next_one_at_least_one_more
     uint64_t b = 0;
 
     world_init(&w, 5);
-    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, &a), BB_OK);
-    cr_assert_eq(world_commit(&w, (struct want){ .id = 2, .snapshot = a, .writes = "b" }, &b), BB_OK);
+    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, &a),
+                 BB_OK);
+    cr_assert_eq(world_commit(&w, (struct want){ .id = 2, .snapshot = a, .writes = "b" }, &b),
+                 BB_OK);
     cr_assert_eq(a, WALL_START);
     cr_assert_eq(b, a + 1);
     world_fini(&w);
@@ -22,10 +24,10 @@ Test(sequencer, a_tx_is_above_the_claims_last_tx_even_when_the_clock_is_behind)
     uint64_t a = 0;
 
     world_init(&w, WALL_START + 1000000);
-    cr_assert_eq(world_commit(&w,
-                              (struct want){ .id = 1, .snapshot = WALL_START + 1000000, .writes = "a" },
-                              &a),
-                 BB_OK);
+    cr_assert_eq(
+        world_commit(&w, (struct want){ .id = 1, .snapshot = WALL_START + 1000000, .writes = "a" },
+                     &a),
+        BB_OK);
     cr_assert_eq(a, WALL_START + 1000001);
     world_fini(&w);
 }
@@ -37,7 +39,8 @@ Test(sequencer, a_read_that_was_overwritten_is_a_conflict_with_the_head)
     uint64_t head = 0;
 
     world_init(&w, 5);
-    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, &a), BB_OK);
+    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, &a),
+                 BB_OK);
     cr_assert_eq(world_commit(&w,
                               (struct want){ .id = 2, .snapshot = 5, .reads = "xa", .writes = "b" },
                               &head),
@@ -67,7 +70,8 @@ Test(sequencer, the_request_id_is_looked_up_before_the_conflict_check)
     cr_assert_eq(world_commit(&w, want, &again), BB_DUPLICATE, "nor is another epoch");
     want.writes = NULL;
     want.epoch = 1;
-    cr_assert_eq(world_commit(&w, want, &again), BB_DUPLICATE, "nor that the retry changed nothing");
+    cr_assert_eq(world_commit(&w, want, &again), BB_DUPLICATE,
+                 "nor that the retry changed nothing");
     cr_assert_eq(again, first);
     world_fini(&w);
 }
@@ -88,9 +92,9 @@ Test(sequencer, ids_of_earlier_epochs_are_known)
     sequencer_core_activate(&core);
     sequencer_core_fini(&w.core);
     w.core = core;
-    cr_assert_eq(world_commit(&w, (struct want){ .id = 77, .snapshot = 50, .writes = "a", .epoch = 2 },
-                              &tx),
-                 BB_DUPLICATE);
+    cr_assert_eq(
+        world_commit(&w, (struct want){ .id = 77, .snapshot = 50, .writes = "a", .epoch = 2 }, &tx),
+        BB_DUPLICATE);
     cr_assert_eq(tx, 40);
     world_fini(&w);
 }
@@ -120,7 +124,8 @@ Test(sequencer, the_newest_snapshot_stays_good_however_long_nothing_is_written)
     uint64_t a = 0;
 
     world_init(&w, 5);
-    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, &a), BB_OK);
+    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, &a),
+                 BB_OK);
     cr_assert_not_null(sequencer_core_next_append(&w.core));
     world_storage_done(&w);
     for (int i = 0; i < 100; i++) {
@@ -146,10 +151,12 @@ Test(sequencer, a_finish_is_checked_takes_no_tx_and_needs_the_lease)
     uint64_t tx = 1;
 
     world_init(&w, 5);
-    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, &a), BB_OK);
+    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, &a),
+                 BB_OK);
     cr_assert_eq(world_commit(&w, (struct want){ .id = 2, .snapshot = 5, .reads = "a" }, &tx),
                  BB_CONFLICT);
-    cr_assert_eq(world_commit(&w, (struct want){ .id = 2, .snapshot = 5, .reads = "b" }, &tx), BB_OK);
+    cr_assert_eq(world_commit(&w, (struct want){ .id = 2, .snapshot = 5, .reads = "b" }, &tx),
+                 BB_OK);
     cr_assert_eq(tx, 0);
     cr_assert_eq(w.core.sequenced, a);
     cr_assert_eq(
@@ -164,13 +171,13 @@ Test(sequencer, a_body_that_no_log_entry_can_hold_is_refused_before_it_has_a_tx)
     struct world w;
 
     world_init(&w, 5);
-    cr_assert_eq(world_commit(&w,
-                              (struct want){ .id = 1, .snapshot = 5, .writes = "a", .padding = 21u << 20 },
-                              NULL),
-                 BB_TOO_LARGE);
+    cr_assert_eq(
+        world_commit(
+            &w, (struct want){ .id = 1, .snapshot = 5, .writes = "a", .padding = 21u << 20 }, NULL),
+        BB_TOO_LARGE);
     cr_assert_eq(w.core.sequenced, 5);
-    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, NULL), BB_OK,
-                 "the id is still free");
+    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, NULL),
+                 BB_OK, "the id is still free");
     world_fini(&w);
 }
 
@@ -199,13 +206,15 @@ Test(sequencer, more_than_one_second_beyond_durable_is_overload)
     struct world w;
 
     world_init(&w, 5);
-    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, NULL), BB_OK);
+    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, NULL),
+                 BB_OK);
     cr_assert_not_null(sequencer_core_next_append(&w.core));
     world_advance(&w, 1000001);
     cr_assert_eq(world_commit(&w, (struct want){ .id = 2, .snapshot = 5, .writes = "b" }, NULL),
                  BB_OVERLOADED);
     world_storage_done(&w);
-    cr_assert_eq(world_commit(&w, (struct want){ .id = 2, .snapshot = 5, .writes = "b" }, NULL), BB_OK);
+    cr_assert_eq(world_commit(&w, (struct want){ .id = 2, .snapshot = 5, .writes = "b" }, NULL),
+                 BB_OK);
     world_fini(&w);
 }
 
@@ -215,9 +224,10 @@ Test(sequencer, at_most_64_megabytes_are_sequenced_beyond_durable)
     unsigned done = 0;
 
     world_init(&w, 5);
-    while (world_commit(&w,
-                        (struct want){ .id = done + 1, .snapshot = 5, .writes = "a", .padding = 1 << 20 },
-                        NULL) == BB_OK)
+    while (world_commit(
+               &w,
+               (struct want){ .id = done + 1, .snapshot = 5, .writes = "a", .padding = 1 << 20 },
+               NULL) == BB_OK)
         done++;
     cr_assert_eq(done, 63);
     cr_assert_leq(w.core.pending_bytes, (size_t)64 << 20);
@@ -237,8 +247,9 @@ Test(sequencer, status_of_an_unknown_id_kills_it)
     cr_assert_eq(sequencer_core_status_of(&w.ctx, &w.core, bb_slice(id, 16), &tx), BB_NOT_FOUND);
     cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "a" }, NULL),
                  BB_CANCELLED);
-    cr_assert_eq(world_commit(&w, (struct want){ .id = 2, .snapshot = 5, .writes = "a" }, &sequenced),
-                 BB_OK);
+    cr_assert_eq(
+        world_commit(&w, (struct want){ .id = 2, .snapshot = 5, .writes = "a" }, &sequenced),
+        BB_OK);
     world_id(2, id);
     cr_assert_eq(sequencer_core_status_of(&w.ctx, &w.core, bb_slice(id, 16), &tx), BB_OK);
     cr_assert_eq(tx.us, sequenced);
@@ -255,6 +266,7 @@ Test(sequencer, a_clock_ahead_of_the_majority_does_not_claim)
     cr_assert_eq(sequencer_core_check_clock(&w.ctx, walls, 3, 3), BB_UNAVAILABLE);
     walls[1] = WALL_START - 5000000;
     cr_assert_eq(sequencer_core_check_clock(&w.ctx, walls, 3, 3), BB_OK);
-    cr_assert_eq(sequencer_core_check_clock(&w.ctx, walls, 1, 3), BB_UNAVAILABLE, "one is no majority");
+    cr_assert_eq(sequencer_core_check_clock(&w.ctx, walls, 1, 3), BB_UNAVAILABLE,
+                 "one is no majority");
     world_fini(&w);
 }

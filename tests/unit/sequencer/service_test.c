@@ -11,10 +11,15 @@
 #include "world.h"
 
 /*
- * The whole service against a storage node that follows a script: it grants the claim, answers RENEW,
- * keeps what it is given, and does once what `trouble` says. Nothing else of it is real.
+ * The whole service against a storage node that follows a script: it grants the claim, answers
+ * RENEW, keeps what it is given, and does once what `trouble` says. Nothing else of it is real.
  */
-enum trouble { NO_TROUBLE, LOSE_THE_ANSWER, REFUSE_ONCE, FENCE };
+enum trouble {
+    NO_TROUBLE,
+    LOSE_THE_ANSWER,
+    REFUSE_ONCE,
+    FENCE
+};
 
 struct storage {
     struct bb_loop *loop;
@@ -110,9 +115,9 @@ static void run_storage(void *arg)
     struct bb_server_options options = { .url = storage->url, .handle = handle, .arg = storage };
     Bb__Proto__StorageReply reply;
 
-    cr_assert_eq(bb_server_open(bb_loop_ctx(storage->loop), storage->loop, &options,
-                                &storage->server),
-                 BB_OK);
+    cr_assert_eq(
+        bb_server_open(bb_loop_ctx(storage->loop), storage->loop, &options, &storage->server),
+        BB_OK);
     storage->is_open = true;
     bb_loop_run(storage->loop);
     bb__proto__storage_reply__init(&reply);

@@ -22,13 +22,13 @@ void world_fini(struct world *world);
 void world_advance(struct world *world, uint64_t us);
 
 struct want {
-    unsigned id;         /* request id */
+    unsigned id; /* request id */
     uint64_t snapshot;
-    const char *reads;   /* one-letter keys, "ab": reads a and b; NULL: none */
-    const char *writes;  /* one-letter keys; NULL: a Finish */
-    uint64_t epoch;      /* 0: 1 */
+    const char *reads;  /* one-letter keys, "ab": reads a and b; NULL: none */
+    const char *writes; /* one-letter keys; NULL: a Finish */
+    uint64_t epoch;     /* 0: 1 */
     bool lacks_lease;
-    size_t padding;      /* bytes of the document */
+    size_t padding; /* bytes of the document */
 };
 /* The status; *tx when not NULL. */
 int world_commit(struct world *world, struct want want, uint64_t *tx);

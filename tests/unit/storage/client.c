@@ -1,6 +1,5 @@
 #include "client.h"
 
-#include <criterion/criterion.h>
 #include <unistd.h>
 
 void client_open(struct client *client, const char *url)
@@ -10,9 +9,8 @@ void client_open(struct client *client, const char *url)
     client->ctx = bb_loop_ctx(client->loop);
     client->arena = bb_arena_new(0);
     bb_random(client->ctx, client->holder, sizeof client->holder);
-    cr_assert_eq(bb_peer_open(client->ctx, client->loop, &(struct bb_peer_options){ .url = url },
-                              &client->peer),
-                 BB_OK);
+    check(bb_peer_open(client->ctx, client->loop, &(struct bb_peer_options){ .url = url },
+                       &client->peer) == BB_OK);
 }
 
 void client_close(struct client *client)
@@ -40,6 +38,7 @@ static void on_reply(void *arg, int status, struct bb_slice bytes)
             client->status = (int)client->reply->status;
     }
     call->is_done = true;
+    uv_stop(bb_loop_uv(client->loop)); /* else the loop may sleep once more before it returns */
 }
 
 int client_call(struct client *client, Bb__Proto__StorageRequest *request, uint32_t timeout_ms)
@@ -47,9 +46,8 @@ int client_call(struct client *client, Bb__Proto__StorageRequest *request, uint3
     struct call call = { .client = client };
     bb_arena_reset(client->arena);
     client->reply = NULL;
-    cr_assert_eq(
-        bb_peer_request(client->ctx, client->peer, &request->base, timeout_ms, on_reply, &call),
-        BB_OK, "%s", client->ctx->error);
+    check(bb_peer_request(client->ctx, client->peer, &request->base, timeout_ms, on_reply, &call) ==
+          BB_OK);
     while (!call.is_done)
         uv_run(bb_loop_uv(client->loop), UV_RUN_ONCE);
     return client->status;
@@ -83,8 +81,7 @@ void client_claim_next(struct client *client)
             return;
         usleep(10000);
     }
-    cr_assert_fail("no claim in 5 s: %s %s", bb_status_name(client->status),
-                   client->reply == NULL ? "" : client->reply->error);
+    check(!"claimed in 5 s");
 }
 
 int client_renew(struct client *client)
@@ -188,11 +185,11 @@ int client_get(struct client *client, uint64_t at, uint64_t number, uint64_t *tx
     *tx = 0;
     if (rc == BB_OK) {
         const Bb__Proto__ReadReply *reply = client->reply->read;
-        cr_assert_eq(reply->n_results, 1);
-        cr_assert(reply->results[0]->is_complete);
+        check(reply->n_results == 1);
+        check(reply->results[0]->is_complete);
         if (reply->results[0]->n_entries > 0) {
             *tx = reply->results[0]->entries[0]->tx;
-            cr_assert_eq(bb_get_le64(reply->results[0]->entries[0]->value.data), *tx);
+            check(bb_get_le64(reply->results[0]->entries[0]->value.data) == *tx);
         }
     }
     return rc;

@@ -5,6 +5,8 @@
 #ifndef TESTS_STORAGE_CLIENT_H
 #define TESTS_STORAGE_CLIENT_H
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <uv.h>
 
 #include "bb/env.h"
@@ -12,6 +14,12 @@
 
 #include "common.pb-c.h"
 #include "storage.pb-c.h"
+
+/* Works in any process: a test's, and those that a test starts. */
+#define check(condition) \
+    ((condition)         \
+         ? (void)0       \
+         : (fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition), abort()))
 
 enum {
     CLIENT_INDEX = 40

@@ -37,8 +37,11 @@ static int node_start(struct node_world *world)
     cr_assert_eq(bb_conf_parse(&world->ctx, "storage", "", tables, 1, argv, &world->conf), BB_OK);
     cr_assert_eq(bb_conf_set(&world->ctx, world->conf, "data", world->dir), BB_OK);
     cr_assert_eq(bb_conf_set(&world->ctx, world->conf, "listen", URL), BB_OK);
-    return bb_service_start(&world->ctx, &bb_storage_service, world->conf, world->ctx.env, NULL,
-                            on_event, NULL, &world->service);
+    int rc = bb_service_start(&world->ctx, &bb_storage_service, world->conf, world->ctx.env, NULL,
+                              on_event, NULL, &world->service);
+    if (rc != BB_OK)
+        bb_conf_free(world->conf);
+    return rc;
 }
 
 static void node_begin(struct node_world *world)
@@ -54,6 +57,7 @@ static void node_stop(struct node_world *world)
 {
     bb_service_stop(world->service);
     bb_service_join(world->service);
+    bb_conf_free(world->conf);
 }
 
 static void node_end(struct node_world *world)

@@ -1,7 +1,7 @@
 /*
- * The cache against a model: random transactions, feed steps, reads at random moments whose needs are
- * answered late and out of order, evictions and rolled-back epochs. Whatever happens, a read at S sees
- * exactly the database at S.
+ * The cache against a model: random transactions, feed steps, reads at random moments whose needs
+ * are answered late and out of order, evictions and rolled-back epochs. Whatever happens, a read at
+ * S sees exactly the database at S.
  */
 #include <criterion/criterion.h>
 
@@ -9,15 +9,15 @@
 
 #include "cache.h"
 
-#define DOCS 24
-#define TXS_MAX 4000
+#define DOCS      24
+#define TXS_MAX   4000
 #define READS_MAX 6
-#define TABLE 10u
-#define INDEX 0x80000000u
+#define TABLE     10u
+#define INDEX     0x80000000u
 
 struct doc {
     bool is_there;
-    uint8_t field;   /* what the index is on */
+    uint8_t field; /* what the index is on */
     uint8_t content;
     uint64_t tx;
 };
@@ -168,9 +168,9 @@ static size_t truth(struct world *world, struct bb_arena *arena, struct bb_slice
     for (size_t i = 0; i < DOCS; i++) {
         const struct doc *doc = &world->history[at].doc[i];
         struct bb_slice key = is_index ? index_key(arena, doc->field, i) : doc_key(arena, i);
-        bool is_in = high.size == 0 ? bb_slice_equal(key, low)
-                                    : bb_slice_compare(key, low) >= 0 &&
-                                          bb_slice_compare(key, high) < 0;
+        bool is_in = high.size == 0
+                         ? bb_slice_equal(key, low)
+                         : bb_slice_compare(key, low) >= 0 && bb_slice_compare(key, high) < 0;
         if (doc->is_there && is_in) {
             rows[count++] = (struct row){ .key = key, .content = doc->content, .tx = doc->tx };
         }
@@ -190,8 +190,8 @@ static void compare(struct world *world, struct open_read *open)
 {
     const struct cache_read *read = &open->read;
     struct row rows[DOCS];
-    size_t count = truth(world, open->arena, read->low, read->high, read->is_descending,
-                         read->snapshot, rows);
+    size_t count =
+        truth(world, open->arena, read->low, read->high, read->is_descending, read->snapshot, rows);
     cr_assert_eq(read->status, BB_OK);
     size_t expected = read->limit > 0 && read->limit < count ? read->limit : count;
     if (read->is_bypass && !read->is_complete) {
@@ -262,7 +262,9 @@ static void begin_read(struct world *world, struct open_read *open)
     open->read = (struct cache_read){
         .arena = arena,
         .low = is_get || is_ordered ? a : b,
-        .high = is_get ? BB_SLICE_EMPTY : is_ordered ? b : a,
+        .high = is_get       ? BB_SLICE_EMPTY
+                : is_ordered ? b
+                             : a,
         .is_descending = !is_get && rnd(world, 2) == 0,
         .limit = is_get || rnd(world, 2) ? 0 : 1 + (uint32_t)rnd(world, 5),
         .doc_index = is_index && rnd(world, 3) ? BB_INDEX_BY_ID(TABLE) : 0,
@@ -282,8 +284,8 @@ static void answer(struct world *world, struct open_read *open)
     open->needs[pick] = open->needs[--open->need_count];
     struct row rows[DOCS];
     const struct read_need *need = &under_way.need;
-    size_t count = truth(world, open->arena, need->low, need->high, need->is_descending,
-                         under_way.at, rows);
+    size_t count =
+        truth(world, open->arena, need->low, need->high, need->is_descending, under_way.at, rows);
     bool is_complete = true;
     if (need->limit > 0 && need->limit < count) {
         count = need->limit;

@@ -12,8 +12,9 @@ static Bb__Proto__Call plain_request(void)
 
 static struct feed feed_at(uint64_t cursor, uint64_t durable)
 {
-    return (struct feed){ .epoch = 2, .cursor = cursor, .durable = durable, .base = 10,
-                          .claim_tx = 10 };
+    return (struct feed){
+        .epoch = 2, .cursor = cursor, .durable = durable, .base = 10, .claim_tx = 10
+    };
 }
 
 Test(call, a_query_runs_at_a_durable_moment_after_its_mark)
@@ -97,8 +98,13 @@ Test(call, a_new_epoch_resubmits_only_what_stands_on_history)
     Bb__Proto__SlotDone done;
     bb__proto__slot_done__init(&done);
     struct feed feed = { .epoch = 3, .cursor = 100, .durable = 100, .claim_tx = 100 };
-    struct call call = { .kind = FUNCTION_MUTATION, .state = CALL_WAIT_DURABLE, .epoch = 2,
-                         .snapshot = 95, .tx = 99, .tx_epoch = 2, .done = &done };
+    struct call call = { .kind = FUNCTION_MUTATION,
+                         .state = CALL_WAIT_DURABLE,
+                         .epoch = 2,
+                         .snapshot = 95,
+                         .tx = 99,
+                         .tx_epoch = 2,
+                         .done = &done };
     cr_assert_eq(worker_call_after_epoch(&call, &feed), EPOCH_KEEPS); /* it is in the log */
     call.tx = 101;
     cr_assert_eq(worker_call_after_epoch(&call, &feed), EPOCH_RESUBMIT);

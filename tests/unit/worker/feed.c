@@ -10,8 +10,9 @@ static struct feed following(void)
 Test(feed, first_contact_enters_at_the_newest_and_waits_until_that_is_durable)
 {
     struct feed feed = { 0 };
-    struct feed_reply reply = { .status = BB_TOO_OLD, .epoch = 3, .claim_tx = 40, .sequenced = 100,
-                                .durable = 90 };
+    struct feed_reply reply = {
+        .status = BB_TOO_OLD, .epoch = 3, .claim_tx = 40, .sequenced = 100, .durable = 90
+    };
     cr_assert_eq(worker_feed_reply(&feed, &reply), FEED_RESET);
     cr_assert_eq(feed.cursor, 100);
     cr_assert_not(worker_feed_is_usable(&feed));
@@ -34,8 +35,12 @@ Test(feed, records_move_the_cursor_and_a_gap_shows)
     cr_assert(worker_feed_applied(&feed, 125, 120));
     cr_assert_eq(feed.cursor, 125);
     cr_assert_not(worker_feed_applied(&feed, 130, 126));
-    struct feed_reply reply = { .status = BB_OK, .epoch = 3, .sequenced = 140, .durable = 130,
-                                .has_records = true, .first_prev = 126 };
+    struct feed_reply reply = { .status = BB_OK,
+                                .epoch = 3,
+                                .sequenced = 140,
+                                .durable = 130,
+                                .has_records = true,
+                                .first_prev = 126 };
     cr_assert_eq(worker_feed_reply(&feed, &reply), FEED_RESET);
     cr_assert_eq(feed.cursor, 140);
 }
@@ -53,8 +58,9 @@ Test(feed, a_dead_epoch_is_ignored)
 Test(feed, the_next_epoch_keeps_what_its_claim_names)
 {
     struct feed feed = following();
-    struct feed_reply reply = { .status = BB_TOO_OLD, .epoch = 4, .claim_tx = 115, .sequenced = 115,
-                                .durable = 115 };
+    struct feed_reply reply = {
+        .status = BB_TOO_OLD, .epoch = 4, .claim_tx = 115, .sequenced = 115, .durable = 115
+    };
     cr_assert_eq(worker_feed_reply(&feed, &reply), FEED_NEW_EPOCH);
     cr_assert_eq(feed.cursor, 115);
     cr_assert_eq(feed.durable, 115);
@@ -67,13 +73,15 @@ Test(feed, the_next_epoch_keeps_what_its_claim_names)
 Test(feed, records_missing_up_to_the_claim_or_a_skipped_epoch_reset)
 {
     struct feed feed = following();
-    struct feed_reply reply = { .status = BB_TOO_OLD, .epoch = 4, .claim_tx = 130, .sequenced = 135,
-                                .durable = 130 };
+    struct feed_reply reply = {
+        .status = BB_TOO_OLD, .epoch = 4, .claim_tx = 130, .sequenced = 135, .durable = 130
+    };
     cr_assert_eq(worker_feed_reply(&feed, &reply), FEED_RESET);
     cr_assert_eq(feed.cursor, 135);
     feed = following();
-    reply = (struct feed_reply){ .status = BB_TOO_OLD, .epoch = 5, .claim_tx = 115,
-                                 .sequenced = 115, .durable = 115 };
+    reply = (struct feed_reply){
+        .status = BB_TOO_OLD, .epoch = 5, .claim_tx = 115, .sequenced = 115, .durable = 115
+    };
     cr_assert_eq(worker_feed_reply(&feed, &reply), FEED_RESET);
     /* What happened in an epoch before the last one cannot be told from numbers. */
     cr_assert_eq(worker_feed_fate(&feed, 3, 111), FATE_UNKNOWN);
@@ -83,7 +91,8 @@ Test(feed, records_missing_up_to_the_claim_or_a_skipped_epoch_reset)
 Test(feed, durable_beyond_the_claim_is_never_trusted)
 {
     struct feed feed = following();
-    struct feed_reply reply = { .status = BB_TOO_OLD, .epoch = 4, .claim_tx = 100, .sequenced = 100,
-                                .durable = 100 };
+    struct feed_reply reply = {
+        .status = BB_TOO_OLD, .epoch = 4, .claim_tx = 100, .sequenced = 100, .durable = 100
+    };
     cr_assert_eq(worker_feed_reply(&feed, &reply), FEED_RESET);
 }

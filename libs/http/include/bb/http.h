@@ -5,10 +5,11 @@
  * - A request is answered exactly once: by a response or by becoming a stream. Requests of one
  *   connection are handed over one at a time, so pipelined ones are answered in order.
  * - What is written during one turn of the loop leaves with one system call per connection.
- * - Everything is bounded: request line 8 KB, headers 32 KB and 100 fields, body, time, connections,
- *   the queue of a stream. Each bound has its own answer, `{code, message}` as JSON.
- * - Framing is strict, as behind a proxy everything else is request smuggling: no bare line feeds, no
- *   blank before a colon, no folded fields, one Host, HTTP/1.0 or 1.1, never two ways to say a length.
+ * - Everything is bounded: request line 8 KB, headers 32 KB and 100 fields, body, time,
+ * connections, the queue of a stream. Each bound has its own answer, `{code, message}` as JSON.
+ * - Framing is strict, as behind a proxy everything else is request smuggling: no bare line feeds,
+ * no blank before a colon, no folded fields, one Host, HTTP/1.0 or 1.1, never two ways to say a
+ * length.
  *
  * Threads: all functions are called on the owner thread of the loop. Durability: none.
  */
@@ -52,19 +53,21 @@ void bb_http_buffer_release(struct bb_http_buffer *buffer); /* accepts NULL */
 /* ---- server ---- */
 
 struct bb_http_options {
-    const char *listen;           /* host:port, [v6]:port; port 0: any, see bb_http_port */
-    size_t connections_max;       /* beyond: 503; 0: 10,000 */
-    size_t body_max;              /* bytes, after decoding too; 0: 20 MiB */
-    size_t bodies_max;            /* bytes of all bodies that are being received; 0: 512 MiB */
-    uint32_t header_timeout_ms;   /* from the first byte; 0: 10 s */
-    uint32_t body_timeout_ms;     /* from the end of the headers; 0: 60 s */
-    uint32_t idle_timeout_ms;     /* between requests; 0: 75 s */
-    uint32_t stall_timeout_ms;    /* a client that takes nothing of what is sent; 0: 30 s */
+    const char *listen;         /* host:port, [v6]:port; port 0: any, see bb_http_port */
+    size_t connections_max;     /* beyond: 503; 0: 10,000 */
+    size_t body_max;            /* bytes, after decoding too; 0: 20 MiB */
+    size_t bodies_max;          /* bytes of all bodies that are being received; 0: 512 MiB */
+    uint32_t header_timeout_ms; /* from the first byte; 0: 10 s */
+    uint32_t body_timeout_ms;   /* from the end of the headers; 0: 60 s */
+    uint32_t idle_timeout_ms;   /* between requests; 0: 75 s */
+    uint32_t stall_timeout_ms;  /* a client that takes nothing of what is sent; 0: 30 s */
     /* Called once for each request, when it is whole. */
     void (*handle)(void *arg, struct bb_http_request *request);
-    /* May be NULL. Whether a body with `Content-Encoding: br` is welcome at this path (without query). */
+    /* May be NULL. Whether a body with `Content-Encoding: br` is welcome at this path (without
+     * query). */
     bool (*accepts_brotli)(void *arg, struct bb_slice path);
-    /* May be NULL. Header lines ("Name: value\r\n") for every response, errors of this library too. */
+    /* May be NULL. Header lines ("Name: value\r\n") for every response, errors of this library too.
+     */
     void (*decorate)(void *arg, const struct bb_http_request *request, struct bb_buf *headers);
     void *arg;
 };
@@ -126,19 +129,21 @@ enum bb_http_end {
 const char *bb_http_end_name(enum bb_http_end end);
 
 #define BB_HTTP_STREAM_EVENTS_MAX 64u
-#define BB_HTTP_STREAM_BYTES_MAX (1u << 20)
+#define BB_HTTP_STREAM_BYTES_MAX  (1u << 20)
 /*
- * `on_end` is called exactly once, last, on the owner thread and never from inside begin or send; the
- * stream is gone when it returns. `on_drain` (may be NULL): a blocked stream has sent all it had.
+ * `on_end` is called exactly once, last, on the owner thread and never from inside begin or send;
+ * the stream is gone when it returns. `on_drain` (may be NULL): a blocked stream has sent all it
+ * had.
  */
 struct bb_http_stream_events {
     void (*on_end)(void *arg, enum bb_http_end end);
     void (*on_drain)(void *arg);
     void *arg;
 };
-/* The head goes out at once, with this content type and lines that keep proxies from buffering. NULL
- * when the client has left already: the request is done and no event will come. */
-struct bb_http_stream *bb_http_stream_begin(struct bb_http_request *request, const char *content_type,
+/* The head goes out at once, with this content type and lines that keep proxies from buffering.
+ * NULL when the client has left already: the request is done and no event will come. */
+struct bb_http_stream *bb_http_stream_begin(struct bb_http_request *request,
+                                            const char *content_type,
                                             const struct bb_http_stream_events *events);
 /* Queues a reference to `buffer` (the caller keeps its own). When 64 events or 1 MB are queued
  * already, the stream ends with END_FULL; a single event may be larger than that. */
@@ -156,8 +161,8 @@ int bb_http_files_open(struct bb_ctx *ctx, struct bb_loop *loop, const char *fol
                        struct bb_http_files **files);
 /* After the server has been closed. Accepts NULL. */
 void bb_http_files_close(struct bb_http_files *files);
-/* Answers a GET or HEAD: the file, `index.html` of a folder, 304 by ETag, or 404. Dotfiles, paths that
- * leave the folder and listings do not exist. Reads on a pool thread. */
+/* Answers a GET or HEAD: the file, `index.html` of a folder, 304 by ETag, or 404. Dotfiles, paths
+ * that leave the folder and listings do not exist. Reads on a pool thread. */
 void bb_http_files_serve(struct bb_http_files *files, struct bb_http_request *request);
 
 #ifdef __cplusplus

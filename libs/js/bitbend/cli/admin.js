@@ -63,7 +63,7 @@ export function createAdmin({ url, adminKey }) {
 /** What a function's failure says to a developer: message and stack, without what is for clients only. */
 export function readableError({ errorMessage, message, code }) {
   const text = (errorMessage ?? message ?? code ?? "The call failed.").replace(/^\[Request ID: [0-9a-f]+\] Server Error\n?/, "");
-  return text.replace(/^Uncaught /, "") || `${code ?? "The call failed"}; the deployment keeps the reason to itself (--show-errors)`;
+  return text.replace(/^Uncaught (Error: )?/, "") || `${code ?? "The call failed"}; the deployment keeps the reason to itself (--show-errors)`;
 }
 
 /** Nobody answered, so starting or waiting may help; everything else is the user's to change. */

@@ -13,6 +13,10 @@ export function printChanges(output, result) {
       }
     }
   }
+  const gone = (indexes.removed ?? []).filter((name) => !(indexes.added ?? []).some((index) => nameOf(index) === name));
+  for (const name of gone) {
+    output.note(`  ${output.paint("yellow", "!")} Index ${name} is gone: reading it is an error from now on. Documents are not touched.`);
+  }
   for (const note of notes) output.note(`  ${output.paint("yellow", "!")} ${note}`);
 }
 
@@ -21,7 +25,7 @@ export function hasChanges({ functions = {}, tables = {}, indexes = {} }) {
 }
 
 function nameOf(item) {
-  return typeof item === "string" ? item : item.name?.includes(".") || !item.table ? item.name : `${item.table}.${item.name}`;
+  return typeof item === "string" ? item : `${item.table}.${item.name}`;
 }
 
 /**
@@ -31,13 +35,12 @@ function nameOf(item) {
 export async function followBackfill(output, admin, result, { signal } = {}) {
   const filling = (result.indexes?.added ?? []).filter((index) => index.state === "backfilling").map(nameOf);
   while (filling.length > 0 && !signal?.aborted) {
-    const rows = await admin.call("_system:indexes");
-    for (const row of Array.isArray(rows) ? rows : (rows?.indexes ?? [])) {
+    for (const row of await admin.call("_system:indexes")) {
       const name = nameOf(row);
       if (!filling.includes(name)) continue;
       const isReady = row.state === "ready";
-      const done = Number(row.done ?? 0);
-      const total = Math.max(Number(row.total ?? 0), done);
+      const done = Number(row.done);
+      const total = Math.max(Number(row.total), done);
       output.progress(`  index ${name}`, isReady ? total : Math.min(done, total - 1), total);
       if (isReady) filling.splice(filling.indexOf(name), 1);
     }

@@ -57,6 +57,7 @@ export async function ensureSuite({ appDir, dataDir, port, isMemory = false, sta
 
   async function startAgain(why) {
     output.error(`The suite ended (${why}); starting it again.`);
+    let isTold = false;
     for (let delayMs = RESTART_MIN_MS; !isStopping; delayMs = Math.min(delayMs * 2, RESTART_MAX_MS)) {
       try {
         current = await start({ ...options, listen, searchPort: false });
@@ -65,7 +66,8 @@ export async function ensureSuite({ appDir, dataDir, port, isMemory = false, sta
         return;
       } catch (error) {
         if (isStopping) return;
-        output.error(error.message);
+        if (!isTold) output.error(`${error.message}\nTrying again until it starts.`);
+        isTold = true;
         await new Promise((done) => setTimeout(done, delayMs));
       }
     }
@@ -123,7 +125,7 @@ async function start({ program, dataDir, isMemory, staticDir, listen, searchPort
     });
     exited.then((why) => {
       clearTimeout(timer);
-      fail(new CliError(`The suite could not start (${why}).${tailOf(logFile)}`));
+      fail(new CliError(reasonOf(logFile) ?? `The suite could not start (${why}).${tailOf(logFile)}`));
     });
   });
   const written = readDevFile(dataDir);
@@ -181,6 +183,14 @@ function isRunning(pid) {
   } catch (error) {
     return error.code === "EPERM";
   }
+}
+
+/** The sentence with which it ended, if it said one. */
+function reasonOf(file) {
+  const [, reason] = /^bb-solo: (.+)$/m.exec(readFileSync(file, "utf8")) ?? [];
+  if (reason === undefined) return null;
+  const advice = /\bin use\b/.test(reason) ? " (without --port, dev takes the next free port)" : "";
+  return `The suite could not start: ${reason}${advice}.`;
 }
 
 /** What it said last, for people. */

@@ -170,9 +170,7 @@ export class Client {
   #openStream({ stream, queries, afterTx }) {
     const [{ key, path, args, tx }] = queries;
     const search = new URLSearchParams({ path, args: JSON.stringify(args), format: FORMAT });
-    const headers = {};
-    if (tx > 0) headers["Last-Event-ID"] = String(tx);
-    if (afterTx > tx) headers["BitBend-After"] = String(afterTx);
+    const headers = afterTx > tx ? { "BitBend-After": String(afterTx) } : tx > 0 ? { "Last-Event-ID": String(tx) } : {};
     const cancel = this.#transport.stream(`/api/subscribe?${search}`, { headers }, {
       open: () => this.#dispatch({ type: "streamOpened", stream }),
       event: (event) => this.#dispatch({ type: "streamEvent", stream, key, ...parseEvent(event) }),

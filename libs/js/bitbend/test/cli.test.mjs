@@ -240,16 +240,17 @@ test("data, status and logs are plain lines in a pipe and JSON for programs", as
   const server = await startServer(({ path, body }, answer) => {
     if (path === "/api/admin/status") return answer.json({ version: "0.1.0", worker: { slots: 3 } });
     if (path === "/api/admin/logs") return answer.json({ cursor: 2, entries: [{ time: 1700000000000, path: "m:f", kind: "query", lines: [{ level: "warn", text: "careful" }], status: "Ok" }] });
-    if (body.path === "_system:tables") return answer.json({ status: "success", value: [{ name: "a", documents: 2 }] });
+    if (body.path === "_system:tables") return answer.json({ status: "success", value: [{ name: "a", number: 10001, state: "declared", indexes: ["by_n (n)", "by_m (m)"] }] });
+    if (body.path === "_system:status") return answer.json({ status: "success", value: { version: 3, functions: 2 } });
     answer.json({ status: "success", value: { page: [{ _id: "x", _creationTime: 1, text: "a b" }, { _id: "y", _creationTime: 2, n: { $integer: "AQAAAAAAAAA=" } }], isDone: true, continueCursor: "" } });
   });
   t.after(() => server.stop());
   const env = { BITBEND_URL: server.url, BITBEND_ADMIN_KEY: "k" };
   const run = async (...args) => (await bitbend(args, { cwd: appDir, env })).stdout;
-  assert.equal(await run("data"), "name\tdocuments\na\t2\n");
+  assert.equal(await run("data"), "table\tstate\tindexes\na\tdeclared\tby_n (n), by_m (m)\n");
   assert.equal(await run("data", "a"), '_id\ttext\tn\t_creationTime\nx\t"a b"\t\t1\ny\t\t1n\t2\n');
   assert.deepEqual((await run("data", "a", "--json")).trim().split("\n").map((line) => JSON.parse(line)._id), ["x", "y"]);
-  assert.match(await run("status"), /version {2}0\.1\.0\nworker\n {2}slots {2}3\n/);
+  assert.match(await run("status"), /version +0\.1\.0\nworker\n {2}slots {2}3\ndeployment\n {2}version +3\n {2}functions {2}2\n/);
   assert.match(await run("logs"), /^\d\d:\d\d:\d\d m:f \[warn\] careful\n$/);
   assert.equal(JSON.parse(await run("logs", "--json")).path, "m:f");
 });

@@ -1,13 +1,16 @@
 /*
  * The conflict window: "which is the newest write in this range of keys?", in logarithmic time.
  *
- * It knows every write with a tx above its floor. A transaction that read at S >= floor is still valid
- * if no range that it read holds a write newer than S; about a read below the floor it can say nothing.
+ * It knows every write with a tx above its floor. A transaction that read at S >= floor is still
+ * valid if no range that it read holds a write newer than S; about a read below the floor it can
+ * say nothing.
  *
- * A treap (Seidel, Aragon 1996) by key, whose nodes carry the newest tx of their subtree. Entries leave
- * in the order of their last write: when the floor is raised, or, oldest first, when memory is full.
+ * A treap (Seidel, Aragon 1996) by key, whose nodes carry the newest tx of their subtree. Entries
+ * leave in the order of their last write: when the floor is raised, or, oldest first, when memory
+ * is full.
  *
- * Ownership: keys are copied. Threads: one. Durability: none. The same calls and seed give the same tree.
+ * Ownership: keys are copied. Threads: one. Durability: none. The same calls and seed give the same
+ * tree.
  */
 #ifndef BB_OCC_H
 #define BB_OCC_H

@@ -36,8 +36,8 @@ struct bb_task {
 /* Any thread. The task's memory is the caller's and must live until run was called; run is called
  * once, on the owner thread, in order of posting. One wake-up serves all that gathered. */
 void bb_loop_post(struct bb_loop *loop, struct bb_task *task);
-/* Run what is in the inbox now, for a caller that is the owner while the loop does not run (close). A
- * loop does it itself before each sleep, when run ends and in free. */
+/* Run what is in the inbox now, for a caller that is the owner while the loop does not run (close).
+ * A loop does it itself before each sleep, when run ends and in free. */
 void bb_loop_drain(struct bb_loop *loop);
 /* Called on the owner thread once after each batch of tasks and I/O (before the loop sleeps): the
  * place to send what gathered. At most 8 hooks. */
@@ -109,11 +109,12 @@ void bb_service_ready(struct bb_service *service);
 /* Not ready any more, or not yet: shown by /readyz with the reason. */
 void bb_service_not_ready(struct bb_service *service, const char *why);
 void bb_service_stopped(struct bb_service *service);
-/* It cannot go on (the reason is in the log already): ends now, without `stop`; a program exits with 1. */
+/* It cannot go on (the reason is in the log already): ends now, without `stop`; a program exits
+ * with 1. */
 void bb_service_failed(struct bb_service *service);
 /* Options that every service has: log-level, log-json, admin-listen, config. Without admin-listen a
- * program listens on its service's admin port of 127.0.0.1 (storage 3509, sequencer 3519, worker 3529,
- * gateway and solo 3219), a service in a thread on none; "off" is none. */
+ * program listens on its service's admin port of 127.0.0.1 (storage 3509, sequencer 3519, worker
+ * 3529, gateway and solo 3219), a service in a thread on none; "off" is none. */
 extern const struct bb_option bb_service_options[];
 
 /* ---- child processes (worker slots; the embedded suite's parts) ---- */

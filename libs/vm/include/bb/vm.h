@@ -64,7 +64,7 @@ struct bb_vm_result {
     struct bb_slice value; /* BBV, when VALUE */
     int status; /* BB_USER_ERROR, BB_SERVER_ERROR or another IN status, when ERROR; for the
                    other ends the IN status that names it */
-    struct bb_slice message;    /* text for the user */
+    struct bb_slice message;    /* text for the user; of an ordinary throw "TypeError: boom" */
     struct bb_slice error_data; /* BBV, of a BitBendError; may be empty */
     struct bb_slice stack;      /* mapped to the source: "at list (messages.ts:12:5)\n..." */
     bool saw_random, saw_time;

@@ -1,9 +1,9 @@
 /*
  * One check per message after unpacking: nothing reads a message that did not pass it.
  *
- * What holds afterwards: an op is set and not NULL, repeated messages are not NULL, strings are UTF-8,
- * enums are known, ids have 16 bytes, keys are not empty and not too long, ranges have low < high.
- * BB_BAD_REQUEST names the message and the field. Values (BBV) inside are not looked into.
+ * What holds afterwards: an op is set and not NULL, repeated messages are not NULL, strings are
+ * UTF-8, enums are known, ids have 16 bytes, keys are not empty and not too long, ranges have low <
+ * high. BB_BAD_REQUEST names the message and the field. Values (BBV) inside are not looked into.
  */
 #ifndef BB_WIRE_VALIDATE_H
 #define BB_WIRE_VALIDATE_H

@@ -1,4 +1,5 @@
-/* The sequencer as a service, for its own program and for bb-solo. See services/sequencer/README.md. */
+/* The sequencer as a service, for its own program and for bb-solo. See
+ * services/sequencer/README.md. */
 #ifndef BB_SEQUENCER_SERVICE_H
 #define BB_SEQUENCER_SERVICE_H
 

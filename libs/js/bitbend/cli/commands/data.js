@@ -13,20 +13,20 @@ export async function run({ output, appDir, options, positionals }) {
 }
 
 async function listTables(output, admin) {
-  const answer = await admin.call("_system:tables");
-  const tables = Array.isArray(answer) ? answer : answer.tables;
+  const tables = await admin.call("_system:tables");
   if (output.isJson) return tables.forEach((table) => output.json(encodeValue(table)));
   if (tables.length === 0) return output.line("No tables yet: declare some in schema.ts, or insert a document.");
-  printRows(output, tables);
+  const rows = tables.map(({ name, state, indexes }) => [name, state, indexes.join(", ")].map((cell) => String(cell)));
+  output.table(["table", "state", "indexes"], rows);
 }
 
 async function showTable(output, admin, table, limit) {
   const rows = [];
   for (let cursor = null; ; ) {
     const answer = await admin.call("_system:tableData", { table, limit: Math.min(limit - rows.length, 1000), cursor });
-    rows.push(...(answer.page ?? answer.documents ?? []));
-    cursor = answer.continueCursor ?? answer.cursor ?? null;
-    if (answer.isDone !== false || cursor === null || rows.length >= limit) break;
+    rows.push(...answer.page);
+    cursor = answer.continueCursor;
+    if (answer.isDone || rows.length >= limit) break;
   }
   if (output.isJson) return rows.forEach((row) => output.json(encodeValue(row)));
   if (rows.length === 0) return output.line(`Table ${table} is empty.`);

@@ -17,7 +17,8 @@ import { buildSite, findSite } from "../site.js";
 import { ensureSuite } from "../suite.js";
 import { watchFiles } from "../watch.js";
 
-const DEPLOY_RETRY_MS = 300;
+const DEPLOY_RETRY_MS = 200;
+const DEPLOY_PATIENCE_MS = 15_000;
 
 export async function run({ output, appDir, options }) {
   const functionsDir = functionsDirOf(appDir);
@@ -137,12 +138,12 @@ function createDeployer({ output, appDir, functionsDir, deployment, signal }) {
 
   /** A suite that is being started again answers soon. */
   async function send(modules) {
-    for (;;) {
+    const isKnown = deployment.isOwner === true || deployed !== null;
+    for (const end = Date.now() + DEPLOY_PATIENCE_MS; ; ) {
       try {
         return await deployment.admin().deploy(modules, { signal });
       } catch (error) {
-        const isKnown = deployment.isOwner === true || deployed !== null;
-        if (!isKnown || !isConnectionTrouble(error) || signal.aborted) throw error;
+        if (!isKnown || !isConnectionTrouble(error) || signal.aborted || Date.now() > end) throw error;
         await new Promise((done) => setTimeout(done, DEPLOY_RETRY_MS));
       }
     }

@@ -2,7 +2,8 @@ import { connect } from "../app.js";
 
 export async function run({ output, appDir, options }) {
   const admin = connect(appDir, options);
-  const status = await admin.status();
+  const [suite, deployment] = await Promise.all([admin.status(), admin.call("_system:status")]);
+  const status = { ...suite, deployment };
   if (output.isJson) return output.json({ url: admin.url, ...status });
   output.line(`${output.paint("bold", "url")}  ${admin.url}`);
   printObject(output, status, "");

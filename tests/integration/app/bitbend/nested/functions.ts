@@ -26,7 +26,7 @@ export const probe = query({
     require: typeof (globalThis as any).require,
     versions: typeof (globalThis as any).process?.versions,
     stack: typeof (Error as any).captureStackTrace,
-    fetch: typeof (globalThis as any).XMLHttpRequest,
+    environment: Object.keys((globalThis as any).process),
   }),
 });
 export const logs = query({

@@ -1,0 +1,24 @@
+/* The cache as cache.c (feed, letting go) and cache_read.c (reads, fills) see it. */
+#ifndef WORKER_CACHE_INTERNAL_H
+#define WORKER_CACHE_INTERNAL_H
+
+#include "bb/mvcc.h"
+
+#include "cache.h"
+#include "coverage.h"
+
+struct trail;
+struct cache {
+    struct bb_mvcc *map;
+    struct coverage *covered;
+    struct trail *oldest, *newest;
+    size_t bytes_max, trail_bytes;
+    uint64_t floor;     /* reads below it bypass the cache */
+    struct bb_buf hand; /* where eviction goes on */
+    uint64_t hits, misses;
+};
+
+/* The smallest key above `key`. */
+void worker_cache_key_after(struct bb_buf *buf, struct bb_slice key);
+
+#endif

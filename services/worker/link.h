@@ -1,0 +1,24 @@
+/* What the files that talk to the sequencer share: link.c, follow.c, commit.c. */
+#ifndef WORKER_LINK_H
+#define WORKER_LINK_H
+
+#include "worker.h"
+
+#define LINK_RETRY_US   20000u
+#define LINK_SUBMIT_MAX 512u
+
+/* Send to the sequencer that is in use; `done` gets the worker. */
+int worker_link_ask(struct worker *worker, Bb__Proto__SequencerRequest *request,
+                    uint32_t timeout_ms, bb_peer_reply_fn *done);
+/* Unpack a reply of the sequencer into the scratch arena; its own status when it has no such op. */
+int worker_link_open_reply(struct worker *worker, int status, struct bb_slice bytes,
+                           Bb__Proto__SequencerReply__OpCase op, Bb__Proto__SequencerReply **reply);
+
+void worker_follow_send(struct worker *worker);
+void worker_mark_send(struct worker *worker);
+/* A mark serves all that have arrived: as long as enough marked calls wait for a slot, let others
+ * gather. */
+bool worker_mark_is_due(const struct worker *worker);
+void worker_submit_send(struct worker *worker);
+
+#endif

@@ -1,0 +1,289 @@
+// _system:deploy: what the modules say against what the system tables hold; one transaction changes over.
+"use strict";
+
+const { bb } = internals;
+const { op } = bb;
+
+const TABLE_FIRST = 10001;
+const INDEX_FIRST = 0x80000000;
+const COUNT_MAX = 200000;
+const MODULE_PATH = /^[A-Za-z0-9_][A-Za-z0-9_.-]*(\/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\.js$/;
+const KINDS = new Set(["query", "mutation", "action", "httpAction"]);
+
+const refuse = (message) => bb.fail("BadRequest", `Deploy refused: ${message}`);
+const byKey = (a, b) => (a._key < b._key ? -1 : a._key > b._key ? 1 : 0);
+
+// ---- what the modules say ----
+
+const checkModules = (modules) => {
+  if (!Array.isArray(modules)) {
+    refuse("modules must be a list of {path, source, sourceMap}.");
+  }
+  const seen = new Set();
+  for (const module of modules) {
+    const { path, source, sourceMap = null } = module ?? {};
+    if (typeof path !== "string" || !MODULE_PATH.test(path) || path.length > 512) {
+      refuse(`"${String(path)}" is not a module path such as "messages.js" or "sub/dir.js".`);
+    }
+    if (typeof source !== "string" || (sourceMap !== null && typeof sourceMap !== "string")) {
+      refuse(`module ${path}: source must be a string, and sourceMap a string or null.`);
+    }
+    if (seen.has(path)) {
+      refuse(`module ${path} is there twice.`);
+    }
+    seen.add(path);
+  }
+};
+
+const evaluate = (load, path) => {
+  try {
+    return load(path);
+  } catch (error) {
+    const text = error instanceof Error ? (error.stack ?? `${error.name}: ${error.message}`) : `Uncaught ${String(error)}`;
+    return refuse(`module ${path} could not be loaded.\n${text}`);
+  }
+};
+
+const describeFunction = (module, name, found) => {
+  const key = `${module}:${name}`;
+  if (!KINDS.has(found.kind) || (found.visibility !== "public" && found.visibility !== "internal")) {
+    refuse(`function ${key} is of an unknown kind. Make it with query, mutation or action of bitbend/server.`);
+  }
+  return {
+    _key: key, path: key, module: `${module}.js`, name, kind: found.kind, visibility: found.visibility,
+    args: found.exportArgs() ?? null, returns: found.exportReturns() ?? null,
+  };
+};
+
+const describeModule = (path, exported, functions, notes) => {
+  const module = path.slice(0, -3);
+  for (const name of Object.keys(exported ?? {})) {
+    const value = exported[name];
+    if (bb.isFunction(value)) {
+      functions.push(describeFunction(module, name, value));
+    } else if (name === "default" && (value?.isRouter === true || value?.isCrons === true)) {
+      notes.push(`${path}: ${value.isCrons === true ? "cron jobs" : "HTTP routes"} are not supported by this version.`);
+    }
+  }
+};
+
+// { modules, functions, tables } as rows-to-be, and notes.
+const analyse = (given) => {
+  checkModules(given);
+  const sources = [...given].sort((a, b) => (a.path < b.path ? -1 : 1));
+  const load = internals.instantiateSources(
+    sources.map(({ path, source, sourceMap = null }) => ({ path, source, sourceMap })),
+  );
+  const notes = [];
+  const functions = [];
+  let schema;
+  for (const { path } of sources) {
+    if (path === "schema.js") {
+      schema = evaluate(load, path)?.default ?? null;
+    } else if (!path.startsWith("_deps/") && !path.startsWith("_generated/")) {
+      describeModule(path, evaluate(load, path), functions, notes);
+    }
+  }
+  const modules = sources.map(({ path, source, sourceMap = null }) => ({
+    path,
+    hash: internals.sha256hex(`${source.length}:${source}${sourceMap ?? ""}`),
+    source,
+    sourceMap,
+  }));
+  return { modules, functions: functions.sort(byKey), tables: bb.readSchema(schema, notes), notes };
+};
+
+// ---- what the system tables hold ----
+
+const readRows = async (db, table) => {
+  const rows = await db.query(table).collect();
+  return new Map(rows.map((row) => [row._key, row]));
+};
+
+const readState = async (db) => {
+  const [current, tables, indexes, functions] = await Promise.all([
+    db.getByKey("_deployment", "current"),
+    readRows(db, "_tables"),
+    readRows(db, "_indexes"),
+    readRows(db, "_functions"),
+  ]);
+  return { current, tables, indexes, functions };
+};
+
+// ---- the difference ----
+
+const countDocuments = (frame, table, max, isUntracked) =>
+  bb.call(frame, op.COUNT, bb.PRIVILEGED, table, null, [], max, isUntracked);
+
+const planTables = async (plan, wanted, state) => {
+  const declared = new Set(wanted.map(({ name }) => name));
+  for (const { name } of wanted) {
+    const row = state.tables.get(name);
+    if (row === undefined) {
+      plan.put("_tables", name, { name, number: BigInt(plan.nextTable++), state: "declared" });
+      plan.tables.added.push(name);
+    } else if (row.state !== "declared") {
+      plan.put("_tables", name, { name, number: row.number, state: "declared" });
+      plan.tables.added.push(name);
+    }
+  }
+  for (const [name, row] of state.tables) {
+    if (declared.has(name) || row.state !== "declared") {
+      continue;
+    }
+    plan.tables.removed.push(name);
+    if ((await countDocuments(plan.frame, name, 1, false)) > 0) {
+      plan.put("_tables", name, { name, number: row.number, state: "undeclared" });
+      plan.notes.push(
+        `Table ${name} is not in the schema any more. It has documents: they stay and can be read; ` +
+          "delete them, or declare the table again.",
+      );
+    } else {
+      plan.drop("_tables", name);
+    }
+  }
+};
+
+const isSameIndex = (row, fields) =>
+  row !== undefined && row.fields.length === fields.length && row.fields.every((field, i) => field === fields[i]);
+
+const planIndex = async (plan, { table, name, fields }, state) => {
+  const key = `${table}.${name}`;
+  const row = state.indexes.get(key);
+  if (isSameIndex(row, fields)) {
+    return;
+  }
+  // A table that the catalog has may hold documents.
+  const isFull = state.tables.has(table) && (await countDocuments(plan.frame, table, 1, false)) > 0;
+  const total = isFull ? await countDocuments(plan.frame, table, COUNT_MAX, true) : 0;
+  plan.put("_indexes", key, {
+    table, name, id: BigInt(plan.nextIndex++), fields, state: isFull ? "backfilling" : "ready", done: 0n,
+    total: BigInt(total), cursor: null,
+  });
+  plan.indexes.added.push({ table, name, state: isFull ? "backfilling" : "ready" });
+  if (row !== undefined) {
+    plan.indexes.removed.push(key);
+    plan.notes.push(`Index ${key} has other fields now and is built anew.`);
+  }
+};
+
+const planIndexes = async (plan, tables, state) => {
+  const wanted = tables.flatMap(({ indexes }) => indexes);
+  for (const index of wanted) {
+    await planIndex(plan, index, state);
+  }
+  const keys = new Set(wanted.map(({ table, name }) => `${table}.${name}`));
+  for (const key of state.indexes.keys()) {
+    if (!keys.has(key)) {
+      plan.drop("_indexes", key);
+      plan.indexes.removed.push(key);
+    }
+  }
+};
+
+const isSameFunction = (row, wanted) =>
+  ["path", "module", "name", "kind", "visibility", "args", "returns"].every((field) => row[field] === wanted[field]);
+
+const planFunctions = (plan, functions, changedModules, state) => {
+  for (const { _key, ...wanted } of functions) {
+    const row = state.functions.get(_key);
+    if (row === undefined) {
+      plan.functions.added.push(_key);
+      plan.put("_functions", _key, wanted);
+    } else {
+      const isSame = isSameFunction(row, wanted);
+      if (!isSame || changedModules.has(wanted.module)) {
+        plan.functions.changed.push(_key);
+      }
+      if (!isSame) {
+        plan.put("_functions", _key, wanted);
+      }
+    }
+  }
+  const keys = new Set(functions.map(({ _key }) => _key));
+  for (const key of state.functions.keys()) {
+    if (!keys.has(key)) {
+      plan.functions.removed.push(key);
+      plan.drop("_functions", key);
+    }
+  }
+};
+
+// Returns the paths whose text is not what it was.
+const planModules = (plan, modules, known) => {
+  const hashes = new Map(known.map(({ path, hash }) => [path, hash]));
+  const changed = new Set();
+  for (const { path, hash, source, sourceMap } of modules) {
+    if (hashes.get(path) !== hash) {
+      changed.add(path);
+      plan.put("_modules", path, {
+        path, hash, source: toBytes(source), map: sourceMap === null ? null : toBytes(sourceMap),
+      });
+    }
+    hashes.delete(path);
+  }
+  for (const path of hashes.keys()) {
+    plan.drop("_modules", path);
+  }
+  return changed;
+};
+
+const encoder = new TextEncoder();
+const toBytes = (text) => {
+  const bytes = encoder.encode(text);
+  return bytes.buffer.byteLength === bytes.length ? bytes.buffer : bytes.buffer.slice(0, bytes.length);
+};
+
+const makePlan = (frame, state) => {
+  const writes = [];
+  return {
+    frame, writes, notes: [],
+    nextTable: Number(state.current?.nextTable ?? TABLE_FIRST),
+    nextIndex: Number(state.current?.nextIndex ?? INDEX_FIRST),
+    tables: { added: [], removed: [] },
+    indexes: { added: [], removed: [] },
+    functions: { added: [], changed: [], removed: [] },
+    put: (table, key, row) => writes.push({ table, key, row }),
+    drop: (table, key) => writes.push({ table, key, row: null }),
+  };
+};
+
+const carryOut = async (db, plan) => {
+  for (const { table, key, row } of plan.writes) {
+    if (row === null) {
+      await db.retract({ table, keys: [key] });
+    } else {
+      await db.put(table, key, row, { missingKeys: "retract" });
+    }
+  }
+};
+
+const deploy = async (frame, args) => {
+  const db = bb.makeWriter(frame, bb.PRIVILEGED);
+  const wanted = analyse(args.modules);
+  const state = await readState(db);
+  const plan = makePlan(frame, state);
+  plan.notes.push(...wanted.notes);
+
+  const changedModules = planModules(plan, wanted.modules, state.current?.modules ?? []);
+  await planTables(plan, wanted.tables, state);
+  await planIndexes(plan, wanted.tables, state);
+  planFunctions(plan, wanted.functions, changedModules, state);
+
+  const modules = wanted.modules.map(({ path, hash }) => ({ path, hash }));
+  const hash = internals.sha256hex(modules.map(({ path, hash: text }) => `${path} ${text}\n`).join(""));
+  const before = Number(state.current?.version ?? 0);
+  const hasChanges = state.current === null || state.current.hash !== hash || plan.writes.length > 0;
+  const version = hasChanges ? before + 1 : before;
+  if (hasChanges && args.dryRun !== true) {
+    plan.put("_deployment", "current", {
+      version: BigInt(version), hash, nextTable: BigInt(plan.nextTable), nextIndex: BigInt(plan.nextIndex),
+      time: Date.now(), modules,
+    });
+    await carryOut(db, plan);
+  }
+  const { functions, tables, indexes, notes } = plan;
+  return { version, functions, tables, indexes, notes };
+};
+
+bb.deploy = deploy;

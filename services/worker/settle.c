@@ -1,0 +1,119 @@
+/* What the feed and the clock do to calls that wait. Decided in call.c and feed.c. */
+#include "worker.h"
+
+/* ---- the feed moved ---- */
+
+static void confirm(struct worker *worker, struct call *call)
+{
+    const struct feed *feed = &worker->feed;
+    uint64_t epoch = call->tx != 0 ? call->tx_epoch : call->epoch;
+    uint64_t tx = call->tx != 0 ? call->tx : call->snapshot;
+    if (worker_feed_fate(feed, epoch, tx) != FATE_DURABLE) {
+        return;
+    }
+    if (call->is_duplicate) {
+        worker_call_to(worker, call, CALL_WAIT_VALUE);
+        worker_link_value(worker, call);
+        return;
+    }
+    worker_answer(worker, call, call->done == NULL ? BB_OK : (int)call->done->status, NULL);
+}
+
+static bool is_there(const struct call *call, const struct feed *feed)
+{
+    uint64_t durable = feed->durable < feed->cursor ? feed->durable : feed->cursor;
+    return worker_feed_is_usable(feed) && feed->epoch >= call->wait_epoch &&
+           (call->waits_for_durable ? durable : feed->cursor) >= call->wait_tx;
+}
+
+void worker_progress(struct worker *worker)
+{
+    bb_list_each_safe(item, &worker->calls[CALL_WAIT_DURABLE]) {
+        confirm(worker, bb_container(item, struct call, link));
+    }
+    /* From the last to the first: each goes to the head of the queue, so they keep their order. */
+    struct bb_list *head = &worker->calls[CALL_WAIT_TX];
+    for (struct bb_list *item = head->prev, *before; item != head; item = before) {
+        before = item->prev;
+        struct call *call = bb_container(item, struct call, link);
+        if (is_there(call, &worker->feed)) {
+            worker_call_requeue(worker, call);
+        }
+    }
+    worker_cache_prune(worker->cache, worker_horizon(worker));
+}
+
+static void after_epoch(struct worker *worker, struct call *call)
+{
+    switch (worker_call_after_epoch(call, &worker->feed)) {
+    case EPOCH_KEEPS:
+        break;
+    case EPOCH_RESUBMIT:
+        call->is_maybe_sequenced = true;
+        call->tx = 0;
+        worker_call_to(worker, call, CALL_TO_SUBMIT);
+        break;
+    case EPOCH_AGAIN:
+        worker_call_again(worker, call, 0, 0);
+        break;
+    }
+}
+
+void worker_epoch_changed(struct worker *worker)
+{
+    const struct feed *feed = &worker->feed;
+    bb_list_each_safe(item, &worker->calls[CALL_WAIT_DURABLE]) {
+        after_epoch(worker, bb_container(item, struct call, link));
+    }
+    bb_list_each_safe(item, &worker->calls[CALL_TO_SUBMIT]) {
+        after_epoch(worker, bb_container(item, struct call, link));
+    }
+    bb_list_each(item, &worker->calls[CALL_RUNNING]) {
+        struct call *call = bb_container(item, struct call, link);
+        call->is_void |= !worker_feed_snapshot_holds(feed, call->epoch, call->snapshot);
+    }
+    bb_list_each(item, &worker->calls[CALL_WAIT_TX]) {
+        struct call *call = bb_container(item, struct call, link);
+        if (!call->waits_for_durable) {
+            call->wait_tx = 0; /* a number of an epoch that is gone */
+        }
+    }
+}
+
+/* ---- time ---- */
+
+static const char *overdue_text(const struct worker *worker, const struct call *call, int status)
+{
+    if (status == BB_OVERLOADED && worker_slots_ready(worker) == 0) {
+        return "no slot is running on this worker; its log says why";
+    }
+    if (status == BB_OUTCOME_UNKNOWN) {
+        return "nobody knows yet whether this mutation has happened; send it again with the same key";
+    }
+    if (status == BB_UNAVAILABLE) {
+        return "the database did not answer in time: its sequencer or storage cannot be reached";
+    }
+    return call->losses > 0
+               ? "other mutations of the same documents came first until the time was over"
+               : "no slot became free before the time was over";
+}
+
+void worker_calls_overdue(struct worker *worker, uint64_t now_us)
+{
+    for (enum call_state state = CALL_ARRIVED; state < CALL_DONE; state++) {
+        bb_list_each_safe(item, &worker->calls[state]) {
+            struct call *call = bb_container(item, struct call, link);
+            int status = worker_call_overdue(call, now_us);
+            if (status != BB_OK) {
+                worker_answer(worker, call, status, overdue_text(worker, call, status));
+            }
+        }
+    }
+    bb_list_each_safe(item, &worker->marking) {
+        struct call *call = bb_container(item, struct call, link);
+        int status = worker_call_overdue(call, now_us);
+        if (status != BB_OK) {
+            worker_answer(worker, call, status, overdue_text(worker, call, status));
+        }
+    }
+}

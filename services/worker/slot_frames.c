@@ -1,0 +1,311 @@
+/* Frames between the supervisor and a slot: calls out, reads and results in. */
+#include "bb/value.h"
+
+#include "slot.h"
+
+#define READ_BYTES_MAX    (4u << 20)  /* of one scan; the slot asks for more */
+#define RESULTS_BYTES_MAX (40u << 20) /* of one frame */
+
+/* ---- calls out ---- */
+
+bool worker_slot_knows_code(const struct slot *slot, const struct catalog *catalog)
+{
+    for (size_t i = 0; i < slot->known_count; i++) {
+        if (slot->known[i].code == catalog->code) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct bb_slice bytes_field(struct bb_slice row, const char *name)
+{
+    struct bb_slice value = bb_value_field_str(row, name);
+    if (value.data == NULL) {
+        return BB_SLICE_EMPTY;
+    }
+    enum bb_tag tag = bb_value_tag(value);
+    bool has_bytes = tag == BB_TAG_STRING || tag == BB_TAG_BYTES;
+    return has_bytes ? bb_value_bytes(value) : BB_SLICE_EMPTY;
+}
+
+static void fill_modules(struct bb_arena *arena, const struct cache_read *rows,
+                         Bb__Proto__SlotDeployment *to)
+{
+    Bb__Proto__SlotModule *modules =
+        bb_arena_alloc(arena, (rows->entry_count + 1) * sizeof(*modules));
+    Bb__Proto__SlotModule **list = bb_arena_alloc(arena, (rows->entry_count + 1) * sizeof(*list));
+    bb_assert(modules != NULL && list != NULL);
+    for (size_t i = 0; i < rows->entry_count; i++) {
+        struct bb_slice row = rows->entries[i].value;
+        bb__proto__slot_module__init(&modules[i]);
+        modules[i].path = bb_arena_str(arena, bytes_field(row, "_key"));
+        modules[i].source = bb_slice_pb(bytes_field(row, "source"));
+        modules[i].source_map = bb_slice_pb(bytes_field(row, "map"));
+        list[i] = &modules[i];
+    }
+    to->n_modules = rows->entry_count;
+    to->modules = list;
+}
+
+static void retire_oldest(struct slot *slot)
+{
+    Bb__Proto__SlotRetire retire;
+    bb__proto__slot_retire__init(&retire);
+    retire.deployment = slot->known[0].deployment;
+    Bb__Proto__ToSlot message;
+    bb__proto__to_slot__init(&message);
+    message.op_case = BB__PROTO__TO_SLOT__OP_RETIRE;
+    message.retire = &retire;
+    worker_slot_send(slot, &message);
+    slot->known_count--;
+    memmove(slot->known, slot->known + 1, slot->known_count * sizeof(slot->known[0]));
+}
+
+static void send_deployment(struct slot *slot, const struct catalog *catalog,
+                            const struct cache_read *modules)
+{
+    struct worker *worker = slot->worker;
+    Bb__Proto__SlotDeployment deployment;
+    bb__proto__slot_deployment__init(&deployment);
+    deployment.deployment = catalog->id;
+    deployment.catalog = bb_slice_pb(catalog->value);
+    for (size_t i = 0; i < slot->known_count; i++) {
+        if (slot->known[i].deployment == catalog->id) {
+            return;
+        }
+        if (slot->known[i].code == catalog->code) {
+            deployment.same_code_as = slot->known[i].deployment;
+        }
+    }
+    bb_arena_reset(worker->scratch);
+    if (deployment.same_code_as == 0) {
+        bb_assert(modules != NULL);
+        fill_modules(worker->scratch, modules, &deployment);
+    }
+    Bb__Proto__ToSlot message;
+    bb__proto__to_slot__init(&message);
+    message.op_case = BB__PROTO__TO_SLOT__OP_DEPLOYMENT;
+    message.deployment = &deployment;
+    worker_slot_send(slot, &message);
+    if (slot->known_count == SLOT_KNOWN_MAX) {
+        retire_oldest(slot);
+    }
+    slot->known[slot->known_count].deployment = catalog->id;
+    slot->known[slot->known_count++].code = catalog->code;
+}
+
+void worker_slot_start(struct worker *worker, struct slot *slot, struct call *call,
+                       const struct cache_read *modules)
+{
+    bb_assert(slot->state == SLOT_RESERVED && slot->call == call);
+    send_deployment(slot, call->catalog, modules);
+    uint64_t now = worker_now(worker);
+    const Bb__Proto__Call *request = call->request;
+    Bb__Proto__SlotStart begin;
+    bb__proto__slot_start__init(&begin);
+    begin.call = call->id;
+    begin.deployment = call->catalog->id;
+    begin.kind = (Bb__Proto__FunctionKind)call->kind;
+    begin.path = bb_arena_str(call->arena, call->path);
+    begin.args = request->args;
+    begin.snapshot = call->snapshot;
+    begin.now_ms = (call->kind == FUNCTION_QUERY ? call->snapshot : bb_wall_us(worker->ctx)) / 1000;
+    begin.seed = request->seed;
+    begin.identity = request->identity;
+    begin.is_shared = request->is_shared;
+    uint64_t left_ms = now < call->deadline_us ? (call->deadline_us - now) / 1000 : 0;
+    begin.timeout_ms = left_ms == 0 ? 1 : (uint32_t)left_ms;
+    begin.request_id = request->request_id;
+    if (call->kind == FUNCTION_MUTATION) {
+        begin.client_key = request->client_key;
+        begin.client_digest = request->client_digest;
+    }
+    begin.wants_trace = request->wants_trace;
+    Bb__Proto__ToSlot message;
+    bb__proto__to_slot__init(&message);
+    message.op_case = BB__PROTO__TO_SLOT__OP_START;
+    message.start = &begin;
+    worker_slot_send(slot, &message);
+    slot->state = SLOT_BUSY;
+    slot->is_overdue = false;
+    call->run_started_us = now;
+    worker_call_to(worker, call, CALL_RUNNING);
+}
+
+/* ---- reads ---- */
+
+static void send_results(struct slot *slot, struct reading *reading)
+{
+    struct bb_arena *arena = reading->arena;
+    Bb__Proto__SlotReadResults results;
+    bb__proto__slot_read_results__init(&results);
+    results.call = slot->call->id;
+    results.batch = slot->batch;
+    size_t bytes = 0;
+    Bb__Proto__SlotReadResult *list = bb_arena_alloc(arena, reading->count * sizeof(*list) + 1);
+    Bb__Proto__SlotReadResult **pointers =
+        bb_arena_alloc(arena, reading->count * sizeof(*pointers) + 1);
+    for (size_t i = 0; i < reading->count && reading->status == BB_OK; i++) {
+        const struct cache_read *read = &reading->reads[i];
+        bytes += read->bytes;
+        Bb__Proto__SlotEntry *entries =
+            bb_arena_alloc(arena, read->entry_count * sizeof(*entries) + 1);
+        Bb__Proto__SlotEntry **entry_list =
+            bb_arena_alloc(arena, read->entry_count * sizeof(*entry_list) + 1);
+        if (list == NULL || pointers == NULL || entries == NULL || entry_list == NULL ||
+            bytes > RESULTS_BYTES_MAX) {
+            reading->status = BB_TOO_LARGE;
+            break;
+        }
+        for (size_t k = 0; k < read->entry_count; k++) {
+            bb__proto__slot_entry__init(&entries[k]);
+            entries[k].key = bb_slice_pb(read->entries[k].key);
+            entries[k].value = bb_slice_pb(read->entries[k].value);
+            entry_list[k] = &entries[k];
+        }
+        bb__proto__slot_read_result__init(&list[i]);
+        list[i].n_entries = read->entry_count;
+        list[i].entries = entry_list;
+        list[i].is_complete = read->is_complete;
+        pointers[i] = &list[i];
+    }
+    static char too_large[] = "one read would deliver more than 16 MiB: read less at a time, with "
+                              "an index range, take(n) or paginate";
+    if (reading->status == BB_OK) {
+        results.n_results = reading->count;
+        results.results = pointers;
+    } else if (reading->status == BB_TOO_LARGE) {
+        results.status = BB_READ_LIMIT;
+        results.error = too_large;
+    } else {
+        results.status = (uint32_t)reading->status;
+    }
+    Bb__Proto__ToSlot message;
+    bb__proto__to_slot__init(&message);
+    message.op_case = BB__PROTO__TO_SLOT__OP_READS;
+    message.reads = &results;
+    worker_slot_send(slot, &message);
+}
+
+static void reads_came(struct reading *reading, void *arg)
+{
+    struct slot *slot = bb_cast(struct slot, arg, SLOT_MAGIC);
+    slot->reading = NULL;
+    send_results(slot, reading);
+    worker_reading_free(reading);
+}
+
+static int on_reads(struct slot *slot, struct bb_slice frame)
+{
+    struct worker *worker = slot->worker;
+    struct call *call = slot->call;
+    if (call == NULL || slot->reading != NULL) {
+        return bb_fail(worker->ctx, BB_BAD_REQUEST, "reads without a call, or while others wait");
+    }
+    struct reading *reading = worker_reading_new(worker, call->snapshot, call->deadline_us);
+    Bb__Proto__FromSlot *message;
+    int rc =
+        bb_unpack(worker->ctx, reading->arena, &bb__proto__from_slot__descriptor, frame, &message);
+    if (rc != BB_OK || message->reads->call != call->id) {
+        worker_reading_free(reading);
+        return rc;
+    }
+    const Bb__Proto__SlotReads *reads = message->reads;
+    struct cache_read *list = worker_reading_reads(reading, reads->n_ops);
+    for (size_t i = 0; i < reads->n_ops; i++) {
+        const Bb__Proto__SlotReadOp *op = reads->ops[i];
+        list[i] = (struct cache_read){ .arena = reading->arena,
+                                       .low = bb_pb_slice(op->low),
+                                       .high = bb_pb_slice(op->high),
+                                       .is_descending = op->is_descending,
+                                       .limit = op->limit,
+                                       .doc_index = op->doc_index,
+                                       .snapshot = call->snapshot,
+                                       .bytes_max = READ_BYTES_MAX };
+    }
+    reading->done = reads_came;
+    reading->arg = slot;
+    slot->batch = reads->batch;
+    if (call->is_void) {
+        reading->status = BB_CONFLICT; /* its moment was rolled back */
+    }
+    if (call->is_void || worker_reading_start(reading)) {
+        reads_came(reading, slot);
+    } else {
+        slot->reading = reading;
+    }
+    return BB_OK;
+}
+
+/* ---- results ---- */
+
+static int on_done(struct slot *slot, struct bb_slice frame)
+{
+    struct worker *worker = slot->worker;
+    struct call *call = slot->call;
+    if (call == NULL || call->state != CALL_RUNNING) {
+        return bb_fail(worker->ctx, BB_BAD_REQUEST, "a result without a call");
+    }
+    Bb__Proto__FromSlot *message;
+    int rc =
+        bb_unpack(worker->ctx, call->arena, &bb__proto__from_slot__descriptor, frame, &message);
+    if (rc != BB_OK || message->done->call != call->id) {
+        return rc != BB_OK ? rc : bb_fail(worker->ctx, BB_BAD_REQUEST, "a result of another call");
+    }
+    if (slot->reading != NULL) { /* the function did not wait for it */
+        worker_reading_cancel(slot->reading);
+        slot->reading = NULL;
+    }
+    slot->call = NULL;
+    call->slot = NULL;
+    slot->state = message->done->must_recycle ? SLOT_ENDING : SLOT_IDLE;
+    worker_call_ran(worker, call, message->done);
+    return BB_OK;
+}
+
+static void on_ready(struct slot *slot, const Bb__Proto__SlotReady *ready)
+{
+    if (slot->state == SLOT_STARTING) {
+        slot->state = SLOT_IDLE;
+        bb_info(slot->worker->ctx, "worker.slot_ready",
+                "slot=%zu pid=%" PRId64 " v8=%s sandbox=%s ms=%" PRIu64, slot->index,
+                bb_child_pid(slot->child), ready->v8_version, ready->sandbox,
+                (worker_now(slot->worker) - slot->started_us) / 1000);
+    }
+}
+
+static int on_other(struct slot *slot, struct bb_slice frame)
+{
+    struct worker *worker = slot->worker;
+    Bb__Proto__FromSlot *message;
+    bb_arena_reset(worker->scratch);
+    int rc =
+        bb_unpack(worker->ctx, worker->scratch, &bb__proto__from_slot__descriptor, frame, &message);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    if (message->op_case == BB__PROTO__FROM_SLOT__OP_READY) {
+        on_ready(slot, message->ready);
+    } else if (message->op_case == BB__PROTO__FROM_SLOT__OP_NOTICE) {
+        bb_info(worker->ctx, "worker.slot_notice", "slot=%zu level=%s text=\"%s\"", slot->index,
+                message->notice->level, message->notice->text);
+    }
+    return BB_OK;
+}
+
+/* The first byte of a message tells its one field: where to unpack it depends on that. */
+int worker_slot_frame(struct slot *slot, struct bb_slice frame)
+{
+    enum {
+        FIELD_READS = 2 << 3 | 2,
+        FIELD_DONE = 3 << 3 | 2
+    };
+    if (frame.size > 0 && frame.data[0] == FIELD_READS) {
+        return on_reads(slot, frame);
+    }
+    if (frame.size > 0 && frame.data[0] == FIELD_DONE) {
+        return on_done(slot, frame);
+    }
+    return on_other(slot, frame);
+}

@@ -1,0 +1,235 @@
+// _system:deploy and what follows from it: system tables, catalogs, backfills.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { STATUS, Slot, makeModules, start } from "./harness.js";
+
+const schemaOf = (tables) => `exports.default = schema(${JSON.stringify(tables)});`;
+const FUNCTIONS = `
+exports.add = mutation(async (ctx, { count }) => {
+  for (let n = 0; n < count; n++) await ctx.db.insert("docs", { n, text: "t" + n });
+});
+exports.byN = query(async (ctx) => (await ctx.db.query("docs").withIndex("by_n").collect()).map(({ n }) => n));
+exports.all = query(async (ctx) => (await ctx.db.query("docs").collect()).length);
+`;
+
+const deploy = async (slot, files, options = {}) => {
+  const { isDry, ...args } = options;
+  const answer = await slot.mutation("_system:deploy", { modules: makeModules(files), ...args }, { isDry });
+  if (answer.status === STATUS.OK && answer.hasBody && !isDry) {
+    slot.deploy();
+  }
+  return answer;
+};
+
+const withSlot = async (work) => {
+  const slot = new Slot();
+  await slot.ready;
+  try {
+    await work(slot);
+  } finally {
+    await slot.stop();
+  }
+};
+
+test("the first deploy lists everything as added", () =>
+  withSlot(async (slot) => {
+    const { value, status, error } = await deploy(slot, {
+      "schema.js": schemaOf({ docs: { by_n: ["n"] }, other: {} }),
+      "f.js": FUNCTIONS,
+      "sub/g.js": `exports.default = action(() => 1); exports.hidden = internalMutation(() => 1); exports.constant = 5;`,
+    });
+    assert.equal(status, STATUS.OK, error);
+    assert.deepEqual(value, {
+      version: 1,
+      functions: { added: ["f:add", "f:all", "f:byN", "sub/g:default", "sub/g:hidden"], changed: [], removed: [] },
+      tables: { added: ["docs", "other"], removed: [] },
+      indexes: { added: [{ table: "docs", name: "by_n", state: "ready" }], removed: [] },
+      notes: [],
+    });
+    const rows = await slot.query("_system:functions");
+    assert.deepEqual(
+      rows.value.map(({ path, kind, visibility }) => `${path} ${visibility} ${kind}`),
+      ["f:add public mutation", "f:all public query", "f:byN public query", "sub/g:default public action", "sub/g:hidden internal mutation"],
+    );
+    const tables = await slot.query("_system:tables");
+    assert.deepEqual(tables.value.map(({ name, number }) => [name, number]), [["docs", 10001], ["other", 10002]]);
+    const { value: state } = await slot.query("_system:status");
+    assert.deepEqual([state.version, state.functions, state.tables, state.indexes, state.modules], [1, 5, 2, 1, 4]);
+  }));
+
+test("t12 the same deploy again is no transaction", () =>
+  withSlot(async (slot) => {
+    const files = { "schema.js": schemaOf({ docs: { by_n: ["n"] } }), "f.js": FUNCTIONS };
+    await deploy(slot, files);
+    const again = await deploy(slot, files);
+    assert.equal(again.status, STATUS.OK, again.error);
+    assert.equal(again.hasBody, false);
+    assert.equal(again.value.version, 1);
+    assert.deepEqual(again.value.functions, { added: [], changed: [], removed: [] });
+  }));
+
+test("a dry run tells and changes nothing", () =>
+  withSlot(async (slot) => {
+    const answer = await deploy(slot, { "schema.js": schemaOf({ docs: {} }), "f.js": FUNCTIONS }, { dryRun: true });
+    assert.equal(answer.hasBody, false);
+    assert.deepEqual(answer.value.tables.added, ["docs"]);
+    assert.equal(answer.value.functions.added.length, 3);
+  }));
+
+test("functions that change, come and go are named; those of other modules are not", () =>
+  withSlot(async (slot) => {
+    await deploy(slot, { "f.js": `exports.a = query(() => 1); exports.b = query(() => 1);`, "g.js": `exports.c = query(() => 1);` });
+    const { value } = await deploy(slot, { "f.js": `exports.a = query(() => 2); exports.d = query(() => 1);`, "g.js": `exports.c = query(() => 1);` });
+    assert.deepEqual(value.functions, { added: ["f:d"], changed: ["f:a"], removed: ["f:b"] });
+    assert.equal(value.version, 2);
+    assert.equal((await slot.query("f:a")).value, 2);
+    assert.equal((await slot.query("f:b")).status, STATUS.FUNCTION_NOT_FOUND);
+    const gone = await deploy(slot, { "f.js": `exports.a = query(() => 2); exports.d = query(() => 1);` });
+    assert.deepEqual(gone.value.functions.removed, ["g:c"]);
+    assert.equal(slot.store.documents(4).length, 2);
+  }));
+
+test("an index on a full table is filled in steps, is an error until then, and then holds all", () =>
+  withSlot(async (slot) => {
+    await deploy(slot, { "schema.js": schemaOf({ docs: {} }), "f.js": FUNCTIONS });
+    for (let i = 0; i < 3; i++) {
+      assert.equal((await slot.mutation("f:add", { count: 800 })).status, STATUS.OK);
+    }
+    const { value } = await deploy(slot, { "schema.js": schemaOf({ docs: { by_n: ["n"] } }), "f.js": FUNCTIONS });
+    assert.deepEqual(value.indexes.added, [{ table: "docs", name: "by_n", state: "backfilling" }]);
+    const early = await slot.query("f:byN");
+    assert.equal(early.status, STATUS.INDEX_NOT_READY);
+    assert.match(early.error, /docs\.by_n.*0 of 2400/s);
+    // Written by all from the deploy on, also before the backfill comes to it.
+    assert.equal((await slot.mutation("f:add", { count: 1 })).status, STATUS.OK);
+    const steps = [];
+    for (let state = "backfilling"; state === "backfilling"; ) {
+      const step = await slot.mutation("_system:backfill", { table: "docs", index: "by_n" });
+      assert.equal(step.status, STATUS.OK, step.error);
+      assert.ok(step.body.writes.filter(({ isIndexOnly }) => isIndexOnly).length <= 1000);
+      ({ state } = step.value);
+      steps.push(step.value.done);
+      slot.deploy();
+    }
+    assert.deepEqual(steps, [1000, 2000, 2401]);
+    const done = await slot.query("f:byN");
+    assert.equal(done.status, STATUS.OK, done.error);
+    assert.equal(done.value.length, 2401);
+    assert.deepEqual((await slot.query("_system:indexes")).value[0].state, "ready");
+    const after = await slot.mutation("_system:backfill", { table: "docs", index: "by_n" });
+    assert.deepEqual([after.value.state, after.hasBody], ["ready", false]);
+    const none = await slot.mutation("_system:backfill", { table: "docs", index: "gone" });
+    assert.equal(none.value.state, "removed");
+  }));
+
+test("a function that was told to wait depends on the table's row, which the last step writes", () =>
+  withSlot(async (slot) => {
+    await deploy(slot, { "schema.js": schemaOf({ docs: {} }), "f.js": FUNCTIONS });
+    await slot.mutation("f:add", { count: 1 });
+    await deploy(slot, { "schema.js": schemaOf({ docs: { by_n: ["n"] } }), "f.js": FUNCTIONS });
+    const { reads } = await slot.query("f:byN");
+    const last = await slot.mutation("_system:backfill", { table: "docs", index: "by_n" });
+    const keys = last.body.writes.map(({ docKey }) => Buffer.from(docKey).toString("hex"));
+    assert.ok(keys.some((key) => reads.some(([low, high]) => key >= low && key < high)));
+  }));
+
+test("an index with other fields gets another id and is built anew", () =>
+  withSlot(async (slot) => {
+    await deploy(slot, { "schema.js": schemaOf({ docs: { by_n: ["n"] } }), "f.js": FUNCTIONS });
+    const [{ id: before }] = slot.store.documents(2);
+    await slot.mutation("f:add", { count: 3 });
+    const { value } = await deploy(slot, { "schema.js": schemaOf({ docs: { by_n: ["text", "n"] } }), "f.js": FUNCTIONS });
+    assert.deepEqual(value.indexes, { added: [{ table: "docs", name: "by_n", state: "backfilling" }], removed: ["docs.by_n"] });
+    const [{ id: after, fields }] = slot.store.documents(2);
+    assert.deepEqual(fields, ["text", "n"]);
+    assert.ok(after > before);
+    const removed = await deploy(slot, { "schema.js": schemaOf({ docs: {} }), "f.js": FUNCTIONS });
+    assert.deepEqual(removed.value.indexes, { added: [], removed: ["docs.by_n"] });
+    assert.equal((await slot.query("f:byN")).status, STATUS.INDEX_NOT_FOUND);
+    // And an id is never given twice.
+    await deploy(slot, { "schema.js": schemaOf({ docs: { by_n: ["n"] } }), "f.js": FUNCTIONS });
+    assert.ok(slot.store.documents(2)[0].id > after);
+  }));
+
+test("a table that leaves the schema keeps its documents; an empty one goes", () =>
+  withSlot(async (slot) => {
+    await deploy(slot, { "schema.js": schemaOf({ docs: {}, empty: {} }), "f.js": FUNCTIONS });
+    await slot.mutation("f:add", { count: 2 });
+    const { value } = await deploy(slot, { "f.js": FUNCTIONS });
+    assert.deepEqual(value.tables.removed.sort(), ["docs", "empty"]);
+    assert.equal(value.notes.length, 1);
+    assert.match(value.notes[0], /docs/);
+    assert.equal((await slot.query("f:all")).value, 2);
+    const again = await deploy(slot, { "f.js": FUNCTIONS });
+    assert.deepEqual([again.hasBody, again.value.tables.removed], [false, []]);
+    const back = await deploy(slot, { "schema.js": schemaOf({ docs: {}, empty: {} }), "f.js": FUNCTIONS });
+    assert.deepEqual(back.value.tables.added, ["docs", "empty"]);
+    const numbers = (await slot.query("_system:tables")).value.map(({ number }) => number);
+    assert.deepEqual(numbers, [10001, 10003], "a number is never given twice");
+  }));
+
+test("bad schemas are refused with a text that says what to do", () =>
+  withSlot(async (slot) => {
+    const many = (count, make) => Object.fromEntries(Array.from({ length: count }, (_, i) => make(i)));
+    const cases = [
+      [schemaOf({ docs: { by_id: ["n"] } }), /by_id, by_creation_time and by_key/],
+      [schemaOf({ _docs: {} }), /begin with "_"/],
+      [schemaOf({ docs: { _x: ["n"] } }), /begin with "_"/],
+      [schemaOf({ "my-docs": {} }), /"my-docs".*letters, digits/s],
+      [schemaOf({ docs: { x: [] } }), /docs\.x has no fields/],
+      [schemaOf({ docs: { x: ["a", "a"] } }), /"a" twice/],
+      [schemaOf({ docs: { x: ["_creationTime"] } }), /_creationTime is the last field/],
+      [schemaOf({ docs: { x: ["_id"] } }), /belongs to the system/],
+      [schemaOf({ docs: { x: [""] } }), /docs\.x/],
+      [schemaOf({ docs: { x: Array.from({ length: 17 }, (_, i) => `f${i}`) } }), /17 fields, the limit is 16/],
+      [schemaOf({ docs: many(33, (i) => [`i${i}`, ["n"]]) }), /33 indexes, the limit is 32/],
+      [
+        `exports.default = { export: () => JSON.stringify({ tables: [{ tableName: "docs", indexes: [
+          { indexDescriptor: "x", fields: ["a"] }, { indexDescriptor: "x", fields: ["b"] }] }] }) };`,
+        /docs\.x is declared twice/,
+      ],
+      [`exports.default = { export: () => JSON.stringify({ tables: [{ tableName: "d" }, { tableName: "d" }] }) };`, /"d" is declared twice/],
+      [`exports.default = { tables: {} };`, /must be defineSchema/],
+      [`throw new Error("cannot load");`, /schema\.js could not be loaded.*cannot load/s],
+    ];
+    for (const [source, expected] of cases) {
+      const answer = await deploy(slot, { "schema.js": source });
+      assert.equal(answer.status, STATUS.BAD_REQUEST, source);
+      assert.match(answer.error, expected);
+      assert.equal(answer.hasBody, false);
+    }
+    for (const modules of [null, [{ path: "../x.js", source: "" }], [{ path: "x.js" }], [{ path: "x.js", source: "" }, { path: "x.js", source: "" }]]) {
+      assert.equal((await slot.mutation("_system:deploy", { modules })).status, STATUS.BAD_REQUEST);
+    }
+    assert.equal(slot.store.tx, 0);
+  }));
+
+test("a large module with its map is kept and runs", () =>
+  withSlot(async (slot) => {
+    const big = `exports.f = query(() => 1);\n// ${"x".repeat(3 << 20)}`;
+    const answer = await deploy(slot, { "f.js": big });
+    assert.equal(answer.status, STATUS.OK, answer.error);
+    assert.equal((await slot.query("f:f")).value, 1);
+  }));
+
+test("tableData pages through a table, newest first", () =>
+  withSlot(async (slot) => {
+    await deploy(slot, { "schema.js": schemaOf({ docs: {} }), "f.js": FUNCTIONS });
+    await slot.mutation("f:add", { count: 5 });
+    const first = await slot.query("_system:tableData", { table: "docs", limit: 3, cursor: null });
+    assert.deepEqual(first.value.page.map(({ n }) => n), [4, 3, 2]);
+    const second = await slot.query("_system:tableData", { table: "docs", limit: 3, cursor: first.value.continueCursor });
+    assert.deepEqual([second.value.page.map(({ n }) => n), second.value.isDone], [[1, 0], true]);
+    assert.equal((await slot.query("_system:tableData", { table: "nope" })).status, STATUS.TABLE_NOT_FOUND);
+  }));
+
+test("every run depends on the deployment and on the tables that it used", async () => {
+  const slot = await start({ "schema.js": schemaOf({ docs: {} }), "f.js": FUNCTIONS });
+  const { reads } = await slot.query("f:all");
+  const next = await deploy(slot, { "schema.js": schemaOf({ docs: {}, more: {} }), "f.js": FUNCTIONS }, { isDry: true });
+  const keys = next.body.writes.map(({ docKey }) => Buffer.from(docKey).toString("hex"));
+  assert.ok(keys.some((key) => reads.some(([low, high]) => key >= low && key < high)));
+  await slot.stop();
+});

@@ -1,0 +1,92 @@
+// The slot as a process: deadlines, memory, ends and exit codes.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { STATUS, Slot, makeModules, start } from "./harness.js";
+
+const FUNCTIONS = `
+exports.ok = query(() => "ok");
+exports.loop = mutation(async (ctx) => { await ctx.db.insert("docs", {}); for (;;); });
+exports.asyncLoop = query(async () => { for (;;) await null; });
+exports.regexp = query(() => /^(a+)+$/.test("a".repeat(40) + "b"));
+exports.memory = query(() => { const list = []; for (;;) list.push({ a: list.length, b: [1, 2, 3] }); });
+exports.slow = query((ctx) => ctx.db.query("docs").collect());
+exports.tampers = query(() => { RegExp.prototype.test = () => true; return 1; });
+`;
+const FILES = { "schema.js": `exports.default = schema({ docs: {} });`, "f.js": FUNCTIONS };
+
+test("b16 an endless loop ends at its deadline, without effect", { timeout: 30000 }, async () => {
+  for (const [kind, name] of [["mutation", "loop"], ["query", "asyncLoop"], ["query", "regexp"]]) {
+    const slot = await start(FILES);
+    const tx = slot.store.tx;
+    const started = Date.now();
+    const answer = await slot.call(kind, `f:${name}`, {}, { timeoutMs: 200 });
+    const took = Date.now() - started;
+    assert.equal(answer.status, STATUS.FUNCTION_TIMEOUT, name);
+    assert.match(answer.error, new RegExp(`f:${name}.*200 ms`, "s"));
+    assert.ok(took >= 190 && took < 900, `${name} took ${took} ms`);
+    assert.equal(answer.hasBody, false);
+    assert.equal(slot.store.tx, tx);
+    assert.equal(answer.mustRecycle, true);
+    assert.equal(await slot.exited, 0);
+  }
+});
+
+test("a call whose reads do not come ends at its deadline and the slot goes on", async () => {
+  const slot = await start(FILES);
+  const answer = await slot.query("f:slow", {}, { timeoutMs: 100, onReads: () => null });
+  assert.equal(answer.status, STATUS.FUNCTION_TIMEOUT);
+  assert.equal((await slot.query("f:ok")).value, "ok");
+  assert.equal(await slot.stop(), 0);
+});
+
+test("too much memory is the call's error", { timeout: 30000 }, async () => {
+  const slot = await start(FILES, { hello: { heapMb: 64 } });
+  const answer = await slot.query("f:memory");
+  assert.equal(answer.status, STATUS.OUT_OF_MEMORY);
+  assert.match(answer.error, /64 MB/);
+  assert.equal(await slot.exited, 0);
+});
+
+test("a realm that was tampered with is thrown away", async () => {
+  const slot = await start(FILES);
+  const answer = await slot.query("f:tampers");
+  assert.equal(answer.mustRecycle, true);
+  assert.equal(await slot.exited, 0);
+});
+
+test("the slot ends when its supervisor is gone, also while a script loops", { timeout: 10000 }, async () => {
+  const idle = await start(FILES);
+  assert.equal(await idle.hangUp(), 0);
+  const busy = await start(FILES);
+  busy.mutation("f:loop").catch(() => {});
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  assert.equal(await busy.hangUp(), 0);
+});
+
+test("what cannot be understood ends the slot with a line and a code of its own", async () => {
+  const slot = new Slot();
+  await slot.ready;
+  slot.send({ hello: {} });
+  assert.equal(await slot.exited, 70);
+});
+
+test("the first frame of the slot says what it is made of", async () => {
+  const slot = new Slot();
+  const { v8Version, sandbox } = await slot.ready;
+  assert.match(v8Version, /^\d+\.\d+/);
+  assert.match(sandbox, /no-new-privs|seccomp/);
+  assert.equal(await slot.stop(), 0);
+});
+
+test("modules that cannot be compiled are found when they are reached", async () => {
+  const slot = new Slot();
+  await slot.ready;
+  slot.send({
+    deployment: { deployment: 1, modules: makeModules(FILES).map(({ path, source }) => ({ path, source: Buffer.from(source) })), catalog: Buffer.alloc(0) },
+  });
+  slot.deployment = 1;
+  assert.equal((await slot.query("f:ok")).value, "ok");
+  assert.equal(await slot.stop(), 0);
+});
