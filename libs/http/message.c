@@ -79,22 +79,22 @@ struct bb_slice http_message_field(const struct http_message *message, const cha
     return BB_SLICE_EMPTY;
 }
 
-static enum http_step bad(struct http_message *message, int status, const char *code,
-                          const char *text)
+enum http_step http_message_refuse(struct http_message *message, int status, const char *code,
+                                   const char *text)
 {
     message->state = HTTP_STATE_BAD;
     message->bad = (struct http_bad){ .status = status, .code = code, .text = text };
     return HTTP_STEP_BAD;
 }
 
-static enum http_step bad_request(struct http_message *message, const char *text)
+enum http_step http_message_refuse_request(struct http_message *message, const char *text)
 {
-    return bad(message, 400, "BadRequest", text);
+    return http_message_refuse(message, 400, "BadRequest", text);
 }
 
-static enum http_step body_too_large(struct http_message *message)
+enum http_step http_message_refuse_body(struct http_message *message)
 {
-    return bad(
+    return http_message_refuse(
         message, 413, "BodyTooLarge",
         "The body of the request is larger than the server accepts (20 MiB unless configured). "
         "Send less at once.");
@@ -193,21 +193,23 @@ static enum http_step check_fields(struct http_message *message)
         codings += http_equal_nocase(message->fields[i].name, "transfer-encoding");
     }
     if (hosts > 1)
-        return bad_request(message, "The request has more than one Host header.");
+        return http_message_refuse_request(message, "The request has more than one Host header.");
     if (hosts == 0 && !message->is_http_1_0)
-        return bad_request(message, "The request has no Host header; HTTP/1.1 requires one.");
+        return http_message_refuse_request(
+            message, "The request has no Host header; HTTP/1.1 requires one.");
     if (codings > 0 && (message->has_length || message->is_http_1_0))
-        return bad_request(message,
-                           "The request has Transfer-Encoding together with Content-Length, "
-                           "or in HTTP/1.0.");
+        return http_message_refuse_request(
+            message, "The request has Transfer-Encoding together with Content-Length, "
+                     "or in HTTP/1.0.");
     if (codings > 1 || (codings == 1 && !message->is_chunked))
-        return bad_request(message, "The only transfer coding that is accepted is chunked.");
+        return http_message_refuse_request(message,
+                                           "The only transfer coding that is accepted is chunked.");
     if (expect.data != NULL && !http_equal_nocase(expect, "100-continue"))
-        return bad(message, 417, "BadRequest",
-                   "The only expectation that is accepted is 100-continue.");
+        return http_message_refuse(message, 417, "BadRequest",
+                                   "The only expectation that is accepted is 100-continue.");
     message->wants_continue = expect.data != NULL && !message->is_http_1_0;
     if (message->content_length > message->body_max)
-        return body_too_large(message);
+        return http_message_refuse_body(message);
     return HTTP_STEP_HEAD;
 }
 
@@ -224,21 +226,24 @@ static enum http_step parse_head(struct http_message *message)
     size_t used;
 
     if (!request_line_is_strict(head))
-        return bad_request(message, "The request line is not `METHOD target HTTP/1.1`.");
+        return http_message_refuse_request(message,
+                                           "The request line is not `METHOD target HTTP/1.1`.");
     http_parser_init(&parser, HTTP_REQUEST);
     parser.data = message;
     used = http_parser_execute(&parser, &settings, (const char *)head.data, head.size);
     if (HTTP_PARSER_ERRNO(&parser) == HPE_CB_header_field)
-        return bad(message, 431, "HeadersTooLarge", "The request has more than 100 header fields.");
+        return http_message_refuse(message, 431, "HeadersTooLarge",
+                                   "The request has more than 100 header fields.");
     if (HTTP_PARSER_ERRNO(&parser) != HPE_OK || used != head.size)
-        return bad_request(message, http_errno_description(HTTP_PARSER_ERRNO(&parser)));
+        return http_message_refuse_request(message,
+                                           http_errno_description(HTTP_PARSER_ERRNO(&parser)));
     message->is_http_1_0 = parser.http_minor == 0;
     message->method = method_of(parser.method);
     blank = memchr(head.data, ' ', head.size);
     bb_assert(blank != NULL);
     message->method_name = bb_slice(head.data, (size_t)(blank - head.data));
     if (message->target.size == 0)
-        return bad_request(message, "The request has no target.");
+        return http_message_refuse_request(message, "The request has no target.");
     message->path = message->target;
     question = memchr(message->target.data, '?', message->target.size);
     if (question != NULL) {
@@ -254,14 +259,16 @@ static enum http_step scan(struct http_message *message, uint8_t byte)
     bool is_field = message->line_count > 0;
 
     if (message->previous == '\r' && byte != '\n')
-        return bad_request(message, "A carriage return without a line feed in the head.");
+        return http_message_refuse_request(message,
+                                           "A carriage return without a line feed in the head.");
     if (byte == '\n') {
         if (message->previous != '\r')
-            return bad_request(message, "A line feed without a carriage return in the head.");
+            return http_message_refuse_request(
+                message, "A line feed without a carriage return in the head.");
         if (message->line_size == 0)
             return HTTP_STEP_HEAD;
         if (is_field && !message->has_colon)
-            return bad_request(message, "A header line without a colon.");
+            return http_message_refuse_request(message, "A header line without a colon.");
         message->line_count++;
         message->line_size = 0;
         message->has_colon = false;
@@ -272,19 +279,20 @@ static enum http_step scan(struct http_message *message, uint8_t byte)
     if (byte == '\r')
         return HTTP_STEP_MORE;
     if (byte == 0)
-        return bad_request(message, "A zero byte in the head.");
+        return http_message_refuse_request(message, "A zero byte in the head.");
     if (is_field && !message->has_colon) {
         if (byte == ' ' || byte == '\t')
-            return bad_request(message, message->line_size == 0
-                                            ? "A folded header line."
-                                            : "A blank before the colon of a header line.");
+            return http_message_refuse_request(
+                message, message->line_size == 0 ? "A folded header line."
+                                                 : "A blank before the colon of a header line.");
         if (byte == ':' && message->line_size == 0)
-            return bad_request(message, "A header line without a name.");
+            return http_message_refuse_request(message, "A header line without a name.");
         message->has_colon = byte == ':';
     }
     message->line_size++;
     if (!is_field && message->line_size > HTTP_LINE_MAX)
-        return bad(message, 431, "HeadersTooLarge", "The request line is longer than 8 KB.");
+        return http_message_refuse(message, 431, "HeadersTooLarge",
+                                   "The request line is longer than 8 KB.");
     return HTTP_STEP_MORE;
 }
 
@@ -308,188 +316,27 @@ static enum http_step feed_head(struct http_message *message, struct bb_slice by
             bb_buf_append(&message->head, bytes.data, i + 1);
             *used += i + 1;
             if (message->head.size > HTTP_HEAD_MAX)
-                return bad(message, 431, "HeadersTooLarge", "The headers are larger than 32 KB.");
+                return http_message_refuse(message, 431, "HeadersTooLarge",
+                                           "The headers are larger than 32 KB.");
             message->state = HTTP_STATE_BODY_START;
             return parse_head(message);
         }
         if (message->head.size + i > HTTP_HEAD_MAX)
-            return bad(message, 431, "HeadersTooLarge", "The headers are larger than 32 KB.");
+            return http_message_refuse(message, 431, "HeadersTooLarge",
+                                       "The headers are larger than 32 KB.");
     }
     bb_buf_append(&message->head, bytes.data, bytes.size);
     *used += bytes.size;
     return HTTP_STEP_MORE;
 }
 
-/* ---- the body ---- */
-
-static int hex_digit(uint8_t byte)
-{
-    if (byte >= '0' && byte <= '9')
-        return byte - '0';
-    if (byte >= 'a' && byte <= 'f')
-        return byte - 'a' + 10;
-    if (byte >= 'A' && byte <= 'F')
-        return byte - 'A' + 10;
-    return -1;
-}
-
-/* After a chunk's size line: its data, or the trailer after the last one. */
-static enum http_step chunk_begin(struct http_message *message)
-{
-    message->chunk_digits = 0;
-    message->chunk_line = 0;
-    if (message->remaining == 0) {
-        message->state = HTTP_STATE_TRAILER;
-        message->line_size = 0;
-        message->previous = 0;
-        return HTTP_STEP_MORE;
-    }
-    if (message->remaining > message->body_max - message->body.size)
-        return body_too_large(message);
-    message->state = HTTP_STATE_CHUNK_DATA;
-    return HTTP_STEP_MORE;
-}
-
-static enum http_step chunk_size_byte(struct http_message *message, uint8_t byte)
-{
-    int digit = hex_digit(byte);
-
-    if (++message->chunk_line > HTTP_CHUNK_LINE_MAX)
-        return bad_request(message, "A chunk's size line is longer than 1 KB.");
-    if (digit >= 0) {
-        if (++message->chunk_digits > 15)
-            return bad_request(message, "A chunk's size is too large.");
-        message->remaining = message->remaining << 4 | (uint64_t)digit;
-        return HTTP_STEP_MORE;
-    }
-    if (message->chunk_digits == 0)
-        return bad_request(message, "A chunk without a size.");
-    if (byte == ';')
-        message->state = HTTP_STATE_CHUNK_EXTENSION;
-    else if (byte == '\r')
-        message->state = HTTP_STATE_CHUNK_LF;
-    else
-        return bad_request(message, "A chunk's size is not a hexadecimal number.");
-    return HTTP_STEP_MORE;
-}
-
-static enum http_step chunk_extension_byte(struct http_message *message, uint8_t byte)
-{
-    if (++message->chunk_line > HTTP_CHUNK_LINE_MAX)
-        return bad_request(message, "A chunk's size line is longer than 1 KB.");
-    if (byte == '\n' || byte == 0)
-        return bad_request(message,
-                           "A line feed without a carriage return in a chunk's size line.");
-    if (byte == '\r')
-        message->state = HTTP_STATE_CHUNK_LF;
-    return HTTP_STEP_MORE;
-}
-
-/* Trailer fields are read and dropped. */
-static enum http_step trailer_byte(struct http_message *message, uint8_t byte)
-{
-    if (++message->trailer_size > HTTP_TRAILER_MAX)
-        return bad(message, 431, "HeadersTooLarge", "The trailer is larger than 8 KB.");
-    if ((byte == '\n') != (message->previous == '\r'))
-        return bad_request(message, "A line of the trailer does not end with CR LF.");
-    message->previous = byte;
-    if (byte == '\n') {
-        if (message->line_size == 0) {
-            message->state = HTTP_STATE_DONE;
-            return HTTP_STEP_DONE;
-        }
-        message->line_size = 0;
-        message->previous = 0;
-    } else if (byte != '\r') {
-        message->line_size++;
-    }
-    return HTTP_STEP_MORE;
-}
-
-static enum http_step framing_byte(struct http_message *message, uint8_t byte)
-{
-    switch (message->state) {
-    case HTTP_STATE_CHUNK_SIZE:
-        return chunk_size_byte(message, byte);
-    case HTTP_STATE_CHUNK_EXTENSION:
-        return chunk_extension_byte(message, byte);
-    case HTTP_STATE_CHUNK_LF:
-        if (byte != '\n')
-            return bad_request(message,
-                               "A carriage return without a line feed after a chunk's size.");
-        return chunk_begin(message);
-    case HTTP_STATE_CHUNK_DATA_CR:
-        message->state = HTTP_STATE_CHUNK_DATA_LF;
-        return byte == '\r' ? HTTP_STEP_MORE
-                            : bad_request(message, "A chunk is longer than its size.");
-    case HTTP_STATE_CHUNK_DATA_LF:
-        message->state = HTTP_STATE_CHUNK_SIZE;
-        message->remaining = 0;
-        return byte == '\n'
-                   ? HTTP_STEP_MORE
-                   : bad_request(message, "A carriage return without a line feed after a chunk.");
-    case HTTP_STATE_TRAILER:
-        return trailer_byte(message, byte);
-    case HTTP_STATE_HEAD:
-    case HTTP_STATE_BODY_START:
-    case HTTP_STATE_LENGTH:
-    case HTTP_STATE_CHUNK_DATA:
-    case HTTP_STATE_DONE:
-    case HTTP_STATE_BAD:
-        break;
-    }
-    BB_UNREACHABLE("a state that takes no framing bytes");
-}
-
-static enum http_step body_begin(struct http_message *message)
-{
-    if (message->is_chunked) {
-        message->state = HTTP_STATE_CHUNK_SIZE;
-        return HTTP_STEP_MORE;
-    }
-    message->remaining = message->content_length;
-    message->state = message->remaining == 0 ? HTTP_STATE_DONE : HTTP_STATE_LENGTH;
-    if (message->remaining > 0 && message->remaining <= 65536)
-        (void)bb_buf_reserve(&message->body, (size_t)message->remaining);
-    return message->state == HTTP_STATE_DONE ? HTTP_STEP_DONE : HTTP_STEP_MORE;
-}
-
-/* Content up to the end of the body or of the chunk. */
-static enum http_step take_content(struct http_message *message, struct bb_slice bytes,
-                                   size_t *used)
-{
-    size_t size = bytes.size < message->remaining ? bytes.size : (size_t)message->remaining;
-
-    bb_buf_append(&message->body, bytes.data, size);
-    message->remaining -= size;
-    *used += size;
-    if (message->remaining > 0)
-        return HTTP_STEP_MORE;
-    if (message->state == HTTP_STATE_CHUNK_DATA) {
-        message->state = HTTP_STATE_CHUNK_DATA_CR;
-        return HTTP_STEP_MORE;
-    }
-    message->state = HTTP_STATE_DONE;
-    return HTTP_STEP_DONE;
-}
-
 enum http_step http_message_feed(struct http_message *message, struct bb_slice bytes, size_t *used)
 {
-    enum http_step step = HTTP_STEP_MORE;
-
     *used = 0;
     bb_assert(message->state != HTTP_STATE_DONE);
     if (message->state == HTTP_STATE_BAD)
         return HTTP_STEP_BAD;
     if (message->state == HTTP_STATE_HEAD)
         return feed_head(message, bytes, used);
-    if (message->state == HTTP_STATE_BODY_START)
-        step = body_begin(message);
-    while (step == HTTP_STEP_MORE && *used < bytes.size) {
-        if (message->state == HTTP_STATE_LENGTH || message->state == HTTP_STATE_CHUNK_DATA)
-            step = take_content(message, bb_slice(bytes.data + *used, bytes.size - *used), used);
-        else
-            step = framing_byte(message, bytes.data[(*used)++]);
-    }
-    return step;
+    return http_body_feed(message, bytes, used);
 }

@@ -1,6 +1,6 @@
 /*
- * One request as it comes in: head, then body. The only file that knows the parser library is
- * message.c; framing of bodies is ours, because it must be stricter than the library.
+ * One request as it comes in: head (message.c, the only file that knows the parser library), then
+ * body (body.c: framing is ours, because it must be stricter than the library).
  */
 #ifndef BB_HTTP_MESSAGE_H
 #define BB_HTTP_MESSAGE_H
@@ -76,6 +76,14 @@ struct bb_slice http_message_field(const struct http_message *message, const cha
 /* Whether the comma list `value` holds `token`, in any case. */
 bool http_list_has(struct bb_slice value, const char *token);
 bool http_equal_nocase(struct bb_slice text, const char *other);
+
+/* body.c: after the head. */
+enum http_step http_body_feed(struct http_message *message, struct bb_slice bytes, size_t *used);
+/* The message is bad: remember why. */
+enum http_step http_message_refuse(struct http_message *message, int status, const char *code,
+                                   const char *text);
+enum http_step http_message_refuse_request(struct http_message *message, const char *text);
+enum http_step http_message_refuse_body(struct http_message *message);
 
 /* Brotli, bounded: BB_TOO_LARGE beyond `max` bytes, BB_BAD_REQUEST when malformed. Appends to `to`.
  */

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "bb/env.h"
 
@@ -138,6 +139,18 @@ static int listen_at(struct bb_ctx *ctx, struct bb_http *http)
     return BB_OK;
 }
 
+/* Best effort: a lower limit shows as connections that are not accepted before ours is reached. */
+static void raise_file_limit(size_t connections_max)
+{
+    struct rlimit limit;
+    rlim_t wanted = connections_max + 256;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int bb_http_open(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_http_options *options,
                  struct bb_http **http_out)
 {
@@ -163,6 +176,7 @@ int bb_http_open(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_http_
         http->options.idle_timeout_ms = 75000;
     if (http->options.stall_timeout_ms == 0)
         http->options.stall_timeout_ms = 30000;
+    raise_file_limit(http->options.connections_max);
     bb_list_init(&http->connections);
     bb_list_init(&http->dirty);
     bb_list_init(&http->idle_requests);

@@ -96,11 +96,13 @@ struct http_connection {
 /* connection.c */
 void http_connection_accept(struct bb_http *http);
 void http_connection_close(struct http_connection *connection, enum bb_http_end end);
-void http_connection_dirty(struct http_connection *connection);
-void http_connection_flush(struct http_connection *connection);
 void http_connection_tick(struct http_connection *connection, uint64_t now_us);
 /* The request was answered: read on. */
 void http_connection_next(struct http_connection *connection);
+
+/* write.c: there is something to send; send it. */
+void http_connection_dirty(struct http_connection *connection);
+void http_connection_flush(struct http_connection *connection);
 
 /* request.c */
 struct bb_http_request *http_request_take(struct bb_http *http);

@@ -35,7 +35,7 @@ enum {
     REPLOG_HEARTBEAT_MS = 50
 };
 /* Flushing is stuck when the log must keep more than this behind the newest entry. */
-#define REPLOG_LAG_ENTRIES_MAX 1000000u
+#define REPLOG_LAG_ENTRIES_MAX 100000u
 
 struct replog_proposal {
     struct bb_list link;

@@ -41,7 +41,8 @@ static struct txn_index *set_table(struct bb_arena *arena, struct txn_table *tab
     *table = (struct txn_table){ .name = name,
                                  .number = number,
                                  .indexes = indexes,
-                                 .index_count = BUILT_IN_COUNT + declared_count };
+                                 .index_count = BUILT_IN_COUNT + declared_count,
+                                 .field_count_max = 1 };
     return indexes;
 }
 
@@ -117,6 +118,8 @@ static int parse_table(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_sli
         int rc = parse_index(ctx, arena, index, &all[BUILT_IN_COUNT + i]);
         if (rc != BB_OK)
             return rc;
+        if (all[BUILT_IN_COUNT + i].field_count > table->field_count_max)
+            table->field_count_max = all[BUILT_IN_COUNT + i].field_count;
     }
     return BB_OK;
 }

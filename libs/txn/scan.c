@@ -380,8 +380,9 @@ int bb_txn_scan_count(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, u
 
     scan->is_touched = scan->is_touched || !scan->is_ended;
     while (!scan->is_ended && scan->counted < count_max) {
+        uint64_t left = count_max - scan->counted;
         struct txn_row row;
-        int rc = peek(txn, scan, COUNT_ROWS_MAX, &row);
+        int rc = peek(txn, scan, left < COUNT_ROWS_MAX ? (uint32_t)left : COUNT_ROWS_MAX, &row);
         if (rc != BB_OK)
             return rc;
         if (row.key.data == NULL) {

@@ -29,6 +29,7 @@ struct txn_table {
     size_t slot;                     /* position in the catalog */
     const struct txn_index *indexes; /* built-in ones first: by_id, by_creation_time, by_key */
     size_t index_count;
+    size_t field_count_max; /* of any of its indexes */
 };
 
 struct bb_txn_catalog {

@@ -15,7 +15,7 @@ static int check_keys(struct bb_ctx *ctx, const struct txn_doc *doc, struct bb_s
     struct bb_buf key;
     int rc = BB_OK;
 
-    if (document.size * 2 + 64 <= BB_KEY_MAX)
+    if (document.size * 2 * doc->table->field_count_max + 64 <= BB_KEY_MAX)
         return BB_OK;
     bb_buf_init(&key);
     for (size_t i = 1; i < doc->table->index_count && rc == BB_OK; i++) {

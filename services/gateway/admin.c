@@ -90,7 +90,7 @@ static void status_answer(struct status_work *work)
         ",\"gateway\":{\"calls\":%zu,\"connections\":%zu,\"subscribers\":%zu,\"liveQueries\":%zu,"
         "\"feedTx\":%" PRIu64 ",\"isFollowing\":%s},",
         gateway_workers_calls(gateway->workers), bb_http_connections(gateway->http),
-        gateway_subscriber_count(gateway), gateway_live_count(gateway),
+        gateway_subscriptions_count(gateway), gateway_subscriptions_entry_count(gateway),
         gateway_feed_cursor(gateway->feed),
         gateway_feed_is_following(gateway->feed) ? "true" : "false");
     append_workers(gateway, json);

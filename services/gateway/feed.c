@@ -68,9 +68,9 @@ static void begin_at(struct feed *feed, uint64_t cursor, bool is_new_history)
     feed->has_cursor = true;
     feed->behind_us = 0;
     if (is_new_history)
-        gateway_live_restart(feed->gateway, cursor);
+        gateway_subscriptions_restart(feed->gateway, cursor);
     else
-        gateway_live_skip(feed->gateway, cursor);
+        gateway_subscriptions_skip(feed->gateway, cursor);
 }
 
 static int unpack_reply(struct feed *feed, int status, struct bb_slice bytes,
@@ -166,7 +166,7 @@ static int take_record(struct bb_ctx *ctx, struct feed *feed, ProtobufCBinaryDat
             add_key(feed, write->keys[k]->key);
     }
     feed->cursor = record->tx;
-    gateway_live_write(feed->gateway, record->tx, feed->keys, feed->key_count);
+    gateway_subscriptions_write(feed->gateway, record->tx, feed->keys, feed->key_count);
     return BB_OK;
 }
 
@@ -184,7 +184,7 @@ static void take_records(struct feed *feed, const Bb__Proto__TailReply *tail)
             return;
         }
     }
-    gateway_live_advance(feed->gateway, feed->cursor);
+    gateway_subscriptions_advance(feed->gateway, feed->cursor);
 }
 
 /* A node whose newest tx lies before our cursor: behind for a moment, or of another history. */

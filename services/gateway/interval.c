@@ -1,6 +1,6 @@
 #include "interval.h"
 
-void interval_index_init(struct interval_index *index)
+void gateway_interval_index_init(struct interval_index *index)
 {
     *index = (struct interval_index){ .random = 0x9e3779b97f4a7c15u };
 }
@@ -81,7 +81,7 @@ static struct interval *insert(struct interval *tree, struct interval *node)
     return tree;
 }
 
-void interval_insert(struct interval_index *index, struct interval *node)
+void gateway_interval_insert(struct interval_index *index, struct interval *node)
 {
     bb_assert(bb_slice_compare(node->low, node->high) < 0);
     node->left = node->right = NULL;
@@ -108,7 +108,7 @@ static struct interval *take_out(struct interval *tree, const struct interval *n
     return tree;
 }
 
-void interval_remove(struct interval_index *index, struct interval *node)
+void gateway_interval_remove(struct interval_index *index, struct interval *node)
 {
     index->root = take_out(index->root, node);
     index->count--;
@@ -128,8 +128,8 @@ static void stab(struct interval *node, struct bb_slice key,
     }
 }
 
-void interval_stab(const struct interval_index *index, struct bb_slice key,
-                   void (*each)(void *arg, struct interval *node), void *arg)
+void gateway_interval_stab(const struct interval_index *index, struct bb_slice key,
+                           void (*each)(void *arg, struct interval *node), void *arg)
 {
     stab(index->root, key, each, arg);
 }

@@ -24,13 +24,14 @@ struct interval_index {
     size_t count;
 };
 
-void interval_index_init(struct interval_index *index);
-void interval_insert(struct interval_index *index, struct interval *node);
-void interval_remove(struct interval_index *index, struct interval *node);
+void gateway_interval_index_init(struct interval_index *index);
+void gateway_interval_insert(struct interval_index *index, struct interval *node);
+void gateway_interval_remove(struct interval_index *index, struct interval *node);
 /* Calls `each` for every range that holds `key`. It must not change the index. */
-void interval_stab(const struct interval_index *index, struct bb_slice key,
-                   void (*each)(void *arg, struct interval *node), void *arg);
-static inline bool interval_holds(struct bb_slice low, struct bb_slice high, struct bb_slice key)
+void gateway_interval_stab(const struct interval_index *index, struct bb_slice key,
+                           void (*each)(void *arg, struct interval *node), void *arg);
+static inline bool gateway_interval_holds(struct bb_slice low, struct bb_slice high,
+                                          struct bb_slice key)
 {
     return bb_slice_compare(low, key) <= 0 && bb_slice_compare(key, high) < 0;
 }

@@ -1,153 +1,11 @@
-#include "live.h"
+#include "live_entry.h"
 
 #include "bb/env.h"
 #include "bb/value.h"
-#include "ring.h"
 
 #define BUCKETS_MIN    64u
 #define RETRY_FIRST_US 50000u
 #define RETRY_MAX_US   2000000u
-
-struct live {
-    const struct live_ops *ops;
-    void *arg;
-    struct bb_ctx ctx;
-    struct live_options options;
-    struct live_entry **buckets;
-    size_t bucket_count, entry_count;
-    struct interval_index ranges;
-    struct ring ring;
-    uint64_t cursor;
-    struct bb_list due;   /* entries that should run, in order */
-    struct bb_list later; /* entries that wait for a retry */
-    struct bb_list idle;  /* entries that nobody watches, oldest first */
-    size_t running_count;
-    uint32_t history; /* counts restarts: answers to older questions mean nothing */
-    size_t bytes;
-    struct bb_buf deployment_low, deployment_high; /* the row that every deploy writes */
-    struct bb_buf catalog_low, catalog_high;       /* all rows that say what can run */
-    bool is_starting;                              /* in start_due */
-};
-
-/* ---- entries ---- */
-
-static uint64_t hash_key(const struct live_key *key, bool is_shared)
-{
-    uint64_t hash = bb_hash64(bb_slice_str(key->path), (uint64_t)key->is_admin << 1 | is_shared);
-
-    hash = bb_hash64(key->args, hash);
-    return is_shared ? hash : bb_hash64(key->identity, hash);
-}
-
-static bool is_key(const struct live_entry *entry, const struct live_key *key, bool is_shared)
-{
-    return entry->is_shared == is_shared && entry->key.is_admin == key->is_admin &&
-           strcmp(entry->key.path, key->path) == 0 && bb_slice_equal(entry->key.args, key->args) &&
-           (is_shared || bb_slice_equal(entry->key.identity, key->identity));
-}
-
-static struct live_entry *find(struct live *live, const struct live_key *key, bool is_shared)
-{
-    uint64_t hash = hash_key(key, is_shared);
-    struct live_entry *entry = live->buckets[hash % live->bucket_count];
-
-    while (entry != NULL && (entry->key_hash != hash || !is_key(entry, key, is_shared)))
-        entry = entry->next;
-    return entry;
-}
-
-static void grow(struct live *live)
-{
-    size_t count = live->bucket_count * 2;
-    struct live_entry **buckets = bb_alloc_zero(count, sizeof(struct live_entry *));
-
-    for (size_t i = 0; i < live->bucket_count; i++) {
-        struct live_entry *entry = live->buckets[i];
-
-        while (entry != NULL) {
-            struct live_entry *next = entry->next;
-
-            entry->next = buckets[entry->key_hash % count];
-            buckets[entry->key_hash % count] = entry;
-            entry = next;
-        }
-    }
-    bb_free(live->buckets);
-    live->buckets = buckets;
-    live->bucket_count = count;
-}
-
-static struct live_entry *add(struct live *live, const struct live_key *key, bool is_shared)
-{
-    struct live_entry *entry = bb_alloc_zero(1, sizeof(*entry));
-
-    if (live->entry_count >= live->bucket_count)
-        grow(live);
-    entry->live = live;
-    entry->key.path = bb_strdup(key->path);
-    entry->key.args = bb_slice_dup(key->args);
-    entry->key.identity = is_shared ? BB_SLICE_EMPTY : bb_slice_dup(key->identity);
-    entry->key.is_admin = key->is_admin;
-    entry->is_shared = is_shared;
-    entry->key_hash = hash_key(key, is_shared);
-    bb_buf_init(&entry->payload);
-    bb_list_init(&entry->due);
-    bb_list_init(&entry->subscribers);
-    bb_list_init(&entry->idle);
-    entry->size_bytes = sizeof(*entry) + key->args.size + entry->key.identity.size;
-    live->bytes += entry->size_bytes;
-    entry->next = live->buckets[entry->key_hash % live->bucket_count];
-    live->buckets[entry->key_hash % live->bucket_count] = entry;
-    live->entry_count++;
-    return entry;
-}
-
-static void drop_ranges(struct live_entry *entry)
-{
-    for (size_t i = 0; i < entry->range_count; i++)
-        interval_remove(&entry->live->ranges, &entry->ranges[i]);
-    bb_free(entry->ranges);
-    bb_free(entry->range_bytes);
-    entry->ranges = NULL;
-    entry->range_bytes = NULL;
-    entry->range_count = 0;
-}
-
-static void free_bytes(struct bb_slice slice)
-{
-    union {
-        const uint8_t *in;
-        uint8_t *out;
-    } cast = { .in = slice.data };
-
-    bb_free(cast.out);
-}
-
-static void free_path(const char *path)
-{
-    free_bytes(bb_slice(path, 0));
-}
-
-static void entry_free(struct live_entry *entry)
-{
-    struct live *live = entry->live;
-    struct live_entry **at = &live->buckets[entry->key_hash % live->bucket_count];
-
-    bb_assert(bb_list_is_empty(&entry->subscribers) && !entry->is_running);
-    while (*at != entry)
-        at = &(*at)->next;
-    *at = entry->next;
-    live->entry_count--;
-    live->bytes -= entry->size_bytes;
-    bb_list_remove(&entry->due);
-    bb_list_remove(&entry->idle);
-    drop_ranges(entry);
-    bb_buf_fini(&entry->payload);
-    free_path(entry->key.path);
-    free_bytes(entry->key.args);
-    free_bytes(entry->key.identity);
-    bb_free(entry);
-}
 
 /* ---- what runs ---- */
 
@@ -204,75 +62,12 @@ static void make_due_later(struct live_entry *entry)
     bb_list_push_back(&live->later, &entry->due);
 }
 
-/* ---- what a result was read from ---- */
-
-static size_t ranges_size(const struct live_range *ranges, size_t count)
-{
-    size_t size = 0;
-
-    for (size_t i = 0; i < count; i++)
-        size += ranges[i].low.size + ranges[i].high.size;
-    return size;
-}
-
-static struct bb_slice copy_bytes(uint8_t **at, struct bb_slice from)
-{
-    struct bb_slice to = bb_slice(*at, from.size);
-
-    if (from.size > 0)
-        memcpy(*at, from.data, from.size);
-    *at += from.size;
-    return to;
-}
-
-/* The new ranges replace the old. Every run also depends on the deployment, and one that failed on
- * everything that a deploy or the background work after it may change. */
-static void register_ranges(struct live_entry *entry, const struct live_range *ranges, size_t count,
-                            bool is_failure)
-{
-    struct live *live = entry->live;
-    struct interval *nodes = bb_alloc_zero(count + 1, sizeof(*nodes));
-    uint8_t *bytes = bb_alloc(ranges_size(ranges, count) + 1);
-    uint8_t *at = bytes;
-    size_t kept = 0;
-
-    for (size_t i = 0; i < count; i++) {
-        if (bb_slice_compare(ranges[i].low, ranges[i].high) >= 0)
-            continue;
-        nodes[kept++] = (struct interval){ .low = copy_bytes(&at, ranges[i].low),
-                                           .high = copy_bytes(&at, ranges[i].high),
-                                           .owner = entry };
-    }
-    nodes[kept++] = (struct interval){
-        .low = bb_buf_slice(is_failure ? &live->catalog_low : &live->deployment_low),
-        .high = bb_buf_slice(is_failure ? &live->catalog_high : &live->deployment_high),
-        .owner = entry
-    };
-    drop_ranges(entry);
-    for (size_t i = 0; i < kept; i++)
-        interval_insert(&live->ranges, &nodes[i]);
-    entry->ranges = nodes;
-    entry->range_count = kept;
-    entry->range_bytes = bytes;
-}
-
-static void account(struct live_entry *entry)
-{
-    size_t size = sizeof(*entry) + entry->key.args.size + entry->key.identity.size +
-                  entry->payload.capacity + entry->range_count * sizeof(struct interval);
-
-    for (size_t i = 0; i < entry->range_count; i++)
-        size += entry->ranges[i].low.size + entry->ranges[i].high.size;
-    entry->live->bytes += size - entry->size_bytes;
-    entry->size_bytes = size;
-}
-
 static bool key_hits(void *arg, struct bb_slice key)
 {
     const struct live_entry *entry = arg;
 
     for (size_t i = 0; i < entry->range_count; i++)
-        if (interval_holds(entry->ranges[i].low, entry->ranges[i].high, key))
+        if (gateway_interval_holds(entry->ranges[i].low, entry->ranges[i].high, key))
             return true;
     return false;
 }
@@ -295,9 +90,9 @@ static void split(struct live_entry *entry)
         struct live_entry *own;
 
         key.identity = subscriber->identity;
-        own = find(live, &key, false);
+        own = gateway_live_entry_find(live, &key, false);
         if (own == NULL)
-            own = add(live, &key, false);
+            own = gateway_live_entry_add(live, &key, false);
         bb_list_remove(&subscriber->link);
         entry->subscriber_count--;
         subscriber->version = 0;
@@ -327,7 +122,7 @@ static void take_result(struct live_entry *entry, const struct live_answer *answ
     bb_buf_append_slice(&entry->payload, answer->payload);
 }
 
-void live_answered(struct live_entry *entry, const struct live_answer *answer)
+void gateway_live_answered(struct live_entry *entry, const struct live_answer *answer)
 {
     struct live *live = entry->live;
     uint64_t hit_tx = 0;
@@ -338,7 +133,7 @@ void live_answered(struct live_entry *entry, const struct live_answer *answer)
     live->running_count--;
     if (bb_list_is_empty(&entry->subscribers)) {
         /* Nobody waits for it: what it says may be out of date before anybody comes. */
-        entry_free(entry);
+        gateway_live_entry_free(entry);
     } else if (entry->history != live->history) {
         make_due(entry, 0);
     } else if (answer->end == LIVE_AWAY ||
@@ -350,12 +145,13 @@ void live_answered(struct live_entry *entry, const struct live_answer *answer)
     } else {
         entry->failures = 0;
         entry->is_due = false;
-        register_ranges(entry, answer->ranges, answer->range_count, answer->end == LIVE_FAILURE);
+        gateway_live_entry_register(entry, answer->ranges, answer->range_count,
+                                    answer->end == LIVE_FAILURE);
         take_result(entry, answer);
-        account(entry);
+        gateway_live_entry_account(entry);
         /* The ring knows exactly what was written in (T, cursor]; whatever hit the old ranges while
          * this ran is in there, too. */
-        if (ring_hits(&live->ring, answer->tx, key_hits, entry, &hit_tx))
+        if (gateway_ring_hits(&live->ring, answer->tx, key_hits, entry, &hit_tx))
             make_due(entry, hit_tx);
         bb_list_each(item, &entry->subscribers) {
             struct live_subscriber *subscriber = bb_container(item, struct live_subscriber, link);
@@ -370,7 +166,7 @@ void live_answered(struct live_entry *entry, const struct live_answer *answer)
 
 /* ---- subscribers ---- */
 
-uint64_t live_result_tx(const struct live_entry *entry)
+uint64_t gateway_live_result_tx(const struct live_entry *entry)
 {
     /* Nothing up to the cursor touched what it was read from: the result holds there as well. */
     if (!entry->is_due && !entry->is_running && entry->live->cursor > entry->tx)
@@ -378,15 +174,15 @@ uint64_t live_result_tx(const struct live_entry *entry)
     return entry->tx;
 }
 
-bool live_can_send(const struct live_subscriber *subscriber)
+bool gateway_live_can_send(const struct live_subscriber *subscriber)
 {
     const struct live_entry *entry = subscriber->entry;
 
     return entry->has_result && subscriber->version != entry->version &&
-           live_result_tx(entry) >= subscriber->tx;
+           gateway_live_result_tx(entry) >= subscriber->tx;
 }
 
-void live_sent(struct live_subscriber *subscriber, uint64_t tx)
+void gateway_live_sent(struct live_subscriber *subscriber, uint64_t tx)
 {
     bb_assert(tx >= subscriber->tx);
     subscriber->tx = tx;
@@ -403,25 +199,25 @@ static void attach(struct live_entry *entry, struct live_subscriber *subscriber)
     bb_list_remove(&entry->idle);
     if (entry->is_running || entry->is_due)
         return; /* its answer is on the way */
-    if (entry->has_result && live_result_tx(entry) >= subscriber->tx)
+    if (entry->has_result && gateway_live_result_tx(entry) >= subscriber->tx)
         live->ops->publish(live->arg, entry);
     else
         make_due(entry, subscriber->tx);
 }
 
-int live_subscribe(struct bb_ctx *ctx, struct live *live, const struct live_key *key,
-                   struct live_subscriber *subscriber, uint64_t after_tx)
+int gateway_live_subscribe(struct bb_ctx *ctx, struct live *live, const struct live_key *key,
+                           struct live_subscriber *subscriber, uint64_t after_tx)
 {
-    struct live_entry *entry = find(live, key, true);
+    struct live_entry *entry = gateway_live_entry_find(live, key, true);
 
     if (entry != NULL && entry->is_split)
-        entry = find(live, key, false);
+        entry = gateway_live_entry_find(live, key, false);
     if (entry == NULL) {
-        const struct live_entry *shared = find(live, key, true);
+        const struct live_entry *shared = gateway_live_entry_find(live, key, true);
 
-        if (!live_has_room(live))
+        if (!gateway_live_has_room(live))
             return bb_fail(ctx, BB_OVERLOADED, "Too many live queries are open; try again later.");
-        entry = add(live, key, shared == NULL);
+        entry = gateway_live_entry_add(live, key, shared == NULL);
     }
     bb_list_init(&subscriber->link);
     subscriber->version = 0;
@@ -431,7 +227,7 @@ int live_subscribe(struct bb_ctx *ctx, struct live *live, const struct live_key 
     return BB_OK;
 }
 
-void live_unsubscribe(struct live_subscriber *subscriber)
+void gateway_live_unsubscribe(struct live_subscriber *subscriber)
 {
     struct live_entry *entry = subscriber->entry;
     struct live *live = entry->live;
@@ -442,14 +238,14 @@ void live_unsubscribe(struct live_subscriber *subscriber)
     if (entry->subscriber_count > 0 || entry->is_running)
         return;
     if (entry->is_due || !entry->has_result) {
-        entry_free(entry);
+        gateway_live_entry_free(entry);
         return;
     }
     entry->idle_us = bb_now_us(&live->ctx);
     bb_list_push_back(&live->idle, &entry->idle);
 }
 
-void live_forget(struct live_subscriber *subscriber)
+void gateway_live_forget(struct live_subscriber *subscriber)
 {
     struct live_entry *entry = subscriber->entry;
 
@@ -463,7 +259,7 @@ void live_forget(struct live_subscriber *subscriber)
     }
     if (!entry->is_running && !entry->is_due && entry->has_result)
         entry->live->ops->publish(entry->live->arg, entry);
-    live_retry_now(entry->live);
+    gateway_live_retry_now(entry->live);
 }
 
 /* ---- the feed ---- */
@@ -482,13 +278,14 @@ static void on_hit(void *arg, struct interval *node)
         make_due(entry, hit->tx);
 }
 
-void live_write(struct live *live, uint64_t tx, const struct bb_slice *keys, size_t key_count)
+void gateway_live_write(struct live *live, uint64_t tx, const struct bb_slice *keys,
+                        size_t key_count)
 {
     struct hit hit = { .live = live, .tx = tx };
 
-    ring_add(&live->ring, tx, keys, key_count, live->entry_count > 0);
+    gateway_ring_add(&live->ring, tx, keys, key_count, live->entry_count > 0);
     for (size_t i = 0; i < key_count && live->ranges.count > 0; i++)
-        interval_stab(&live->ranges, keys[i], on_hit, &hit);
+        gateway_interval_stab(&live->ranges, keys[i], on_hit, &hit);
 }
 
 /* Entries that nobody watches need not run: the next subscriber starts afresh. */
@@ -499,11 +296,11 @@ static void drop_idle_due(struct live *live)
 
         if (!entry->is_due)
             return;
-        entry_free(entry);
+        gateway_live_entry_free(entry);
     }
 }
 
-void live_advance(struct live *live, uint64_t cursor)
+void gateway_live_advance(struct live *live, uint64_t cursor)
 {
     if (cursor > live->cursor)
         live->cursor = cursor;
@@ -521,21 +318,21 @@ static void all_due(struct live *live, uint64_t tx)
     drop_idle_due(live);
 }
 
-void live_skip(struct live *live, uint64_t cursor)
+void gateway_live_skip(struct live *live, uint64_t cursor)
 {
     if (cursor > live->cursor)
         live->cursor = cursor;
     /* What runs now finds that the ring does not reach back to it, and runs again. */
-    ring_clear(&live->ring, live->cursor);
+    gateway_ring_clear(&live->ring, live->cursor);
     all_due(live, live->cursor);
     start_due(live);
 }
 
-void live_restart(struct live *live, uint64_t cursor)
+void gateway_live_restart(struct live *live, uint64_t cursor)
 {
     live->cursor = cursor;
     live->history++;
-    ring_clear(&live->ring, cursor);
+    gateway_ring_clear(&live->ring, cursor);
     for (size_t i = 0; i < live->bucket_count; i++) {
         for (struct live_entry *entry = live->buckets[i]; entry != NULL; entry = entry->next) {
             entry->tx = 0;
@@ -555,7 +352,7 @@ void live_restart(struct live *live, uint64_t cursor)
     start_due(live);
 }
 
-void live_retry_now(struct live *live)
+void gateway_live_retry_now(struct live *live)
 {
     while (!bb_list_is_empty(&live->later)) {
         struct bb_list *item = live->later.next;
@@ -566,7 +363,7 @@ void live_retry_now(struct live *live)
     start_due(live);
 }
 
-void live_tick(struct live *live)
+void gateway_live_tick(struct live *live)
 {
     uint64_t now = bb_now_us(&live->ctx);
 
@@ -583,14 +380,14 @@ void live_tick(struct live *live)
 
         if (now < entry->idle_us + live->options.idle_us)
             break;
-        entry_free(entry);
+        gateway_live_entry_free(entry);
     }
     start_due(live);
 }
 
 /* ---- the whole ---- */
 
-struct live *live_new(struct bb_ctx *ctx, const struct live_options *options)
+struct live *gateway_live_new(struct bb_ctx *ctx, const struct live_options *options)
 {
     struct live *live = bb_alloc_zero(1, sizeof(*live));
     struct bb_id id;
@@ -601,8 +398,8 @@ struct live *live_new(struct bb_ctx *ctx, const struct live_options *options)
     live->options = *options;
     live->bucket_count = BUCKETS_MIN;
     live->buckets = bb_alloc_zero(BUCKETS_MIN, sizeof(struct live_entry *));
-    interval_index_init(&live->ranges);
-    ring_init(&live->ring, options->ring_bytes_max);
+    gateway_interval_index_init(&live->ranges);
+    gateway_ring_init(&live->ring, options->ring_bytes_max);
     bb_list_init(&live->due);
     bb_list_init(&live->later);
     bb_list_init(&live->idle);
@@ -615,17 +412,17 @@ struct live *live_new(struct bb_ctx *ctx, const struct live_options *options)
     return live;
 }
 
-void live_free(struct live *live)
+void gateway_live_free(struct live *live)
 {
     if (live == NULL)
         return;
     for (size_t i = 0; i < live->bucket_count; i++) {
         while (live->buckets[i] != NULL) {
             live->buckets[i]->is_running = false;
-            entry_free(live->buckets[i]);
+            gateway_live_entry_free(live->buckets[i]);
         }
     }
-    ring_fini(&live->ring);
+    gateway_ring_fini(&live->ring);
     bb_buf_fini(&live->deployment_low);
     bb_buf_fini(&live->deployment_high);
     bb_buf_fini(&live->catalog_low);
@@ -634,27 +431,27 @@ void live_free(struct live *live)
     bb_free(live);
 }
 
-bool live_has_room(const struct live *live)
+bool gateway_live_has_room(const struct live *live)
 {
     return live->bytes < live->options.bytes_max;
 }
 
-uint64_t live_cursor(const struct live *live)
+uint64_t gateway_live_cursor(const struct live *live)
 {
     return live->cursor;
 }
 
-size_t live_entry_count(const struct live *live)
+size_t gateway_live_entry_count(const struct live *live)
 {
     return live->entry_count;
 }
 
-size_t live_range_count(const struct live *live)
+size_t gateway_live_range_count(const struct live *live)
 {
     return live->ranges.count;
 }
 
-size_t live_bytes(const struct live *live)
+size_t gateway_live_bytes(const struct live *live)
 {
     return live->bytes;
 }

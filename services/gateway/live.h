@@ -54,7 +54,7 @@ struct live_entry {
     size_t size_bytes; /* accounted */
     /* what is to come */
     bool is_running, is_due;
-    uint32_t history;   /* in which the present run began, see live_restart */
+    uint32_t history;   /* in which the present run began, see gateway_live_restart */
     uint64_t due_tx;    /* the next run must see this tx */
     struct bb_list due; /* in live->due or live->later, or alone */
     uint64_t retry_us;
@@ -96,10 +96,10 @@ struct live_answer {
 };
 
 struct live_ops {
-    /* Run the entry at a tx >= min_tx; live_answered follows, now or later. */
+    /* Run the entry at a tx >= min_tx; gateway_live_answered follows, now or later. */
     void (*evaluate)(void *arg, struct live_entry *entry, uint64_t min_tx);
     /* The entry's result, or the moment it was read at, changed, or somebody new watches it: send
-     * it to subscribers for whom live_can_send holds, and tell with live_sent. */
+     * it to subscribers for whom gateway_live_can_send holds, and tell with gateway_live_sent. */
     void (*publish)(void *arg, struct live_entry *entry);
     /* The subscriber's past is void: its next result may be older. */
     void (*resync)(void *arg, struct live_subscriber *subscriber);
@@ -114,44 +114,45 @@ struct live_options {
     uint64_t idle_us; /* how long an unwatched entry is kept */
 };
 
-struct live *live_new(struct bb_ctx *ctx, const struct live_options *options);
+struct live *gateway_live_new(struct bb_ctx *ctx, const struct live_options *options);
 /* All subscribers must have left. Accepts NULL. Entries that run are freed, too. */
-void live_free(struct live *live);
+void gateway_live_free(struct live *live);
 
 /*
  * Begin to watch. `after_tx`: what the subscriber has seen already; nothing older is sent to it.
  * `subscriber->identity` is set. BB_OVERLOADED: memory for live queries is used up.
  */
-int live_subscribe(struct bb_ctx *ctx, struct live *live, const struct live_key *key,
-                   struct live_subscriber *subscriber, uint64_t after_tx);
-void live_unsubscribe(struct live_subscriber *subscriber);
+int gateway_live_subscribe(struct bb_ctx *ctx, struct live *live, const struct live_key *key,
+                           struct live_subscriber *subscriber, uint64_t after_tx);
+void gateway_live_unsubscribe(struct live_subscriber *subscriber);
 /* What it has seen does not exist here: it takes any result. */
-void live_forget(struct live_subscriber *subscriber);
+void gateway_live_forget(struct live_subscriber *subscriber);
 /* May the subscriber be sent its entry's result now? */
-bool live_can_send(const struct live_subscriber *subscriber);
+bool gateway_live_can_send(const struct live_subscriber *subscriber);
 /* The moment that goes with the result: the result holds there, and nothing newer is known to
  * differ. */
-uint64_t live_result_tx(const struct live_entry *entry);
-void live_sent(struct live_subscriber *subscriber, uint64_t tx);
+uint64_t gateway_live_result_tx(const struct live_entry *entry);
+void gateway_live_sent(struct live_subscriber *subscriber, uint64_t tx);
 
-void live_answered(struct live_entry *entry, const struct live_answer *answer);
+void gateway_live_answered(struct live_entry *entry, const struct live_answer *answer);
 
-/* The feed: each record's keys in order of tx, then live_advance once for what gathered. */
-void live_write(struct live *live, uint64_t tx, const struct bb_slice *keys, size_t key_count);
-void live_advance(struct live *live, uint64_t cursor);
+/* The feed: each record's keys in order of tx, then gateway_live_advance once for what gathered. */
+void gateway_live_write(struct live *live, uint64_t tx, const struct bb_slice *keys,
+                        size_t key_count);
+void gateway_live_advance(struct live *live, uint64_t cursor);
 /* The feed goes on from `cursor` and what lies between is unknown: everything runs again. */
-void live_skip(struct live *live, uint64_t cursor);
+void gateway_live_skip(struct live *live, uint64_t cursor);
 /* Another history began (another cluster, or the data went back): forget all moments. */
-void live_restart(struct live *live, uint64_t cursor);
+void gateway_live_restart(struct live *live, uint64_t cursor);
 /* Workers are there again: what waited for a retry need not wait longer. */
-void live_retry_now(struct live *live);
+void gateway_live_retry_now(struct live *live);
 /* Some times a second. */
-void live_tick(struct live *live);
+void gateway_live_tick(struct live *live);
 
-bool live_has_room(const struct live *live); /* for one more entry */
-uint64_t live_cursor(const struct live *live);
-size_t live_entry_count(const struct live *live);
-size_t live_range_count(const struct live *live);
-size_t live_bytes(const struct live *live);
+bool gateway_live_has_room(const struct live *live); /* for one more entry */
+uint64_t gateway_live_cursor(const struct live *live);
+size_t gateway_live_entry_count(const struct live *live);
+size_t gateway_live_range_count(const struct live *live);
+size_t gateway_live_bytes(const struct live *live);
 
 #endif

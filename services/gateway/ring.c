@@ -7,7 +7,7 @@ struct record {
     uint8_t bytes[]; /* u32 size, key; .. */
 };
 
-void ring_init(struct ring *ring, size_t bytes_max)
+void gateway_ring_init(struct ring *ring, size_t bytes_max)
 {
     *ring = (struct ring){ .bytes_max = bytes_max };
     bb_list_init(&ring->records);
@@ -23,7 +23,7 @@ static void pop(struct ring *ring)
     bb_free(record);
 }
 
-void ring_clear(struct ring *ring, uint64_t tx)
+void gateway_ring_clear(struct ring *ring, uint64_t tx)
 {
     while (!bb_list_is_empty(&ring->records))
         pop(ring);
@@ -31,13 +31,13 @@ void ring_clear(struct ring *ring, uint64_t tx)
     ring->newest_tx = tx;
 }
 
-void ring_fini(struct ring *ring)
+void gateway_ring_fini(struct ring *ring)
 {
-    ring_clear(ring, 0);
+    gateway_ring_clear(ring, 0);
 }
 
-void ring_add(struct ring *ring, uint64_t tx, const struct bb_slice *keys, size_t count,
-              bool is_wanted)
+void gateway_ring_add(struct ring *ring, uint64_t tx, const struct bb_slice *keys, size_t count,
+                      bool is_wanted)
 {
     struct record *record;
     size_t size = 0;
@@ -48,7 +48,7 @@ void ring_add(struct ring *ring, uint64_t tx, const struct bb_slice *keys, size_
     for (size_t i = 0; i < count; i++)
         size += 4 + keys[i].size;
     if (!is_wanted || sizeof(*record) + size > ring->bytes_max) {
-        ring_clear(ring, tx);
+        gateway_ring_clear(ring, tx);
         return;
     }
     record = bb_alloc(sizeof(*record) + size);
@@ -81,8 +81,8 @@ static bool record_hits(const struct record *record, bool (*hits)(void *arg, str
     return false;
 }
 
-bool ring_hits(const struct ring *ring, uint64_t tx, bool (*hits)(void *arg, struct bb_slice key),
-               void *arg, uint64_t *hit_tx)
+bool gateway_ring_hits(const struct ring *ring, uint64_t tx,
+                       bool (*hits)(void *arg, struct bb_slice key), void *arg, uint64_t *hit_tx)
 {
     if (tx < ring->floor_tx) {
         *hit_tx = ring->newest_tx;

@@ -14,16 +14,16 @@ struct ring {
     size_t bytes, bytes_max;
 };
 
-void ring_init(struct ring *ring, size_t bytes_max);
-void ring_fini(struct ring *ring);
+void gateway_ring_init(struct ring *ring, size_t bytes_max);
+void gateway_ring_fini(struct ring *ring);
 /* Forget all; writes up to `tx` are unknown from now on. */
-void ring_clear(struct ring *ring, uint64_t tx);
+void gateway_ring_clear(struct ring *ring, uint64_t tx);
 /* `is_wanted` false: nobody will ask, do not keep it. */
-void ring_add(struct ring *ring, uint64_t tx, const struct bb_slice *keys, size_t count,
-              bool is_wanted);
+void gateway_ring_add(struct ring *ring, uint64_t tx, const struct bb_slice *keys, size_t count,
+                      bool is_wanted);
 /* Does any write after `tx` have a key that `hits` says yes to, or is that unknown? `hit_tx`: the
  * newest such write (the newest of all when unknown). */
-bool ring_hits(const struct ring *ring, uint64_t tx, bool (*hits)(void *arg, struct bb_slice key),
-               void *arg, uint64_t *hit_tx);
+bool gateway_ring_hits(const struct ring *ring, uint64_t tx,
+                       bool (*hits)(void *arg, struct bb_slice key), void *arg, uint64_t *hit_tx);
 
 #endif

@@ -2,10 +2,8 @@
 
 #include <stdio.h>
 
-#include "answer.h"
-#include "call.h"
+#include "evaluate.h"
 #include "feed.h"
-#include "live.h"
 #include "routes.h"
 
 #define RUNNING_MAX       128u
@@ -41,137 +39,16 @@ struct subscriptions {
     bool is_closing;
 };
 
-/* One run of a live query on a worker. */
-struct evaluation {
-    struct call call;
-    struct live_entry *entry;
-    struct subscriptions *owner;
-};
-
 /* ---- running a live query ---- */
-
-static void hash_bytes(struct bb_slice bytes, uint64_t seed, uint64_t hash[2])
-{
-    hash[0] = bb_hash64(bytes, seed);
-    hash[1] = bb_hash64(bytes, ~seed);
-}
-
-/* What a failed query shows, as a BBV object; its hash leaves out the request's id. */
-static struct bb_slice failure_payload(struct bb_value_builder *builder,
-                                       const struct outcome *outcome, uint64_t hash[2])
-{
-    struct bb_buf text;
-    struct bb_slice data = outcome->reply != NULL && outcome->status == BB_USER_ERROR
-                               ? bb_pb_slice(outcome->reply->error_data)
-                               : BB_SLICE_EMPTY;
-
-    hash_bytes(bb_slice_str(outcome->error), (uint64_t)outcome->status, hash);
-    hash[0] ^= bb_hash64(data, 1);
-    hash[1] ^= bb_hash64(data, 2);
-    bb_buf_init(&text);
-    gateway_error_message(&text, outcome);
-    bb_value_begin_object(builder);
-    bb_value_field_name(builder, bb_slice_str("code"));
-    bb_value_put_string(builder, bb_slice_str(bb_status_name(outcome->status)));
-    bb_value_field_name(builder, bb_slice_str("errorMessage"));
-    if (bb_utf8_is_valid(bb_buf_slice(&text)))
-        bb_value_put_string(builder, bb_buf_slice(&text));
-    else
-        bb_value_put_string(builder, bb_slice_str("Server Error"));
-    if (data.size > 0) {
-        bb_value_field_name(builder, bb_slice_str("errorData"));
-        bb_value_put_value(builder, data);
-    }
-    bb_value_end_object(builder);
-    bb_buf_fini(&text);
-    return bb_value_finish(builder);
-}
-
-/* What the function or the request is to blame for is shown; the rest is tried again. */
-static bool is_shown(int status)
-{
-    return bb_status_in_function(status) ||
-           (bb_status_http(status) >= 400 && bb_status_http(status) < 500 &&
-            status != BB_TX_TRUNCATED && status != BB_TX_IN_FUTURE);
-}
-
-static void on_evaluated(struct call *call, int status, const char *error,
-                         const Bb__Proto__CallReply *reply)
-{
-    struct evaluation *evaluation = call->arg;
-    struct subscriptions *owner = evaluation->owner;
-    struct live_entry *entry = evaluation->entry;
-    struct bb_ctx ctx = *owner->gateway->ctx;
-    struct bb_value_builder *builder = bb_value_builder_new();
-    struct live_answer answer = { .end = LIVE_AWAY };
-    struct live_range *ranges = NULL;
-    struct outcome outcome = { .status = status,
-                               .error = error == NULL ? "" : error,
-                               .reply = reply,
-                               .kind = BB__PROTO__FUNCTION_KIND__KIND_QUERY,
-                               .request_id = call->request_id,
-                               .shows_errors =
-                                   owner->gateway->shows_errors || entry->key.is_admin };
-
-    answer.tx = reply == NULL ? 0 : reply->tx != 0 ? reply->tx : reply->read_tx;
-    if (reply != NULL && reply->n_ranges > 0) {
-        ranges = bb_alloc(reply->n_ranges * sizeof(*ranges));
-        for (size_t i = 0; i < reply->n_ranges; i++)
-            ranges[i] = (struct live_range){ bb_pb_slice(reply->ranges[i]->low),
-                                             bb_pb_slice(reply->ranges[i]->high) };
-        answer.ranges = ranges;
-        answer.range_count = reply->n_ranges;
-    }
-    if (status == BB_NEEDS_IDENTITY && entry->is_shared) {
-        answer.end = LIVE_NEEDS_IDENTITY;
-    } else if (status == BB_OK && reply->value.len > 0 &&
-               bb_value_validate(&ctx, bb_pb_slice(reply->value)) == BB_OK) {
-        answer.end = LIVE_VALUE;
-        answer.payload = bb_pb_slice(reply->value);
-        hash_bytes(answer.payload, 0, answer.hash);
-    } else if (status == BB_OK) {
-        answer.end = LIVE_VALUE; /* a function that returns nothing */
-        bb_value_null(builder);
-        answer.payload = bb_value_finish(builder);
-        hash_bytes(answer.payload, 0, answer.hash);
-    } else if (is_shown(status)) {
-        answer.end = LIVE_FAILURE;
-        answer.payload = failure_payload(builder, &outcome, answer.hash);
-        if (answer.tx == 0)
-            answer.tx = call->min_tx;
-    }
-    live_answered(entry, &answer);
-    bb_value_builder_free(builder);
-    bb_free(ranges);
-    bb_free(evaluation);
-}
 
 static void evaluate(void *arg, struct live_entry *entry, uint64_t min_tx)
 {
     struct subscriptions *owner = arg;
-    struct evaluation *evaluation;
-    struct bb_ctx ctx = *owner->gateway->ctx;
 
     if (owner->is_closing)
         return;
     bb_metric_add(owner->evaluations, 1);
-    evaluation = bb_alloc_zero(1, sizeof(*evaluation));
-    evaluation->entry = entry;
-    evaluation->owner = owner;
-    evaluation->call = (struct call){ .kind = BB__PROTO__FUNCTION_KIND__KIND_QUERY,
-                                      .path = entry->key.path,
-                                      .args = entry->key.args,
-                                      .identity = entry->key.identity,
-                                      .min_tx = min_tx,
-                                      .is_admin = entry->key.is_admin,
-                                      .is_live = true,
-                                      .is_shared = entry->is_shared,
-                                      .done = on_evaluated,
-                                      .arg = evaluation };
-    if (gateway_call_start(&ctx, owner->gateway, &evaluation->call) != BB_OK) {
-        live_answered(entry, &(struct live_answer){ .end = LIVE_AWAY });
-        bb_free(evaluation);
-    }
+    gateway_evaluate(owner->gateway, entry, min_tx);
 }
 
 /* ---- sending results ---- */
@@ -205,18 +82,18 @@ static void publish(void *arg, struct live_entry *entry)
 {
     struct subscriptions *owner = arg;
     struct bb_http_buffer *events[2] = { NULL, NULL };
-    uint64_t tx = live_result_tx(entry);
+    uint64_t tx = gateway_live_result_tx(entry);
 
     bb_list_each(item, &entry->subscribers) {
         struct live_subscriber *subscriber = bb_container(item, struct live_subscriber, link);
         struct watch *watch = bb_container(subscriber, struct watch, subscriber);
 
         /* A reader that is behind gets the newest result when it has taken what it has. */
-        if (!live_can_send(subscriber) || bb_http_stream_is_blocked(watch->stream))
+        if (!gateway_live_can_send(subscriber) || bb_http_stream_is_blocked(watch->stream))
             continue;
         if (events[watch->format] == NULL)
             events[watch->format] = make_event(owner, entry, watch->format, tx);
-        live_sent(subscriber, tx);
+        gateway_live_sent(subscriber, tx);
         watch->wait_until_us = 0;
         bb_metric_add(owner->events, 1);
         bb_http_stream_send(watch->stream, events[watch->format]);
@@ -260,7 +137,7 @@ static void on_end(void *arg, enum bb_http_end end)
     if (end == BB_HTTP_END_STUCK || end == BB_HTTP_END_FULL)
         bb_info(owner->gateway->ctx, "gateway.stream_dropped", "why=%s", bb_http_end_name(end));
     if (watch->subscriber.entry != NULL)
-        live_unsubscribe(&watch->subscriber);
+        gateway_live_unsubscribe(&watch->subscriber);
     bb_list_remove(&watch->link);
     owner->watch_count--;
     free_identity(watch);
@@ -364,7 +241,8 @@ static void begin(struct bb_ctx *ctx, struct gateway *gateway, struct bb_http_re
     bb_http_stream_send(watch->stream, owner->hello);
     if (question->is_from_elsewhere)
         bb_http_stream_send(watch->stream, owner->resync);
-    if (live_subscribe(ctx, owner->live, &key, &watch->subscriber, question->after_tx) != BB_OK) {
+    if (gateway_live_subscribe(ctx, owner->live, &key, &watch->subscriber, question->after_tx) !=
+        BB_OK) {
         /* Memory was checked before the stream began; what is left of it went meanwhile. */
         watch->subscriber.entry = NULL;
         bb_http_stream_close(watch->stream);
@@ -383,7 +261,7 @@ void gateway_api_subscribe(struct gateway *gateway, struct bb_http_request *requ
     rc = take_question(&ctx, gateway, request, &question, &args);
     if (rc == BB_OK && gateway->is_stopping)
         rc = bb_fail(&ctx, BB_UNAVAILABLE, "This gateway is stopping; connect again.");
-    if (rc == BB_OK && !live_has_room(gateway->subscriptions->live))
+    if (rc == BB_OK && !gateway_live_has_room(gateway->subscriptions->live))
         rc = bb_fail(&ctx, BB_OVERLOADED, "Too many live queries are open; try again later.");
     if (rc == BB_OK)
         begin(&ctx, gateway, request, &question);
@@ -399,7 +277,7 @@ static void give_up_waiting(struct watch *watch)
 {
     watch->wait_until_us = 0;
     bb_http_stream_send(watch->stream, watch->owner->resync);
-    live_forget(&watch->subscriber);
+    gateway_live_forget(&watch->subscriber);
 }
 
 static void on_second(struct subscriptions *owner, uint64_t second)
@@ -413,18 +291,18 @@ static void on_second(struct subscriptions *owner, uint64_t second)
             bb_http_stream_send(watch->stream, owner->heartbeat);
         if (watch->wait_until_us != 0 && now > watch->wait_until_us &&
             watch->subscriber.entry != NULL && gateway_feed_is_following(owner->gateway->feed) &&
-            watch->subscriber.tx > live_cursor(owner->live))
+            watch->subscriber.tx > gateway_live_cursor(owner->live))
             give_up_waiting(watch);
     }
-    bb_metric_set(owner->entries, (int64_t)live_entry_count(owner->live));
-    bb_metric_set(owner->ranges, (int64_t)live_range_count(owner->live));
+    bb_metric_set(owner->entries, (int64_t)gateway_live_entry_count(owner->live));
+    bb_metric_set(owner->ranges, (int64_t)gateway_live_range_count(owner->live));
 }
 
 static void on_tick(void *arg)
 {
     struct subscriptions *owner = arg;
 
-    live_tick(owner->live);
+    gateway_live_tick(owner->live);
     owner->tick_count++;
     if (owner->tick_count % TICKS_A_SECOND == 0)
         on_second(owner, owner->tick_count / TICKS_A_SECOND);
@@ -432,30 +310,30 @@ static void on_tick(void *arg)
 
 /* ---- what the feed brings ---- */
 
-void gateway_live_write(struct gateway *gateway, uint64_t tx, const struct bb_slice *keys,
-                        size_t key_count)
+void gateway_subscriptions_write(struct gateway *gateway, uint64_t tx, const struct bb_slice *keys,
+                                 size_t key_count)
 {
-    live_write(gateway->subscriptions->live, tx, keys, key_count);
+    gateway_live_write(gateway->subscriptions->live, tx, keys, key_count);
 }
 
-void gateway_live_advance(struct gateway *gateway, uint64_t cursor)
+void gateway_subscriptions_advance(struct gateway *gateway, uint64_t cursor)
 {
-    live_advance(gateway->subscriptions->live, cursor);
+    gateway_live_advance(gateway->subscriptions->live, cursor);
 }
 
-void gateway_live_skip(struct gateway *gateway, uint64_t cursor)
+void gateway_subscriptions_skip(struct gateway *gateway, uint64_t cursor)
 {
-    live_skip(gateway->subscriptions->live, cursor);
+    gateway_live_skip(gateway->subscriptions->live, cursor);
 }
 
-void gateway_live_restart(struct gateway *gateway, uint64_t cursor)
+void gateway_subscriptions_restart(struct gateway *gateway, uint64_t cursor)
 {
-    live_restart(gateway->subscriptions->live, cursor);
+    gateway_live_restart(gateway->subscriptions->live, cursor);
 }
 
 void gateway_subscriptions_retry(struct gateway *gateway)
 {
-    live_retry_now(gateway->subscriptions->live);
+    gateway_live_retry_now(gateway->subscriptions->live);
 }
 
 /* ---- open and close ---- */
@@ -476,12 +354,12 @@ void gateway_subscriptions_open(struct bb_ctx *ctx, struct gateway *gateway, siz
     gateway->subscriptions = owner;
     owner->gateway = gateway;
     bb_list_init(&owner->watches);
-    owner->live = live_new(ctx, &(struct live_options){ .ops = &ops,
-                                                        .arg = owner,
-                                                        .running_max = RUNNING_MAX,
-                                                        .bytes_max = bytes_max,
-                                                        .ring_bytes_max = RING_BYTES,
-                                                        .idle_us = IDLE_US });
+    owner->live = gateway_live_new(ctx, &(struct live_options){ .ops = &ops,
+                                                                .arg = owner,
+                                                                .running_max = RUNNING_MAX,
+                                                                .bytes_max = bytes_max,
+                                                                .ring_bytes_max = RING_BYTES,
+                                                                .idle_us = IDLE_US });
     (void)snprintf(hello, sizeof(hello), ": ok\nretry: %u\n\n", RETRY_MS);
     owner->hello = text_buffer(hello);
     owner->heartbeat = text_buffer(":\n\n");
@@ -529,19 +407,19 @@ void gateway_subscriptions_close(struct subscriptions *owner)
     if (owner == NULL)
         return;
     bb_timer_free(owner->tick);
-    live_free(owner->live);
+    gateway_live_free(owner->live);
     bb_http_buffer_release(owner->heartbeat);
     bb_http_buffer_release(owner->hello);
     bb_http_buffer_release(owner->resync);
     bb_free(owner);
 }
 
-size_t gateway_subscriber_count(const struct gateway *gateway)
+size_t gateway_subscriptions_count(const struct gateway *gateway)
 {
     return gateway->subscriptions->watch_count;
 }
 
-size_t gateway_live_count(const struct gateway *gateway)
+size_t gateway_subscriptions_entry_count(const struct gateway *gateway)
 {
-    return live_entry_count(gateway->subscriptions->live);
+    return gateway_live_entry_count(gateway->subscriptions->live);
 }

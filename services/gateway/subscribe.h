@@ -17,13 +17,13 @@ void gateway_subscriptions_bye(struct gateway *gateway);
 void gateway_subscriptions_retry(struct gateway *gateway);
 
 /* What the feed brings. */
-void gateway_live_write(struct gateway *gateway, uint64_t tx, const struct bb_slice *keys,
-                        size_t key_count);
-void gateway_live_advance(struct gateway *gateway, uint64_t cursor);
-void gateway_live_skip(struct gateway *gateway, uint64_t cursor);
-void gateway_live_restart(struct gateway *gateway, uint64_t cursor);
+void gateway_subscriptions_write(struct gateway *gateway, uint64_t tx, const struct bb_slice *keys,
+                                 size_t key_count);
+void gateway_subscriptions_advance(struct gateway *gateway, uint64_t cursor);
+void gateway_subscriptions_skip(struct gateway *gateway, uint64_t cursor);
+void gateway_subscriptions_restart(struct gateway *gateway, uint64_t cursor);
 
-size_t gateway_subscriber_count(const struct gateway *gateway);
-size_t gateway_live_count(const struct gateway *gateway);
+size_t gateway_subscriptions_count(const struct gateway *gateway);
+size_t gateway_subscriptions_entry_count(const struct gateway *gateway);
 
 #endif

@@ -49,7 +49,7 @@ struct solo {
     struct bb_buf admin_key;
     char data[4096], url[400], host[256];
     unsigned port;
-    bool is_memory, is_stopping, is_ready;
+    bool is_memory, is_stopping, is_closing, is_ready;
     uint64_t started_us;
 };
 
@@ -98,6 +98,10 @@ static void on_event_task(struct bb_task *task)
     struct part *part = event->part;
     struct solo *solo = part->solo;
 
+    if (solo->is_closing) {
+        bb_free(event);
+        return;
+    }
     if (event->state == BB_SERVICE_READY) {
         part->is_ready = true;
         announce(solo);
@@ -295,6 +299,7 @@ static void solo_close(struct bb_service *service, void *state)
     (void)service;
     if (solo == NULL)
         return;
+    solo->is_closing = true;
     for (size_t i = PART_COUNT; i-- > 0;) {
         if (solo->parts[i].service != NULL) {
             if (!solo->is_stopping) /* a start that failed half-way */

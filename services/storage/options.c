@@ -17,6 +17,6 @@ const struct bb_option storage_options[] = {
     { "raft-id", BB_OPTION_NUMBER, "1", 1, UINT32_MAX, "ID",
       "This node's number among the storage nodes; never used again after its disk was lost." },
     { "raft-listen", BB_OPTION_TEXT, "", 0, 0, "HOST:PORT",
-      "Where other storage nodes reach this one's log; empty: it is the only one." },
+      "Where other storage nodes reach this one's log, on a private network; empty: it is the only one." },
     { NULL, BB_OPTION_TEXT, NULL, 0, 0, NULL, NULL },
 };

@@ -30,7 +30,7 @@ static void add_deployment_range(struct call *call, Bb__Proto__CallReply *reply)
     bb_id_of_key(BB_TABLE_DEPLOYMENT, bb_slice_str("current"), &id);
     uint8_t *key = bb_arena_alloc(call->arena, 21);
     Bb__Proto__Range *range = bb_arena_alloc(call->arena, sizeof(*range));
-    Bb__Proto__Range **ranges = bb_arena_alloc(call->arena, sizeof(*ranges));
+    Bb__Proto__Range **ranges = bb_arena_alloc(call->arena, sizeof(void *));
     if (key == NULL || range == NULL || ranges == NULL) {
         return;
     }

@@ -78,13 +78,18 @@ struct cache_read {
 /* Go as far as the cache knows. True: answered. False: read->needs name what is missing. */
 bool worker_cache_step(struct cache *cache, struct cache_read *read);
 
-/* What storage said at `at` to a need. `is_complete`: all of the need's range. */
+/* What storage said at `at` to a need. */
 struct fill_entry {
     struct bb_slice key, value;
-    uint64_t tx;
+    uint64_t tx; /* of the document; 0: none came with it */
+};
+struct cache_fill {
+    uint64_t at;
+    const struct fill_entry *entries;
+    size_t count;
+    bool is_complete; /* all of the need's range */
 };
 void worker_cache_fill(struct bb_ctx *ctx, struct cache *cache, struct cache_read *read,
-                       const struct read_need *need, uint64_t at, const struct fill_entry *entries,
-                       size_t entry_count, bool is_complete);
+                       const struct read_need *need, const struct cache_fill *fill);
 
 #endif

@@ -292,94 +292,115 @@ bool worker_cache_step(struct cache *cache, struct cache_read *read)
 
 /* ---- fills ---- */
 
-static void fill_bypass(struct cache_read *read, const struct fill_entry *entries,
-                        size_t entry_count, bool is_complete)
+static void fill_bypass(struct cache_read *read, const struct cache_fill *fill)
 {
-    if (entry_count == 0 && !is_complete) {
+    if (fill->count == 0 && !fill->is_complete) {
         return; /* did not fit beside others: is asked for again */
     }
-    for (size_t i = 0; i < entry_count; i++) {
+    for (size_t i = 0; i < fill->count; i++) {
+        const struct fill_entry *entry = &fill->entries[i];
         void *array = read->entries;
         if (!grow(read, &array, read->entry_count, &read->entry_capacity,
                   sizeof(struct read_entry))) {
             return;
         }
         read->entries = array;
-        read->entries[read->entry_count++] = (struct read_entry){
-            .key = keep(read, entries[i].key),
-            .value = keep(read, entries[i].value),
-            .tx = entries[i].tx,
-        };
-        read->bytes += entries[i].key.size + entries[i].value.size + 32;
+        read->entries[read->entry_count++] = (struct read_entry){ .key = keep(read, entry->key),
+                                                                  .value = keep(read, entry->value),
+                                                                  .tx = entry->tx };
+        read->bytes += entry->key.size + entry->value.size + 32;
     }
-    read->is_complete = is_complete;
+    read->is_complete = fill->is_complete;
     read->is_walked = true;
 }
 
-static void fill_point(struct bb_ctx *ctx, struct cache *cache, struct bb_slice key,
-                       struct bb_slice value, uint64_t tx, struct bb_buf *after)
+/* One key as it has been since `tx`. */
+static void fill_key(struct bb_ctx *ctx, struct cache *cache, struct bb_slice key,
+                     struct bb_slice value, uint64_t tx)
 {
     int rc = bb_mvcc_put_older(ctx, cache->map, key, value, BB_MVCC_PUT, BB_TX(tx));
-    bb_assert(rc == BB_OK);
-    worker_cache_key_after(after, key);
-    worker_coverage_add(cache->covered, key, bb_buf_slice(after), tx);
+    bb_assert(rc == BB_OK); /* the map has no limit of its own */
+}
+
+static void fill_point(struct bb_ctx *ctx, struct cache *cache, struct bb_slice key,
+                       struct bb_slice value, uint64_t tx)
+{
+    struct bb_buf after;
+    bb_buf_init(&after);
+    fill_key(ctx, cache, key, value, tx);
+    worker_cache_key_after(&after, key);
+    worker_coverage_add(cache->covered, key, bb_buf_slice(&after), tx);
+    bb_buf_fini(&after);
+}
+
+/* The part of the need's range that was delivered is known from now on. */
+static void cover_scan(struct cache *cache, const struct read_need *need,
+                       const struct cache_fill *fill)
+{
+    struct bb_slice low = need->low;
+    struct bb_slice high = need->high;
+    struct bb_buf after;
+    bb_buf_init(&after);
+    if (!fill->is_complete) {
+        if (fill->count == 0) {
+            return;
+        }
+        struct bb_slice last = fill->entries[fill->count - 1].key;
+        worker_cache_key_after(&after, last);
+        low = need->is_descending ? last : low;
+        high = need->is_descending ? high : bb_buf_slice(&after);
+    }
+    worker_coverage_add(cache->covered, low, high, fill->at);
+    bb_buf_fini(&after);
 }
 
 static void fill_scan(struct bb_ctx *ctx, struct cache *cache, const struct read_need *need,
-                      uint64_t at, const struct fill_entry *entries, size_t entry_count,
-                      bool is_complete, struct bb_buf *after)
+                      const struct cache_fill *fill)
 {
-    for (size_t i = 0; i < entry_count; i++) {
-        const struct fill_entry *entry = &entries[i];
-        bool is_joined = need->doc_index != 0;
-        bool is_document = !is_joined && entry->tx > 0;
-        int rc = bb_mvcc_put_older(ctx, cache->map, entry->key,
-                                   is_joined ? BB_SLICE_EMPTY : entry->value, BB_MVCC_PUT,
-                                   BB_TX(is_document ? entry->tx : at));
-        bb_assert(rc == BB_OK);
-        if (is_joined && entry->key.size >= 20) {
+    for (size_t i = 0; i < fill->count; i++) {
+        const struct fill_entry *entry = &fill->entries[i];
+        uint64_t document_tx = entry->tx > 0 ? entry->tx : fill->at;
+        if (need->doc_index == 0) {
+            fill_key(ctx, cache, entry->key, entry->value, document_tx);
+        } else if (entry->key.size >= 20) {
             uint8_t key[20];
             bb_put_be32(key, need->doc_index);
             memcpy(key + 4, entry->key.data + entry->key.size - 16, 16);
-            fill_point(ctx, cache, bb_slice(key, 20), entry->value, entry->tx > 0 ? entry->tx : at,
-                       after);
+            fill_key(ctx, cache, entry->key, BB_SLICE_EMPTY, fill->at);
+            fill_point(ctx, cache, bb_slice(key, 20), entry->value, document_tx);
         }
     }
-    struct bb_slice low = need->low;
-    struct bb_slice high = need->high;
-    if (!is_complete && entry_count == 0) {
-        return;
+    cover_scan(cache, need, fill);
+}
+
+static void fill_get(struct bb_ctx *ctx, struct cache *cache, const struct read_need *need,
+                     const struct cache_fill *fill)
+{
+    if (fill->count > 0) {
+        const struct fill_entry *entry = &fill->entries[0];
+        fill_point(ctx, cache, entry->key, entry->value, entry->tx > 0 ? entry->tx : fill->at);
+    } else if (fill->is_complete) {
+        struct bb_buf after;
+        bb_buf_init(&after);
+        worker_cache_key_after(&after, need->low);
+        worker_coverage_add(cache->covered, need->low, bb_buf_slice(&after), fill->at);
+        bb_buf_fini(&after);
     }
-    if (!is_complete && need->is_descending) {
-        low = entries[entry_count - 1].key;
-    } else if (!is_complete) {
-        worker_cache_key_after(after, entries[entry_count - 1].key);
-        high = bb_buf_slice(after);
-    }
-    worker_coverage_add(cache->covered, low, high, at);
 }
 
 void worker_cache_fill(struct bb_ctx *ctx, struct cache *cache, struct cache_read *read,
-                       const struct read_need *need, uint64_t at, const struct fill_entry *entries,
-                       size_t entry_count, bool is_complete)
+                       const struct read_need *need, const struct cache_fill *fill)
 {
     if (read->is_bypass) {
-        fill_bypass(read, entries, entry_count, is_complete);
+        fill_bypass(read, fill);
         return;
     }
-    if (at < cache->floor) {
+    if (fill->at < cache->floor) {
         return; /* the cache was dropped meanwhile; the read will bypass it */
     }
-    struct bb_buf after;
-    bb_buf_init(&after);
     if (need->high.size > 0) {
-        fill_scan(ctx, cache, need, at, entries, entry_count, is_complete, &after);
-    } else if (entry_count > 0) {
-        const struct fill_entry *entry = &entries[0];
-        fill_point(ctx, cache, entry->key, entry->value, entry->tx > 0 ? entry->tx : at, &after);
-    } else if (is_complete) {
-        worker_cache_key_after(&after, need->low);
-        worker_coverage_add(cache->covered, need->low, bb_buf_slice(&after), at);
+        fill_scan(ctx, cache, need, fill);
+    } else {
+        fill_get(ctx, cache, need, fill);
     }
-    bb_buf_fini(&after);
 }

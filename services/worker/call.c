@@ -93,6 +93,9 @@ int worker_call_overdue(const struct call *call, uint64_t now_us)
     case CALL_QUEUED:
         return BB_OVERLOADED;
     case CALL_WAIT_TX:
+        if (call->request->at_tx != 0 || call->request->min_tx != 0) {
+            return BB_TIMEOUT; /* the caller named a tx that did not come */
+        }
         return call->losses > 0 ? BB_OVERLOADED : BB_UNAVAILABLE;
     case CALL_WAIT_MARK:
     case CALL_PREPARING:

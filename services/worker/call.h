@@ -47,27 +47,23 @@ struct slot;
 struct bb_exchange;
 struct call {
     uint32_t magic;
-    struct bb_list link; /* in the list of its state */
     enum call_state state;
+    enum function_kind kind; /* 0: not known yet */
+    unsigned attempts, losses, crashes;
+    struct bb_list link; /* in the list of its state */
     uint64_t id;
     struct bb_exchange *exchange; /* NULL: of the worker itself, or answered already */
     const Bb__Proto__Call *request;
     void (*on_end)(struct worker *worker, struct call *call, int status, const char *error);
     struct bb_arena *own_arena; /* of a request of the worker itself */
-
-    enum function_kind kind; /* 0: not known yet */
-    bool is_system;
-    struct bb_slice path; /* as the slot knows it */
+    struct bb_slice path;       /* as the slot knows it */
     uint64_t started_us, deadline_us, run_started_us;
     uint64_t lane_keys[2];
 
     /* The moment it runs at. */
-    bool has_mark;
-    uint64_t mark;                /* durable tx obtained after the call arrived */
+    uint64_t mark;                /* durable tx obtained after the call arrived; see has_mark */
     uint64_t wait_epoch, wait_tx; /* WAIT_TX: until the feed is there */
-    bool waits_for_durable;       /* the durable mark, not the cursor */
     uint64_t epoch, snapshot;
-    bool key_is_absent;      /* no row under its client key, at `snapshot` */
     struct catalog *catalog; /* while it runs */
     struct slot *slot;
     void *reading; /* what PREPARING waits for; cancelled with the call */
@@ -75,16 +71,17 @@ struct call {
     /* What the newest run gave; in `arena`. */
     struct bb_arena *arena;
     const Bb__Proto__SlotDone *done;
-    struct bb_slice value; /* a value from elsewhere: a request row, the log */
-    bool has_value;
+    struct bb_slice value; /* a value from elsewhere: a request row, the log; see has_value */
     uint64_t tx, tx_epoch; /* sequenced as; 0: a Finish */
-    unsigned attempts, losses, crashes;
+
+    bool is_system, is_low_priority;
+    bool has_mark, has_value;
+    bool waits_for_durable;  /* WAIT_TX: for the durable mark, not the cursor */
     bool is_void;            /* its snapshot was rolled back while it ran */
     bool is_maybe_sequenced; /* this body was sent and nobody knows what became of it */
     bool is_duplicate;       /* an earlier run under this id is the one that counts */
     bool is_exclusive;       /* lost too often: runs alone among mutations */
     bool is_in_flight;       /* a Submit under way names it */
-    bool is_low_priority;
 };
 
 /* Moves the state; asserts that the table above allows it. */

@@ -345,7 +345,7 @@ void worker_catalogs_written(struct catalogs *set, uint64_t tx, uint32_t tables)
 static void push(struct catalogs *set, struct catalog *catalog)
 {
     worker_catalog_release(set->kept[CATALOGS_KEPT - 1]);
-    memmove(set->kept + 1, set->kept, (CATALOGS_KEPT - 1) * sizeof(set->kept[0]));
+    memmove(set->kept + 1, set->kept, (CATALOGS_KEPT - 1) * sizeof(void *));
     set->kept[0] = catalog;
 }
 
@@ -382,7 +382,7 @@ int worker_catalogs_add(struct bb_ctx *ctx, struct catalogs *set, uint64_t snaps
         /* An older moment: behind the newest one. */
         struct catalog *newest = set->kept[0];
         worker_catalog_release(set->kept[CATALOGS_KEPT - 1]);
-        memmove(set->kept + 1, set->kept, (CATALOGS_KEPT - 1) * sizeof(set->kept[0]));
+        memmove(set->kept + 1, set->kept, (CATALOGS_KEPT - 1) * sizeof(void *));
         set->kept[0] = newest;
         set->kept[1] = catalog;
     }

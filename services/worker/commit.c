@@ -129,13 +129,13 @@ static void fill_commit(struct worker *worker, const struct call *call, Bb__Prot
     /* "Nobody used this key before" is something that the run has read. */
     Bb__Proto__Range *range = bb_arena_alloc(worker->scratch, sizeof(*range));
     Bb__Proto__Range **reads =
-        bb_arena_alloc(worker->scratch, (done->n_reads + 1) * sizeof(*reads));
+        bb_arena_alloc(worker->scratch, (done->n_reads + 1) * sizeof(void *));
     bb_assert(range != NULL && reads != NULL);
     bb__proto__range__init(range);
     range->low = bb_slice_pb(worker_key_point(worker->scratch, call->request, false));
     range->high = bb_slice_pb(worker_key_point(worker->scratch, call->request, true));
     if (done->n_reads > 0) {
-        memcpy(reads, done->reads, done->n_reads * sizeof(*reads));
+        memcpy(reads, done->reads, done->n_reads * sizeof(void *));
     }
     reads[done->n_reads] = range;
     commit->reads = reads;
@@ -148,7 +148,7 @@ void worker_submit_send(struct worker *worker)
     bb_arena_reset(worker->scratch);
     size_t most = worker->call_count < LINK_SUBMIT_MAX ? worker->call_count : LINK_SUBMIT_MAX;
     Bb__Proto__Commit *commits = bb_arena_alloc(worker->scratch, most * sizeof(*commits));
-    Bb__Proto__Commit **pointers = bb_arena_alloc(worker->scratch, most * sizeof(*pointers));
+    Bb__Proto__Commit **pointers = bb_arena_alloc(worker->scratch, most * sizeof(void *));
     bb_assert(commits != NULL && pointers != NULL);
     size_t count = 0;
     size_t bytes = 0;

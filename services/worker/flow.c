@@ -49,7 +49,7 @@ static struct call *call_new(struct worker *worker, const Bb__Proto__Call *reque
         .kind = (enum function_kind)request->kind,
         .is_system = bb_slice_starts_with(path, bb_slice_str("_system:")),
         .started_us = now,
-        .deadline_us = now + timeout_ms * 1000u,
+        .deadline_us = now + timeout_ms * 1000ull,
         .lane_keys = { bb_hash64(bb_pb_slice(request->args), path_key), path_key },
         .arena = arena,
     };
@@ -100,7 +100,7 @@ static const char *refusal(struct worker *worker, const Bb__Proto__Call *request
         *status = BB_FUNCTION_NOT_FOUND;
         return "Could not find this function: system functions need the admin key";
     }
-    uint64_t horizon = bb_wall_us(worker->ctx) + CALL_MS_MAX * 1000u;
+    uint64_t horizon = bb_wall_us(worker->ctx) + CALL_US_MAX;
     if (request->at_tx > horizon || request->min_tx > horizon) {
         *status = BB_TX_IN_FUTURE;
         return "this tx lies in the future";

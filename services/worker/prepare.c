@@ -50,7 +50,7 @@ static bool load_catalog(struct worker *worker, uint64_t snapshot)
         return false;
     }
     struct reading *reading =
-        worker_reading_new(worker, snapshot, worker_now(worker) + CALL_MS_MAX * 1000u);
+        worker_reading_new(worker, snapshot, worker_now(worker) + CALL_US_MAX);
     worker_catalog_reads(reading->arena, snapshot, worker_reading_reads(reading, CATALOG_READS));
     reading->done = catalog_came;
     reading->arg = worker;

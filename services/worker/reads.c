@@ -142,8 +142,10 @@ static void item_filled(struct worker *worker, const struct fetch_item *item, ui
                                           .value = bb_pb_slice(entry->value),
                                           .tx = entry->tx };
     }
-    worker_cache_fill(worker->ctx, worker->cache, &reading->reads[item->read], &item->need, at,
-                      entries, result->n_entries, result->is_complete);
+    struct cache_fill fill = {
+        .at = at, .entries = entries, .count = result->n_entries, .is_complete = result->is_complete
+    };
+    worker_cache_fill(worker->ctx, worker->cache, &reading->reads[item->read], &item->need, &fill);
 }
 
 static int check_reply(struct worker *worker, const struct fetch *fetch,
@@ -208,7 +210,7 @@ static void send_fetch(struct worker *worker, struct fetch *fetch)
 {
     bb_arena_reset(worker->scratch);
     Bb__Proto__ReadOp *ops = bb_arena_alloc(worker->scratch, fetch->count * sizeof(*ops));
-    Bb__Proto__ReadOp **list = bb_arena_alloc(worker->scratch, fetch->count * sizeof(*list));
+    Bb__Proto__ReadOp **list = bb_arena_alloc(worker->scratch, fetch->count * sizeof(void *));
     bb_assert(ops != NULL && list != NULL);
     for (size_t i = 0; i < fetch->count; i++) {
         const struct read_need *need = &fetch->items[i].need;

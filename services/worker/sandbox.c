@@ -190,13 +190,14 @@ static int locate(struct bb_ctx *ctx, char path[PATH_SIZE], const char *given,
                    what, path, option);
 }
 
+static const char node_in_checkout[] =
+    "../../../services/worker/node_modules/" NODE_PACKAGE "/bin/node";
+
 int worker_sandbox_new(struct bb_ctx *ctx, const struct sandbox_options *options,
                        struct sandbox **out)
 {
     static const char *const node_places[] = { "node", "../node/bin/node", "../lib/bitbend/node",
-                                               "../../../services/worker/node_modules/" NODE_PACKAGE
-                                               "/bin/node",
-                                               NULL };
+                                               node_in_checkout, NULL };
     static const char *const addon_places[] = { "../bb_slot.node", "../lib/bitbend/bb_slot.node",
                                                 "bb_slot.node", NULL };
     static const char *const slot_places[] = { "../slot.cjs", "../lib/bitbend/slot.cjs", "slot.cjs",

@@ -90,6 +90,9 @@ static const char *overdue_text(const struct worker *worker, const struct call *
     if (status == BB_OUTCOME_UNKNOWN) {
         return "nobody knows yet whether this mutation has happened; send it again with the same key";
     }
+    if (status == BB_TIMEOUT) {
+        return "no transaction with the tx that was asked for, or a later one, came within the time";
+    }
     if (status == BB_UNAVAILABLE) {
         return "the database did not answer in time: its sequencer or storage cannot be reached";
     }

@@ -34,7 +34,7 @@ static void fill_modules(struct bb_arena *arena, const struct cache_read *rows,
 {
     Bb__Proto__SlotModule *modules =
         bb_arena_alloc(arena, (rows->entry_count + 1) * sizeof(*modules));
-    Bb__Proto__SlotModule **list = bb_arena_alloc(arena, (rows->entry_count + 1) * sizeof(*list));
+    Bb__Proto__SlotModule **list = bb_arena_alloc(arena, (rows->entry_count + 1) * sizeof(void *));
     bb_assert(modules != NULL && list != NULL);
     for (size_t i = 0; i < rows->entry_count; i++) {
         struct bb_slice row = rows->entries[i].value;
@@ -145,14 +145,14 @@ static void send_results(struct slot *slot, struct reading *reading)
     size_t bytes = 0;
     Bb__Proto__SlotReadResult *list = bb_arena_alloc(arena, reading->count * sizeof(*list) + 1);
     Bb__Proto__SlotReadResult **pointers =
-        bb_arena_alloc(arena, reading->count * sizeof(*pointers) + 1);
+        bb_arena_alloc(arena, reading->count * sizeof(void *) + 1);
     for (size_t i = 0; i < reading->count && reading->status == BB_OK; i++) {
         const struct cache_read *read = &reading->reads[i];
         bytes += read->bytes;
         Bb__Proto__SlotEntry *entries =
             bb_arena_alloc(arena, read->entry_count * sizeof(*entries) + 1);
         Bb__Proto__SlotEntry **entry_list =
-            bb_arena_alloc(arena, read->entry_count * sizeof(*entry_list) + 1);
+            bb_arena_alloc(arena, read->entry_count * sizeof(void *) + 1);
         if (list == NULL || pointers == NULL || entries == NULL || entry_list == NULL ||
             bytes > RESULTS_BYTES_MAX) {
             reading->status = BB_TOO_LARGE;

@@ -30,7 +30,7 @@ static void answer_pull(struct worker *worker, struct bb_exchange *exchange, uin
     Bb__Proto__PullLogsReply pulled;
     bb__proto__pull_logs_reply__init(&pulled);
     pulled.cursor = cursor;
-    pulled.entries = bb_arena_alloc(arena, (count + 1) * sizeof(*pulled.entries));
+    pulled.entries = bb_arena_alloc(arena, (count + 1) * sizeof(void *));
     for (size_t i = 0; i < count && pulled.entries != NULL; i++) {
         if (bb_unpack(worker->ctx, arena, &bb__proto__call_log__descriptor, packed[i],
                       &pulled.entries[pulled.n_entries]) == BB_OK) {

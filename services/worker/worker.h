@@ -33,6 +33,7 @@
 #include "sandbox.h"
 
 #define CALL_MS_MAX      5000u
+#define CALL_US_MAX      5000000ull
 #define WORKER_PEERS_MAX 8
 #define WORKER_TOO_OLD_TEXT \
     "this tx is too long ago: reads at a tx work for some seconds after it; ask for a fresh one"

@@ -1,7 +1,7 @@
 /** The example application docs/examples/chat in two real browsers, started as its README says. */
 
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { after, before, test } from "node:test";
 
 import { chromium } from "playwright-core";
 
-import { eventually, freePorts, ROOT, suiteMissing } from "../integration/js/suite.mjs";
+import { eventually, freePorts, ROOT, slotPids, suiteMissing } from "../integration/js/suite.mjs";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
@@ -125,8 +125,7 @@ check("kill -9 of the suite keeps every message, and the pages go on by themselv
 });
 
 check("a killed slot is replaced without anybody noticing", async () => {
-  const slots = execFileSync("ps", ["-o", "pid=", "--ppid", String(suitePid())], { encoding: "utf8" }).trim().split(/\s+/).map(Number);
-  for (const slot of slots) process.kill(slot, "SIGKILL");
+  for (const slot of slotPids(suitePid())) process.kill(slot, "SIGKILL");
   await send(pages[1], "After the slots");
   for (const page of pages) await message(page, "After the slots").waitFor();
 });

@@ -2,6 +2,10 @@
 
 #include "bb/env.h"
 
+enum {
+    ANSWER_KEPT_MAX = 1 << 20
+};
+
 static ProtobufCBinaryData pb(struct bb_slice slice)
 {
     union {
@@ -30,7 +34,7 @@ struct outcome {
     struct bb_vm_result vm;
 };
 
-/* Flags decide before what the script says; see facts of docs/formats/slot.md. */
+/* Flags decide before what the script says; see docs/formats/slot.md. */
 static struct outcome judge(struct slot *slot, const struct bb_vm_result *vm, bool has_expired)
 {
     const struct slot_call *call = slot->call;
@@ -165,6 +169,8 @@ static void release(struct slot *slot)
     free_pending(slot->call);
     slot->call = NULL;
     bb_arena_reset(slot->call_arena);
+    if (slot->answer.capacity > ANSWER_KEPT_MAX)
+        bb_buf_fini(&slot->answer);
 }
 
 static void conclude(struct slot *slot, bool has_expired)

@@ -2,7 +2,7 @@
  * The slot program: one V8 isolate that runs calls for its supervisor, over an inherited socket.
  *
  * The add-on (libs/vm/build.mk) starts bb_slot_main on a thread of its own with an 8 MB stack and
- * ends the process with its result: `_exit(bb_slot_main(&options))`. Exit codes: facts of
+ * ends the process with its result: `_exit(bb_slot_main(&options))`. Exit codes:
  * docs/formats/slot.md.
  *
  * Threads: bb_slot_main owns the isolate; one watchdog thread of its own terminates scripts at

@@ -9,7 +9,7 @@
  * Every process lies in a temporary folder, listens on ports below 32768 and is ended by its own pid.
  */
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -62,6 +62,8 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
       return admin;
     },
     pid: (name = "solo") => running.get(name)?.pid,
+    /** The processes that run functions. */
+    slotPids: () => slotPids(running.get(mode === "solo" ? "solo" : "worker").pid),
 
     /** Starts the named parts, or all that do not run; returns when they are ready. */
     async start(...names) {
@@ -159,6 +161,17 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
     await suite.stop();
     throw error;
   }
+}
+
+/** The slots of a supervisor: what its children have at their ends (a sandbox stands between). */
+export function slotPids(supervisor) {
+  const children = new Map();
+  for (const line of execFileSync("ps", ["-eo", "pid=,ppid="], { encoding: "utf8" }).trim().split("\n")) {
+    const [pid, parent] = line.trim().split(/\s+/).map(Number);
+    children.set(parent, [...(children.get(parent) ?? []), pid]);
+  }
+  const ends = (pid) => (children.has(pid) ? children.get(pid).flatMap(ends) : [pid]);
+  return children.has(supervisor) ? ends(supervisor) : [];
 }
 
 /** Free ports below the ephemeral range, so that no outgoing connection takes them. */

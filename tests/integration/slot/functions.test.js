@@ -61,7 +61,7 @@ exports.escape = query((ctx) => {
     frozen += Object.isFrozen(object) ? 1 : 0;
   }
   for (const method of [ctx.db.get, ctx.db.query, ctx.db.query("docs").collect, console.log]) {
-    try { method.leak = (method.leak ?? 0) + 1; frozen -= 1; } catch {}
+    try { method.leak = 1; } catch {}
     if (method.leak !== undefined) frozen -= 100;
   }
   return [tries, frozen, typeof host, typeof internals, typeof require === "function"];

@@ -149,6 +149,10 @@ export class Slot {
     this.send({ hello });
   }
 
+  get pid() {
+    return this.#child.pid;
+  }
+
   send(message) {
     const bytes = ToSlot.encode(ToSlot.fromObject(message)).finish();
     const head = Buffer.alloc(4);

@@ -36,13 +36,13 @@ Test(interval, stab_finds_exactly_the_ranges_that_hold_the_key)
     static struct item items[NODES];
     struct interval_index index;
 
-    interval_index_init(&index);
+    gateway_interval_index_init(&index);
     for (int round = 0; round < 4000; round++) {
         struct item *item = &items[next(NODES)];
         char key[8];
 
         if (item->is_in) {
-            interval_remove(&index, &item->node);
+            gateway_interval_remove(&index, &item->node);
             item->is_in = false;
         } else {
             uint64_t low = next(900);
@@ -53,13 +53,13 @@ Test(interval, stab_finds_exactly_the_ranges_that_hold_the_key)
             item->node = (struct interval){ .low = bb_slice_str(item->low),
                                             .high = bb_slice_str(item->high),
                                             .owner = item };
-            interval_insert(&index, &item->node);
+            gateway_interval_insert(&index, &item->node);
             item->is_in = true;
         }
         (void)snprintf(key, sizeof(key), "%03u", (unsigned)next(1000));
         for (size_t i = 0; i < NODES; i++)
             items[i].hits = 0;
-        interval_stab(&index, bb_slice_str(key), on_hit, NULL);
+        gateway_interval_stab(&index, bb_slice_str(key), on_hit, NULL);
         for (size_t i = 0; i < NODES; i++) {
             bool holds =
                 items[i].is_in && strcmp(items[i].low, key) <= 0 && strcmp(key, items[i].high) < 0;
@@ -75,16 +75,16 @@ Test(interval, equal_ranges_are_kept_apart)
     struct item items[3] = { { .is_in = true } };
     struct interval_index index;
 
-    interval_index_init(&index);
+    gateway_interval_index_init(&index);
     for (size_t i = 0; i < 3; i++) {
         items[i].hits = 0;
         items[i].node = (struct interval){ .low = bb_slice_str("a"),
                                            .high = bb_slice_str("b"),
                                            .owner = &items[i] };
-        interval_insert(&index, &items[i].node);
+        gateway_interval_insert(&index, &items[i].node);
     }
-    interval_remove(&index, &items[1].node);
-    interval_stab(&index, bb_slice_str("a"), on_hit, NULL);
+    gateway_interval_remove(&index, &items[1].node);
+    gateway_interval_stab(&index, bb_slice_str("a"), on_hit, NULL);
     cr_expect_eq(items[0].hits, 1u);
     cr_expect_eq(items[1].hits, 0u);
     cr_expect_eq(items[2].hits, 1u);
@@ -104,17 +104,17 @@ Test(ring, knows_what_was_written_after_a_tx)
     uint64_t hit = 0;
     struct ring ring;
 
-    ring_init(&ring, 10000);
-    ring_clear(&ring, 10);
-    ring_add(&ring, 11, keys, 2, true);
-    ring_add(&ring, 12, keys + 1, 1, true);
-    cr_expect(ring_hits(&ring, 10, is_wanted, a, &hit));
+    gateway_ring_init(&ring, 10000);
+    gateway_ring_clear(&ring, 10);
+    gateway_ring_add(&ring, 11, keys, 2, true);
+    gateway_ring_add(&ring, 12, keys + 1, 1, true);
+    cr_expect(gateway_ring_hits(&ring, 10, is_wanted, a, &hit));
     cr_expect_eq(hit, 11u);
-    cr_expect_not(ring_hits(&ring, 11, is_wanted, a, &hit));
-    cr_expect_not(ring_hits(&ring, 10, is_wanted, c, &hit));
-    cr_expect(ring_hits(&ring, 9, is_wanted, c, &hit), "before the floor nothing is known");
+    cr_expect_not(gateway_ring_hits(&ring, 11, is_wanted, a, &hit));
+    cr_expect_not(gateway_ring_hits(&ring, 10, is_wanted, c, &hit));
+    cr_expect(gateway_ring_hits(&ring, 9, is_wanted, c, &hit), "before the floor nothing is known");
     cr_expect_eq(hit, 12u);
-    ring_fini(&ring);
+    gateway_ring_fini(&ring);
 }
 
 Test(ring, forgets_the_oldest_under_its_bound)
@@ -124,12 +124,12 @@ Test(ring, forgets_the_oldest_under_its_bound)
     uint64_t hit = 0;
     struct ring ring;
 
-    ring_init(&ring, 1000);
+    gateway_ring_init(&ring, 1000);
     for (uint64_t tx = 1; tx < 1000; tx++) {
-        ring_add(&ring, tx, keys, 1, true);
+        gateway_ring_add(&ring, tx, keys, 1, true);
         cr_assert_leq(ring.bytes, 1000u);
     }
-    cr_expect(ring_hits(&ring, 900, is_wanted, c, &hit));
-    cr_expect_not(ring_hits(&ring, 998, is_wanted, c, &hit));
-    ring_fini(&ring);
+    cr_expect(gateway_ring_hits(&ring, 900, is_wanted, c, &hit));
+    cr_expect_not(gateway_ring_hits(&ring, 998, is_wanted, c, &hit));
+    gateway_ring_fini(&ring);
 }

@@ -51,18 +51,18 @@ static void evaluate(void *arg, struct live_entry *entry, uint64_t min_tx)
 static void publish(void *arg, struct live_entry *entry)
 {
     struct world *world = arg;
-    uint64_t tx = live_result_tx(entry);
+    uint64_t tx = gateway_live_result_tx(entry);
 
     world->publish_count++;
     bb_list_each(item, &entry->subscribers) {
         struct live_subscriber *subscriber = bb_container(item, struct live_subscriber, link);
         struct reader *reader = bb_container(subscriber, struct reader, subscriber);
 
-        if (!live_can_send(subscriber) || reader->is_blocked)
+        if (!gateway_live_can_send(subscriber) || reader->is_blocked)
             continue;
         cr_assert_geq(tx, reader->last_tx, "time went back from %" PRIu64 " to %" PRIu64,
                       reader->last_tx, tx);
-        live_sent(subscriber, tx);
+        gateway_live_sent(subscriber, tx);
         reader->event_count++;
         reader->last_tx = tx;
         reader->last_is_failure = entry->is_failure;
@@ -89,13 +89,14 @@ static void world_init(struct world *world, uint64_t cursor, size_t running_max,
     world->env_ops.now_us = fake_now;
     world->env.ops = &world->env_ops;
     world->ctx.env = &world->env;
-    world->live = live_new(&world->ctx, &(struct live_options){ .ops = &ops,
-                                                                .arg = world,
-                                                                .running_max = running_max,
-                                                                .bytes_max = 1 << 20,
-                                                                .ring_bytes_max = ring_bytes,
-                                                                .idle_us = 10000000 });
-    live_skip(world->live, cursor);
+    world->live =
+        gateway_live_new(&world->ctx, &(struct live_options){ .ops = &ops,
+                                                              .arg = world,
+                                                              .running_max = running_max,
+                                                              .bytes_max = 1 << 20,
+                                                              .ring_bytes_max = ring_bytes,
+                                                              .idle_us = 10000000 });
+    gateway_live_skip(world->live, cursor);
 }
 
 static void subscribe_as(struct world *world, struct reader *reader, const char *path,
@@ -108,7 +109,8 @@ static void subscribe_as(struct world *world, struct reader *reader, const char 
     memset(reader, 0, sizeof(*reader));
     reader->subscriber.identity = bb_slice_str(identity);
     reader->last_tx = after;
-    cr_assert_eq(live_subscribe(&world->ctx, world->live, &key, &reader->subscriber, after), BB_OK);
+    cr_assert_eq(gateway_live_subscribe(&world->ctx, world->live, &key, &reader->subscriber, after),
+                 BB_OK);
 }
 
 static void subscribe(struct world *world, struct reader *reader, const char *path)
@@ -134,13 +136,13 @@ static void answer_end(struct live_entry *entry, enum live_end end, uint64_t tx,
     struct live_range range = { bb_slice_str(low), bb_slice_str(high) };
     struct bb_slice payload = bb_slice_str(value);
 
-    live_answered(entry,
-                  &(struct live_answer){ .end = end,
-                                         .tx = tx,
-                                         .hash = { bb_hash64(payload, 0), bb_hash64(payload, 1) },
-                                         .payload = payload,
-                                         .ranges = &range,
-                                         .range_count = low[0] == '\0' ? 0 : 1 });
+    gateway_live_answered(
+        entry, &(struct live_answer){ .end = end,
+                                      .tx = tx,
+                                      .hash = { bb_hash64(payload, 0), bb_hash64(payload, 1) },
+                                      .payload = payload,
+                                      .ranges = &range,
+                                      .range_count = low[0] == '\0' ? 0 : 1 });
 }
 
 /* The oldest run ends with `value`, having read [low, high). */
@@ -154,8 +156,8 @@ static void write_key(struct world *world, uint64_t tx, const char *key)
 {
     struct bb_slice keys[] = { bb_slice_str(key) };
 
-    live_write(world->live, tx, keys, 1);
-    live_advance(world->live, tx);
+    gateway_live_write(world->live, tx, keys, 1);
+    gateway_live_advance(world->live, tx);
 }
 
 static void expect(const struct reader *reader, size_t count, const char *value, uint64_t tx)
@@ -179,8 +181,8 @@ Test(live, b18_a_write_into_a_read_range_pushes_the_new_result)
     cr_expect_eq(world.min_txs[0], 101u);
     answer(&world, 101, "two", "k1", "k3");
     expect(&a, 2, "two", 101);
-    live_unsubscribe(&a.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, b19_a_write_elsewhere_runs_nothing)
@@ -196,8 +198,8 @@ Test(live, b19_a_write_elsewhere_runs_nothing)
     write_key(&world, 103, "j");
     cr_expect_eq(world.asked_count, 1u);
     expect(&a, 1, "one", 100);
-    live_unsubscribe(&a.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, subscribers_of_one_query_share_one_run)
@@ -219,11 +221,11 @@ Test(live, subscribers_of_one_query_share_one_run)
     subscribe(&world, &c, "m:list");
     expect(&c, 1, "one", 105);
     cr_expect_eq(world.asked_count, 1u);
-    cr_expect_eq(live_entry_count(world.live), 1u);
-    live_unsubscribe(&a.subscriber);
-    live_unsubscribe(&b.subscriber);
-    live_unsubscribe(&c.subscriber);
-    live_free(world.live);
+    cr_expect_eq(gateway_live_entry_count(world.live), 1u);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_unsubscribe(&b.subscriber);
+    gateway_live_unsubscribe(&c.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, equal_results_are_not_sent_again)
@@ -240,8 +242,8 @@ Test(live, equal_results_are_not_sent_again)
     write_key(&world, 102, "k1");
     answer(&world, 102, "two", "k1", "k3");
     expect(&a, 2, "two", 102);
-    live_unsubscribe(&a.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, a_write_between_run_and_registration_is_not_lost)
@@ -261,8 +263,8 @@ Test(live, a_write_between_run_and_registration_is_not_lost)
     answer(&world, 101, "new", "k1", "k3");
     expect(&a, 2, "new", 101);
     cr_expect_eq(world.run_count, 0u);
-    live_unsubscribe(&a.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, writes_up_to_the_run_do_not_hit_it)
@@ -281,8 +283,8 @@ Test(live, writes_up_to_the_run_do_not_hit_it)
     cr_expect_eq(world.asked_count, 2u);
     answer(&world, 106, "two", "k1", "k3");
     expect(&a, 2, "two", 106);
-    live_unsubscribe(&a.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, a_ring_that_does_not_reach_back_means_run_again)
@@ -297,8 +299,8 @@ Test(live, a_ring_that_does_not_reach_back_means_run_again)
     answer(&world, 100, "old", "k1", "k3");
     cr_expect_eq(world.run_count, 1u);
     cr_expect_eq(world.min_txs[0], 119u);
-    live_unsubscribe(&a.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, writes_faster_than_runs_coalesce)
@@ -319,8 +321,8 @@ Test(live, writes_faster_than_runs_coalesce)
     answer(&world, 150, "v150", "k1", "k3");
     cr_expect_eq(world.asked_count, 3u);
     expect(&a, 3, "v150", 150);
-    live_unsubscribe(&a.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, old_ranges_stay_until_new_ones_replace_them)
@@ -338,8 +340,8 @@ Test(live, old_ranges_stay_until_new_ones_replace_them)
     write_key(&world, 103, "p1");
     cr_expect_eq(world.asked_count, 3u);
     answer(&world, 103, "three", "p1", "p3");
-    live_unsubscribe(&a.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, an_error_is_sent_and_recovers)
@@ -356,8 +358,8 @@ Test(live, an_error_is_sent_and_recovers)
     answer(&world, 101, "fine", "k1", "k3");
     expect(&a, 2, "fine", 101);
     cr_expect_not(a.last_is_failure);
-    live_unsubscribe(&a.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_free(world.live);
 }
 
 static void deploy(struct world *world, uint64_t tx)
@@ -369,8 +371,8 @@ static void deploy(struct world *world, uint64_t tx)
     bb_id_of_key(BB_TABLE_DEPLOYMENT, bb_slice_str("current"), &id);
     bb_key_by_id(&key, BB_TABLE_DEPLOYMENT, &id);
     keys[0] = bb_buf_slice(&key);
-    live_write(world->live, tx, keys, 1);
-    live_advance(world->live, tx);
+    gateway_live_write(world->live, tx, keys, 1);
+    gateway_live_advance(world->live, tx);
     bb_buf_fini(&key);
 }
 
@@ -396,9 +398,9 @@ Test(live, a_deploy_runs_everything_again)
     }
     expect(&a, 1, "one", 100);
     expect(&b, 2, "here now", 101);
-    live_unsubscribe(&a.subscriber);
-    live_unsubscribe(&b.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_unsubscribe(&b.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, a_query_that_looks_at_identity_splits_before_anything_is_sent)
@@ -432,10 +434,10 @@ Test(live, a_query_that_looks_at_identity_splits_before_anything_is_sent)
     cr_expect_not(run->is_shared);
     answer_end(run, LIVE_VALUE, 100, "of eve", "k1", "k3");
     expect(&eve, 1, "of eve", 100);
-    live_unsubscribe(&ann.subscriber);
-    live_unsubscribe(&bob.subscriber);
-    live_unsubscribe(&eve.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&ann.subscriber);
+    gateway_live_unsubscribe(&bob.subscriber);
+    gateway_live_unsubscribe(&eve.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, a_query_that_looks_at_identity_later_splits_then)
@@ -454,8 +456,8 @@ Test(live, a_query_that_looks_at_identity_later_splits_then)
     cr_expect_not(run->is_shared);
     answer_end(run, LIVE_VALUE, 101, "of ann", "k1", "k3");
     expect(&ann, 2, "of ann", 101);
-    live_unsubscribe(&ann.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&ann.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, the_suite_being_away_is_silent_and_tried_again)
@@ -471,16 +473,16 @@ Test(live, the_suite_being_away_is_silent_and_tried_again)
     cr_expect_eq(world.run_count, 0u);
     expect(&a, 1, "one", 100);
     clock_us += 60000;
-    live_tick(world.live);
+    gateway_live_tick(world.live);
     cr_assert_eq(world.run_count, 1u);
     answer_end(take_run(&world), LIVE_AWAY, 0, "", "", "");
-    live_tick(world.live);
+    gateway_live_tick(world.live);
     cr_expect_eq(world.run_count, 0u, "the second pause is longer");
-    live_retry_now(world.live);
+    gateway_live_retry_now(world.live);
     answer(&world, 101, "two", "k1", "k3");
     expect(&a, 2, "two", 101);
-    live_unsubscribe(&a.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, a_lost_feed_position_runs_everything_again)
@@ -493,7 +495,7 @@ Test(live, a_lost_feed_position_runs_everything_again)
     subscribe(&world, &a, "m:list");
     subscribe(&world, &b, "m:other");
     answer(&world, 100, "one", "k1", "k3");
-    live_skip(world.live, 500);
+    gateway_live_skip(world.live, 500);
     /* The one that was running cannot know what happened in between. */
     answer(&world, 100, "other", "p", "q");
     cr_assert_eq(world.run_count, 2u);
@@ -501,9 +503,9 @@ Test(live, a_lost_feed_position_runs_everything_again)
     answer(&world, 500, "otro", "p", "q");
     expect(&a, 2, "uno", 500);
     expect(&b, 2, "otro", 500);
-    live_unsubscribe(&a.subscriber);
-    live_unsubscribe(&b.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_unsubscribe(&b.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, another_history_resyncs_subscribers)
@@ -517,14 +519,14 @@ Test(live, another_history_resyncs_subscribers)
     answer(&world, 1000, "one", "k1", "k3");
     write_key(&world, 1001, "k1");
     run = take_run(&world); /* still under way when the world changes */
-    live_restart(world.live, 50);
+    gateway_live_restart(world.live, 50);
     cr_expect_eq(world.resync_count, 1u);
     answer_end(run, LIVE_VALUE, 1001, "of the old world", "k1", "k3");
     expect(&a, 1, "one", 0);
     answer(&world, 50, "new", "k1", "k3");
     expect(&a, 2, "new", 50);
-    live_unsubscribe(&a.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, a_resuming_subscriber_never_sees_an_older_moment)
@@ -544,9 +546,9 @@ Test(live, a_resuming_subscriber_never_sees_an_older_moment)
     answer(&world, 200, "two", "k1", "k3");
     expect(&b, 1, "two", 200);
     expect(&a, 2, "two", 200);
-    live_unsubscribe(&a.subscriber);
-    live_unsubscribe(&b.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_unsubscribe(&b.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, a_moment_that_does_not_exist_can_be_forgotten)
@@ -558,13 +560,13 @@ Test(live, a_moment_that_does_not_exist_can_be_forgotten)
     subscribe_as(&world, &a, "m:list", "", 900);
     answer_end(take_run(&world), LIVE_AWAY, 0, "", "", "");
     a.last_tx = 0;
-    live_forget(&a.subscriber);
+    gateway_live_forget(&a.subscriber);
     cr_assert_eq(world.run_count, 1u);
     cr_expect_eq(world.min_txs[0], 100u);
     answer(&world, 100, "one", "k1", "k3");
     expect(&a, 1, "one", 100);
-    live_unsubscribe(&a.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, a_blocked_reader_gets_the_newest_result_only)
@@ -587,8 +589,8 @@ Test(live, a_blocked_reader_gets_the_newest_result_only)
     a.is_blocked = false;
     publish(&world, a.subscriber.entry);
     expect(&a, 2, "v109", 109);
-    live_unsubscribe(&a.subscriber);
-    live_free(world.live);
+    gateway_live_unsubscribe(&a.subscriber);
+    gateway_live_free(world.live);
 }
 
 Test(live, runs_at_once_are_bounded_and_none_is_forgotten)
@@ -609,9 +611,9 @@ Test(live, runs_at_once_are_bounded_and_none_is_forgotten)
     }
     for (size_t i = 0; i < BB_COUNT_OF(readers); i++) {
         expect(&readers[i], 1, "one", 100);
-        live_unsubscribe(&readers[i].subscriber);
+        gateway_live_unsubscribe(&readers[i].subscriber);
     }
-    live_free(world.live);
+    gateway_live_free(world.live);
 }
 
 Test(live, an_entry_goes_some_time_after_its_last_subscriber)
@@ -623,19 +625,19 @@ Test(live, an_entry_goes_some_time_after_its_last_subscriber)
     world_init(&world, 100, 8, 1 << 20);
     subscribe(&world, &a, "m:list");
     answer(&world, 100, "one", "k1", "k3");
-    live_unsubscribe(&a.subscriber);
+    gateway_live_unsubscribe(&a.subscriber);
     clock_us += 5000000;
-    live_tick(world.live);
+    gateway_live_tick(world.live);
     subscribe(&world, &b, "m:list");
     cr_expect_eq(world.asked_count, 1u, "it was kept");
     expect(&b, 1, "one", 100);
-    live_unsubscribe(&b.subscriber);
+    gateway_live_unsubscribe(&b.subscriber);
     clock_us += 10000001;
-    live_tick(world.live);
-    cr_expect_eq(live_entry_count(world.live), 0u);
-    cr_expect_eq(live_range_count(world.live), 0u);
-    cr_expect_eq(live_bytes(world.live), 0u);
-    live_free(world.live);
+    gateway_live_tick(world.live);
+    cr_expect_eq(gateway_live_entry_count(world.live), 0u);
+    cr_expect_eq(gateway_live_range_count(world.live), 0u);
+    cr_expect_eq(gateway_live_bytes(world.live), 0u);
+    gateway_live_free(world.live);
 }
 
 Test(live, an_unwatched_entry_that_is_hit_is_freed_and_not_run)
@@ -647,19 +649,19 @@ Test(live, an_unwatched_entry_that_is_hit_is_freed_and_not_run)
     world_init(&world, 100, 8, 1 << 20);
     subscribe(&world, &a, "m:list");
     answer(&world, 100, "one", "k1", "k3");
-    live_unsubscribe(&a.subscriber);
+    gateway_live_unsubscribe(&a.subscriber);
     write_key(&world, 101, "k1");
     cr_expect_eq(world.asked_count, 1u);
-    cr_expect_eq(live_entry_count(world.live), 0u);
+    cr_expect_eq(gateway_live_entry_count(world.live), 0u);
     subscribe(&world, &b, "m:list");
     answer(&world, 101, "two", "k1", "k3");
     expect(&b, 1, "two", 101);
     /* Leaves while its next run is under way. */
     write_key(&world, 102, "k1");
-    live_unsubscribe(&b.subscriber);
+    gateway_live_unsubscribe(&b.subscriber);
     answer(&world, 102, "three", "k1", "k3");
-    cr_expect_eq(live_entry_count(world.live), 0u);
-    live_free(world.live);
+    cr_expect_eq(gateway_live_entry_count(world.live), 0u);
+    gateway_live_free(world.live);
 }
 
 Test(live, memory_is_bounded)
@@ -674,8 +676,8 @@ Test(live, memory_is_bounded)
     memset(big, 'x', sizeof(big) - 1);
     subscribe(&world, &readers[0], "m:list");
     answer(&world, 100, big, "k1", "k3");
-    cr_expect_not(live_has_room(world.live));
-    cr_expect_eq(live_subscribe(&world.ctx, world.live, &key, &more, 0), BB_OVERLOADED);
-    live_unsubscribe(&readers[0].subscriber);
-    live_free(world.live);
+    cr_expect_not(gateway_live_has_room(world.live));
+    cr_expect_eq(gateway_live_subscribe(&world.ctx, world.live, &key, &more, 0), BB_OVERLOADED);
+    gateway_live_unsubscribe(&readers[0].subscriber);
+    gateway_live_free(world.live);
 }

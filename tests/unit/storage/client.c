@@ -20,16 +20,9 @@ void client_close(struct client *client)
     bb_arena_free(client->arena);
 }
 
-/* The loop's stop flag is for ever: calls run it until this is set. */
-struct call {
-    struct client *client;
-    bool is_done;
-};
-
 static void on_reply(void *arg, int status, struct bb_slice bytes)
 {
-    struct call *call = arg;
-    struct client *client = call->client;
+    struct client *client = arg;
     client->status = status;
     if (status == BB_OK) {
         client->status = bb_unpack(client->ctx, client->arena,
@@ -37,20 +30,31 @@ static void on_reply(void *arg, int status, struct bb_slice bytes)
         if (client->status == BB_OK)
             client->status = (int)client->reply->status;
     }
-    call->is_done = true;
+    client->is_waiting = false;
     uv_stop(bb_loop_uv(client->loop)); /* else the loop may sleep once more before it returns */
+}
+
+void client_send(struct client *client, Bb__Proto__StorageRequest *request, uint32_t timeout_ms)
+{
+    check(!client->is_waiting);
+    bb_arena_reset(client->arena);
+    client->reply = NULL;
+    client->is_waiting = true;
+    check(bb_peer_request(client->ctx, client->peer, &request->base, timeout_ms, on_reply,
+                          client) == BB_OK);
+}
+
+int client_wait(struct client *client)
+{
+    while (client->is_waiting)
+        uv_run(bb_loop_uv(client->loop), UV_RUN_ONCE);
+    return client->status;
 }
 
 int client_call(struct client *client, Bb__Proto__StorageRequest *request, uint32_t timeout_ms)
 {
-    struct call call = { .client = client };
-    bb_arena_reset(client->arena);
-    client->reply = NULL;
-    check(bb_peer_request(client->ctx, client->peer, &request->base, timeout_ms, on_reply, &call) ==
-          BB_OK);
-    while (!call.is_done)
-        uv_run(bb_loop_uv(client->loop), UV_RUN_ONCE);
-    return client->status;
+    client_send(client, request, timeout_ms);
+    return client_wait(client);
 }
 
 int client_claim(struct client *client, uint64_t want)
@@ -195,7 +199,7 @@ int client_get(struct client *client, uint64_t at, uint64_t number, uint64_t *tx
     return rc;
 }
 
-int client_tail(struct client *client, uint64_t after, uint32_t max_bytes, uint32_t wait_ms)
+void client_send_tail(struct client *client, uint64_t after, uint32_t max_bytes, uint32_t wait_ms)
 {
     Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
     Bb__Proto__Tail tail = BB__PROTO__TAIL__INIT;
@@ -204,7 +208,13 @@ int client_tail(struct client *client, uint64_t after, uint32_t max_bytes, uint3
     tail.wait_ms = wait_ms;
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
     request.tail = &tail;
-    return client_call(client, &request, wait_ms + 5000);
+    client_send(client, &request, wait_ms + 5000);
+}
+
+int client_tail(struct client *client, uint64_t after, uint32_t max_bytes, uint32_t wait_ms)
+{
+    client_send_tail(client, after, max_bytes, wait_ms);
+    return client_wait(client);
 }
 
 int client_info(struct client *client)

@@ -30,7 +30,8 @@ struct client {
     struct bb_loop *loop;
     struct bb_peer *peer;
     struct bb_arena *arena; /* of the last reply */
-    int status;             /* of the last exchange */
+    bool is_waiting;
+    int status; /* of the last exchange */
     Bb__Proto__StorageReply *reply;
     uint64_t epoch, seq, tx; /* as a sequencer that holds the epoch */
     uint8_t holder[16];
@@ -39,6 +40,8 @@ struct client {
 void client_open(struct client *client, const char *url);
 void client_close(struct client *client);
 /* The status of the exchange, or of the reply when there is one. */
+void client_send(struct client *client, Bb__Proto__StorageRequest *request, uint32_t timeout_ms);
+int client_wait(struct client *client);
 int client_call(struct client *client, Bb__Proto__StorageRequest *request, uint32_t timeout_ms);
 
 int client_claim(struct client *client, uint64_t want);
@@ -57,6 +60,7 @@ uint64_t client_batch(uint64_t base_tx, uint64_t first, size_t count, size_t doc
 void client_key(uint64_t number, uint8_t key[20]);
 /* The tx that wrote key `number` last, at `at`; 0: no such key. */
 int client_get(struct client *client, uint64_t at, uint64_t number, uint64_t *tx);
+void client_send_tail(struct client *client, uint64_t after, uint32_t max_bytes, uint32_t wait_ms);
 int client_tail(struct client *client, uint64_t after, uint32_t max_bytes, uint32_t wait_ms);
 int client_info(struct client *client);
 

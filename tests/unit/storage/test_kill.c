@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,6 +195,11 @@ Test(storage_kill, b22_acknowledged_appends_survive_kill_9_at_any_moment, .timeo
     kill(node, SIGTERM);
     waitpid(node, &status, 0);
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "graceful end: %x", status);
+    char pattern[128];
+    glob_t snapshots;
+    snprintf(pattern, sizeof pattern, "%s/raft/snapshot-*", places.data);
+    cr_assert_eq(glob(pattern, 0, NULL, &snapshots), 0, "the log was never cut");
+    globfree(&snapshots);
     read_ledger(&places, &seq, &tx);
     cr_log_info("%d batches were acknowledged", (int)seq);
     cr_assert_gt(seq, 500);

@@ -1,9 +1,9 @@
 #include <criterion/criterion.h>
 #include <ftw.h>
+#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bb/storage_service.h"
@@ -16,6 +16,7 @@ struct node_world {
     struct bb_ctx ctx;
     struct bb_conf *conf;
     struct bb_service *service;
+    bool is_memory;
 };
 
 static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
@@ -37,6 +38,8 @@ static int node_start(struct node_world *world)
     cr_assert_eq(bb_conf_parse(&world->ctx, "storage", "", tables, 1, argv, &world->conf), BB_OK);
     cr_assert_eq(bb_conf_set(&world->ctx, world->conf, "data", world->dir), BB_OK);
     cr_assert_eq(bb_conf_set(&world->ctx, world->conf, "listen", URL), BB_OK);
+    if (world->is_memory)
+        cr_assert_eq(bb_conf_set(&world->ctx, world->conf, "memory", "true"), BB_OK);
     int rc = bb_service_start(&world->ctx, &bb_storage_service, world->conf, world->ctx.env, NULL,
                               on_event, NULL, &world->service);
     if (rc != BB_OK)
@@ -190,7 +193,7 @@ Test(storage, claim_waits_until_the_lease_of_the_holder_has_ended, .timeout = 30
 Test(storage, tail_waits_for_what_comes_without_holding_up_others, .timeout = 30)
 {
     struct node_world world;
-    struct client client;
+    struct client client, readers[20];
     node_begin(&world);
     client_open(&client, URL);
     client_claim_next(&client);
@@ -200,14 +203,79 @@ Test(storage, tail_waits_for_what_comes_without_holding_up_others, .timeout = 30
     cr_assert_eq(client.reply->tail->n_records, 0);
     cr_assert_eq(client.reply->tail->last_tx, 10);
     cr_assert_geq(bb_now_us(client.ctx) - start, 190000);
-    pid_t other = fork(); /* uses nothing of ours; it only gives the time */
-    if (other == 0)
-        _exit(0);
-    waitpid(other, NULL, 0);
-    cr_assert_eq(client_tail(&client, 0, 0, 5000), BB_OK);
-    cr_assert_eq(client.reply->tail->n_records, 1);
+
+    for (size_t i = 0; i < BB_COUNT_OF(readers); i++) {
+        client_open(&readers[i], URL);
+        client_send_tail(&readers[i], 10 + 10 * (i / 10), 0, 10000); /* half waits for one more */
+    }
+    cr_assert_eq(client_append(&client, 2, 1, 10), BB_OK);
+    for (size_t i = 0; i < 10; i++) {
+        cr_assert_eq(client_wait(&readers[i]), BB_OK);
+        cr_assert_eq(readers[i].reply->tail->n_records, 1);
+    }
+    cr_assert_eq(client_append(&client, 2, 1, 10), BB_OK);
+    for (size_t i = 10; i < 20; i++) {
+        cr_assert_eq(client_wait(&readers[i]), BB_OK);
+        cr_assert_eq(readers[i].reply->tail->n_records, 1);
+        cr_assert_eq(readers[i].reply->tail->last_tx, 30);
+    }
+    cr_assert_lt(bb_now_us(client.ctx) - start, 5000000, "nobody waited for a timeout");
+    for (size_t i = 0; i < BB_COUNT_OF(readers); i++)
+        client_close(&readers[i]);
     client_close(&client);
     node_end(&world);
+}
+
+Test(storage, graceful_end_answers_those_who_wait, .timeout = 30)
+{
+    struct node_world world;
+    struct client client, reader;
+    node_begin(&world);
+    client_open(&client, URL);
+    client_open(&reader, URL);
+    client_claim_next(&client);
+    client_send_tail(&reader, 0, 0, 20000);
+    cr_assert_eq(client_append(&client, 2, 1, 10), BB_OK);
+    cr_assert_eq(client_wait(&reader), BB_OK);
+    client_send_tail(&reader, 10, 0, 20000);
+    cr_assert_eq(client_info(&client), BB_OK);
+    uint64_t start = bb_now_us(client.ctx);
+    node_stop(&world);
+    client_wait(&reader);
+    cr_assert_lt(bb_now_us(client.ctx) - start, 3000000);
+    client_close(&client);
+    client_close(&reader);
+    nftw(world.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+Test(storage, p11_memory_keeps_nothing_and_leaves_no_folder, .timeout = 30)
+{
+    struct node_world world;
+    struct client client;
+    uint64_t tx;
+    glob_t before, after;
+    memset(&world, 0, sizeof world);
+    world.ctx.env = bb_env_real();
+    world.is_memory = true;
+    glob("/dev/shm/bitbend-memory-*", 0, NULL, &before);
+    cr_assert_eq(node_start(&world), BB_OK, "%s", world.ctx.error);
+    client_open(&client, URL);
+    client_claim_next(&client);
+    cr_assert_eq(client_append(&client, 1, 3, 100), BB_OK);
+    cr_assert_eq(client_get(&client, 30, 2, &tx), BB_OK);
+    cr_assert_eq(tx, 20);
+    client_close(&client);
+    node_stop(&world);
+    cr_assert_eq(node_start(&world), BB_OK, "%s", world.ctx.error);
+    client_open(&client, URL);
+    client_claim_next(&client);
+    cr_assert_eq(client.epoch, 1, "a second run knows nothing of the first");
+    client_close(&client);
+    node_stop(&world);
+    glob("/dev/shm/bitbend-memory-*", 0, NULL, &after);
+    cr_assert_leq(after.gl_pathc, before.gl_pathc);
+    globfree(&before);
+    globfree(&after);
 }
 
 Test(storage, restart_has_everything_and_goes_on, .timeout = 60)

@@ -304,8 +304,10 @@ static void answer(struct world *world, struct open_read *open)
             entries[i].tx = rows[i].tx;
         }
     }
-    worker_cache_fill(&world->ctx, world->cache, &open->read, need, under_way.at, entries, count,
-                      is_complete);
+    struct cache_fill fill = {
+        .at = under_way.at, .entries = entries, .count = count, .is_complete = is_complete
+    };
+    worker_cache_fill(&world->ctx, world->cache, &open->read, need, &fill);
     if (open->need_count == 0) {
         step(world, open);
     }

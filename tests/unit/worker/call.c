@@ -146,6 +146,17 @@ Test(call, nobody_hears_failed_of_an_outcome_that_nobody_knows)
     cr_assert_eq(worker_call_overdue(&call, 10000000), BB_OK);
 }
 
+Test(call, who_waits_for_a_tx_hears_that_it_did_not_come)
+{
+    Bb__Proto__Call request = plain_request();
+    struct call call = { .state = CALL_WAIT_TX, .deadline_us = 1000, .request = &request };
+    cr_assert_eq(worker_call_overdue(&call, 1000), BB_UNAVAILABLE);
+    call.losses = 2;
+    cr_assert_eq(worker_call_overdue(&call, 1000), BB_OVERLOADED);
+    request.min_tx = 77;
+    cr_assert_eq(worker_call_overdue(&call, 1000), BB_TIMEOUT);
+}
+
 Test(call, states_move_along_the_table)
 {
     struct call call = { .state = CALL_ARRIVED };

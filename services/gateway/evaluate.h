@@ -1,0 +1,11 @@
+/* One run of a live query on a worker, from question to answer. */
+#ifndef GATEWAY_EVALUATE_H
+#define GATEWAY_EVALUATE_H
+
+#include "gateway.h"
+#include "live.h"
+
+/* gateway_live_answered follows, now or later. */
+void gateway_evaluate(struct gateway *gateway, struct live_entry *entry, uint64_t min_tx);
+
+#endif
