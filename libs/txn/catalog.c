@@ -137,9 +137,10 @@ static int parse_tables(struct bb_ctx *ctx, struct bb_txn_catalog *catalog, stru
 
     catalog->table_count = count + BB_TABLE_COUNT_SYSTEM - 1;
     catalog->tables = bb_arena_zero(catalog->arena, catalog->table_count, sizeof *catalog->tables);
-    for (uint32_t i = 1; i < BB_TABLE_COUNT_SYSTEM; i++)
+    for (uint32_t i = 1; i < BB_TABLE_COUNT_SYSTEM; i++) {
         (void)set_table(catalog->arena, &catalog->tables[at++], bb_slice_str(system_tables[i]), i,
                         0);
+    }
     for (size_t i = 0; i < count; i++) {
         struct bb_slice table = bb_value_at(tables, i);
         if (bb_value_tag(table) != BB_TAG_OBJECT)
@@ -179,10 +180,11 @@ int bb_txn_catalog_new(struct bb_ctx *ctx, struct bb_slice from, struct bb_txn_c
     }
     rc = parse_tables(ctx, catalog, tables);
 out:
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         *out = catalog;
-    else
+    } else {
         bb_arena_free(arena);
+    }
     return rc;
 }
 

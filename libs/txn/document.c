@@ -58,11 +58,12 @@ static int check_system_field(struct bb_ctx *ctx, const struct txn_doc *doc, str
     if (bb_value_tag(given) == BB_TAG_UNDEFINED ||
         (expected.data != NULL && bb_slice_equal(given, expected)))
         return BB_OK;
-    if (bb_slice_equal_str(name, "_key"))
+    if (bb_slice_equal_str(name, "_key")) {
         return bb_fail(ctx, BB_NOT_ENCODABLE,
                        "Document for \"%.*s\": the field _key cannot be set or changed. Use "
                        "ctx.db.put(table, key, document) to store it under a key.",
                        BB_SLICE_ARG(doc->table->name));
+    }
     return bb_fail(ctx, BB_NOT_ENCODABLE,
                    "Document for \"%.*s\": the field %.*s is given by the system and cannot be set "
                    "or changed. Leave it out.",
@@ -125,9 +126,10 @@ static int check_given(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_
         plain = bb_value_finish(txn->builder);
     }
     rc = bb_document_check(ctx, plain, size_limit(txn, doc));
-    if (rc != BB_OK)
+    if (rc != BB_OK) {
         return bb_fail(ctx, rc, "Document for \"%.*s\": %s", BB_SLICE_ARG(doc->table->name),
                        ctx == NULL ? "" : ctx->error);
+    }
     return BB_OK;
 }
 
@@ -184,16 +186,18 @@ int txn_document(struct bb_ctx *ctx, struct bb_txn *txn, enum txn_shape shape,
     struct system_fields system;
     struct bb_value_builder *builder = txn->builder;
 
-    if (given.size == 0 || bb_value_tag(given) != BB_TAG_OBJECT)
+    if (given.size == 0 || bb_value_tag(given) != BB_TAG_OBJECT) {
         return bb_fail(ctx, BB_NOT_ENCODABLE, "Document for \"%.*s\": it must be an object.",
                        BB_SLICE_ARG(doc->table->name));
-    if (shape == TXN_INSERT)
+    }
+    if (shape == TXN_INSERT) {
         make_system_fields(txn, doc, key, &system);
-    else
+    } else {
         system =
             (struct system_fields){ .id = bb_value_field_str(before, "_id"),
                                     .creation_time = bb_value_field_str(before, "_creationTime"),
                                     .key = bb_value_field_str(before, "_key") };
+    }
     int rc = check_given(ctx, txn, doc, given, &system);
     if (rc != BB_OK)
         return rc;
@@ -214,16 +218,18 @@ int txn_document(struct bb_ctx *ctx, struct bb_txn *txn, enum txn_shape shape,
     struct bb_slice whole = bb_value_finish(builder);
     uint64_t limit = size_limit(txn, doc);
     /* The stored form is never smaller than the accounted size. */
-    if (whole.size > limit && bb_value_accounted_size(whole) > limit)
+    if (whole.size > limit && bb_value_accounted_size(whole) > limit) {
         return bb_fail(ctx, BB_DOCUMENT_TOO_LARGE,
                        "Document for \"%.*s\": it would have %" PRIu64
                        " bytes, the limit is %" PRIu64
                        ". Split it, or keep large content in files.",
                        BB_SLICE_ARG(doc->table->name), bb_value_accounted_size(whole), limit);
-    if (shape == TXN_PATCH && bb_value_count(whole) > 1024 + 3)
+    }
+    if (shape == TXN_PATCH && bb_value_count(whole) > 1024 + 3) {
         return bb_fail(ctx, BB_NOT_ENCODABLE,
                        "Document for \"%.*s\": it would have %zu fields, the limit is 1024.",
                        BB_SLICE_ARG(doc->table->name), bb_value_count(whole));
+    }
     bb_buf_clear(&txn->scratch);
     bb_buf_append_slice(&txn->scratch, whole);
     return BB_OK;

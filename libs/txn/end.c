@@ -40,10 +40,11 @@ static void merge_ranges(struct bb_txn *txn, struct bb_txn_output *output)
         qsort(txn->ranges, txn->range_count, sizeof *txn->ranges, compare_ranges);
     for (size_t i = 0; i < txn->range_count; i++) {
         struct bb_txn_range *last = count == 0 ? NULL : &txn->ranges[count - 1];
-        if (last == NULL || bb_slice_compare(txn->ranges[i].low, last->high) > 0)
+        if (last == NULL || bb_slice_compare(txn->ranges[i].low, last->high) > 0) {
             txn->ranges[count++] = txn->ranges[i];
-        else if (bb_slice_compare(txn->ranges[i].high, last->high) > 0)
+        } else if (bb_slice_compare(txn->ranges[i].high, last->high) > 0) {
             last->high = txn->ranges[i].high;
+        }
     }
     txn->range_count = count;
     output->ranges = txn->ranges;

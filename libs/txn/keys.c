@@ -76,9 +76,10 @@ static int bad_range(const struct range_parser *parser, const char *what, struct
     int rc;
 
     bb_buf_init(&fields);
-    for (size_t i = 0; field_name(parser, i).data != NULL; i++)
+    for (size_t i = 0; field_name(parser, i).data != NULL; i++) {
         bb_buf_printf(&fields, "%s\"%.*s\"", i == 0 ? "" : ", ",
                       BB_SLICE_ARG(field_name(parser, i)));
+    }
     rc = bb_fail(parser->ctx, BB_BAD_QUERY,
                  "Range on index %.*s.%.*s: %s \"%.*s\". The index has the fields %.*s in this "
                  "order: use eq on the first ones, then at most one field with gt or gte and lt or "
@@ -94,16 +95,18 @@ static int append_id(const struct range_parser *parser, struct bb_slice value, s
     uint32_t number = 0;
     struct bb_id id;
 
-    if (bb_value_tag(value) != BB_TAG_STRING)
+    if (bb_value_tag(value) != BB_TAG_STRING) {
         return bb_fail(parser->ctx, BB_BAD_ID, "Range on index %.*s.by_id: _id must be an id.",
                        BB_SLICE_ARG(parser->table->name));
+    }
     int rc = bb_id_parse(parser->ctx, bb_value_bytes(value), &number, &id);
     if (rc != BB_OK)
         return rc;
-    if (number != parser->table->number)
+    if (number != parser->table->number) {
         return bb_fail(parser->ctx, BB_BAD_ID,
                        "Range on index %.*s.by_id: \"%.*s\" is the id of another table.",
                        BB_SLICE_ARG(parser->table->name), BB_SLICE_ARG(bb_value_bytes(value)));
+    }
     bb_buf_append(key, id.bytes, sizeof id.bytes);
     return BB_OK;
 }
@@ -158,11 +161,12 @@ static int parse_step(struct range_parser *parser, struct bb_slice step)
 {
     if (bb_value_tag(step) != BB_TAG_ARRAY || bb_value_count(step) != 3 ||
         bb_value_tag(bb_value_at(step, 0)) != BB_TAG_STRING ||
-        bb_value_tag(bb_value_at(step, 1)) != BB_TAG_STRING)
+        bb_value_tag(bb_value_at(step, 1)) != BB_TAG_STRING) {
         return bb_fail(parser->ctx, BB_BAD_QUERY,
                        "Range on index %.*s.%.*s: a field name must be "
                        "a string.",
                        BB_SLICE_ARG(parser->table->name), BB_SLICE_ARG(parser->index->name));
+    }
     struct bb_slice op = bb_value_bytes(bb_value_at(step, 0));
     struct bb_slice field = bb_value_bytes(bb_value_at(step, 1));
     struct bb_slice value = bb_value_at(step, 2);
@@ -209,11 +213,12 @@ int txn_index_range(struct bb_ctx *ctx, const struct txn_table *table,
         if (rc == BB_OK && !parser.low.is_inclusive)
             pass_value(&parser, low);
     }
-    if (rc == BB_OK && (low->size > BB_KEY_MAX || high->size > BB_KEY_MAX))
+    if (rc == BB_OK && (low->size > BB_KEY_MAX || high->size > BB_KEY_MAX)) {
         rc = bb_fail(ctx, BB_KEY_TOO_LARGE,
                      "Range on index %.*s.%.*s: its key has %zu bytes, the limit is %d. Compare "
                      "with shorter values.",
                      BB_SLICE_ARG(table->name), BB_SLICE_ARG(index->name),
                      low->size > high->size ? low->size : high->size, BB_KEY_MAX);
+    }
     return rc;
 }

@@ -8,10 +8,11 @@ static size_t first_not_below(const struct txn_overlay *overlay, struct bb_slice
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (bb_slice_compare(overlay->rows[middle].key, key) < 0)
+        if (bb_slice_compare(overlay->rows[middle].key, key) < 0) {
             low = middle + 1;
-        else
+        } else {
             high = middle;
+        }
     }
     return low;
 }

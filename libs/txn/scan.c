@@ -8,101 +8,8 @@
 enum {
     ROWS_MAX = 1000,
     COUNT_ROWS_MAX = 5000,
-    ROWS_BYTES_MAX = 1 << 20,
-    CURSOR_VERSION = 1,
-    CURSOR_KEY = 0,   /* after this key */
-    CURSOR_END = 1,   /* nothing comes after */
-    CURSOR_START = 2, /* nothing was consumed */
-    CURSOR_HEAD = 10  /* version, hash, kind */
+    ROWS_BYTES_MAX = 1 << 20
 };
-
-/* ---- cursors ---- */
-
-static int bad_cursor(struct bb_ctx *ctx, const struct txn_scan *scan)
-{
-    return bb_fail(ctx, BB_BAD_QUERY,
-                   "paginate on \"%.*s\": this cursor was not made by exactly this query (table, "
-                   "index, range, order and filter). Start again with cursor: null.",
-                   BB_SLICE_ARG(scan->table->name));
-}
-
-/* The cursor's kind and key (which lives in the transaction's memory). */
-static int parse_cursor(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_scan *scan,
-                        struct bb_slice text, uint8_t *kind, struct bb_slice *key)
-{
-    bb_buf_clear(&txn->scratch);
-    if (bb_base64_decode(ctx, text, &txn->scratch) != BB_OK || txn->scratch.size < CURSOR_HEAD ||
-        txn->scratch.data[0] != CURSOR_VERSION ||
-        bb_get_le64(txn->scratch.data + 1) != scan->query_hash)
-        return bad_cursor(ctx, scan);
-    *kind = txn->scratch.data[9];
-    *key = txn_dup(txn, bb_slice(txn->scratch.data + CURSOR_HEAD, txn->scratch.size - CURSOR_HEAD));
-    if (*kind == CURSOR_KEY
-            ? bb_slice_compare(*key, scan->low) < 0 || bb_slice_compare(*key, scan->high) >= 0
-            : *kind > CURSOR_START)
-        return bad_cursor(ctx, scan);
-    return BB_OK;
-}
-
-static void append_cursor(const struct txn_scan *scan, uint8_t kind, struct bb_slice key,
-                          struct bb_buf *text)
-{
-    struct bb_buf raw;
-
-    bb_buf_init(&raw);
-    bb_buf_append_byte(&raw, CURSOR_VERSION);
-    bb_put_le64(bb_buf_reserve(&raw, 8), scan->query_hash);
-    raw.size += 8;
-    bb_buf_append_byte(&raw, kind);
-    bb_buf_append_slice(&raw, key);
-    bb_base64_append(text, bb_buf_slice(&raw));
-    bb_buf_fini(&raw);
-}
-
-static struct bb_slice next_key(struct bb_txn *txn, struct bb_slice key)
-{
-    uint8_t *copy = bb_arena_alloc(txn->arena, key.size + 1);
-
-    memcpy(copy, key.data, key.size);
-    copy[key.size] = 0;
-    return bb_slice(copy, key.size + 1);
-}
-
-static int apply_cursors(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
-                         const struct bb_txn_scan_options *options)
-{
-    struct bb_slice key;
-    uint8_t kind;
-    int rc;
-
-    if (options->end_cursor.size > 0) {
-        rc = parse_cursor(ctx, txn, scan, options->end_cursor, &kind, &key);
-        if (rc != BB_OK)
-            return rc;
-        if (kind == CURSOR_KEY) {
-            scan->end_key = key;
-            if (scan->is_descending)
-                scan->low = key;
-            else
-                scan->high = next_key(txn, key);
-        }
-    }
-    if (options->cursor.size > 0) {
-        rc = parse_cursor(ctx, txn, scan, options->cursor, &kind, &key);
-        if (rc != BB_OK)
-            return rc;
-        if (kind == CURSOR_END)
-            scan->is_ended = true;
-        if (kind == CURSOR_KEY) {
-            scan->position = key;
-            if (scan->is_descending)
-                scan->high = key;
-            else
-                scan->low = next_key(txn, key);
-        }
-    }
-    return BB_OK;
-}
 
 /* ---- opening ---- */
 
@@ -133,12 +40,13 @@ static int find_index(struct bb_ctx *ctx, const struct txn_table *table, struct 
     *index = txn_index_by_name(table, name);
     if (*index == NULL)
         return index_not_found(ctx, table, name);
-    if (!(*index)->is_ready)
+    if (!(*index)->is_ready) {
         return bb_fail(ctx, BB_INDEX_NOT_READY,
                        "Index %.*s.%.*s is being filled: %" PRId64 " of %s%" PRId64
                        " documents are done. It can be used when all are in it; try again later.",
                        BB_SLICE_ARG(table->name), BB_SLICE_ARG(name), (*index)->done,
                        (*index)->done > (*index)->total ? "more than " : "", (*index)->total);
+    }
     return BB_OK;
 }
 
@@ -177,7 +85,7 @@ int bb_txn_scan_open(struct bb_ctx *ctx, struct bb_txn *txn,
     scan->is_keys_only = options->is_keys_only;
     scan->is_untracked = options->is_untracked && options->access == BB_TXN_PRIVILEGED;
     scan->query_hash = hash_query(scan, options->filter);
-    rc = apply_cursors(ctx, txn, scan, options);
+    rc = txn_cursor_apply(ctx, txn, scan, options);
     if (rc != BB_OK)
         goto out;
     if (bb_slice_compare(scan->low, scan->high) >= 0)
@@ -216,9 +124,10 @@ static int feed_row(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *sca
     row->doc = NULL;
     if (!scan->is_keys_only) {
         struct bb_id id = id_of_key(row->key);
-        if (entry->value.size == 0)
+        if (entry->value.size == 0) {
             return bb_fail(ctx, BB_CORRUPT, "index %.*s.%.*s has an entry without a document",
                            BB_SLICE_ARG(scan->table->name), BB_SLICE_ARG(scan->index->name));
+        }
         row->doc = txn_doc(txn, scan->table, &id);
         txn_doc_know(txn, row->doc, entry->value);
     }
@@ -244,7 +153,7 @@ int txn_scan_feed(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
     }
     scan->is_snapshot_done = is_complete;
     if (entry_count > 0)
-        scan->covered = scan->is_descending ? previous : next_key(txn, previous);
+        scan->covered = scan->is_descending ? previous : txn_next_key(txn, previous);
     return BB_OK;
 }
 
@@ -327,7 +236,7 @@ static void unwant_page(struct bb_txn *txn, struct txn_scan *scan)
     }
 }
 
-static struct txn_scan *scan_at(struct bb_txn *txn, uint32_t number)
+struct txn_scan *txn_scan(struct bb_txn *txn, uint32_t number)
 {
     bb_assert(number < txn->scan_count);
     return txn->scans[number];
@@ -337,7 +246,7 @@ int bb_txn_scan_next(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, ui
                      uint32_t prefetch, struct bb_value_builder *to, uint32_t *row_count,
                      bool *is_done)
 {
-    struct txn_scan *scan = scan_at(txn, number);
+    struct txn_scan *scan = txn_scan(txn, number);
     size_t bytes = 0;
 
     *row_count = 0;
@@ -376,7 +285,7 @@ int bb_txn_scan_next(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, ui
 int bb_txn_scan_count(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, uint64_t count_max,
                       uint64_t *count)
 {
-    struct txn_scan *scan = scan_at(txn, number);
+    struct txn_scan *scan = txn_scan(txn, number);
 
     scan->is_touched = scan->is_touched || !scan->is_ended;
     while (!scan->is_ended && scan->counted < count_max) {
@@ -401,7 +310,7 @@ int bb_txn_scan_count(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, u
 int bb_txn_backfill(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, struct bb_slice name,
                     uint32_t want, uint32_t *row_count, bool *is_done)
 {
-    struct txn_scan *scan = scan_at(txn, number);
+    struct txn_scan *scan = txn_scan(txn, number);
     const struct txn_index *index = txn_index_by_name(scan->table, name);
 
     *row_count = 0;
@@ -425,12 +334,13 @@ int bb_txn_backfill(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, str
         }
         bb_buf_clear(&txn->scratch);
         (void)txn_index_key(scan->table, index, &row.doc->id, txn_doc_now(row.doc), &txn->scratch);
-        if (txn->scratch.size > BB_KEY_MAX)
+        if (txn->scratch.size > BB_KEY_MAX) {
             return bb_fail(ctx, BB_KEY_TOO_LARGE,
                            "Index %.*s.%.*s cannot be filled: the key of one document has %zu "
                            "bytes, the limit is %d. Index a shorter field.",
                            BB_SLICE_ARG(scan->table->name), BB_SLICE_ARG(index->name),
                            txn->scratch.size, BB_KEY_MAX);
+        }
         txn->index_only = txn_grow(txn, txn->index_only, &txn->index_only_capacity,
                                    txn->index_only_count, sizeof *txn->index_only);
         txn->index_only[txn->index_only_count++] =
@@ -445,24 +355,6 @@ int bb_txn_backfill(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, str
     return BB_OK;
 }
 
-int bb_txn_scan_cursor(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, struct bb_buf *text,
-                       bool *is_end)
-{
-    const struct txn_scan *scan = scan_at(txn, number);
-
-    (void)ctx; /* cannot fail today */
-    *is_end = scan->is_ended && scan->end_key.data == NULL;
-    if (*is_end)
-        append_cursor(scan, CURSOR_END, BB_SLICE_EMPTY, text);
-    else if (scan->is_ended)
-        append_cursor(scan, CURSOR_KEY, scan->end_key, text);
-    else if (scan->position.data != NULL)
-        append_cursor(scan, CURSOR_KEY, scan->position, text);
-    else
-        append_cursor(scan, CURSOR_START, BB_SLICE_EMPTY, text);
-    return BB_OK;
-}
-
 bool txn_scan_range(struct bb_txn *txn, const struct txn_scan *scan, struct bb_txn_range *range)
 {
     if (!scan->is_touched || scan->is_untracked || bb_slice_compare(scan->low, scan->high) >= 0)
@@ -472,9 +364,10 @@ bool txn_scan_range(struct bb_txn *txn, const struct txn_scan *scan, struct bb_t
         return true;
     if (scan->rows_total == 0)
         return false;
-    if (scan->is_descending)
+    if (scan->is_descending) {
         range->low = scan->position;
-    else
-        range->high = next_key(txn, scan->position);
+    } else {
+        range->high = txn_next_key(txn, scan->position);
+    }
     return true;
 }

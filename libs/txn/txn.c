@@ -57,6 +57,15 @@ struct bb_slice txn_dup(struct bb_txn *txn, struct bb_slice from)
     return bb_arena_dup(txn->arena, from);
 }
 
+struct bb_slice txn_next_key(struct bb_txn *txn, struct bb_slice key)
+{
+    uint8_t *copy = bb_arena_alloc(txn->arena, key.size + 1);
+
+    memcpy(copy, key.data, key.size);
+    copy[key.size] = 0;
+    return bb_slice(copy, key.size + 1);
+}
+
 void *txn_grow(struct bb_txn *txn, void *array, size_t *capacity, size_t count, size_t item_size)
 {
     if (count < *capacity)
@@ -260,15 +269,6 @@ void txn_range_version(struct bb_txn *txn, uint32_t system_table, struct bb_slic
     add_point(txn, row);
 }
 
-static void use_table(struct bb_txn *txn, const struct txn_table *table)
-{
-    if (txn->used_tables[table->slot])
-        return;
-    txn->used_tables[table->slot] = true;
-    if (!txn_table_is_system(table))
-        txn_range_version(txn, BB_TABLE_TABLES, table->name);
-}
-
 int txn_count_read(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table,
                    uint64_t documents, uint64_t bytes)
 {
@@ -276,18 +276,20 @@ int txn_count_read(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_tabl
 
     txn->read_documents += documents;
     txn->read_bytes += bytes;
-    if (txn->read_documents > limits->read_documents)
+    if (txn->read_documents > limits->read_documents) {
         return bb_fail(ctx, BB_READ_LIMIT,
                        "This call has read more than %" PRIu64
                        " documents (the last ones from \"%.*s\"), the limit of one transaction. "
                        "Read less: use a narrower index range, take(n) or paginate.",
                        limits->read_documents, BB_SLICE_ARG(table->name));
-    if (txn->read_bytes > limits->read_bytes)
+    }
+    if (txn->read_bytes > limits->read_bytes) {
         return bb_fail(ctx, BB_READ_LIMIT,
                        "This call has read more than %" PRIu64
                        " bytes (the last ones from \"%.*s\"), the limit of one transaction. Read "
                        "less: use a narrower index range, take(n) or paginate.",
                        limits->read_bytes, BB_SLICE_ARG(table->name));
+    }
     return BB_OK;
 }
 
@@ -295,106 +297,15 @@ int txn_count_range(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_tab
 {
     uint64_t limit = txn->options.limits.read_ranges;
 
-    if (++txn->read_ranges > limit)
+    if (++txn->read_ranges > limit) {
         return bb_fail(ctx, BB_READ_LIMIT,
                        "This call has made more than %" PRIu64
                        " reads (gets and index ranges, the last one on \"%.*s\"), the limit of one "
                        "transaction. Read what belongs together by one index range, or split the "
                        "work over several calls.",
                        limit, BB_SLICE_ARG(table->name));
+    }
     return BB_OK;
-}
-
-/* ---- finding tables and ids ---- */
-
-static int shown(struct bb_slice name)
-{
-    return (int)(name.size < NAME_SHOWN_MAX ? name.size : NAME_SHOWN_MAX);
-}
-
-static bool is_readable_by_users(uint32_t table)
-{
-    return table == BB_TABLE_TABLES || table == BB_TABLE_INDEXES || table == BB_TABLE_FUNCTIONS ||
-           table == BB_TABLE_DEPLOYMENT;
-}
-
-int txn_table(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
-              struct bb_slice name, const struct txn_table **table)
-{
-    const struct txn_table *found = txn_table_by_name(txn->options.catalog, name);
-
-    *table = NULL;
-    if (found == NULL && access == BB_TXN_SYSTEM)
-        return bb_fail(ctx, BB_TABLE_NOT_FOUND,
-                       "There is no system table \"%.*s\". ctx.db.system reads _tables, _indexes, "
-                       "_functions and _deployment.",
-                       shown(name), (const char *)name.data);
-    if (found == NULL)
-        return bb_fail(ctx, BB_TABLE_NOT_FOUND,
-                       "Table \"%.*s\" is not declared. Declare it in schema.ts: %.*s: "
-                       "defineTable({ ... }), then deploy.",
-                       shown(name), (const char *)name.data, shown(name), (const char *)name.data);
-    if (access == BB_TXN_USER && txn_table_is_system(found))
-        return bb_fail(ctx, BB_TABLE_NOT_FOUND,
-                       "\"%.*s\" is a system table: it can be read through ctx.db.system only, and "
-                       "functions cannot write to it.",
-                       BB_SLICE_ARG(found->name));
-    if (access == BB_TXN_SYSTEM && !txn_table_is_system(found))
-        return bb_fail(ctx, BB_TABLE_NOT_FOUND,
-                       "ctx.db.system reads system tables; for \"%.*s\" use ctx.db.",
-                       BB_SLICE_ARG(found->name));
-    if (access == BB_TXN_SYSTEM && !is_readable_by_users(found->number))
-        return bb_fail(ctx, BB_TABLE_NOT_FOUND,
-                       "System table \"%.*s\" cannot be read by functions. ctx.db.system reads "
-                       "_tables, _indexes, _functions and _deployment.",
-                       BB_SLICE_ARG(found->name));
-    use_table(txn, found);
-    *table = found;
-    return BB_OK;
-}
-
-int txn_doc_by_id(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
-                  struct bb_slice name, struct bb_slice text, struct txn_doc **doc)
-{
-    const struct txn_table *table;
-    const struct txn_table *wanted = NULL;
-    uint32_t number;
-    struct bb_id id;
-    int rc = BB_OK;
-
-    *doc = NULL;
-    if (name.size > 0)
-        rc = txn_table(ctx, txn, access, name, &wanted);
-    if (rc == BB_OK)
-        rc = bb_id_parse(ctx, text, &number, &id);
-    if (rc != BB_OK)
-        return rc;
-    const struct txn_table *found = txn_table_by_number(txn->options.catalog, number);
-    if (wanted != NULL && found != wanted)
-        return bb_fail(ctx, BB_BAD_ID, "The id \"%.*s\" belongs to %s%.*s%s, not to \"%.*s\".",
-                       BB_SLICE_ARG(text), found == NULL ? "a table that is not there" : "\"",
-                       found == NULL ? 0 : (int)found->name.size,
-                       found == NULL ? "" : (const char *)found->name.data,
-                       found == NULL ? "" : "\"", BB_SLICE_ARG(wanted->name));
-    if (found == NULL)
-        return BB_OK;
-    rc = txn_table(ctx, txn, access, found->name, &table);
-    if (rc == BB_OK)
-        *doc = txn_doc(txn, table, &id);
-    return rc;
-}
-
-int bb_txn_normalize_id(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
-                        struct bb_slice name, struct bb_slice text, bool *is_id)
-{
-    const struct txn_table *table;
-    uint32_t number = 0;
-    struct bb_id id;
-    int rc = txn_table(ctx, txn, access, name, &table);
-
-    *is_id =
-        rc == BB_OK && bb_id_parse(NULL, text, &number, &id) == BB_OK && number == table->number;
-    return rc;
 }
 
 /* ---- gets ---- */

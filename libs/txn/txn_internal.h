@@ -150,6 +150,8 @@ struct bb_txn {
 
 /* txn.c */
 struct bb_slice txn_dup(struct bb_txn *txn, struct bb_slice from);
+/* The smallest key after `key`. */
+struct bb_slice txn_next_key(struct bb_txn *txn, struct bb_slice key);
 /* Room for one more in an array that lives in the transaction's memory. */
 void *txn_grow(struct bb_txn *txn, void *array, size_t *capacity, size_t count, size_t item_size);
 struct txn_doc *txn_doc(struct bb_txn *txn, const struct txn_table *table, const struct bb_id *id);
@@ -172,6 +174,8 @@ void txn_range_version(struct bb_txn *txn, uint32_t system_table, struct bb_slic
 int txn_count_read(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table,
                    uint64_t documents, uint64_t bytes);
 int txn_count_range(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table);
+
+/* lookup.c */
 /* Finds the table and puts its version row into the read ranges. */
 int txn_table(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
               struct bb_slice name, const struct txn_table **table);
@@ -187,7 +191,13 @@ int txn_index_range(struct bb_ctx *ctx, const struct txn_table *table,
                     const struct txn_index *index, struct bb_slice range, struct bb_buf *low,
                     struct bb_buf *high);
 
+/* cursor.c */
+/* Narrows a scan that opens to what its cursors leave. BB_BAD_QUERY. */
+int txn_cursor_apply(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
+                     const struct bb_txn_scan_options *options);
+
 /* scan.c */
+struct txn_scan *txn_scan(struct bb_txn *txn, uint32_t number);
 int txn_scan_feed(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
                   const struct bb_txn_read *read, const struct bb_txn_entry *entries,
                   size_t entry_count, bool is_complete);

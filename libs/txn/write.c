@@ -2,9 +2,10 @@
 
 static int check_mutation(struct bb_ctx *ctx, const struct bb_txn *txn)
 {
-    if (!txn->options.is_mutation)
+    if (!txn->options.is_mutation) {
         return bb_fail(ctx, BB_READ_ONLY,
                        "A query cannot write. Make the function a mutation, or call one.");
+    }
     return BB_OK;
 }
 
@@ -22,13 +23,14 @@ static int check_keys(struct bb_ctx *ctx, const struct txn_doc *doc, struct bb_s
         const struct txn_index *index = &doc->table->indexes[i];
         bb_buf_clear(&key);
         (void)txn_index_key(doc->table, index, &doc->id, document, &key);
-        if (key.size > BB_KEY_MAX)
+        if (key.size > BB_KEY_MAX) {
             rc = bb_fail(
                 ctx, BB_KEY_TOO_LARGE,
                 "Document for \"%.*s\": its key in index %.*s.%.*s has %zu bytes, the limit "
                 "is %d. Index a shorter field, for example a hash of the long one.",
                 BB_SLICE_ARG(doc->table->name), BB_SLICE_ARG(doc->table->name),
                 BB_SLICE_ARG(index->name), key.size, BB_KEY_MAX);
+        }
     }
     bb_buf_fini(&key);
     return rc;
@@ -39,19 +41,21 @@ static int count_write(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_
 {
     const struct bb_txn_limits *limits = &txn->options.limits;
 
-    if (txn->write_bytes + bytes > limits->write_bytes)
+    if (txn->write_bytes + bytes > limits->write_bytes) {
         return bb_fail(
             ctx, BB_WRITE_LIMIT,
             "This call has written more than %" PRIu64
             " bytes (the last ones to \"%.*s\"), the limit of one transaction. Split the "
             "work over several mutations.",
             limits->write_bytes, BB_SLICE_ARG(doc->table->name));
-    if (!doc->is_listed && txn->written_count >= limits->write_documents)
+    }
+    if (!doc->is_listed && txn->written_count >= limits->write_documents) {
         return bb_fail(ctx, BB_WRITE_LIMIT,
                        "This call has written more than %" PRIu64
                        " documents (the last one to \"%.*s\"), the limit of one transaction. Split "
                        "the work over several mutations.",
                        limits->write_documents, BB_SLICE_ARG(doc->table->name));
+    }
     txn->write_bytes += bytes;
     return BB_OK;
 }
@@ -153,13 +157,14 @@ static int find_present(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_acce
         rc = txn_doc_read(ctx, txn, *doc, true);
     if (rc != BB_OK)
         return rc;
-    if (*doc == NULL || txn_doc_now(*doc).data == NULL)
+    if (*doc == NULL || txn_doc_now(*doc).data == NULL) {
         return bb_fail(
             ctx, BB_DOCUMENT_NOT_FOUND,
             "%s on nonexistent document ID %.*s%s%.*s%s: it was deleted, or never there.", what,
             BB_SLICE_ARG(id), *doc == NULL ? "" : " of table \"",
             *doc == NULL ? 0 : (int)(*doc)->table->name.size,
             *doc == NULL ? "" : (const char *)(*doc)->table->name.data, *doc == NULL ? "" : "\"");
+    }
     return BB_OK;
 }
 
@@ -215,10 +220,11 @@ int bb_txn_put(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access
         rc = txn_table(ctx, txn, access, name, &table);
     if (rc != BB_OK)
         return rc;
-    if (key.size == 0)
+    if (key.size == 0) {
         return bb_fail(ctx, BB_BAD_ID,
                        "put on \"%.*s\": the key must be a string that is not empty.",
                        BB_SLICE_ARG(table->name));
+    }
     bb_id_of_key(table->number, key, &id);
     struct txn_doc *doc = txn_doc(txn, table, &id);
     rc = txn_doc_read(ctx, txn, doc, true);
@@ -243,9 +249,10 @@ static int name_to_doc(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_acces
     struct bb_id id;
 
     *doc = NULL;
-    if (bb_value_tag(name) != BB_TAG_STRING)
+    if (bb_value_tag(name) != BB_TAG_STRING) {
         return bb_fail(ctx, BB_BAD_ID, "retract: every %s must be a string.",
                        is_key ? "key" : "id");
+    }
     if (!is_key)
         return txn_doc_by_id(ctx, txn, access, table_name, bb_value_bytes(name), doc);
     int rc = txn_table(ctx, txn, access, table_name, &table);

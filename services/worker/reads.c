@@ -5,6 +5,7 @@
 #define FETCH_ITEMS_MAX   1024u
 #define FETCH_TIMEOUT_MS  2000u
 #define RETRY_US          5000u
+#define KEPT_US           1000000u /* of history that stays readable in the cache, in tx */
 #define READING_BYTES_MAX (64u << 20)
 
 /* One need of one read. */
@@ -284,6 +285,10 @@ uint64_t worker_horizon(const struct worker *worker)
 {
     uint64_t least =
         worker->feed.durable < worker->feed.cursor ? worker->feed.durable : worker->feed.cursor;
+    /* Live queries are evaluated at moments that gateways name, a little behind the newest. */
+    if (worker_cache_stats(worker->cache).bytes < worker->cache_bytes_max) {
+        least = least > KEPT_US ? least - KEPT_US : 0;
+    }
     for (size_t i = 0; i < worker->slot_count; i++) {
         uint64_t tx;
         if (worker_slot_snapshot(worker, i, &tx)) {

@@ -5,7 +5,7 @@
 #include "worker.h"
 
 #define SLOT_MAGIC     0x534c4f54u
-#define SLOT_KNOWN_MAX 8
+#define SLOT_KNOWN_MAX 3
 
 enum slot_state {
     SLOT_OFF,      /* no process; one is started when its time has come */

@@ -250,7 +250,8 @@ static struct worker *worker_new(struct bb_service *service)
     worker->show_errors = bb_conf_bool(conf, "show-errors");
     worker->heap_mb = (uint32_t)bb_conf_number(conf, "heap-mb");
     worker->queue_max = (size_t)bb_conf_number(conf, "queue-max");
-    worker->cache = worker_cache_new((size_t)bb_conf_number(conf, "cache-bytes"));
+    worker->cache_bytes_max = (size_t)bb_conf_number(conf, "cache-bytes");
+    worker->cache = worker_cache_new(worker->cache_bytes_max);
     worker->catalogs = worker_catalogs_new();
     worker->lanes = worker_lanes_new();
     worker->logs = worker_logs_new(LOG_ENTRIES, LOG_BYTES);

@@ -68,6 +68,7 @@ struct worker {
     struct peers storage, sequencer;
     struct feed feed;
     struct cache *cache;
+    size_t cache_bytes_max;
     struct catalogs *catalogs;
     struct lanes *lanes;
     struct logs *logs;

@@ -350,16 +350,18 @@ static int feed_results(struct slot *slot, const Bb__Proto__SlotReadResults *res
 {
     const struct bb_txn_read *reads;
 
-    if (results->n_results != bb_txn_wanted(slot->txn, &reads))
+    if (results->n_results != bb_txn_wanted(slot->txn, &reads)) {
         return bb_fail(&slot->ctx, BB_INTERNAL, "%zu answers to a batch of reads of another size",
                        results->n_results);
+    }
     for (size_t i = 0; i < results->n_results; i++) {
         const Bb__Proto__SlotReadResult *result = results->results[i];
         struct bb_txn_entry *entries =
             bb_arena_alloc(slot->frame_arena, (result->n_entries + 1) * sizeof *entries);
-        for (size_t j = 0; j < result->n_entries; j++)
+        for (size_t j = 0; j < result->n_entries; j++) {
             entries[j] = (struct bb_txn_entry){ .key = of_pb(result->entries[j]->key),
                                                 .value = of_pb(result->entries[j]->value) };
+        }
         int rc =
             bb_txn_feed(&slot->ctx, slot->txn, i, entries, result->n_entries, result->is_complete);
         if (rc != BB_OK)
@@ -385,10 +387,11 @@ static bool retry_pending(struct slot *slot)
             continue;
         }
         has_settled = true;
-        if (rc == BB_OK)
+        if (rc == BB_OK) {
             (void)bb_vm_resolve(call->vm, pending->ticket, bb_buf_slice(&slot->answer));
-        else
+        } else {
             (void)bb_vm_reject(call->vm, pending->ticket, rc, bb_slice_str(slot->ctx.error));
+        }
         *at = pending->next;
         bb_free((void *)(uintptr_t)pending->args.data);
         bb_free(pending);

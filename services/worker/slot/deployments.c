@@ -68,12 +68,13 @@ int slot_deployment_add(struct bb_ctx *ctx, struct slot_deployments *deployments
                             &made->catalog);
     if (rc == BB_OK && message->same_code_as != 0) {
         struct slot_deployment *same = slot_deployment_find(deployments, message->same_code_as);
-        if (same == NULL)
+        if (same == NULL) {
             rc = bb_fail(ctx, BB_NOT_FOUND,
                          "deployment %" PRIu64 " names the code of %" PRIu64 ", which is not here",
                          message->deployment, message->same_code_as);
-        else
+        } else {
             made->code = same->code;
+        }
     } else if (rc == BB_OK && message->n_modules > 0) {
         rc = load_code(ctx, vm, message, &made->code);
     }

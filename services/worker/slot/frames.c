@@ -32,9 +32,10 @@ int slot_frames_next(struct bb_ctx *ctx, struct slot_frames *frames, struct bb_s
     if (left < 4)
         return BB_PENDING;
     uint32_t size = bb_get_le32(at);
-    if (size > FRAME_MAX)
+    if (size > FRAME_MAX) {
         return bb_fail(ctx, BB_TOO_LARGE, "a frame of %" PRIu32 " bytes, the limit is %u", size,
                        FRAME_MAX);
+    }
     if (left - 4 < size)
         return BB_PENDING;
     *frame = bb_slice(at + 4, size);
@@ -72,9 +73,10 @@ int slot_frames_fill(struct bb_ctx *ctx, struct slot_frames *frames, int timeout
         return BB_OK;
     if (got == 0 || (got < 0 && errno == ECONNRESET))
         return bb_fail(ctx, BB_PEER_GONE, "the supervisor is gone");
-    if (got < 0)
+    if (got < 0) {
         return bb_fail(ctx, BB_IO, "read from the supervisor: %s",
                        bb_strerror(errno, reason, sizeof reason));
+    }
     frames->in.size += (size_t)got;
     return BB_OK;
 }
@@ -99,10 +101,11 @@ int slot_frames_flush(struct bb_ctx *ctx, struct slot_frames *frames)
         ssize_t sent = send(frames->fd, frames->out.data + at, frames->out.size - at, MSG_NOSIGNAL);
         if (sent < 0 && (errno == EINTR || errno == EAGAIN))
             continue;
-        if (sent < 0)
+        if (sent < 0) {
             return bb_fail(ctx, errno == EPIPE || errno == ECONNRESET ? BB_PEER_GONE : BB_IO,
                            "write to the supervisor: %s",
                            bb_strerror(errno, reason, sizeof reason));
+        }
         at += (size_t)sent;
     }
     bb_buf_clear(&frames->out);

@@ -109,10 +109,11 @@ static int answer_document(struct operation *operation, int rc, struct bb_slice 
 {
     if (rc != BB_OK)
         return rc;
-    if (document.data == NULL)
+    if (document.data == NULL) {
         answer_null(operation);
-    else
+    } else {
         bb_buf_append_slice(operation->out, document);
+    }
     return BB_OK;
 }
 
@@ -123,9 +124,10 @@ static int get(struct operation *operation)
     struct bb_slice document = BB_SLICE_EMPTY;
     int rc = need_id(operation, 2);
 
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         rc = bb_txn_get(operation->ctx, operation->slot->txn, access_of(operation),
                         text(operation, 1), text(operation, 2), &document);
+    }
     return answer_document(operation, rc, document);
 }
 
@@ -134,9 +136,10 @@ static int get_by_key(struct operation *operation)
     struct bb_slice document = BB_SLICE_EMPTY;
     int rc = need_key(operation, 2);
 
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         rc = bb_txn_get_by_key(operation->ctx, operation->slot->txn, access_of(operation),
                                text(operation, 1), text(operation, 2), &document);
+    }
     return answer_document(operation, rc, document);
 }
 
@@ -246,9 +249,10 @@ static int count(struct operation *operation)
                                                      .is_untracked = flag(operation, 5) };
         rc = bb_txn_scan_open(operation->ctx, operation->slot->txn, &options, operation->scan);
     }
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         rc = bb_txn_scan_count(operation->ctx, operation->slot->txn, *operation->scan,
                                max == 0 ? UINT64_MAX : max, &counted);
+    }
     if (rc == BB_OK)
         answer_number(operation, (double)counted);
     return rc;
@@ -286,9 +290,10 @@ static int delete (struct operation *operation)
 {
     int rc = need_id(operation, 2);
 
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         rc = bb_txn_delete(operation->ctx, operation->slot->txn, access_of(operation),
                            text(operation, 1), text(operation, 2));
+    }
     return answer_document(operation, rc, BB_SLICE_EMPTY);
 }
 
@@ -298,10 +303,11 @@ static int put(struct operation *operation)
     int rc = need_key(operation, 2);
 
     bb_buf_init(&id);
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         rc = bb_txn_put(operation->ctx, operation->slot->txn, access_of(operation),
                         text(operation, 1), text(operation, 2), argument(operation, 3),
                         flag(operation, 4), &id);
+    }
     if (rc == BB_OK)
         answer_text(operation, bb_buf_slice(&id));
     bb_buf_fini(&id);
@@ -314,12 +320,14 @@ static int retract(struct operation *operation)
     uint64_t done = 0;
     int rc = BB_OK;
 
-    if (names.size == 0)
+    if (names.size == 0) {
         rc = bb_fail(operation->ctx, BB_BAD_ID,
                      "retract takes a list of ids or {table, keys: [..]}.");
-    if (rc == BB_OK)
+    }
+    if (rc == BB_OK) {
         rc = bb_txn_retract(operation->ctx, operation->slot->txn, access_of(operation),
                             text(operation, 1), flag(operation, 2), names, &done);
+    }
     if (rc == BB_OK)
         answer_number(operation, (double)done);
     return rc;
@@ -393,10 +401,11 @@ static int identity(struct operation *operation)
     call->saw_identity = true;
     if (call->start->is_shared)
         return bb_fail(operation->ctx, BB_NEEDS_IDENTITY, "the result depends on who asks");
-    if (call->start->identity.len == 0)
+    if (call->start->identity.len == 0) {
         answer_null(operation);
-    else
+    } else {
         answer_text(operation, bb_slice(call->start->identity.data, call->start->identity.len));
+    }
     return BB_OK;
 }
 

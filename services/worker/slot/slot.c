@@ -103,10 +103,11 @@ static int open_vm(struct program *program, const Bb__Proto__SlotHello *hello)
     slot_watchdog_attach(slot->watchdog, slot->vm);
     if (program->options->seal != NULL) {
         rc = program->options->seal(&slot->ctx, what, sizeof what);
-        if (rc == BB_UNSUPPORTED)
+        if (rc == BB_UNSUPPORTED) {
             notice(slot, "warn", slot->ctx.error);
-        else if (rc != BB_OK)
+        } else if (rc != BB_OK) {
             return rc;
+        }
     }
     bb__proto__from_slot__init(&frame);
     bb__proto__slot_ready__init(&ready);
@@ -171,9 +172,10 @@ static void begin_waiting(struct program *program)
 
 static int add_deployment(struct slot *slot, const Bb__Proto__SlotDeployment *message)
 {
-    if (slot_deployment_add(&slot->ctx, &slot->deployments, slot->vm, message) != BB_OK)
+    if (slot_deployment_add(&slot->ctx, &slot->deployments, slot->vm, message) != BB_OK) {
         /* Its calls will say that it is not here; the reason is told once, here. */
         notice(slot, "error", slot->ctx.error);
+    }
     return BB_OK;
 }
 
@@ -194,10 +196,11 @@ static int handle(struct program *program, struct bb_slice frame)
     case BB__PROTO__TO_SLOT__OP_DEPLOYMENT:
         return add_deployment(slot, message->deployment);
     case BB__PROTO__TO_SLOT__OP_START:
-        if (slot->call == NULL && program->waiting == NULL)
+        if (slot->call == NULL && program->waiting == NULL) {
             begin_call(program, message->start);
-        else
+        } else {
             keep_waiting(program, frame);
+        }
         return BB_OK;
     case BB__PROTO__TO_SLOT__OP_READS:
         return slot_call_feed(slot, message->reads);
@@ -308,9 +311,10 @@ int bb_slot_main(const struct bb_slot_options *options)
     bb_buf_init(&slot->answer);
     slot_frames_init(&slot->frames, options->fd);
     rc = slot_watchdog_open(&slot->ctx, options->fd, &slot->watchdog);
-    if (rc != BB_OK)
+    if (rc != BB_OK) {
         program->exit_code = BB_SLOT_EXIT_START;
-    else
+    } else {
         rc = serve(program);
+    }
     return exit_code(program, rc);
 }

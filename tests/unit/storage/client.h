@@ -21,9 +21,8 @@
          ? (void)0       \
          : (fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition), abort()))
 
-enum {
-    CLIENT_INDEX = 40
-}; /* by_id index of table 10 */
+/* The by_id index of table 10. */
+#define CLIENT_INDEX 40u
 
 struct client {
     struct bb_ctx *ctx;
@@ -39,9 +38,11 @@ struct client {
 
 void client_open(struct client *client, const char *url);
 void client_close(struct client *client);
-/* The status of the exchange, or of the reply when there is one. */
+/* One call in two steps. */
 void client_send(struct client *client, Bb__Proto__StorageRequest *request, uint32_t timeout_ms);
 int client_wait(struct client *client);
+
+/* The status of the exchange, or of the reply when there is one. */
 int client_call(struct client *client, Bb__Proto__StorageRequest *request, uint32_t timeout_ms);
 
 int client_claim(struct client *client, uint64_t want);

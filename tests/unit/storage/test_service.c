@@ -284,7 +284,7 @@ Test(storage, restart_has_everything_and_goes_on, .timeout = 60)
     struct client client;
     uint64_t tx, expected[20];
     node_begin(&world);
-    for (int round = 0; round < 4; round++) {
+    for (size_t round = 0; round < 4; round++) {
         client_open(&client, URL);
         client_claim_next(&client);
         cr_assert_eq(client.epoch, round + 1);
@@ -302,7 +302,7 @@ Test(storage, restart_has_everything_and_goes_on, .timeout = 60)
             cr_assert_eq(client_get(&client, 0, k, &tx), BB_OK);
             cr_assert_eq(tx, expected[k]);
         }
-        cr_assert_eq(tail_all(&client, 0, 4000), 20 * (size_t)(round + 1));
+        cr_assert_eq(tail_all(&client, 0, 4000), 20 * (round + 1));
         client_close(&client);
     }
     node_end(&world);

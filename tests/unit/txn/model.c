@@ -369,8 +369,8 @@ Test(txn_model, b13_writes_outside_the_read_ranges_change_no_result, .timeout = 
         w.row_count = w.row_capacity = before.row_count;
         bb_free((void *)(uintptr_t)body.data);
     }
-    cr_log_info("%zu writes missed all ranges, %zu hit one, %zu of these changed a result", missed, hit,
-                changed_by_hits);
+    cr_log_info("%zu writes missed all ranges, %zu hit one, %zu of these changed a result", missed,
+                hit, changed_by_hits);
     cr_assert_gt(missed, 50);
     cr_assert_gt(hit, 50);
     cr_assert_gt(changed_by_hits, hit / 4, "ranges are not much wider than what was read");
