@@ -85,7 +85,8 @@ stage_asan() {
 
 stage_race() {
     local program log status
-    built MODE=tsan race-programs || return
+    built MODE=release programs || return
+    built MODE=tsan race-programs build/tsan/bin/bb-solo || return
     shopt -s nullglob
     for program in build/tsan/test/race_*; do
         [[ $program != *.* ]] || continue
@@ -95,6 +96,7 @@ stage_race() {
         status=$?
         verdict "$(basename "$program")" $status "$log" ''
     done
+    node_tests race-solo tests/race/solo.test.mjs
 }
 
 stage_lint() {

@@ -138,6 +138,10 @@ uint64_t feed_index_find(const struct feed_index *index, uint64_t after)
 {
     size_t low = 0, high = index->count; /* the last point with prev <= after is in [low, high) */
 
+    /* A segment may begin in the middle of a block: its first point is then not its first record. */
+    if (index->count == 0 || index->points[0].prev > after) {
+        return FEED_SEGMENT_HEADER;
+    }
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
         if (index->points[middle].prev <= after) {
@@ -146,7 +150,7 @@ uint64_t feed_index_find(const struct feed_index *index, uint64_t after)
             high = middle;
         }
     }
-    return index->count == 0 ? FEED_SEGMENT_HEADER : index->points[low].offset;
+    return index->points[low].offset;
 }
 
 /* ---- walking a file ---- */

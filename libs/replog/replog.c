@@ -204,6 +204,22 @@ static int bootstrap(struct bb_ctx *ctx, struct bb_replog *replog)
     return BB_OK;
 }
 
+/* The library takes "a.b.c.d:port" and says nothing useful about anything else. */
+static bool is_numeric_address(const char *address)
+{
+    char host[64];
+    struct sockaddr_in parsed;
+    const char *colon = strchr(address, ':');
+    size_t size = colon == NULL ? 0 : (size_t)(colon - address);
+
+    if (size == 0 || size >= sizeof host || atoi(colon + 1) <= 0 || atoi(colon + 1) > 65535) {
+        return false;
+    }
+    memcpy(host, address, size);
+    host[size] = 0;
+    return uv_ip4_addr(host, atoi(colon + 1), &parsed) == 0;
+}
+
 static int open_raft(struct bb_ctx *ctx, struct bb_replog *replog)
 {
     struct uv_loop_s *uv = bb_loop_uv(replog->loop);
@@ -216,8 +232,8 @@ static int open_raft(struct bb_ctx *ctx, struct bb_replog *replog)
     }
     replog->has_transport = true;
     if (replog->listen != NULL) {
-        rc = raft_uv_tcp_set_bind_address(&replog->transport, replog->listen);
-        if (rc != 0) {
+        if (!is_numeric_address(replog->listen) ||
+            raft_uv_tcp_set_bind_address(&replog->transport, replog->listen) != 0) {
             return bb_fail(ctx, BB_BAD_REQUEST,
                            "the log cannot listen on %s: give a numeric address and a port, such "
                            "as 127.0.0.1:3502",

@@ -36,6 +36,7 @@ void sequencer_fenced(struct sequencer *sequencer, const char *why)
              sequencer->core.epoch, sequencer->core.durable, bb_log_quote(why, text, sizeof text));
     sequencer->phase = SEQUENCER_LOOKING; /* nothing is answered any more */
     (void)snprintf(sequencer->waits_for, sizeof sequencer->waits_for, "the epoch is over");
+    bb_timer_stop(sequencer->claim_timer);
     bb_timer_stop(sequencer->renew_timer);
     bb_timer_stop(sequencer->resend_timer);
     bb_service_failed(sequencer->service);
@@ -60,6 +61,7 @@ static void on_appended(void *arg, int status, struct bb_slice bytes)
         bb_histogram_observe(sequencer->metrics.append_seconds,
                              bb_now_us(sequencer->ctx) - sequencer->append_sent_us);
         bb_metric_add(sequencer->metrics.batches, 1);
+        sequencer->drain_until_us = bb_now_us(sequencer->ctx) + SEQUENCER_DRAIN_US;
         sequencer_append_next(sequencer); /* first, so that the disk is never idle */
         sequencer_wake_waiters(sequencer, false);
         break;
@@ -133,7 +135,7 @@ static void on_renewed(void *arg, int status, struct bb_slice bytes)
         return;
     sequencer_lease_answer(&sequencer->lease, renewal.voter->index, sequencer->leader,
                            renewal.sent_us, reply->renew->term, reply->renew->leader);
-    if (!bb_list_is_empty(&sequencer->marks))
+    if (!bb_list_is_empty(&sequencer->marks) || !bb_list_is_empty(&sequencer->submits))
         sequencer_wake_waiters(sequencer, false);
 }
 

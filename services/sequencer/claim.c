@@ -47,9 +47,23 @@ static int load_record(struct sequencer *sequencer, struct bb_slice bytes)
         rc = bb_tx_body_validate(ctx, body);
     if (rc != BB_OK)
         return rc;
+    if (record->prev > sequencer->load_after) {
+        /* An id that is not seen here could be committed once more. */
+        return bb_fail(ctx, BB_CORRUPT,
+                       "storage's feed has a gap: tx %" PRIu64 " follows %" PRIu64
+                       ", but came after %" PRIu64,
+                       record->tx, record->prev, sequencer->load_after);
+    }
     sequencer_core_load_id(&sequencer->core, bb_pb_slice(body->request_id), BB_TX(record->tx));
     sequencer->load_after = record->tx;
     return BB_OK;
+}
+
+/* Any node has the ids. The next batch finds the leader by itself. */
+static void try_other(struct sequencer *sequencer, int status)
+{
+    if (status == BB_PEER_GONE || status == BB_TIMEOUT)
+        sequencer->leader = (sequencer->leader + 1) % sequencer->voter_count;
 }
 
 static void on_loaded(void *arg, int status, struct bb_slice bytes)
@@ -67,6 +81,7 @@ static void on_loaded(void *arg, int status, struct bb_slice bytes)
         return;
     }
     if (status != BB_OK || !has_tail) {
+        try_other(sequencer, status);
         bb_timer_start(sequencer->claim_timer, RETRY_MS, 0);
         return;
     }
@@ -77,8 +92,7 @@ static void on_loaded(void *arg, int status, struct bb_slice bytes)
             return;
         }
     }
-    bool is_all = sequencer->load_after >= sequencer->core.claim_tx ||
-                  (reply->tail->n_records == 0 && reply->tail->last_tx >= sequencer->core.claim_tx);
+    bool is_all = sequencer->load_after >= sequencer->core.claim_tx;
     if (!is_all && reply->tail->n_records == 0) {
         bb_timer_start(sequencer->claim_timer, RETRY_MS, 0); /* it has not applied all yet */
     } else if (!is_all) {

@@ -135,6 +135,21 @@ static uint64_t sequence(struct bb_ctx *ctx, struct sequencer_core *core,
     return tx;
 }
 
+/* Storage takes no shorter key. What it refuses must never get a tx: it would be sent for ever. */
+static bool has_whole_keys(const Bb__Proto__TxBody *body)
+{
+    for (size_t i = 0; i < body->n_writes; i++) {
+        const Bb__Proto__Write *write = body->writes[i];
+        if (write->doc_key.len < SEQUENCER_KEY_MIN)
+            return false;
+        for (size_t k = 0; k < write->n_keys; k++) {
+            if (write->keys[k]->key.len < SEQUENCER_KEY_MIN)
+                return false;
+        }
+    }
+    return true;
+}
+
 /* The body must be ours to read and carry the id it is committed under: the id is what a later
  * sequencer finds in the log. */
 static int read_body(struct bb_ctx *ctx, const Bb__Proto__Commit *commit, Bb__Proto__TxBody **body)
@@ -147,6 +162,8 @@ static int read_body(struct bb_ctx *ctx, const Bb__Proto__Commit *commit, Bb__Pr
     if (rc == BB_OK &&
         !bb_slice_equal(bb_pb_slice((*body)->request_id), bb_pb_slice(commit->request_id)))
         rc = bb_fail(ctx, BB_BAD_REQUEST, "the body of a commit carries another request id");
+    if (rc == BB_OK && !has_whole_keys(*body))
+        rc = bb_fail(ctx, BB_BAD_REQUEST, "a key in the body of a commit names no index");
     return rc;
 }
 
@@ -259,7 +276,9 @@ enum sequencer_verdict sequencer_core_appended(struct bb_ctx *ctx, struct sequen
                       last_seq, core->append.seq - 1);
         return SEQUENCER_OVER;
     }
-    if (status == BB_NOT_LEADER || status == BB_PEER_GONE || status == BB_TIMEOUT)
+    /* A node that is not ready may follow another one by now. */
+    if (status == BB_NOT_LEADER || status == BB_NOT_YET || status == BB_PEER_GONE ||
+        status == BB_TIMEOUT)
         return SEQUENCER_OTHER_LEADER;
     return SEQUENCER_AGAIN;
 }

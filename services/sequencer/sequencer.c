@@ -14,8 +14,17 @@
 
 /* ---- requests ---- */
 
-static void handle_submit(struct sequencer *sequencer, struct bb_exchange *exchange,
-                          const Bb__Proto__Submit *submit)
+static bool has_finish(const Bb__Proto__Submit *submit)
+{
+    for (size_t i = 0; i < submit->n_commits; i++) {
+        if (submit->commits[i]->body.len == 0)
+            return true;
+    }
+    return false;
+}
+
+void sequencer_submit(struct sequencer *sequencer, struct bb_exchange *exchange,
+                      const Bb__Proto__Submit *submit, bool may_wait)
 {
     struct sequencer_metrics *metrics = &sequencer->metrics;
     struct bb_arena *arena = bb_exchange_arena(exchange);
@@ -27,6 +36,10 @@ static void handle_submit(struct sequencer *sequencer, struct bb_exchange *excha
 
     if (sequencer->phase != SEQUENCER_ACTIVE) {
         sequencer_reply_error(exchange, BB_UNAVAILABLE, sequencer->waits_for);
+        return;
+    }
+    if (may_wait && !has_lease && has_finish(submit)) {
+        sequencer_submit_later(sequencer, exchange, submit);
         return;
     }
     Bb__Proto__Outcome *outcomes = bb_arena_zero(arena, count, sizeof *outcomes);
@@ -121,7 +134,7 @@ static void handle(void *arg, struct bb_exchange *exchange, struct bb_slice byte
     }
     switch (request->op_case) {
     case BB__PROTO__SEQUENCER_REQUEST__OP_SUBMIT:
-        handle_submit(sequencer, exchange, request->submit);
+        sequencer_submit(sequencer, exchange, request->submit, true);
         break;
     case BB__PROTO__SEQUENCER_REQUEST__OP_MARK:
         sequencer_mark(sequencer, exchange);
@@ -162,10 +175,28 @@ static void on_batch(void *arg)
     }
 }
 
+/* Storage is away. What it did not take nobody has heard of: it never happened. */
+static void give_up_draining(struct sequencer *sequencer)
+{
+    bb_warn(sequencer->ctx, "sequencer.drain_ended", "why=\"storage takes nothing\" bytes=%zu",
+            sequencer->core.pending_bytes);
+    sequencer->phase = SEQUENCER_LOOKING; /* an answer that comes now changes nothing */
+    bb_timer_stop(sequencer->resend_timer);
+    bb_timer_stop(sequencer->renew_timer);
+    bb_timer_stop(sequencer->tick_timer);
+    sequencer_wake_waiters(sequencer, true);
+    bb_service_stopped(sequencer->service);
+}
+
 static void on_tick(void *arg)
 {
     struct sequencer *sequencer = bb_cast(struct sequencer, arg, SEQUENCER_MAGIC);
 
+    if (sequencer->phase == SEQUENCER_DRAINING &&
+        bb_now_us(sequencer->ctx) >= sequencer->drain_until_us) {
+        give_up_draining(sequencer);
+        return;
+    }
     sequencer_core_tick(sequencer->ctx, &sequencer->core);
     sequencer_wake_waiters(sequencer, false);
     bb_metric_set(sequencer->metrics.window_keys, (int64_t)bb_occ_keys(sequencer->core.window));
@@ -276,6 +307,7 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
     sequencer->phase = SEQUENCER_LOOKING;
     bb_list_init(&sequencer->followers);
     bb_list_init(&sequencer->marks);
+    bb_list_init(&sequencer->submits);
     bb_random(ctx, &limits.seed, sizeof limits.seed);
     bb_random(ctx, sequencer->holder, sizeof sequencer->holder);
     sequencer_core_init(&sequencer->core, &limits);
@@ -313,6 +345,7 @@ static void stop(struct bb_service *service, void *state)
 
     (void)snprintf(sequencer->waits_for, sizeof sequencer->waits_for, "the sequencer is stopping");
     if (sequencer->phase == SEQUENCER_ACTIVE) {
+        sequencer->drain_until_us = bb_now_us(sequencer->ctx) + SEQUENCER_DRAIN_US;
         sequencer->phase = SEQUENCER_DRAINING; /* the batch hook ends it when all is durable */
         return;
     }

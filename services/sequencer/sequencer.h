@@ -15,7 +15,8 @@
 #include "core.h"
 #include "lease.h"
 
-#define SEQUENCER_MAGIC 0x53455143u
+#define SEQUENCER_MAGIC    0x53455143u
+#define SEQUENCER_DRAIN_US 2000000 /* a stop waits this long for storage to take something */
 
 extern const struct bb_option sequencer_options[];
 
@@ -38,10 +39,11 @@ struct sequencer_voter {
     uint64_t wall_us, epoch, earliest;
 };
 
-/* A Follow or Mark that cannot be answered yet. */
+/* A Follow, Mark or Submit that cannot be answered yet. */
 struct sequencer_waiter {
     struct bb_list link;
     struct bb_exchange *exchange;
+    const Bb__Proto__Submit *submit; /* in the exchange's arena */
     uint64_t until_us;
     uint64_t epoch, after, durable_seen;
     size_t max_bytes;
@@ -78,6 +80,7 @@ struct sequencer {
     struct bb_timer *claim_timer;
 
     uint64_t append_sent_us;
+    uint64_t drain_until_us; /* while draining: then what storage did not take is given up */
     struct bb_timer *resend_timer;
     struct bb_timer *renew_timer;
     struct bb_timer *tick_timer;
@@ -85,6 +88,7 @@ struct sequencer {
     struct bb_list followers;
     size_t follower_count;
     struct bb_list marks;
+    struct bb_list submits; /* with a Finish, until there is a lease */
 };
 
 /* claim.c: from nothing to an epoch with its ids; calls sequencer_became_active. */
@@ -102,10 +106,17 @@ void sequencer_fenced(struct sequencer *sequencer, const char *why);
 int sequencer_read_answer(struct sequencer *sequencer, int status, struct bb_slice bytes,
                           Bb__Proto__StorageReply **reply);
 
-/* wait.c: long polls and marks. */
+/* sequencer.c: decide all commits and answer. `may_wait`: not yet, if a Finish lacks the lease. */
+void sequencer_submit(struct sequencer *sequencer, struct bb_exchange *exchange,
+                      const Bb__Proto__Submit *submit, bool may_wait);
+
+/* wait.c: long polls, marks and what needs a lease. */
 void sequencer_follow(struct sequencer *sequencer, struct bb_exchange *exchange,
                       const Bb__Proto__Follow *follow);
 void sequencer_mark(struct sequencer *sequencer, struct bb_exchange *exchange);
+/* Decided with a lease as soon as there is one, without it after a moment. */
+void sequencer_submit_later(struct sequencer *sequencer, struct bb_exchange *exchange,
+                            const Bb__Proto__Submit *submit);
 /* Answer all that can be answered now; with `refuse`, all the others too, by BB_UNAVAILABLE. */
 void sequencer_wake_waiters(struct sequencer *sequencer, bool refuse);
 void sequencer_reply_error(struct bb_exchange *exchange, int status, const char *error);

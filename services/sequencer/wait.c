@@ -7,6 +7,7 @@
 #define FOLLOW_BYTES_MAX (8u << 20)
 #define FOLLOW_WAIT_MAX  30000
 #define MARK_WAIT_MS     2000
+#define SUBMIT_WAIT_MS   300 /* one RENEW; commits in the same message wait with it */
 
 void sequencer_reply_error(struct bb_exchange *exchange, int status, const char *error)
 {
@@ -136,6 +137,17 @@ void sequencer_mark(struct sequencer *sequencer, struct bb_exchange *exchange)
     bb_list_push_back(&sequencer->marks, &parked->link);
 }
 
+void sequencer_submit_later(struct sequencer *sequencer, struct bb_exchange *exchange,
+                            const Bb__Proto__Submit *submit)
+{
+    struct sequencer_waiter *parked = bb_alloc_zero(1, sizeof *parked);
+
+    parked->exchange = exchange;
+    parked->submit = submit;
+    parked->until_us = bb_now_us(sequencer->ctx) + (uint64_t)SUBMIT_WAIT_MS * 1000;
+    bb_list_push_back(&sequencer->submits, &parked->link);
+}
+
 void sequencer_wake_waiters(struct sequencer *sequencer, bool refuse)
 {
     uint64_t now_us = bb_now_us(sequencer->ctx);
@@ -160,5 +172,13 @@ void sequencer_wake_waiters(struct sequencer *sequencer, bool refuse)
         }
         bb_list_remove(item);
         bb_free(waiter);
+    }
+    bb_list_each_safe(item, &sequencer->submits) {
+        struct sequencer_waiter waiter = *bb_container(item, struct sequencer_waiter, link);
+        if (is_serving(sequencer) && !can_mark && !refuse && now_us < waiter.until_us)
+            continue;
+        bb_list_remove(item);
+        bb_free(bb_container(item, struct sequencer_waiter, link));
+        sequencer_submit(sequencer, waiter.exchange, waiter.submit, false);
     }
 }

@@ -42,8 +42,8 @@ static void refuse(struct fence_answer *answer, int status, const char *format, 
     va_end(args);
 }
 
-bool fence_foresee(const struct fence *fence, const struct bb_replog_frame *frame,
-                   struct fence_answer *answer)
+bool storage_fence_foresee(const struct fence *fence, const struct bb_replog_frame *frame,
+                           struct fence_answer *answer)
 {
     *answer = (struct fence_answer){ .status = BB_OK };
     answer_state(fence, answer);
@@ -67,7 +67,7 @@ bool fence_foresee(const struct fence *fence, const struct bb_replog_frame *fram
 static void apply_append(struct fence *fence, const struct bb_replog_frame *frame,
                          struct fence_answer *answer)
 {
-    if (fence_foresee(fence, frame, answer)) {
+    if (storage_fence_foresee(fence, frame, answer)) {
         return;
     }
     if (frame->epoch != fence->epoch) {
@@ -127,8 +127,8 @@ static void apply_claim(struct fence *fence, const struct bb_replog_frame *frame
     answer_state(fence, answer);
 }
 
-void fence_apply(struct fence *fence, uint64_t index, struct bb_slice entry,
-                 const struct bb_replog_frame *frame, struct fence_answer *answer)
+void storage_fence_apply(struct fence *fence, uint64_t index, struct bb_slice entry,
+                         const struct bb_replog_frame *frame, struct fence_answer *answer)
 {
     bb_assert(index > fence->index);
     fence->index = index;
@@ -143,14 +143,14 @@ void fence_apply(struct fence *fence, uint64_t index, struct bb_slice entry,
     }
 }
 
-void fence_claim_encode(struct bb_slice holder, struct bb_slice address, struct bb_buf *to)
+void storage_fence_claim_encode(struct bb_slice holder, struct bb_slice address, struct bb_buf *to)
 {
     bb_assert(holder.size == FENCE_HOLDER && address.size <= FENCE_ADDRESS_MAX);
     bb_buf_append_slice(to, holder);
     bb_buf_append_slice(to, address);
 }
 
-void fence_encode(const struct fence *fence, struct bb_buf *to)
+void storage_fence_encode(const struct fence *fence, struct bb_buf *to)
 {
     size_t address_size = strlen(fence->address);
     uint8_t *at = bb_buf_reserve(to, STATE_ADDRESS_AT + address_size);
@@ -172,7 +172,7 @@ void fence_encode(const struct fence *fence, struct bb_buf *to)
     to->size += STATE_ADDRESS_AT + address_size;
 }
 
-int fence_decode(struct bb_ctx *ctx, struct bb_slice from, struct fence *fence)
+int storage_fence_decode(struct bb_ctx *ctx, struct bb_slice from, struct fence *fence)
 {
     const uint8_t *at = from.data;
     size_t address_size;

@@ -41,18 +41,18 @@ struct fence_answer {
 };
 
 /* Decide the entry at `index` (> fence->index) whose bytes are `entry`, decoded as `frame`. */
-void fence_apply(struct fence *fence, uint64_t index, struct bb_slice entry,
-                 const struct bb_replog_frame *frame, struct fence_answer *answer);
+void storage_fence_apply(struct fence *fence, uint64_t index, struct bb_slice entry,
+                         const struct bb_replog_frame *frame, struct fence_answer *answer);
 /* What an append would get now, without an effect: spares the log an entry that says nothing new.
  * False: it is the next batch, or too far ahead to say. */
-bool fence_foresee(const struct fence *fence, const struct bb_replog_frame *frame,
-                   struct fence_answer *answer);
+bool storage_fence_foresee(const struct fence *fence, const struct bb_replog_frame *frame,
+                           struct fence_answer *answer);
 
 /* A claim's payload: holder, then the address. */
-void fence_claim_encode(struct bb_slice holder, struct bb_slice address, struct bb_buf *to);
+void storage_fence_claim_encode(struct bb_slice holder, struct bb_slice address, struct bb_buf *to);
 
 /* docs/formats/log.md: "state of the machine". */
-void fence_encode(const struct fence *fence, struct bb_buf *to);
-int fence_decode(struct bb_ctx *ctx, struct bb_slice from, struct fence *fence);
+void storage_fence_encode(const struct fence *fence, struct bb_buf *to);
+int storage_fence_decode(struct bb_ctx *ctx, struct bb_slice from, struct fence *fence);
 
 #endif

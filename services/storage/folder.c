@@ -15,12 +15,15 @@
 #include "bb/obs.h"
 
 #define TEMPORARY_NAME "bitbend-memory-"
+/* A killed process may need this long to die: it holds its locks until then. */
+#define LOCK_WAIT_MS 3000
+#define LOCK_STEP_MS 50
 /* A temporary folder this old whose lock nobody holds belonged to a process that was killed. */
 #define TEMPORARY_AGE_S     60
 #define MEMORY_DISK_MIN     (1ull << 30)
 #define VERSION_TEXT_FORMAT "bitbend-data %d\ncluster "
 
-void folder_path(const struct folder *folder, const char *name, char *path, size_t size)
+void storage_folder_path(const struct folder *folder, const char *name, char *path, size_t size)
 {
     (void)snprintf(path, size, "%s/%s", folder->dir, name); /* open checked the length */
 }
@@ -99,7 +102,7 @@ static int lock_folder(struct bb_ctx *ctx, struct folder *folder)
 {
     char path[FOLDER_PATH_MAX + 16], text[128];
 
-    folder_path(folder, "LOCK", path, sizeof path);
+    storage_folder_path(folder, "LOCK", path, sizeof path);
     folder->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (folder->lock_fd < 0) {
         return bb_fail(ctx, errno == ENOSPC ? BB_NO_SPACE : BB_IO,
@@ -149,7 +152,7 @@ static int load_version(struct bb_ctx *ctx, struct folder *folder)
     struct bb_buf text;
     int rc;
 
-    folder_path(folder, "VERSION", path, sizeof path);
+    storage_folder_path(folder, "VERSION", path, sizeof path);
     bb_buf_init(&text);
     rc = bb_file_read_all(ctx, path, &text);
     if (rc == BB_NOT_FOUND) {
@@ -165,7 +168,8 @@ static int load_version(struct bb_ctx *ctx, struct folder *folder)
     return rc;
 }
 
-int folder_open(struct bb_ctx *ctx, const char *dir, bool is_temporary, struct folder *folder)
+int storage_folder_open(struct bb_ctx *ctx, const char *dir, bool is_temporary,
+                        struct folder *folder)
 {
     int rc;
 
@@ -185,12 +189,12 @@ int folder_open(struct bb_ctx *ctx, const char *dir, bool is_temporary, struct f
         rc = load_version(ctx, folder);
     }
     if (rc != BB_OK) {
-        folder_close(folder);
+        storage_folder_close(folder);
     }
     return rc;
 }
 
-int folder_seal(struct bb_ctx *ctx, struct folder *folder)
+int storage_folder_seal(struct bb_ctx *ctx, struct folder *folder)
 {
     char path[FOLDER_PATH_MAX + 16];
     struct bb_buf text;
@@ -199,7 +203,7 @@ int folder_seal(struct bb_ctx *ctx, struct folder *folder)
     if (!folder->is_new) {
         return BB_OK;
     }
-    folder_path(folder, "VERSION", path, sizeof path);
+    storage_folder_path(folder, "VERSION", path, sizeof path);
     bb_buf_init(&text);
     bb_buf_printf(&text, VERSION_TEXT_FORMAT, FOLDER_FORMAT);
     bb_hex_append(&text, bb_slice(folder->cluster, FOLDER_CLUSTER));
@@ -212,7 +216,7 @@ int folder_seal(struct bb_ctx *ctx, struct folder *folder)
     return rc;
 }
 
-void folder_close(struct folder *folder)
+void storage_folder_close(struct folder *folder)
 {
     if (folder->is_temporary) {
         remove_tree(folder->dir);

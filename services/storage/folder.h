@@ -17,17 +17,18 @@ struct folder {
     char dir[FOLDER_PATH_MAX];
     int lock_fd;
     bool is_temporary; /* removed at close */
-    bool is_new;       /* has no VERSION yet: folder_seal writes it when all parts are there */
+    bool is_new; /* has no VERSION yet: storage_folder_seal writes it when all parts are there */
     uint8_t cluster[FOLDER_CLUSTER];
 };
 
 /* `dir` is ignored for a temporary one. BB_BUSY: another process has it; BB_WRONG_VERSION; BB_IO:
  * with a sentence that says what to do. */
-int folder_open(struct bb_ctx *ctx, const char *dir, bool is_temporary, struct folder *folder);
-int folder_seal(struct bb_ctx *ctx, struct folder *folder);
+int storage_folder_open(struct bb_ctx *ctx, const char *dir, bool is_temporary,
+                        struct folder *folder);
+int storage_folder_seal(struct bb_ctx *ctx, struct folder *folder);
 /* Gives the lock back, removes a temporary folder. Accepts what a failed open left. */
-void folder_close(struct folder *folder);
+void storage_folder_close(struct folder *folder);
 /* DIR/name. */
-void folder_path(const struct folder *folder, const char *name, char *path, size_t size);
+void storage_folder_path(const struct folder *folder, const char *name, char *path, size_t size);
 
 #endif

@@ -1,11 +1,11 @@
 /*
  * Reads at one tx, on the reader threads. A tx that is not applied yet is waited for a moment.
  */
-#include "node.h"
+#include "storage.h"
 
 struct read_job {
     struct bb_job job; /* in the exchange's arena */
-    struct node *node;
+    struct storage *node;
     struct bb_exchange *exchange;
     const Bb__Proto__Read *read;
     uint64_t start_us;
@@ -40,9 +40,9 @@ static int read_ops(struct bb_ctx *ctx, struct bb_store_snapshot *snapshot,
 {
     Bb__Proto__ReadResult *results = bb_arena_zero(ctx->arena, read->n_ops + 1, sizeof *results);
     Bb__Proto__ReadResult **list = bb_arena_zero(ctx->arena, read->n_ops + 1, sizeof *list);
-    size_t left = read->max_bytes == 0                     ? NODE_REPLY_BYTES
-                  : read->max_bytes > NODE_REPLY_BYTES_MAX ? NODE_REPLY_BYTES_MAX
-                                                           : read->max_bytes;
+    size_t left = read->max_bytes == 0                        ? STORAGE_REPLY_BYTES
+                  : read->max_bytes > STORAGE_REPLY_BYTES_MAX ? STORAGE_REPLY_BYTES_MAX
+                                                              : read->max_bytes;
     int rc = BB_OK;
 
     if (results == NULL || list == NULL) {
@@ -75,11 +75,11 @@ static int read_ops(struct bb_ctx *ctx, struct bb_store_snapshot *snapshot,
 static void read_work(struct bb_job *job, size_t thread_index)
 {
     struct read_job *work = bb_container(job, struct read_job, job);
-    struct node *node = work->node;
+    struct storage *node = work->node;
     struct bb_arena *arena = node->reader_arenas[thread_index];
     struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log, .arena = arena };
     Bb__Proto__ReadReply read = BB__PROTO__READ_REPLY__INIT;
-    Bb__Proto__StorageReply reply = node_new_reply();
+    Bb__Proto__StorageReply reply = storage_new_reply();
     struct bb_store_snapshot *snapshot = NULL;
     uint64_t start_us = work->start_us;
     size_t entry_count = 0;
@@ -96,7 +96,7 @@ static void read_work(struct bb_job *job, size_t thread_index)
         reply.status = (uint32_t)rc;
         reply.error = ctx.error;
     }
-    node_reply(work->exchange, &reply); /* packs: entries borrow from the snapshot until here */
+    storage_reply(work->exchange, &reply); /* packs: entries borrow from the snapshot until here */
     bb_store_snapshot_close(snapshot);
     bb_arena_reset(arena);
     bb_metric_add(node->reads, 1);
@@ -106,8 +106,8 @@ static void read_work(struct bb_job *job, size_t thread_index)
 
 /* ---- on the owner thread ---- */
 
-void node_read(struct node *node, struct bb_exchange *exchange,
-               const Bb__Proto__StorageRequest *request)
+void storage_read(struct storage *node, struct bb_exchange *exchange,
+                  const Bb__Proto__StorageRequest *request)
 {
     const Bb__Proto__Read *read = request->read;
     struct bb_ctx ctx = { .env = node->ctx->env };
@@ -115,13 +115,13 @@ void node_read(struct node *node, struct bb_exchange *exchange,
     int rc;
 
     if (!node->has_been_ready || read->tx > bb_store_applied(node->store).us) {
-        node_wait(node, NODE_WAIT_READ, exchange, request,
-                  bb_loop_now_us(node->loop) + (uint64_t)NODE_READ_WAIT_MS * 1000);
+        storage_wait(node, STORAGE_WAIT_READ, exchange, request,
+                     bb_loop_now_us(node->loop) + (uint64_t)STORAGE_READ_WAIT_MS * 1000);
         return;
     }
     work = bb_arena_zero(bb_exchange_arena(exchange), 1, sizeof *work);
     if (work == NULL) {
-        node_refuse(exchange, BB_TOO_LARGE, "the request leaves no memory for its answer");
+        storage_refuse(exchange, BB_TOO_LARGE, "the request leaves no memory for its answer");
         return;
     }
     work->job.work = read_work;
@@ -131,6 +131,6 @@ void node_read(struct node *node, struct bb_exchange *exchange,
     work->start_us = bb_loop_now_us(node->loop);
     rc = bb_pool_submit(&ctx, node->readers, &work->job);
     if (rc != BB_OK) {
-        node_refuse(exchange, rc, ctx.error);
+        storage_refuse(exchange, rc, ctx.error);
     }
 }

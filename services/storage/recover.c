@@ -3,7 +3,7 @@
  * log and carry the fence of that point. Replay begins at the earlier one, decides every entry
  * again, and gives each part what it does not have yet.
  */
-#include "node.h"
+#include "storage.h"
 
 #define MANIFEST_VERSION 1u
 enum {
@@ -12,7 +12,7 @@ enum {
     MANIFEST_END = 40
 };
 
-static int check_cluster(struct bb_ctx *ctx, const struct node *node, const struct fence *fence,
+static int check_cluster(struct bb_ctx *ctx, const struct storage *node, const struct fence *fence,
                          const char *part)
 {
     if (memcmp(fence->cluster, node->folder.cluster, FENCE_CLUSTER) != 0) {
@@ -24,7 +24,7 @@ static int check_cluster(struct bb_ctx *ctx, const struct node *node, const stru
     return BB_OK;
 }
 
-int node_recover(struct bb_ctx *ctx, struct node *node, uint64_t *applied)
+int storage_recover(struct bb_ctx *ctx, struct storage *node, uint64_t *applied)
 {
     struct bb_ctx own = { .env = ctx->env, .log = ctx->log, .arena = node->scratch };
     struct bb_feed_mark mark = bb_feed_mark(node->feed);
@@ -34,13 +34,13 @@ int node_recover(struct bb_ctx *ctx, struct node *node, uint64_t *applied)
 
     bb_store_state(&own, node->store, &state);
     if (state.index > 0) {
-        rc = fence_decode(ctx, state.opaque, &stored);
+        rc = storage_fence_decode(ctx, state.opaque, &stored);
         if (rc == BB_OK) {
             rc = check_cluster(ctx, node, &stored, "data");
         }
     }
     if (rc == BB_OK && mark.index > 0) {
-        rc = fence_decode(ctx, mark.state, &fed);
+        rc = storage_fence_decode(ctx, mark.state, &fed);
         if (rc == BB_OK) {
             rc = check_cluster(ctx, node, &fed, "feed");
         }
@@ -65,9 +65,9 @@ int node_recover(struct bb_ctx *ctx, struct node *node, uint64_t *applied)
     return BB_OK;
 }
 
-uint64_t node_durable_index(void *arg)
+uint64_t storage_durable_index(void *arg)
 {
-    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
     struct bb_ctx ctx = { .env = node->ctx->env, .arena = node->scratch };
     struct bb_store_state state;
     uint64_t fed = bb_feed_mark(node->feed).index;
@@ -77,9 +77,9 @@ uint64_t node_durable_index(void *arg)
     return state.index < fed ? state.index : fed;
 }
 
-void node_manifest(void *arg, struct bb_buf *to)
+void storage_manifest(void *arg, struct bb_buf *to)
 {
-    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
     uint8_t *at = bb_buf_reserve(to, MANIFEST_END);
 
     bb_put_le32(at, MANIFEST_VERSION);
@@ -90,9 +90,9 @@ void node_manifest(void *arg, struct bb_buf *to)
     to->size += MANIFEST_END;
 }
 
-bool node_covers(void *arg, struct bb_slice manifest)
+bool storage_covers(void *arg, struct bb_slice manifest)
 {
-    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
 
     if (manifest.size != MANIFEST_END || bb_get_le32(manifest.data) != MANIFEST_VERSION ||
         memcmp(manifest.data + 8, node->folder.cluster, FOLDER_CLUSTER) != 0) {
@@ -105,26 +105,26 @@ bool node_covers(void *arg, struct bb_slice manifest)
 
 static void on_feed_synced(void *arg)
 {
-    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
-    node_stop_if_idle(node);
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
+    storage_stop_if_idle(node);
 }
 
-void node_sync_feed(struct node *node, bool is_forced)
+void storage_sync_feed(struct storage *node, bool is_forced)
 {
     struct bb_ctx ctx = { .env = node->ctx->env };
     struct bb_feed_mark mark = { .index = node->fence.index };
     struct bb_buf state;
     bool is_due =
         node->feed_dirty_us != 0 &&
-        (bb_feed_unsynced_bytes(node->feed) >= NODE_FEED_SYNC_BYTES ||
-         bb_loop_now_us(node->loop) - node->feed_dirty_us >= (uint64_t)NODE_FEED_SYNC_MS * 1000);
+        (bb_feed_unsynced_bytes(node->feed) >= STORAGE_FEED_SYNC_BYTES ||
+         bb_loop_now_us(node->loop) - node->feed_dirty_us >= (uint64_t)STORAGE_FEED_SYNC_MS * 1000);
     int rc;
 
     if (bb_feed_is_syncing(node->feed) || (!is_forced && !is_due)) {
         return;
     }
     bb_buf_init(&state);
-    fence_encode(&node->fence, &state);
+    storage_fence_encode(&node->fence, &state);
     mark.state = bb_buf_slice(&state);
     rc = bb_feed_sync(&ctx, node->feed, &mark, on_feed_synced, node);
     bb_buf_fini(&state);

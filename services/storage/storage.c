@@ -8,38 +8,38 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "node.h"
 #include "options.h"
+#include "storage.h"
 
 #define DAY_US 86400000000ull
 
-void node_die(struct node *node, const char *what, const char *why)
+void storage_die(struct storage *node, const char *what, const char *why)
 {
     struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
 
     bb_error(&ctx, "storage.fatal", "dir=%s what=\"%s\" why=\"%s\" exit=%d", node->folder.dir, what,
-             why, NODE_EXIT_DATA);
+             why, STORAGE_EXIT_DATA);
     fprintf(
         stderr,
         "bitbend: the data in %s cannot go on: %s failed (%s). The process ends here; check the "
         "disk and start it again.\n",
         node->folder.dir, what, why);
-    _exit(NODE_EXIT_DATA);
+    _exit(STORAGE_EXIT_DATA);
 }
 
 /* ---- requests ---- */
 
-static void node_info(struct node *node, struct bb_exchange *exchange)
+static void storage_info(struct storage *node, struct bb_exchange *exchange)
 {
     Bb__Proto__InfoReply info;
-    Bb__Proto__StorageReply reply = node_new_reply();
+    Bb__Proto__StorageReply reply = storage_new_reply();
     struct bb_ctx ctx = { .env = node->ctx->env, .arena = node->scratch };
     struct bb_replog_status log;
     struct bb_store_stats stats;
 
     bb__proto__info_reply__init(&info);
     if (!node->has_been_ready) {
-        node_refuse(exchange, BB_NOT_YET, "this storage node is starting");
+        storage_refuse(exchange, BB_NOT_YET, "this storage node is starting");
         return;
     }
     bb_store_stats(&ctx, node->store, &stats);
@@ -59,45 +59,45 @@ static void node_info(struct node *node, struct bb_exchange *exchange)
     info.cluster_id = bb_slice_pb(bb_slice(node->folder.cluster, FOLDER_CLUSTER));
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_INFO;
     reply.info = &info;
-    node_reply(exchange, &reply);
+    storage_reply(exchange, &reply);
 }
 
 static void on_request(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
 {
-    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
     struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
     Bb__Proto__StorageRequest *request;
     int rc = bb_unpack(&ctx, bb_exchange_arena(exchange), &bb__proto__storage_request__descriptor,
                        bytes, &request);
 
     if (rc == BB_OK) {
-        rc = node_validate(&ctx, request);
+        rc = storage_validate(&ctx, request);
     }
     if (rc == BB_OK && node->is_stopping) {
         rc = bb_fail(&ctx, BB_UNAVAILABLE, "this storage node is stopping");
     }
     if (rc != BB_OK) {
-        node_refuse(exchange, rc, ctx.error);
+        storage_refuse(exchange, rc, ctx.error);
         return;
     }
     switch (request->op_case) {
     case BB__PROTO__STORAGE_REQUEST__OP_APPEND:
-        node_append(node, exchange, request);
+        storage_append(node, exchange, request);
         return;
     case BB__PROTO__STORAGE_REQUEST__OP_CLAIM:
-        node_claim(node, exchange, request);
+        storage_claim(node, exchange, request);
         return;
     case BB__PROTO__STORAGE_REQUEST__OP_RENEW:
-        node_renew(node, exchange, request);
+        storage_renew(node, exchange, request);
         return;
     case BB__PROTO__STORAGE_REQUEST__OP_READ:
-        node_read(node, exchange, request);
+        storage_read(node, exchange, request);
         return;
     case BB__PROTO__STORAGE_REQUEST__OP_TAIL:
-        node_tail(node, exchange, request);
+        storage_tail(node, exchange, request);
         return;
     case BB__PROTO__STORAGE_REQUEST__OP_INFO:
-        node_info(node, exchange);
+        storage_info(node, exchange);
         return;
     case BB__PROTO__STORAGE_REQUEST__OP__NOT_SET:
     case _BB__PROTO__STORAGE_REQUEST__OP__CASE_IS_INT_SIZE:
@@ -110,7 +110,7 @@ static void on_request(void *arg, struct bb_exchange *exchange, struct bb_slice 
 
 static void on_role(void *arg, const struct bb_replog_status *status)
 {
-    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
 
     node->term = status->term;
     node->leader = status->leader;
@@ -128,45 +128,45 @@ static void on_role(void *arg, const struct bb_replog_status *status)
 
 static void on_store_error(void *arg, int status, const char *error)
 {
-    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
     (void)status;
-    node_die(node, "write of the data", error);
+    storage_die(node, "write of the data", error);
 }
 
 static void on_feed_error(void *arg, int status, const char *error)
 {
-    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
     (void)status;
-    node_die(node, "write of the feed", error);
+    storage_die(node, "write of the feed", error);
 }
 
 static void on_batch(void *arg)
 {
-    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
 
     if (node->has_news) {
         node->has_news = false;
-        node_wake(node);
+        storage_wake(node);
     }
 }
 
 static void on_wait_timer(void *arg)
 {
-    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
 
     node->wait_timer_us = 0;
-    node_wake(node);
+    storage_wake(node);
 }
 
 static void on_tick(void *arg)
 {
-    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
-    node_sync_feed(node, false);
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
+    storage_sync_feed(node, false);
 }
 
 /* ---- life ---- */
 
-static void find_metrics(struct node *node)
+static void find_metrics(struct storage *node)
 {
     node->appends = bb_metric("bb_storage_append_total", BB_COUNTER, "Batches applied");
     node->append_bytes =
@@ -183,7 +183,7 @@ static void find_metrics(struct node *node)
     node->read_time = bb_histogram("bb_storage_read", "From a read's arrival to its answer");
 }
 
-static int open_data(struct bb_ctx *ctx, struct node *node, struct bb_conf *conf)
+static int open_data(struct bb_ctx *ctx, struct storage *node, struct bb_conf *conf)
 {
     char path[FOLDER_PATH_MAX + 16];
     uint64_t days = bb_conf_number(conf, "retention-days");
@@ -202,16 +202,16 @@ static int open_data(struct bb_ctx *ctx, struct node *node, struct bb_conf *conf
                                     .arg = node };
     int rc;
 
-    folder_path(&node->folder, "store", path, sizeof path);
+    storage_folder_path(&node->folder, "store", path, sizeof path);
     rc = bb_store_open(ctx, &store, &node->store);
     if (rc != BB_OK) {
         return rc;
     }
-    folder_path(&node->folder, "feed", path, sizeof path);
+    storage_folder_path(&node->folder, "feed", path, sizeof path);
     return bb_feed_open(ctx, node->loop, &feed, &node->feed);
 }
 
-static int open_log(struct bb_ctx *ctx, struct node *node, struct bb_conf *conf)
+static int open_log(struct bb_ctx *ctx, struct storage *node, struct bb_conf *conf)
 {
     char path[FOLDER_PATH_MAX + 16];
     const char *listen = bb_conf_text(conf, "raft-listen");
@@ -221,29 +221,29 @@ static int open_log(struct bb_ctx *ctx, struct node *node, struct bb_conf *conf)
         .id = bb_conf_number(conf, "raft-id"),
         .address = has_peers ? listen : NULL,
         .listen = has_peers ? listen : NULL,
-        .callbacks = { .apply = node_apply,
-                       .durable_index = node_durable_index,
-                       .manifest = node_manifest,
-                       .covers = node_covers,
+        .callbacks = { .apply = storage_apply,
+                       .durable_index = storage_durable_index,
+                       .manifest = storage_manifest,
+                       .covers = storage_covers,
                        .role = on_role,
                        .arg = node },
     };
-    int rc = node_recover(ctx, node, &options.applied);
+    int rc = storage_recover(ctx, node, &options.applied);
 
     if (rc != BB_OK) {
         return rc;
     }
-    folder_path(&node->folder, "raft", path, sizeof path);
+    storage_folder_path(&node->folder, "raft", path, sizeof path);
     return bb_replog_open(ctx, node->loop, &options, &node->replog);
 }
 
-static int start_parts(struct bb_ctx *ctx, struct node *node, struct bb_conf *conf)
+static int start_parts(struct bb_ctx *ctx, struct storage *node, struct bb_conf *conf)
 {
     const char *url = bb_conf_text(conf, "listen");
     struct bb_server_options server = {
-        .url = url, .context_count = NODE_CONTEXTS, .handle = on_request, .arg = node
+        .url = url, .context_count = STORAGE_CONTEXTS, .handle = on_request, .arg = node
     };
-    int rc = folder_open(ctx, bb_conf_text(conf, "data"), node->is_volatile, &node->folder);
+    int rc = storage_folder_open(ctx, bb_conf_text(conf, "data"), node->is_volatile, &node->folder);
 
     if (rc == BB_OK) {
         rc = open_data(ctx, node, conf);
@@ -252,7 +252,7 @@ static int start_parts(struct bb_ctx *ctx, struct node *node, struct bb_conf *co
         rc = open_log(ctx, node, conf);
     }
     if (rc == BB_OK) {
-        rc = folder_seal(ctx, &node->folder);
+        rc = storage_folder_seal(ctx, &node->folder);
     }
     if (rc == BB_OK) {
         node->is_lease_local = strncmp(url, "inproc://", 9) == 0;
@@ -269,10 +269,10 @@ static void storage_close(struct bb_service *service, void *state);
 static int storage_start(struct bb_ctx *ctx, struct bb_service *service, void **state)
 {
     struct bb_conf *conf = bb_service_conf(service);
-    struct node *node = bb_alloc_zero(1, sizeof *node);
+    struct storage *node = bb_alloc_zero(1, sizeof *node);
     int rc;
 
-    node->magic = NODE_MAGIC;
+    node->magic = STORAGE_MAGIC;
     node->service = service;
     node->loop = bb_service_loop(service);
     node->ctx = bb_loop_ctx(node->loop);
@@ -287,7 +287,7 @@ static int storage_start(struct bb_ctx *ctx, struct bb_service *service, void **
     for (size_t i = 0; i < node->reader_count; i++) {
         node->reader_arenas[i] = bb_arena_new((size_t)256 << 20);
     }
-    node->readers = bb_pool_new("reader", node->reader_count, NODE_READ_QUEUE_MAX);
+    node->readers = bb_pool_new("reader", node->reader_count, STORAGE_READ_QUEUE_MAX);
     node->wait_timer = bb_timer_new(node->loop, on_wait_timer, node);
     node->tick = bb_timer_new(node->loop, on_tick, node);
     bb_service_not_ready(service, "the log is being read");
@@ -298,21 +298,21 @@ static int storage_start(struct bb_ctx *ctx, struct bb_service *service, void **
         return rc;
     }
     bb_loop_on_batch(node->loop, on_batch, node);
-    bb_timer_start(node->tick, NODE_TICK_MS, NODE_TICK_MS);
+    bb_timer_start(node->tick, STORAGE_TICK_MS, STORAGE_TICK_MS);
     *state = node;
     return BB_OK;
 }
 
 static void on_log_closed(void *arg)
 {
-    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
 
     node->is_log_closed = true;
     bb_service_stopped(node->service);
 }
 
 /* Stopping goes on whenever something that was under way has ended. */
-void node_stop_if_idle(struct node *node)
+void storage_stop_if_idle(struct storage *node)
 {
     bool is_clean = node->feed_dirty_us == 0;
 
@@ -320,7 +320,7 @@ void node_stop_if_idle(struct node *node)
         return;
     }
     if (!is_clean && !bb_feed_is_syncing(node->feed)) {
-        node_sync_feed(node, true);
+        storage_sync_feed(node, true);
     }
     if (bb_feed_is_syncing(node->feed)) {
         return;
@@ -331,19 +331,19 @@ void node_stop_if_idle(struct node *node)
 
 static void storage_stop(struct bb_service *service, void *state)
 {
-    struct node *node = bb_cast(struct node, state, NODE_MAGIC);
+    struct storage *node = bb_cast(struct storage, state, STORAGE_MAGIC);
 
     (void)service;
     node->is_stopping = true;
     node->is_ready = false;
     bb_timer_stop(node->tick);
-    node_wake(node); /* all that wait are answered */
-    node_stop_if_idle(node);
+    storage_wake(node); /* all that wait are answered */
+    storage_stop_if_idle(node);
 }
 
 static void storage_close(struct bb_service *service, void *state)
 {
-    struct node *node = bb_cast(struct node, state, NODE_MAGIC);
+    struct storage *node = bb_cast(struct storage, state, STORAGE_MAGIC);
     struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
 
     (void)service;
@@ -356,7 +356,7 @@ static void storage_close(struct bb_service *service, void *state)
     if (bb_store_close(&ctx, node->store) != BB_OK) {
         bb_error(&ctx, "storage.close", "why=\"%s\"", ctx.error);
     }
-    folder_close(&node->folder);
+    storage_folder_close(&node->folder);
     for (size_t i = 0; i < node->reader_count; i++) {
         bb_arena_free(node->reader_arenas[i]);
     }

@@ -4,33 +4,33 @@
  */
 #include <stdio.h>
 
-#include "node.h"
+#include "storage.h"
 
 struct tail_scan {
     struct bb_feed_scan scan; /* in the exchange's arena */
-    struct node *node;
+    struct storage *node;
     struct bb_exchange *exchange;
 };
 
 /* What a reply gathers. */
 struct gather {
-    struct node *node;
+    struct storage *node;
     size_t bytes, bytes_max;
 };
 
 static size_t bytes_max_of(const Bb__Proto__Tail *tail)
 {
     if (tail->max_bytes == 0) {
-        return NODE_TAIL_BYTES;
+        return STORAGE_TAIL_BYTES;
     }
-    return tail->max_bytes > NODE_TAIL_BYTES_MAX ? NODE_TAIL_BYTES_MAX : tail->max_bytes;
+    return tail->max_bytes > STORAGE_TAIL_BYTES_MAX ? STORAGE_TAIL_BYTES_MAX : tail->max_bytes;
 }
 
 static bool gather_record(void *arg, struct bb_txtime prev, struct bb_txtime tx,
                           struct bb_slice record)
 {
     struct gather *gather = arg;
-    struct node *node = gather->node;
+    struct storage *node = gather->node;
 
     (void)prev;
     (void)tx;
@@ -44,10 +44,10 @@ static bool gather_record(void *arg, struct bb_txtime prev, struct bb_txtime tx,
 }
 
 /* Answers with what node->records holds. */
-static void reply_tail(struct node *node, struct bb_exchange *exchange)
+static void reply_tail(struct storage *node, struct bb_exchange *exchange)
 {
     Bb__Proto__TailReply tail = BB__PROTO__TAIL_REPLY__INIT;
-    Bb__Proto__StorageReply reply = node_new_reply();
+    Bb__Proto__StorageReply reply = storage_new_reply();
 
     tail.n_records = node->record_count;
     tail.records = node->records;
@@ -56,16 +56,16 @@ static void reply_tail(struct node *node, struct bb_exchange *exchange)
     tail.epoch = node->fence.epoch;
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_TAIL;
     reply.tail = &tail;
-    node_reply(exchange, &reply);
+    storage_reply(exchange, &reply);
     node->record_count = 0;
     bb_metric_add(node->tails, 1);
 }
 
 /* The refusal says where one can start. */
-static void refuse_tail(struct node *node, struct bb_exchange *exchange, int status, char *error)
+static void refuse_tail(struct storage *node, struct bb_exchange *exchange, int status, char *error)
 {
     Bb__Proto__TailReply tail = BB__PROTO__TAIL_REPLY__INIT;
-    Bb__Proto__StorageReply reply = node_new_reply();
+    Bb__Proto__StorageReply reply = storage_new_reply();
 
     tail.last_tx = bb_feed_newest(node->feed).us;
     tail.earliest = bb_feed_earliest(node->feed).us;
@@ -74,14 +74,14 @@ static void refuse_tail(struct node *node, struct bb_exchange *exchange, int sta
     reply.error = error;
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_TAIL;
     reply.tail = &tail;
-    node_reply(exchange, &reply);
+    storage_reply(exchange, &reply);
 }
 
 static void on_scanned(struct bb_feed_scan *scan, int status, const char *error)
 {
     struct tail_scan *tail = bb_container(scan, struct tail_scan, scan);
-    struct node *node = tail->node;
-    struct gather gather = { .node = node, .bytes_max = NODE_TAIL_BYTES_MAX };
+    struct storage *node = tail->node;
+    struct gather gather = { .node = node, .bytes_max = STORAGE_TAIL_BYTES_MAX };
     char text[BB_ERROR_MAX];
 
     node->scans -= 1;
@@ -92,17 +92,18 @@ static void on_scanned(struct bb_feed_scan *scan, int status, const char *error)
         (void)snprintf(text, sizeof text, "%s", error); /* both have one size */
         refuse_tail(node, tail->exchange, status, text);
     }
-    node_stop_if_idle(node);
+    storage_stop_if_idle(node);
 }
 
-static void scan_tail(struct node *node, struct bb_exchange *exchange, const Bb__Proto__Tail *tail)
+static void scan_tail(struct storage *node, struct bb_exchange *exchange,
+                      const Bb__Proto__Tail *tail)
 {
     struct bb_ctx ctx = { .env = node->ctx->env };
     struct tail_scan *work = bb_arena_zero(bb_exchange_arena(exchange), 1, sizeof *work);
     int rc;
 
     if (work == NULL) {
-        node_refuse(exchange, BB_TOO_LARGE, "the request leaves no memory for its answer");
+        storage_refuse(exchange, BB_TOO_LARGE, "the request leaves no memory for its answer");
         return;
     }
     work->node = node;
@@ -118,25 +119,25 @@ static void scan_tail(struct node *node, struct bb_exchange *exchange, const Bb_
     }
 }
 
-void node_tail(struct node *node, struct bb_exchange *exchange,
-               const Bb__Proto__StorageRequest *request)
+void storage_tail(struct storage *node, struct bb_exchange *exchange,
+                  const Bb__Proto__StorageRequest *request)
 {
     const Bb__Proto__Tail *tail = request->tail;
     struct bb_ctx ctx = { .env = node->ctx->env };
     struct gather gather = { .node = node, .bytes_max = bytes_max_of(tail) };
     uint64_t newest = bb_feed_newest(node->feed).us;
-    uint64_t wait_ms = tail->wait_ms > NODE_WAIT_MAX_MS ? NODE_WAIT_MAX_MS : tail->wait_ms;
+    uint64_t wait_ms = tail->wait_ms > STORAGE_WAIT_MAX_MS ? STORAGE_WAIT_MAX_MS : tail->wait_ms;
     bool has_news =
         newest > tail->after || (tail->durable_seen != 0 && newest > tail->durable_seen);
     int rc;
 
     if (!node->has_been_ready || (!has_news && wait_ms > 0)) {
-        if (node->tail_count >= NODE_TAILS_MAX) {
-            node_refuse(exchange, BB_BUSY, "too many feeds are waiting here");
+        if (node->tail_count >= STORAGE_TAILS_MAX) {
+            storage_refuse(exchange, BB_BUSY, "too many feeds are waiting here");
             return;
         }
-        node_wait(node, NODE_WAIT_TAIL, exchange, request,
-                  bb_loop_now_us(node->loop) + wait_ms * 1000);
+        storage_wait(node, STORAGE_WAIT_TAIL, exchange, request,
+                     bb_loop_now_us(node->loop) + wait_ms * 1000);
         return;
     }
     rc = bb_feed_read(&ctx, node->feed, BB_TX(tail->after), gather_record, &gather);

@@ -3,18 +3,18 @@
  * lease to end. All are few and are looked at together when something was applied or a deadline
  * passed.
  */
-#include "node.h"
+#include "storage.h"
 
-static void arm(struct node *node)
+static void arm(struct storage *node)
 {
     uint64_t now = bb_loop_now_us(node->loop);
     uint64_t first = 0;
 
     bb_list_each(item, &node->waiters) {
-        const struct node_waiter *waiter = bb_container(item, struct node_waiter, link);
+        const struct storage_waiter *waiter = bb_container(item, struct storage_waiter, link);
         uint64_t due = waiter->deadline_us;
-        if (waiter->kind == NODE_WAIT_CLAIM) {
-            due = node->lease_us + (uint64_t)NODE_LEASE_MS * 1000;
+        if (waiter->kind == STORAGE_WAIT_CLAIM) {
+            due = node->lease_us + (uint64_t)STORAGE_LEASE_MS * 1000;
             due = due < waiter->deadline_us && due > now ? due : waiter->deadline_us;
         }
         if (first == 0 || due < first) {
@@ -30,13 +30,13 @@ static void arm(struct node *node)
     }
 }
 
-void node_wait(struct node *node, enum node_wait kind, struct bb_exchange *exchange,
-               const Bb__Proto__StorageRequest *request, uint64_t deadline_us)
+void storage_wait(struct storage *node, enum storage_wait kind, struct bb_exchange *exchange,
+                  const Bb__Proto__StorageRequest *request, uint64_t deadline_us)
 {
-    struct node_waiter *waiter = bb_arena_zero(bb_exchange_arena(exchange), 1, sizeof *waiter);
+    struct storage_waiter *waiter = bb_arena_zero(bb_exchange_arena(exchange), 1, sizeof *waiter);
 
     if (waiter == NULL) {
-        node_refuse(exchange, BB_TOO_LARGE, "the request leaves no memory for its answer");
+        storage_refuse(exchange, BB_TOO_LARGE, "the request leaves no memory for its answer");
         return;
     }
     waiter->kind = kind;
@@ -44,7 +44,7 @@ void node_wait(struct node *node, enum node_wait kind, struct bb_exchange *excha
     waiter->request = request;
     waiter->deadline_us = deadline_us;
     bb_list_push_back(&node->waiters, &waiter->link);
-    if (kind == NODE_WAIT_TAIL) {
+    if (kind == STORAGE_WAIT_TAIL) {
         node->tail_count += 1;
         bb_metric_set(node->tails_waiting, (int64_t)node->tail_count);
     }
@@ -52,7 +52,7 @@ void node_wait(struct node *node, enum node_wait kind, struct bb_exchange *excha
 }
 
 /* Whether a waiter's time has come; `is_late`: it gets the answer of those who waited in vain. */
-static bool is_due(const struct node *node, const struct node_waiter *waiter, uint64_t now,
+static bool is_due(const struct storage *node, const struct storage_waiter *waiter, uint64_t now,
                    bool *is_late)
 {
     uint64_t newest = node->fence.last_tx.us;
@@ -60,27 +60,27 @@ static bool is_due(const struct node *node, const struct node_waiter *waiter, ui
 
     *is_late = now >= waiter->deadline_us || node->is_stopping;
     switch (waiter->kind) {
-    case NODE_WAIT_READ:
+    case STORAGE_WAIT_READ:
         return *is_late || (node->has_been_ready && waiter->request->read->tx <= newest);
-    case NODE_WAIT_TAIL:
+    case STORAGE_WAIT_TAIL:
         tail = waiter->request->tail;
         return *is_late ||
                (node->has_been_ready &&
                 (newest > tail->after || (tail->durable_seen != 0 && newest > tail->durable_seen)));
-    case NODE_WAIT_CLAIM:
-        return *is_late || now >= node->lease_us + (uint64_t)NODE_LEASE_MS * 1000;
+    case STORAGE_WAIT_CLAIM:
+        return *is_late || now >= node->lease_us + (uint64_t)STORAGE_LEASE_MS * 1000;
     }
     BB_UNREACHABLE("all kinds are listed");
 }
 
 /* A tail that waited in vain gets an answer without records, which is no error. */
-static void end_tail(struct node *node, struct node_waiter *waiter)
+static void end_tail(struct storage *node, struct storage_waiter *waiter)
 {
     Bb__Proto__TailReply tail = BB__PROTO__TAIL_REPLY__INIT;
-    Bb__Proto__StorageReply reply = node_new_reply();
+    Bb__Proto__StorageReply reply = storage_new_reply();
 
     if (!node->has_been_ready) {
-        node_refuse(waiter->exchange, BB_NOT_YET, "this storage node is starting");
+        storage_refuse(waiter->exchange, BB_NOT_YET, "this storage node is starting");
         return;
     }
     tail.last_tx = bb_feed_newest(node->feed).us;
@@ -88,45 +88,46 @@ static void end_tail(struct node *node, struct node_waiter *waiter)
     tail.epoch = node->fence.epoch;
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_TAIL;
     reply.tail = &tail;
-    node_reply(waiter->exchange, &reply);
+    storage_reply(waiter->exchange, &reply);
 }
 
-static void end_waiter(struct node *node, struct node_waiter *waiter, bool is_late)
+static void end_waiter(struct storage *node, struct storage_waiter *waiter, bool is_late)
 {
     bb_list_remove(&waiter->link);
     switch (waiter->kind) {
-    case NODE_WAIT_READ:
+    case STORAGE_WAIT_READ:
         if (is_late) {
-            node_refuse(waiter->exchange, BB_NOT_YET, "that transaction is not applied here yet");
+            storage_refuse(waiter->exchange, BB_NOT_YET,
+                           "that transaction is not applied here yet");
         } else {
-            node_read(node, waiter->exchange, waiter->request);
+            storage_read(node, waiter->exchange, waiter->request);
         }
         return;
-    case NODE_WAIT_TAIL:
+    case STORAGE_WAIT_TAIL:
         node->tail_count -= 1;
         bb_metric_set(node->tails_waiting, (int64_t)node->tail_count);
         if (is_late) {
             end_tail(node, waiter);
         } else {
-            node_tail(node, waiter->exchange, waiter->request);
+            storage_tail(node, waiter->exchange, waiter->request);
         }
         return;
-    case NODE_WAIT_CLAIM:
+    case STORAGE_WAIT_CLAIM:
         if (is_late) {
-            node_refuse(waiter->exchange, BB_NOT_YET, "another sequencer still holds its epoch");
+            storage_refuse(waiter->exchange, BB_NOT_YET, "another sequencer still holds its epoch");
         } else {
-            node_claim(node, waiter->exchange, waiter->request);
+            storage_claim(node, waiter->exchange, waiter->request);
         }
         return;
     }
 }
 
-void node_wake(struct node *node)
+void storage_wake(struct storage *node)
 {
     uint64_t now = bb_loop_now_us(node->loop);
 
     bb_list_each_safe(item, &node->waiters) {
-        struct node_waiter *waiter = bb_container(item, struct node_waiter, link);
+        struct storage_waiter *waiter = bb_container(item, struct storage_waiter, link);
         bool is_late;
         if (is_due(node, waiter, now, &is_late)) {
             end_waiter(node, waiter, is_late);

@@ -4,14 +4,14 @@
  */
 #include <inttypes.h>
 
-#include "node.h"
+#include "storage.h"
 
 /* One proposal under way; lives from propose to done. */
 struct pending {
-    struct node *node;
+    struct storage *node;
     struct bb_exchange *exchange;
     enum bb_replog_kind kind;
-    struct fence_answer answer; /* written by node_apply */
+    struct fence_answer answer; /* written by storage_apply */
     uint64_t start_us;
 };
 
@@ -20,7 +20,7 @@ struct pending {
 static void reply_append(struct bb_exchange *exchange, const struct fence_answer *answer)
 {
     Bb__Proto__AppendReply append = BB__PROTO__APPEND_REPLY__INIT;
-    Bb__Proto__StorageReply reply = node_new_reply();
+    Bb__Proto__StorageReply reply = storage_new_reply();
     char error[BB_ERROR_MAX];
 
     memcpy(error, answer->error, sizeof error);
@@ -31,14 +31,14 @@ static void reply_append(struct bb_exchange *exchange, const struct fence_answer
     reply.error = error;
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_APPEND;
     reply.append = &append;
-    node_reply(exchange, &reply);
+    storage_reply(exchange, &reply);
 }
 
-static void reply_claim(struct node *node, struct bb_exchange *exchange,
+static void reply_claim(struct storage *node, struct bb_exchange *exchange,
                         const struct fence_answer *answer)
 {
     Bb__Proto__ClaimReply claim = BB__PROTO__CLAIM_REPLY__INIT;
-    Bb__Proto__StorageReply reply = node_new_reply();
+    Bb__Proto__StorageReply reply = storage_new_reply();
     char error[BB_ERROR_MAX];
 
     memcpy(error, answer->error, sizeof error);
@@ -50,18 +50,18 @@ static void reply_claim(struct node *node, struct bb_exchange *exchange,
     reply.error = error;
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_CLAIM;
     reply.claim = &claim;
-    node_reply(exchange, &reply);
+    storage_reply(exchange, &reply);
 }
 
 static void on_proposed(void *tag, int status)
 {
     struct pending *pending = tag;
-    struct node *node = pending->node;
+    struct storage *node = pending->node;
 
     node->proposals -= 1;
     if (status != BB_OK) {
-        node_refuse(pending->exchange, status,
-                    "the log lost its leader or ended: send the same batch again");
+        storage_refuse(pending->exchange, status,
+                       "the log lost its leader or ended: send the same batch again");
     } else if (pending->kind == BB_REPLOG_APPEND) {
         bb_histogram_observe(node->append_time, bb_loop_now_us(node->loop) - pending->start_us);
         reply_append(pending->exchange, &pending->answer);
@@ -69,10 +69,10 @@ static void on_proposed(void *tag, int status)
         reply_claim(node, pending->exchange, &pending->answer);
     }
     bb_free(pending);
-    node_stop_if_idle(node);
+    storage_stop_if_idle(node);
 }
 
-static void propose(struct node *node, struct bb_exchange *exchange,
+static void propose(struct storage *node, struct bb_exchange *exchange,
                     const struct bb_replog_frame *frame)
 {
     struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
@@ -92,13 +92,13 @@ static void propose(struct node *node, struct bb_exchange *exchange,
         return;
     }
     bb_free(pending);
-    node_refuse(exchange, rc, ctx.error);
+    storage_refuse(exchange, rc, ctx.error);
 }
 
 /* ---- requests ---- */
 
-void node_append(struct node *node, struct bb_exchange *exchange,
-                 const Bb__Proto__StorageRequest *request)
+void storage_append(struct storage *node, struct bb_exchange *exchange,
+                    const Bb__Proto__StorageRequest *request)
 {
     struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
     const Bb__Proto__Append *append = request->append;
@@ -112,29 +112,30 @@ void node_append(struct node *node, struct bb_exchange *exchange,
     int rc;
 
     if (!node->is_ready) {
-        node_refuse(exchange, node->leader != 0 && node->term != 0 ? BB_NOT_YET : BB_NOT_LEADER,
-                    "this storage node is not ready to write");
+        storage_refuse(exchange, node->leader != 0 && node->term != 0 ? BB_NOT_YET : BB_NOT_LEADER,
+                       "this storage node is not ready to write");
         return;
     }
-    if (fence_foresee(&node->fence, &frame, &answer)) {
+    if (storage_fence_foresee(&node->fence, &frame, &answer)) {
         bb_metric_add(node->append_refused, 1);
         reply_append(exchange, &answer);
         return;
     }
     if (bb_store_is_full(node->store)) {
-        node_refuse(exchange, BB_OVERLOADED, "the data file does not keep up with what is written");
+        storage_refuse(exchange, BB_OVERLOADED,
+                       "the data file does not keep up with what is written");
         return;
     }
     rc = bb_store_check_batch(&ctx, frame.payload, frame.base_tx, frame.last_tx);
     if (rc != BB_OK) {
-        node_refuse(exchange, rc, ctx.error);
+        storage_refuse(exchange, rc, ctx.error);
         return;
     }
     propose(node, exchange, &frame);
 }
 
 /* When the present holder's lease ends; 0: nobody else can have one. */
-static uint64_t lease_end_us(const struct node *node, const Bb__Proto__Claim *claim)
+static uint64_t lease_end_us(const struct storage *node, const Bb__Proto__Claim *claim)
 {
     bool is_holder =
         bb_slice_equal(bb_pb_slice(claim->holder), bb_slice(node->fence.holder, FENCE_HOLDER));
@@ -142,11 +143,11 @@ static uint64_t lease_end_us(const struct node *node, const Bb__Proto__Claim *cl
     if (node->fence.epoch == 0 || is_holder || node->lease_us == 0) {
         return 0;
     }
-    return node->lease_us + (uint64_t)NODE_LEASE_MS * 1000;
+    return node->lease_us + (uint64_t)STORAGE_LEASE_MS * 1000;
 }
 
-void node_claim(struct node *node, struct bb_exchange *exchange,
-                const Bb__Proto__StorageRequest *request)
+void storage_claim(struct storage *node, struct bb_exchange *exchange,
+                   const Bb__Proto__StorageRequest *request)
 {
     const Bb__Proto__Claim *claim = request->claim;
     struct bb_replog_frame frame = { .kind = BB_REPLOG_CLAIM, .epoch = claim->want };
@@ -155,27 +156,27 @@ void node_claim(struct node *node, struct bb_exchange *exchange,
     struct bb_buf payload;
 
     if (!node->is_ready) {
-        node_refuse(exchange, node->leader != 0 && node->term != 0 ? BB_NOT_YET : BB_NOT_LEADER,
-                    "this storage node is not ready to write");
+        storage_refuse(exchange, node->leader != 0 && node->term != 0 ? BB_NOT_YET : BB_NOT_LEADER,
+                       "this storage node is not ready to write");
         return;
     }
     if (now < end && claim->want > node->fence.epoch) {
-        node_wait(node, NODE_WAIT_CLAIM, exchange, request,
-                  now + (uint64_t)NODE_CLAIM_WAIT_MS * 1000);
+        storage_wait(node, STORAGE_WAIT_CLAIM, exchange, request,
+                     now + (uint64_t)STORAGE_CLAIM_WAIT_MS * 1000);
         return;
     }
     bb_buf_init(&payload);
-    fence_claim_encode(bb_pb_slice(claim->holder), bb_slice_str(claim->address), &payload);
+    storage_fence_claim_encode(bb_pb_slice(claim->holder), bb_slice_str(claim->address), &payload);
     frame.payload = bb_buf_slice(&payload);
     propose(node, exchange, &frame);
     bb_buf_fini(&payload);
 }
 
-void node_renew(struct node *node, struct bb_exchange *exchange,
-                const Bb__Proto__StorageRequest *request)
+void storage_renew(struct storage *node, struct bb_exchange *exchange,
+                   const Bb__Proto__StorageRequest *request)
 {
     Bb__Proto__RenewReply renew = BB__PROTO__RENEW_REPLY__INIT;
-    Bb__Proto__StorageReply reply = node_new_reply();
+    Bb__Proto__StorageReply reply = storage_new_reply();
 
     if (request->renew->epoch == node->fence.epoch) {
         node->lease_us = bb_loop_now_us(node->loop);
@@ -185,7 +186,7 @@ void node_renew(struct node *node, struct bb_exchange *exchange,
     renew.epoch = node->fence.epoch;
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_RENEW;
     reply.renew = &renew;
-    node_reply(exchange, &reply);
+    storage_reply(exchange, &reply);
 }
 
 /* ---- applying ---- */
@@ -251,7 +252,7 @@ static bool record_numbers(struct bb_slice record, uint64_t *tx, uint64_t *prev)
     return *tx > *prev;
 }
 
-static void append_feed(struct node *node, struct bb_slice batch)
+static void append_feed(struct storage *node, struct bb_slice batch)
 {
     struct bb_ctx ctx = { .env = node->ctx->env };
 
@@ -261,11 +262,11 @@ static void append_feed(struct node *node, struct bb_slice batch)
         int rc;
 
         if (record.size > batch.size - 4 || !record_numbers(record, &tx, &prev)) {
-            node_die(node, "apply", "a batch in the log is malformed");
+            storage_die(node, "apply", "a batch in the log is malformed");
         }
         rc = bb_feed_append(&ctx, node->feed, BB_TX(prev), BB_TX(tx), record);
         if (rc != BB_OK && rc != BB_DUPLICATE) {
-            node_die(node, "feed", ctx.error);
+            storage_die(node, "feed", ctx.error);
         }
         batch = bb_slice(record.data + record.size, batch.size - 4 - record.size);
     }
@@ -275,16 +276,16 @@ static void append_feed(struct node *node, struct bb_slice batch)
 }
 
 /* Both ways to the same moment must agree: what the data holds, and the log up to there. */
-static void check_chain(struct node *node)
+static void check_chain(struct storage *node)
 {
     if (node->fence.index == node->store_index && node->fence.chain != node->store_chain) {
-        node_die(node, "replay", "the data and the log are of different histories");
+        storage_die(node, "replay", "the data and the log are of different histories");
     }
 }
 
-void node_apply(void *arg, const struct bb_replog_entry *entry)
+void storage_apply(void *arg, const struct bb_replog_entry *entry)
 {
-    struct node *node = bb_cast(struct node, arg, NODE_MAGIC);
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
     struct pending *pending = entry->tag;
     struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
     struct bb_replog_frame frame;
@@ -293,11 +294,11 @@ void node_apply(void *arg, const struct bb_replog_entry *entry)
     int rc = bb_replog_frame_decode(&ctx, entry->bytes, &frame);
 
     if (rc != BB_OK) {
-        node_die(node, "apply", ctx.error);
+        storage_die(node, "apply", ctx.error);
     }
-    fence_apply(&node->fence, entry->index, entry->bytes, &frame, &answer);
+    storage_fence_apply(&node->fence, entry->index, entry->bytes, &frame, &answer);
     bb_buf_clear(&node->encoded);
-    fence_encode(&node->fence, &node->encoded);
+    storage_fence_encode(&node->fence, &node->encoded);
     if (entry->index > node->store_index) {
         state = (struct bb_store_state){ .index = entry->index,
                                          .epoch = node->fence.epoch,
@@ -307,7 +308,7 @@ void node_apply(void *arg, const struct bb_replog_entry *entry)
         rc = bb_store_apply(&ctx, node->store, &state,
                             answer.is_new ? frame.payload : BB_SLICE_EMPTY);
         if (rc != BB_OK) {
-            node_die(node, "apply", ctx.error);
+            storage_die(node, "apply", ctx.error);
         }
     } else {
         check_chain(node);

@@ -8,8 +8,9 @@ static const unsigned allowed[CALL_STATE_COUNT] = {
     [CALL_ARRIVED] = TO(WAIT_MARK) | TO(QUEUED) | TO(DONE),
     [CALL_WAIT_MARK] = TO(WAIT_TX) | TO(QUEUED) | TO(DONE),
     [CALL_WAIT_TX] = TO(QUEUED) | TO(DONE),
-    [CALL_QUEUED] =
-        TO(PREPARING) | TO(WAIT_MARK) | TO(WAIT_TX) | TO(RUNNING) | TO(WAIT_DURABLE) | TO(DONE),
+    [CALL_BLOCKED] = TO(QUEUED) | TO(DONE),
+    [CALL_QUEUED] = TO(PREPARING) | TO(BLOCKED) | TO(WAIT_MARK) | TO(WAIT_TX) | TO(RUNNING) |
+                    TO(WAIT_DURABLE) | TO(DONE),
     [CALL_PREPARING] = TO(QUEUED) | TO(RUNNING) | TO(DONE),
     [CALL_RUNNING] = TO(QUEUED) | TO(WAIT_TX) | TO(TO_SUBMIT) | TO(DONE),
     [CALL_TO_SUBMIT] = TO(SUBMITTED) | TO(QUEUED) | TO(DONE),
@@ -91,6 +92,7 @@ int worker_call_overdue(const struct call *call, uint64_t now_us)
     switch (call->state) {
     case CALL_ARRIVED:
     case CALL_QUEUED:
+    case CALL_BLOCKED:
         return BB_OVERLOADED;
     case CALL_WAIT_TX:
         if (call->request->at_tx != 0 || call->request->min_tx != 0) {

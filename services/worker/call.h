@@ -6,7 +6,8 @@
  *   ARRIVED        WAIT_MARK, QUEUED, DONE
  *   WAIT_MARK      WAIT_TX, QUEUED, DONE       the sequencer is asked for the durable mark
  *   WAIT_TX        QUEUED, DONE                the feed must reach a tx first
- *   QUEUED         PREPARING, WAIT_MARK, WAIT_TX, RUNNING, WAIT_DURABLE, DONE
+ *   QUEUED         PREPARING, BLOCKED, WAIT_MARK, WAIT_TX, RUNNING, WAIT_DURABLE, DONE
+ *   BLOCKED        QUEUED, DONE                a call like it must go first (lane.h)
  *   PREPARING      QUEUED, RUNNING, DONE       a catalog, a request row or modules are read
  *   RUNNING        QUEUED, WAIT_TX, TO_SUBMIT, DONE
  *   TO_SUBMIT      SUBMITTED, QUEUED, DONE
@@ -32,6 +33,7 @@ enum call_state {
     CALL_WAIT_MARK,
     CALL_WAIT_TX,
     CALL_QUEUED,
+    CALL_BLOCKED,
     CALL_PREPARING,
     CALL_RUNNING,
     CALL_TO_SUBMIT,

@@ -1,8 +1,6 @@
 /* What happens to a call, event by event. What follows from an event is decided in call.c. */
 #include "worker.h"
 
-/* Queued calls that dispatch looks at beyond those that another call blocks. */
-#define BLOCKED_MAX         64u
 #define LOSSES_TO_RUN_ALONE 3u
 #define CALL_POOL_MAX       256u
 
@@ -149,17 +147,16 @@ void worker_dispatch(struct worker *worker)
     if (bb_list_is_empty(queue)) {
         return;
     }
-    size_t blocked = 0;
     for (int pass = 0; pass < 2; pass++) {
         bb_list_each_safe(item, queue) {
-            if (worker_slot_free(worker, NULL) == NULL || blocked > BLOCKED_MAX) {
+            if (worker_slot_free(worker, NULL) == NULL) {
                 return;
             }
             struct call *call = bb_container(item, struct call, link);
             if (call->is_low_priority == (pass == 0)) {
                 continue;
             }
-            blocked += worker_prepare(worker, call) == PREPARED_BLOCKED;
+            (void)worker_prepare(worker, call); /* it left the queue, whatever came of it */
         }
     }
 }
@@ -246,12 +243,36 @@ static void lost(struct worker *worker, struct call *call)
     }
 }
 
-static void leave_lanes(struct worker *worker, struct call *call)
+void worker_call_unblock(struct worker *worker)
 {
+    /* From the last to the first: each goes to the head of the queue, so they keep their order. */
+    struct bb_list *head = &worker->calls[CALL_BLOCKED];
+    while (!bb_list_is_empty(head)) {
+        worker_call_requeue(worker, bb_container(head->prev, struct call, link));
+    }
+}
+
+void worker_call_leave(struct worker *worker, struct call *call)
+{
+    if (call->kind == FUNCTION_QUERY) {
+        return;
+    }
     worker_lanes_leave(worker->lanes, call->id, call->lane_keys, call->tx);
-    if (worker->exclusive == call) {
+    bool was_exclusive = worker->exclusive == call;
+    if (was_exclusive) {
         worker->exclusive = NULL;
         call->is_exclusive = false;
+    }
+    /* One that waited for it is enough: it wakes the next. */
+    bb_list_each_safe(item, &worker->calls[CALL_BLOCKED]) {
+        struct call *next = bb_container(item, struct call, link);
+        if (next != call &&
+            (was_exclusive || worker_lanes_meet(call->lane_keys, next->lane_keys))) {
+            worker_call_requeue(worker, next);
+            if (!was_exclusive) {
+                break;
+            }
+        }
     }
 }
 
@@ -269,7 +290,7 @@ void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoc
     case OUTCOME_DUPLICATE:
         call->tx = tx;
         call->tx_epoch = epoch;
-        leave_lanes(worker, call);
+        worker_call_leave(worker, call);
         call->is_duplicate = verdict == OUTCOME_DUPLICATE;
         worker_call_to(worker, call, CALL_WAIT_DURABLE);
         if (epoch < worker->feed.epoch) {

@@ -63,6 +63,16 @@ void worker_lanes_leave(struct lanes *lanes, uint64_t id, const uint64_t keys[2]
     }
 }
 
+bool worker_lanes_meet(const uint64_t a[2], const uint64_t b[2])
+{
+    for (size_t i = 0; i < 4; i++) {
+        if (a[i / 2] % LANES == b[i % 2] % LANES) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void worker_lanes_forget(struct lanes *lanes)
 {
     for (size_t i = 0; i < LANES; i++) {

@@ -22,6 +22,8 @@ void worker_lanes_leave(struct lanes *lanes, uint64_t id, const uint64_t keys[2]
  * on the wide one as well. */
 void worker_lanes_lost(struct lanes *lanes, uint64_t id, const uint64_t keys[2], unsigned losses,
                        uint64_t now_us);
+/* A call that leaves may make way for another one. */
+bool worker_lanes_meet(const uint64_t a[2], const uint64_t b[2]);
 /* An epoch died: what was written in it says nothing any more. */
 void worker_lanes_forget(struct lanes *lanes);
 

@@ -213,6 +213,7 @@ static bool judge_key(struct worker *worker, struct call *call, const struct cac
     call->done = NULL;
     call->tx = read->entries[0].tx;
     call->tx_epoch = call->epoch;
+    worker_call_leave(worker, call);
     worker_call_to(worker, call, CALL_WAIT_DURABLE);
     worker_progress(worker);
     return false;
@@ -307,7 +308,8 @@ static enum prepared line_up(struct worker *worker, struct call *call)
     uint64_t least;
     if ((worker->exclusive != NULL && worker->exclusive != call) ||
         !worker_lanes_enter(worker->lanes, call->id, call->lane_keys, worker_now(worker), &least)) {
-        return PREPARED_BLOCKED;
+        worker_call_to(worker, call, CALL_BLOCKED);
+        return PREPARED_MOVED;
     }
     if (call->snapshot < least) {
         /* It holds its lane, and runs when the write before it has come with the feed. */
@@ -349,7 +351,6 @@ enum prepared worker_prepare(struct worker *worker, struct call *call)
     if (call->kind == FUNCTION_MUTATION && call->request->client_key.len >= 16) {
         enum prepared checked = check_key(worker, call);
         if (checked != PREPARED_RUNS) {
-            worker_lanes_leave(worker->lanes, call->id, call->lane_keys, 0);
             return checked;
         }
     }

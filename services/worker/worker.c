@@ -206,6 +206,7 @@ static void on_tick(void *arg)
 {
     struct worker *worker = arg;
     uint64_t now = worker_now(worker);
+    worker_call_unblock(worker);
     worker_calls_overdue(worker, now);
     worker_slots_watch(worker, now);
     worker_backfill_watch(worker, now);

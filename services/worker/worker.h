@@ -127,6 +127,10 @@ void worker_call_ran(struct worker *worker, struct call *call, const Bb__Proto__
 /* The slot died while it ran the call. `status`: what the call's function did to it, or BB_OK when
  * it did nothing. */
 void worker_call_crashed(struct worker *worker, struct call *call, int status, const char *error);
+/* It holds its lane no more; who waited behind it may go. */
+void worker_call_leave(struct worker *worker, struct call *call);
+/* Let all look again; cheap, for the clock. */
+void worker_call_unblock(struct worker *worker);
 void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoch, int status,
                          uint64_t tx);
 /* A Submit ended without an answer: nobody knows. */
@@ -151,9 +155,8 @@ void worker_call_release(struct worker *worker, struct call *call);
 /* ---- prepare.c ---- */
 
 enum prepared {
-    PREPARED_RUNS,   /* a slot has it, or will when its code has come */
-    PREPARED_MOVED,  /* it waits for something else, or is answered */
-    PREPARED_BLOCKED /* stays in the queue: another call must go first */
+    PREPARED_RUNS, /* a slot has it, or will when its code has come */
+    PREPARED_MOVED /* it waits for something else, or is answered */
 };
 enum prepared worker_prepare(struct worker *worker, struct call *call);
 /* Have the newest catalog loaded, if it is not. */

@@ -98,7 +98,7 @@ static void free_pending(struct slot_call *call)
     while (call->pending != NULL) {
         struct slot_pending *gone = call->pending;
         call->pending = gone->next;
-        bb_free((void *)(uintptr_t)gone->args.data);
+        slot_free_copy(gone->args);
         bb_free(gone);
     }
     call->pending_end = &call->pending;
@@ -393,7 +393,7 @@ static bool retry_pending(struct slot *slot)
             (void)bb_vm_reject(call->vm, pending->ticket, rc, bb_slice_str(slot->ctx.error));
         }
         *at = pending->next;
-        bb_free((void *)(uintptr_t)pending->args.data);
+        slot_free_copy(pending->args);
         bb_free(pending);
     }
     call->pending_end = at;

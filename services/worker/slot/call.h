@@ -26,6 +26,17 @@ struct slot_pending {
     struct bb_vm_ticket ticket;
 };
 
+/* Frees what bb_slice_dup made. */
+static inline void slot_free_copy(struct bb_slice copy)
+{
+    union {
+        const uint8_t *in;
+        void *out;
+    } cast = { .in = copy.data };
+
+    bb_free(cast.out);
+}
+
 struct slot_limits {
     struct bb_txn_limits txn;
     uint64_t result_bytes;

@@ -165,7 +165,7 @@ static void begin_waiting(struct program *program)
             program->waiting_end = &program->waiting;
         /* It was unpacked once before it was kept. */
         begin_call(program, unpack(slot->call_arena, first->frame)->start);
-        bb_free((void *)(uintptr_t)first->frame.data);
+        slot_free_copy(first->frame);
         bb_free(first);
     }
 }

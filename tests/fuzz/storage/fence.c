@@ -9,9 +9,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fence fence;
     struct bb_buf again;
 
-    if (fence_decode(&ctx, bb_slice(data, size), &fence) == BB_OK) {
+    if (storage_fence_decode(&ctx, bb_slice(data, size), &fence) == BB_OK) {
         bb_buf_init(&again);
-        fence_encode(&fence, &again);
+        storage_fence_encode(&fence, &again);
         bb_assert(again.size <= size);
         bb_buf_fini(&again);
     }

@@ -314,6 +314,26 @@ Test(feed, memory_is_bounded_and_older_records_come_from_the_files, .timeout = 3
     world_fini(&world);
 }
 
+Test(feed, scan_starts_at_the_first_record_of_a_segment_that_began_within_a_block, .timeout = 30)
+{
+    struct world world;
+    world_init(&world);
+    world.options.segment_bytes = 40000;
+    world.options.tail_bytes = 1;
+    world_close(&world);
+    world_open(&world);
+    /* Many syncs a block: segments begin wherever the block stands, and hold the start of one. */
+    for (uint64_t n = 1; n <= 1000; n++) {
+        cr_assert_eq(append(&world, n, 1000), BB_OK);
+        if (n % 30 == 0 || n == 1000)
+            sync_feed(&world, n);
+    }
+    cr_assert_eq(read_all(&world, tx_of(0)), 1000);
+    for (uint64_t n = 0; n < 1000; n += 13)
+        cr_assert_eq(read_all(&world, tx_of(n)), 1000 - n);
+    world_fini(&world);
+}
+
 Test(feed, damage_in_an_older_segment_is_an_error_not_a_gap, .timeout = 30)
 {
     struct world world;

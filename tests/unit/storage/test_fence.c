@@ -10,8 +10,8 @@ static struct fence_answer apply(struct fence *fence, struct bb_replog_frame *fr
     struct fence_answer answer;
     uint8_t entry[512];
     bb_replog_frame_encode(frame, entry);
-    fence_apply(fence, ++entry_index, bb_slice(entry, bb_replog_frame_size(frame->payload.size)),
-                frame, &answer);
+    storage_fence_apply(fence, ++entry_index,
+                        bb_slice(entry, bb_replog_frame_size(frame->payload.size)), frame, &answer);
     return answer;
 }
 
@@ -20,7 +20,8 @@ static struct fence_answer claim(struct fence *fence, uint64_t want, uint8_t who
     struct bb_buf payload;
     uint8_t holder[FENCE_HOLDER] = { who };
     bb_buf_init(&payload);
-    fence_claim_encode(bb_slice(holder, sizeof holder), bb_slice_str("tcp://sequencer"), &payload);
+    storage_fence_claim_encode(bb_slice(holder, sizeof holder), bb_slice_str("tcp://sequencer"),
+                               &payload);
     struct bb_replog_frame frame = { .kind = BB_REPLOG_CLAIM,
                                      .epoch = want,
                                      .payload = bb_buf_slice(&payload) };
@@ -112,8 +113,8 @@ Test(fence, state_comes_back_as_it_was_and_damage_is_noticed)
     claim(&fence, 1, 'a');
     append(&fence, 1, 1, 0, 10, "x");
     bb_buf_init(&bytes);
-    fence_encode(&fence, &bytes);
-    cr_assert_eq(fence_decode(&ctx, bb_buf_slice(&bytes), &again), BB_OK);
+    storage_fence_encode(&fence, &bytes);
+    cr_assert_eq(storage_fence_decode(&ctx, bb_buf_slice(&bytes), &again), BB_OK);
     cr_assert_eq(again.index, fence.index);
     cr_assert_eq(again.chain, fence.chain);
     cr_assert_eq(again.epoch, 1);
@@ -124,9 +125,9 @@ Test(fence, state_comes_back_as_it_was_and_damage_is_noticed)
     cr_assert_eq(memcmp(again.digests, fence.digests, sizeof fence.digests), 0);
     cr_assert_str_eq(again.address, fence.address);
     for (size_t cut = 0; cut < bytes.size; cut++)
-        cr_assert_neq(fence_decode(&ctx, bb_slice(bytes.data, cut), &again), BB_OK);
+        cr_assert_neq(storage_fence_decode(&ctx, bb_slice(bytes.data, cut), &again), BB_OK);
     bytes.data[0] = 9;
-    cr_assert_eq(fence_decode(&ctx, bb_buf_slice(&bytes), &again), BB_WRONG_VERSION);
+    cr_assert_eq(storage_fence_decode(&ctx, bb_buf_slice(&bytes), &again), BB_WRONG_VERSION);
     bb_buf_fini(&bytes);
 }
 

@@ -1,0 +1,153 @@
+/*
+ * What a storage node's owner thread holds, shared by the files of this service.
+ */
+#ifndef STORAGE_STORAGE_H
+#define STORAGE_STORAGE_H
+
+#include "bb/env.h"
+#include "bb/feed.h"
+#include "bb/obs.h"
+#include "bb/replog.h"
+#include "bb/rt.h"
+#include "bb/store.h"
+#include "bb/wire.h"
+
+#include "fence.h"
+#include "folder.h"
+#include "storage.pb-c.h"
+
+enum {
+    STORAGE_CONTEXTS = 512,  /* requests that may be here at once */
+    STORAGE_TAILS_MAX = 384, /* of them, tails that wait; more get BB_BUSY */
+    STORAGE_READ_QUEUE_MAX = 1024,
+    STORAGE_WAIT_MAX_MS = 30000,  /* of a tail */
+    STORAGE_READ_WAIT_MS = 20,    /* for a tx that is not applied yet, then BB_NOT_YET */
+    STORAGE_CLAIM_WAIT_MS = 2000, /* for the lease of the present holder to end */
+    STORAGE_LEASE_MS = 900,       /* three missed renewals */
+    STORAGE_TICK_MS = 250,
+    STORAGE_FEED_SYNC_MS = 2000,
+    STORAGE_FEED_SYNC_BYTES = 8 << 20,
+    STORAGE_REPLY_BYTES = 4 << 20, /* of a read, if it does not say */
+    STORAGE_REPLY_BYTES_MAX = 32 << 20,
+    STORAGE_TAIL_BYTES = 1 << 20,
+    STORAGE_TAIL_BYTES_MAX = 16 << 20,
+    STORAGE_BATCH_MAX = 32 << 20,
+    STORAGE_OPS_MAX = 65536
+};
+enum {
+    STORAGE_EXIT_DATA = 73
+}; /* the data, or the feed, can not be written, or disagrees with the log */
+
+enum storage_wait {
+    STORAGE_WAIT_READ,
+    STORAGE_WAIT_TAIL,
+    STORAGE_WAIT_CLAIM
+};
+
+/* A request that waits; in its exchange's arena. */
+struct storage_waiter {
+    struct bb_list link;
+    enum storage_wait kind;
+    struct bb_exchange *exchange;
+    const Bb__Proto__StorageRequest *request;
+    uint64_t deadline_us;
+};
+
+#define STORAGE_MAGIC 0x65646f6eu /* "node" */
+struct storage {
+    uint32_t magic;
+    struct bb_service *service;
+    struct bb_loop *loop;
+    struct bb_ctx *ctx; /* the loop's */
+    struct folder folder;
+    struct bb_store *store;
+    struct bb_feed *feed;
+    struct bb_replog *replog;
+    struct bb_server *server;
+    struct bb_pool *readers;
+    size_t reader_count;
+    struct bb_arena **reader_arenas; /* one for each reader thread */
+    struct bb_arena *scratch;        /* the owner thread's; reset after each use */
+
+    struct fence fence;
+    uint64_t store_index;  /* what the store held at the start: */
+    uint64_t store_chain;  /* replay must come to the same chain there */
+    struct bb_buf encoded; /* the fence as it was encoded last */
+
+    bool is_volatile;
+    bool is_ready; /* leads, and has applied all that was committed before */
+    bool has_been_ready;
+    bool is_stopping, is_log_closed, is_told_stopped;
+    uint64_t term, leader;
+
+    bool is_lease_local; /* no other process can hold a lease of an earlier run */
+    uint64_t lease_us;   /* when the holder was heard of last */
+
+    struct bb_list waiters;
+    size_t tail_count;
+    bool has_news; /* something was applied since waiters were looked at */
+    struct bb_timer *wait_timer;
+    uint64_t wait_timer_us; /* when it fires; 0: not set */
+    struct bb_timer *tick;
+    uint64_t feed_dirty_us;  /* since when the feed has something unsynced; 0: nothing */
+    size_t proposals, scans; /* under way */
+
+    ProtobufCBinaryData *records; /* scratch of tail replies */
+    size_t record_count, record_capacity;
+
+    struct bb_metric *appends, *append_bytes, *append_refused, *reads, *read_entries, *tails,
+        *tails_waiting, *applied_tx;
+    struct bb_histogram *append_time, *read_time;
+};
+
+/* The last line, then the process ends. Any thread. */
+_Noreturn void storage_die(struct storage *node, const char *what, const char *why);
+
+/* reply.c: every request ends in one of these. */
+static inline Bb__Proto__StorageReply storage_new_reply(void)
+{
+    Bb__Proto__StorageReply reply;
+    bb__proto__storage_reply__init(&reply);
+    return reply;
+}
+void storage_reply(struct bb_exchange *exchange, Bb__Proto__StorageReply *reply);
+void storage_refuse(struct bb_exchange *exchange, int status, const char *error);
+/* BB_BAD_REQUEST: the message is not one that may be read. */
+int storage_validate(struct bb_ctx *ctx, const Bb__Proto__StorageRequest *request);
+
+/* write.c */
+void storage_append(struct storage *node, struct bb_exchange *exchange,
+                    const Bb__Proto__StorageRequest *request);
+void storage_claim(struct storage *node, struct bb_exchange *exchange,
+                   const Bb__Proto__StorageRequest *request);
+void storage_renew(struct storage *node, struct bb_exchange *exchange,
+                   const Bb__Proto__StorageRequest *request);
+/* The log's callbacks. */
+void storage_apply(void *arg, const struct bb_replog_entry *entry);
+
+/* read.c */
+void storage_read(struct storage *node, struct bb_exchange *exchange,
+                  const Bb__Proto__StorageRequest *request);
+
+/* tail.c */
+void storage_tail(struct storage *node, struct bb_exchange *exchange,
+                  const Bb__Proto__StorageRequest *request);
+
+/* wait.c */
+void storage_wait(struct storage *node, enum storage_wait kind, struct bb_exchange *exchange,
+                  const Bb__Proto__StorageRequest *request, uint64_t deadline_us);
+/* Looks at all that wait: something was applied, a deadline passed, the node stops. */
+void storage_wake(struct storage *node);
+
+/* recover.c: from the folder to a fence, a store and a feed that fit together. */
+int storage_recover(struct bb_ctx *ctx, struct storage *node, uint64_t *applied);
+uint64_t storage_durable_index(void *arg);
+void storage_manifest(void *arg, struct bb_buf *to);
+bool storage_covers(void *arg, struct bb_slice manifest);
+/* The feed is synced when enough has gathered, or at once when forced. */
+void storage_sync_feed(struct storage *node, bool is_forced);
+
+/* storage.c */
+void storage_stop_if_idle(struct storage *node);
+
+#endif
