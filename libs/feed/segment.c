@@ -138,7 +138,7 @@ uint64_t feed_index_find(const struct feed_index *index, uint64_t after)
 {
     size_t low = 0, high = index->count; /* the last point with prev <= after is in [low, high) */
 
-    /* A segment may begin in the middle of a block: its first point is then not its first record. */
+    /* The first point need not be the first record. */
     if (index->count == 0 || index->points[0].prev > after) {
         return FEED_SEGMENT_HEADER;
     }

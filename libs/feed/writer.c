@@ -52,8 +52,8 @@ static int write_all(struct bb_ctx *ctx, struct feed_sync *sync)
 
     for (size_t i = 0; i < sync->span_count; i++) {
         const struct feed_span *span = &sync->spans[i];
-        if (span->starts_block) {
-            feed_index_add(&sync->index, span->prev, sync->segment_bytes);
+        if (i == 0 || span->starts_block) {
+            feed_index_add(&sync->index, i == 0 ? sync->prev : span->prev, sync->segment_bytes);
         }
         rc = ctx->env->ops->write(ctx, feed->file, sync->segment_bytes, span->data, span->size);
         if (rc != BB_OK) {

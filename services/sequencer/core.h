@@ -18,7 +18,7 @@
 #include "ring.h"
 
 #define SEQUENCER_BODY_MAX       (20u << 20)        /* a TxBody; a log entry has room for it */
-#define SEQUENCER_KEY_MIN        4                   /* a key begins with its index */
+#define SEQUENCER_KEY_MIN        4                  /* a key begins with its index */
 #define SEQUENCER_PENDING_MAX    ((size_t)64 << 20) /* bytes sequenced beyond durable */
 #define SEQUENCER_PENDING_US     1000000            /* and for how long */
 #define SEQUENCER_WINDOW_BYTES   ((size_t)64 << 20) /* of the conflict window */

@@ -7,7 +7,7 @@
 #define FOLLOW_BYTES_MAX (8u << 20)
 #define FOLLOW_WAIT_MAX  30000
 #define MARK_WAIT_MS     2000
-#define SUBMIT_WAIT_MS   300 /* one RENEW; commits in the same message wait with it */
+#define SUBMIT_WAIT_MS   700 /* two RENEWs; commits in the same message wait with it */
 
 void sequencer_reply_error(struct bb_exchange *exchange, int status, const char *error)
 {

@@ -98,6 +98,25 @@ static int make_temporary(struct bb_ctx *ctx, struct folder *folder)
 
 /* ---- lock and version ---- */
 
+/* Only while starting, when nothing else runs on this thread. */
+static bool lock_in_time(struct bb_ctx *ctx, const struct folder *folder)
+{
+    struct timespec step = { .tv_nsec = LOCK_STEP_MS * 1000000l };
+
+    for (int waited_ms = 0; flock(folder->lock_fd, LOCK_EX | LOCK_NB) != 0;
+         waited_ms += LOCK_STEP_MS) {
+        if (errno != EWOULDBLOCK || waited_ms >= LOCK_WAIT_MS) {
+            return false;
+        }
+        if (waited_ms == 0) {
+            bb_info(ctx, "storage.waits", "dir=%s why=\"another process has it open\"",
+                    folder->dir);
+        }
+        (void)nanosleep(&step, NULL); /* woken early it looks early */
+    }
+    return true;
+}
+
 static int lock_folder(struct bb_ctx *ctx, struct folder *folder)
 {
     char path[FOLDER_PATH_MAX + 16], text[128];
@@ -109,7 +128,7 @@ static int lock_folder(struct bb_ctx *ctx, struct folder *folder)
                        "%s cannot be written: %s; name a folder of this user with --data", path,
                        bb_strerror(errno, text, sizeof text));
     }
-    if (flock(folder->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+    if (!lock_in_time(ctx, folder)) {
         return bb_fail(ctx, BB_BUSY,
                        "the data folder %s is in use by another process: stop that one, or name "
                        "another folder with --data",

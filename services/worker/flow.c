@@ -156,7 +156,9 @@ void worker_dispatch(struct worker *worker)
             if (call->is_low_priority == (pass == 0)) {
                 continue;
             }
-            (void)worker_prepare(worker, call); /* it left the queue, whatever came of it */
+            if (!worker_call_is_late(worker, call)) {
+                (void)worker_prepare(worker, call); /* it left the queue, whatever came of it */
+            }
         }
     }
 }

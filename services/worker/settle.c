@@ -1,6 +1,9 @@
 /* What the feed and the clock do to calls that wait. Decided in call.c and feed.c. */
 #include "worker.h"
 
+/* Less than this is no time to run in. */
+#define START_US 2000u
+
 /* ---- the feed moved ---- */
 
 static void confirm(struct worker *worker, struct call *call)
@@ -99,6 +102,15 @@ static const char *overdue_text(const struct worker *worker, const struct call *
     return call->losses > 0
                ? "other mutations of the same documents came first until the time was over"
                : "no slot became free before the time was over";
+}
+
+bool worker_call_is_late(struct worker *worker, struct call *call)
+{
+    if (worker_now(worker) + START_US < call->deadline_us) {
+        return false;
+    }
+    worker_answer(worker, call, BB_OVERLOADED, overdue_text(worker, call, BB_OVERLOADED));
+    return true;
 }
 
 void worker_calls_overdue(struct worker *worker, uint64_t now_us)

@@ -1,5 +1,7 @@
 // A bundle as the runtime sees it: { paths, has(path), require(path) }. The instances of the modules
-// live from the first require of a call to the reset after it.
+// live from the first require of a call to the reset after it. Modules below _bitbend/ are the npm
+// package's own (required as "bitbend/server"): they keep no state, so that one instance, frozen all
+// through, serves all calls of the bundle.
 "use strict";
 
 const dirname = (path) => path.slice(0, path.lastIndexOf("/") + 1);
@@ -20,6 +22,29 @@ const join = (from, name) => {
   return parts.join("/");
 };
 
+const SHARED = "_bitbend/";
+
+const freezeAll = (root) => {
+  const seen = new Set();
+  const queue = [root];
+  while (queue.length > 0) {
+    const object = queue.pop();
+    if (((typeof object !== "object" || object === null) && typeof object !== "function") || seen.has(object)) {
+      continue;
+    }
+    seen.add(object);
+    queue.push(Reflect.getPrototypeOf(object));
+    for (const key of Reflect.ownKeys(object)) {
+      const { value, get, set } = Reflect.getOwnPropertyDescriptor(object, key);
+      // What a module exports is behind getters of its exports object.
+      queue.push(value, get, set, get !== undefined && object === root ? object[key] : undefined);
+    }
+    if (object !== globalThis && object !== RegExp.prototype && !ArrayBuffer.isView(object)) {
+      Object.freeze(object);
+    }
+  }
+};
+
 const notFound = (name, from) =>
   new Error(
     `Cannot find module "${name}"${from === undefined ? "" : ` that "${from}" requires`}: ` +
@@ -30,10 +55,15 @@ const notFound = (name, from) =>
 
 const makeBundle = (factoryOf, paths) => {
   const known = new Set(paths);
+  const shared = new Map();
   let instances = new Map();
 
   const resolve = (name, from) => {
-    const path = from === undefined ? name : name.startsWith(".") ? join(from, name) : undefined;
+    const path =
+      from === undefined ? name
+      : name.startsWith(".") ? join(from, name)
+      : name.startsWith("bitbend/") ? SHARED + name.slice("bitbend/".length)
+      : undefined;
     if (path !== undefined && known.has(path)) {
       return path;
     }
@@ -45,12 +75,13 @@ const makeBundle = (factoryOf, paths) => {
 
   const load = (name, from) => {
     const path = resolve(String(name), from);
-    const present = instances.get(path);
+    const isShared = path.startsWith(SHARED);
+    const mine = isShared ? shared : instances;
+    const present = mine.get(path);
     if (present !== undefined) {
       return present.exports;
     }
     const module = { exports: {} };
-    const mine = instances;
     mine.set(path, module);
     try {
       const factory = factoryOf(path);
@@ -58,6 +89,9 @@ const makeBundle = (factoryOf, paths) => {
     } catch (error) {
       mine.delete(path);
       throw error;
+    }
+    if (isShared && (from === undefined || !from.startsWith(SHARED))) {
+      freezeAll(module.exports);
     }
     return module.exports;
   };

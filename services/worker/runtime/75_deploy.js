@@ -80,7 +80,7 @@ const analyse = (given) => {
   for (const { path } of sources) {
     if (path === "schema.js") {
       schema = evaluate(load, path)?.default ?? null;
-    } else if (!path.startsWith("_deps/") && !path.startsWith("_generated/")) {
+    } else if (!path.startsWith("_deps/") && !path.startsWith("_bitbend/") && !path.startsWith("_generated/")) {
       describeModule(path, evaluate(load, path), functions, notes);
     }
   }

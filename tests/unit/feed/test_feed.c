@@ -334,6 +334,24 @@ Test(feed, scan_starts_at_the_first_record_of_a_segment_that_began_within_a_bloc
     world_fini(&world);
 }
 
+Test(feed, segment_that_begins_within_a_block_is_read_from_its_first_record, .timeout = 30)
+{
+    struct world world;
+    world_init(&world);
+    world.options.segment_bytes = 200 << 10;
+    world.options.tail_bytes = 1;
+    world_close(&world);
+    world_open(&world);
+    for (uint64_t n = 1; n <= 2000; n++) {
+        cr_assert_eq(append(&world, n, 1000), BB_OK);
+        if (n % 30 == 0)
+            sync_feed(&world, n);
+    }
+    for (uint64_t n = 0; n < 2000; n += 13)
+        cr_assert_eq(read_all(&world, tx_of(n)), 2000 - n);
+    world_fini(&world);
+}
+
 Test(feed, damage_in_an_older_segment_is_an_error_not_a_gap, .timeout = 30)
 {
     struct world world;

@@ -127,6 +127,19 @@ Test(append, a_gap_tells_whether_it_was_done)
     world_fini(&w);
 }
 
+Test(append, a_node_that_is_not_ready_may_follow_another_one)
+{
+    struct world w;
+
+    world_init(&w, 5);
+    commits(&w, 1, 1);
+    (void)sequencer_core_next_append(&w.core);
+    cr_assert_eq(sequencer_core_appended(&w.ctx, &w.core, BB_NOT_YET, false, 0),
+                 SEQUENCER_OTHER_LEADER);
+    cr_assert_eq(w.core.durable, 5);
+    world_fini(&w);
+}
+
 Test(append, a_fenced_epoch_is_over)
 {
     struct world w;

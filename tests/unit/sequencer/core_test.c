@@ -201,6 +201,19 @@ Test(sequencer, a_body_that_is_no_body_or_of_another_id_is_refused)
     world_fini(&w);
 }
 
+Test(sequencer, a_key_that_storage_would_refuse_for_ever_gets_no_tx)
+{
+    struct world w;
+
+    world_init(&w, 5);
+    for (size_t size = 1; size < 4; size++) {
+        struct want want = { .id = 1, .snapshot = 5, .writes = "a", .key_bytes = size };
+        cr_assert_eq(world_commit(&w, want, NULL), BB_BAD_REQUEST, "a key of %zu bytes", size);
+    }
+    cr_assert_eq(w.core.sequenced, 5);
+    world_fini(&w);
+}
+
 Test(sequencer, more_than_one_second_beyond_durable_is_overload)
 {
     struct world w;

@@ -28,6 +28,10 @@ struct storage {
     const char *url;
     atomic_bool is_open;
     _Atomic enum trouble trouble;
+    atomic_uint empty_tails;         /* so many of the next Tails find nothing */
+    atomic_bool has_hole;            /* Tail leaves out what came second */
+    atomic_bool is_deaf;             /* refuses every Append */
+    atomic_uint unanswered_renewals; /* so many of the next RENEWs get no lease */
     atomic_uint appends, distinct;
     _Atomic uint64_t last_seq, last_tx;
     struct bb_exchange *lost; /* never answered in time */
@@ -46,7 +50,7 @@ static void take_append(struct storage *storage, const Bb__Proto__Append *append
 
     bb__proto__append_reply__init(&done);
     atomic_fetch_add(&storage->appends, 1);
-    if (trouble == FENCE || trouble == REFUSE_ONCE) {
+    if (trouble == FENCE || trouble == REFUSE_ONCE || storage->is_deaf) {
         reply->status = trouble == FENCE ? BB_FENCED : BB_OVERLOADED;
         answer(exchange, reply);
         return;
@@ -68,6 +72,47 @@ static void take_append(struct storage *storage, const Bb__Proto__Append *append
     reply->op_case = BB__PROTO__STORAGE_REPLY__OP_APPEND;
     reply->append = &done;
     answer(exchange, reply);
+}
+
+/* The feed of an earlier epoch: ids 1, 2 and 3 at tx 10, 20 and 30. */
+static void take_tail(struct storage *storage, const Bb__Proto__Tail *asked,
+                      struct bb_exchange *exchange, Bb__Proto__StorageReply *reply)
+{
+    Bb__Proto__TailReply tail;
+    Bb__Proto__TxRecord record;
+    Bb__Proto__TxBody body;
+    ProtobufCBinaryData list[3];
+    struct bb_buf packed[3], bodies;
+    uint8_t id[16];
+
+    bb__proto__tail_reply__init(&tail);
+    tail.last_tx = storage->last_tx;
+    tail.records = list;
+    for (unsigned n = 1; n <= 3; n++) {
+        bb_buf_init(&packed[n - 1]);
+        bb_buf_init(&bodies);
+        world_id(n, id);
+        bb__proto__tx_body__init(&body);
+        body.request_id = bb_slice_pb(bb_slice(id, 16));
+        bb_pack_append(&bodies, &body.base);
+        bb__proto__tx_record__init(&record);
+        record.tx = (uint64_t)10 * n;
+        record.prev = record.tx - 10;
+        record.body = bb_slice_pb(bb_buf_slice(&bodies));
+        bb_pack_append(&packed[n - 1], &record.base);
+        bb_buf_fini(&bodies);
+        if (record.tx > asked->after && !(storage->has_hole && n == 2))
+            list[tail.n_records++] = bb_slice_pb(bb_buf_slice(&packed[n - 1]));
+    }
+    if (storage->empty_tails > 0) {
+        atomic_fetch_sub(&storage->empty_tails, 1);
+        tail.n_records = 0;
+    }
+    reply->op_case = BB__PROTO__STORAGE_REPLY__OP_TAIL;
+    reply->tail = &tail;
+    answer(exchange, reply);
+    for (size_t n = 0; n < 3; n++)
+        bb_buf_fini(&packed[n]);
 }
 
 static void handle(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
@@ -94,14 +139,23 @@ static void handle(void *arg, struct bb_exchange *exchange, struct bb_slice byte
     } else if (request->op_case == BB__PROTO__STORAGE_REQUEST__OP_CLAIM) {
         bb__proto__claim_reply__init(&claim);
         claim.epoch = request->claim->want;
+        claim.last_seq = storage->last_seq;
+        claim.last_tx = storage->last_tx;
         reply.op_case = BB__PROTO__STORAGE_REPLY__OP_CLAIM;
         reply.claim = &claim;
+    } else if (request->op_case == BB__PROTO__STORAGE_REQUEST__OP_RENEW &&
+               storage->unanswered_renewals > 0) {
+        atomic_fetch_sub(&storage->unanswered_renewals, 1);
+        reply.status = BB_NOT_YET;
     } else if (request->op_case == BB__PROTO__STORAGE_REQUEST__OP_RENEW) {
         bb__proto__renew_reply__init(&renew);
         renew.term = renew.leader = 1;
         renew.epoch = request->renew->epoch;
         reply.op_case = BB__PROTO__STORAGE_REPLY__OP_RENEW;
         reply.renew = &renew;
+    } else if (request->op_case == BB__PROTO__STORAGE_REQUEST__OP_TAIL) {
+        take_tail(storage, request->tail, exchange, &reply);
+        return;
     } else {
         take_append(storage, request->append, exchange, &reply);
         return;
@@ -234,7 +288,7 @@ static const Bb__Proto__FollowReply *follow(struct suite *suite, uint64_t epoch,
     return reply->follow;
 }
 
-/* One commit that writes a document of key "k<number>"; the status and tx of its outcome. */
+/* One commit that writes a document of key "key<number>"; the status and tx of its outcome. */
 static uint32_t submit(struct suite *suite, unsigned number, uint64_t snapshot, uint64_t *tx)
 {
     Bb__Proto__SequencerRequest request;
@@ -249,7 +303,7 @@ static uint32_t submit(struct suite *suite, unsigned number, uint64_t snapshot, 
     char key[16];
 
     world_id(number, id);
-    (void)snprintf(key, sizeof key, "k%u", number);
+    (void)snprintf(key, sizeof key, "key%u", number);
     bb__proto__tx_body__init(&body);
     bb__proto__write__init(&write);
     write.table = 10001;
@@ -396,5 +450,90 @@ Test(service, a_stop_brings_what_is_sequenced_to_storage, .timeout = 20)
     while (suite.stopped == 0)
         continue;
     cr_assert_eq(suite.storage.last_tx, tx);
+    suite_stop(&suite);
+}
+
+/* The outcome of a Finish that read nothing. */
+static uint32_t finish(struct suite *suite)
+{
+    Bb__Proto__SequencerRequest request;
+    Bb__Proto__Submit message;
+    Bb__Proto__Commit commit;
+    Bb__Proto__Commit *list[] = { &commit };
+    uint8_t id[16];
+
+    world_id(1, id);
+    bb__proto__sequencer_request__init(&request);
+    bb__proto__submit__init(&message);
+    bb__proto__commit__init(&commit);
+    commit.request_id = bb_slice_pb(bb_slice(id, 16));
+    message.epoch = 1;
+    message.n_commits = 1;
+    message.commits = list;
+    request.op_case = BB__PROTO__SEQUENCER_REQUEST__OP_SUBMIT;
+    request.submit = &message;
+    const Bb__Proto__SequencerReply *reply = ask(suite, &request);
+    cr_assert_eq(reply->status, BB_OK, "%s", reply->error);
+    return reply->submit->outcomes[0]->status;
+}
+
+Test(service, a_finish_waits_a_moment_for_the_lease, .timeout = 20)
+{
+    struct suite suite = { .storage.unanswered_renewals = 1 };
+
+    suite_start(&suite, "finish"); /* it is active with the first lease still to come */
+    first_contact(&suite);
+    cr_assert_eq(finish(&suite), BB_OK);
+    suite_stop(&suite);
+}
+
+Test(service, a_finish_without_a_lease_is_refused_in_the_end, .timeout = 20)
+{
+    struct suite suite = { .storage.unanswered_renewals = 1000 };
+
+    suite_start(&suite, "leaseless");
+    first_contact(&suite);
+    cr_assert_eq(finish(&suite), BB_OVERLOADED);
+    suite_stop(&suite);
+}
+
+Test(service, a_stop_does_not_wait_long_for_a_storage_that_takes_nothing, .timeout = 20)
+{
+    struct suite suite = { .stopped = 0 };
+    struct bb_ctx ctx = { .env = bb_env_real() };
+    uint64_t tx = 0;
+
+    suite_start(&suite, "deaf");
+    first_contact(&suite);
+    suite.storage.is_deaf = true;
+    cr_assert_eq(submit(&suite, 1, 0, &tx), BB_OK);
+    uint64_t start_us = bb_now_us(&ctx);
+    suite_stop(&suite);
+    cr_assert_lt(bb_now_us(&ctx) - start_us, 5000000);
+}
+
+Test(service, after_a_take_over_every_id_of_the_log_is_known, .timeout = 20)
+{
+    struct suite suite = { .storage = { .last_seq = 3, .last_tx = 30, .empty_tails = 2 } };
+    uint64_t tx = 0;
+
+    suite_start(&suite, "ids");
+    const Bb__Proto__FollowReply *reply = follow(&suite, 0, 0, 0);
+    cr_assert_eq(reply->claim_tx, 30);
+    for (unsigned n = 1; n <= 3; n++) {
+        cr_assert_eq(submit(&suite, n, 30, &tx), BB_DUPLICATE, "id %u", n);
+        cr_assert_eq(tx, 10 * n);
+    }
+    cr_assert_eq(submit(&suite, 4, 30, &tx), BB_OK);
+    suite_stop(&suite);
+}
+
+Test(service, a_hole_in_the_feed_at_a_take_over_ends_the_service, .timeout = 20)
+{
+    struct suite suite = { .storage = { .last_seq = 3, .last_tx = 30, .has_hole = true } };
+
+    suite_start(&suite, "hole");
+    while (suite.stopped == 0)
+        continue;
     suite_stop(&suite);
 }

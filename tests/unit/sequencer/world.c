@@ -46,12 +46,20 @@ void world_id(unsigned number, uint8_t id[16])
     bb_put_be32(id, number);
 }
 
+/* The key of a letter: index 1, the letter; and a 0 byte behind it, which makes the range's end. */
+static void make_key(char letter, uint8_t key[6])
+{
+    memcpy(key, "\0\0\0\1?\0", 6);
+    key[4] = (uint8_t)letter;
+}
+
 static size_t make_body(const struct want *want, const uint8_t *id, struct bb_buf *to)
 {
     Bb__Proto__TxBody body;
     Bb__Proto__Write writes[16];
     Bb__Proto__Write *list[16];
     uint8_t *doc = bb_alloc_zero(1, want->padding + 1);
+    uint8_t keys[16][6];
 
     bb__proto__tx_body__init(&body);
     body.request_id = bb_slice_pb(bb_slice(id, 16));
@@ -59,7 +67,9 @@ static size_t make_body(const struct want *want, const uint8_t *id, struct bb_bu
         bb__proto__write__init(&writes[i]);
         writes[i].table = 10001;
         writes[i].id = body.request_id;
-        writes[i].doc_key = bb_slice_pb(bb_slice(&want->writes[i], 1));
+        make_key(want->writes[i], keys[i]);
+        writes[i].doc_key =
+            bb_slice_pb(bb_slice(keys[i], want->key_bytes == 0 ? 5 : want->key_bytes));
         writes[i].doc = bb_slice_pb(bb_slice(doc, want->padding + 1));
         writes[i].doc_op = BB__PROTO__KEY_OP__KEY_TOUCH;
         list[body.n_writes++] = &writes[i];
@@ -77,7 +87,7 @@ int world_commit(struct world *world, struct want want, uint64_t *tx)
     Bb__Proto__Range *list[16];
     Bb__Proto__Outcome outcome;
     struct bb_buf body;
-    char high[16][2];
+    uint8_t keys[16][6];
     uint8_t id[16];
 
     bb_buf_init(&body);
@@ -86,11 +96,10 @@ int world_commit(struct world *world, struct want want, uint64_t *tx)
     commit.request_id = bb_slice_pb(bb_slice(id, 16));
     commit.snapshot = want.snapshot;
     for (size_t i = 0; want.reads != NULL && want.reads[i] != '\0'; i++) {
-        high[i][0] = want.reads[i];
-        high[i][1] = '\0';
+        make_key(want.reads[i], keys[i]);
         bb__proto__range__init(&ranges[i]);
-        ranges[i].low = bb_slice_pb(bb_slice(&want.reads[i], 1));
-        ranges[i].high = bb_slice_pb(bb_slice(high[i], 2));
+        ranges[i].low = bb_slice_pb(bb_slice(keys[i], 5));
+        ranges[i].high = bb_slice_pb(bb_slice(keys[i], 6));
         list[commit.n_reads++] = &ranges[i];
     }
     commit.reads = list;

@@ -24,11 +24,12 @@ void world_advance(struct world *world, uint64_t us);
 struct want {
     unsigned id; /* request id */
     uint64_t snapshot;
-    const char *reads;  /* one-letter keys, "ab": reads a and b; NULL: none */
-    const char *writes; /* one-letter keys; NULL: a Finish */
+    const char *reads;  /* a letter a key, "ab": reads a and b; NULL: none */
+    const char *writes; /* a letter a key; NULL: a Finish */
     uint64_t epoch;     /* 0: 1 */
     bool lacks_lease;
-    size_t padding; /* bytes of the document */
+    size_t padding;   /* bytes of the document */
+    size_t key_bytes; /* of the keys; 0: 5 */
 };
 /* The status; *tx when not NULL. */
 int world_commit(struct world *world, struct want want, uint64_t *tx);

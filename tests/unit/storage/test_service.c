@@ -1,9 +1,12 @@
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "bb/storage_service.h"
@@ -322,6 +325,29 @@ Test(storage, folder_of_another_version_is_refused_with_what_to_do, .timeout = 3
     cr_assert(strstr(world.ctx.error, "bitbend-data 7") != NULL, "%s", world.ctx.error);
     cr_assert(strstr(world.ctx.error, "--data") != NULL, "%s", world.ctx.error);
     nftw(world.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* What a killed process does: it holds the lock a moment longer. */
+static void hold_lock(void *arg)
+{
+    struct timespec moment = { .tv_nsec = 400000000 };
+    (void)nanosleep(&moment, NULL);
+    (void)close(*(int *)arg);
+}
+
+Test(storage, start_waits_for_a_process_that_is_dying, .timeout = 30)
+{
+    struct node_world world;
+    char path[256];
+    node_begin(&world);
+    node_stop(&world);
+    snprintf(path, sizeof path, "%s/LOCK", world.dir);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    cr_assert_eq(flock(fd, LOCK_EX | LOCK_NB), 0);
+    struct bb_thread *dying = bb_thread_start("dying", hold_lock, &fd);
+    cr_assert_eq(node_start(&world), BB_OK, "%s", world.ctx.error);
+    bb_thread_join(dying);
+    node_end(&world);
 }
 
 Test(storage, folder_in_use_is_refused_with_what_to_do, .timeout = 30)

@@ -17,6 +17,9 @@ import { CliError } from "./output.js";
 const PACKAGE_DIR = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const OUT_DIR = resolve(sep, "bitbend-out");
 const TARGET = "es2024";
+/** What this package gives to functions: deployed once beside them, and shared by their calls in a slot. */
+const SHARED = { "bitbend/server": "server/index.js", "bitbend/values": "values/index.js" };
+const SHARED_DIR = "_bitbend";
 
 /** What the sources hold is wrong: `messages` say where. */
 export class BundleError extends CliError {
@@ -34,6 +37,7 @@ export function createBundler({ appDir, functionsDir }) {
   let context = null;
   let entries = "";
   let converted = new Map(); // text of an output -> module
+  let shared = null; // modules of this package
 
   async function contextFor(files) {
     const key = files.join("\n");
@@ -62,11 +66,22 @@ export function createBundler({ appDir, functionsDir }) {
       }),
     );
     converted = next;
+    shared ??= await buildShared(appDir, functionsDir);
+    modules.push(...shared);
     const inputs = Object.keys(result.metafile.inputs).map((input) => resolve(appDir, input));
     return { modules: modules.sort((a, b) => (a.path < b.path ? -1 : 1)), inputs, notes: [...notes, ...result.warnings.map(formatMessage)] };
   }
 
   return { build, dispose: () => context?.dispose() };
+}
+
+/** The modules that functions find as "bitbend/server" and "bitbend/values". */
+async function buildShared(appDir, functionsDir) {
+  const entryPoints = Object.entries(SHARED).map(([name, file]) => ({ in: join(PACKAGE_DIR, file), out: name.replace("bitbend/", `${SHARED_DIR}/`) }));
+  const { outputFiles } = await esbuild.build({ ...buildOptions(appDir, functionsDir, []), entryPoints, outbase: PACKAGE_DIR, chunkNames: `${SHARED_DIR}/[hash]`, external: [] });
+  return await Promise.all(
+    outputFiles.map(({ path, text }) => convert(appDir, functionsDir, relative(OUT_DIR, path).split(sep).join("/"), text)),
+  );
 }
 
 /** `bitbend/messages.ts:3:7: error text` and the line itself. */
@@ -93,6 +108,7 @@ function buildOptions(appDir, functionsDir, files) {
     outdir: OUT_DIR,
     entryNames: "[dir]/[name]",
     chunkNames: "_deps/[hash]",
+    external: Object.keys(SHARED),
     bundle: true,
     splitting: true,
     format: "esm",
