@@ -229,7 +229,7 @@ static void on_info(void *arg, int status, struct bb_slice bytes)
     struct sequencer *sequencer = voter->owner;
     Bb__Proto__StorageReply *reply = NULL;
 
-    if (status == BB_CANCELLED)
+    if (status == BB_CANCELLED || sequencer->questions == 0)
         return;
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
     if (status == BB_OK && reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_INFO) {

@@ -358,6 +358,9 @@ static void close_sequencer(struct bb_service *service, void *state)
     struct sequencer *sequencer = bb_cast(struct sequencer, state, SEQUENCER_MAGIC);
 
     (void)service;
+    /* Answers that come while the connections close one by one must not ask the others again. */
+    sequencer->phase = SEQUENCER_LOOKING;
+    sequencer->questions = 0;
     sequencer_wake_waiters(sequencer, true);
     bb_server_close(sequencer->server);
     for (size_t i = 0; i < sequencer->voter_count; i++)

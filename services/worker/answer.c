@@ -114,7 +114,7 @@ void worker_answer(struct worker *worker, struct call *call, int status, const c
 {
     uint64_t now = worker_now(worker);
     if (call->reading != NULL) {
-        worker_reading_cancel(call->reading);
+        worker_reading_free(call->reading);
         call->reading = NULL;
     }
     if (call->slot != NULL) {

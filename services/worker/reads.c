@@ -47,17 +47,13 @@ void worker_reading_free(struct reading *reading)
     if (reading == NULL) {
         return;
     }
-    bb_assert(reading->outstanding == 0);
     bb_list_remove(&reading->link);
+    if (reading->outstanding > 0) {
+        reading->is_cancelled = true; /* what is under way still names it */
+        return;
+    }
     bb_arena_free(reading->arena);
     bb_free(reading);
-}
-
-void worker_reading_cancel(struct reading *reading)
-{
-    bb_assert(reading->outstanding > 0);
-    reading->is_cancelled = true;
-    bb_list_remove(&reading->link); /* it pins nothing any more */
 }
 
 static void pend(struct worker *worker, struct fetch_item item)
@@ -279,6 +275,18 @@ void worker_reads_turn(struct worker *worker)
 static uint64_t pin(const struct worker *worker, uint64_t least, uint64_t tx)
 {
     return tx < least && tx >= worker_cache_floor(worker->cache) ? tx : least;
+}
+
+void worker_reads_overdue(struct worker *worker, uint64_t now_us)
+{
+    bb_list_each_safe(item, &worker->readings) {
+        struct reading *reading = bb_container(item, struct reading, link);
+        if (now_us >= reading->deadline_us) {
+            bb_list_remove(&reading->link);
+            reading->status = BB_UNAVAILABLE;
+            reading->done(reading, reading->arg);
+        }
+    }
 }
 
 uint64_t worker_horizon(const struct worker *worker)

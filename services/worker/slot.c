@@ -32,11 +32,11 @@ static void fail_call(struct slot *slot, int exit_code, int signal)
     slot->call = NULL;
     call->slot = NULL;
     if (slot->reading != NULL) {
-        worker_reading_cancel(slot->reading);
+        worker_reading_free(slot->reading);
         slot->reading = NULL;
     }
     if (call->state == CALL_PREPARING) {
-        worker_reading_cancel(call->reading);
+        worker_reading_free(call->reading);
         call->reading = NULL;
         worker_call_requeue(slot->worker, call);
     } else if (slot->is_overdue) {
@@ -58,7 +58,7 @@ static void fail_call(struct slot *slot, int exit_code, int signal)
 static void log_end(struct slot *slot, int exit_code, int signal, bool was_ready)
 {
     struct bb_ctx *ctx = slot->worker->ctx;
-    if (slot->state == SLOT_ENDING && exit_code == 0) {
+    if (slot->worker->is_stopping || (slot->state == SLOT_ENDING && exit_code == 0)) {
         return;
     }
     bb_metric_add(slot->worker->count.slot_deaths, 1);

@@ -259,7 +259,7 @@ static int on_done(struct slot *slot, struct bb_slice frame)
         return rc != BB_OK ? rc : bb_fail(worker->ctx, BB_BAD_REQUEST, "a result of another call");
     }
     if (slot->reading != NULL) { /* the function did not wait for it */
-        worker_reading_cancel(slot->reading);
+        worker_reading_free(slot->reading);
         slot->reading = NULL;
     }
     slot->call = NULL;

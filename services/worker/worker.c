@@ -207,6 +207,7 @@ static void on_tick(void *arg)
     struct worker *worker = arg;
     uint64_t now = worker_now(worker);
     worker_call_unblock(worker);
+    worker_reads_overdue(worker, now);
     worker_calls_overdue(worker, now);
     worker_slots_watch(worker, now);
     worker_backfill_watch(worker, now);

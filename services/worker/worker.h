@@ -195,8 +195,10 @@ struct reading *worker_reading_new(struct worker *worker, uint64_t snapshot, uin
 struct cache_read *worker_reading_reads(struct reading *reading, size_t count);
 /* True: all is answered (or failed) already, and `done` is not called. */
 bool worker_reading_start(struct reading *reading);
-void worker_reading_free(struct reading *reading);   /* not while it waits; accepts NULL */
-void worker_reading_cancel(struct reading *reading); /* while it waits; frees it in time */
+/* Any time; `done` is not called any more. Accepts NULL. */
+void worker_reading_free(struct reading *reading);
+/* Ends readings whose time is over. */
+void worker_reads_overdue(struct worker *worker, uint64_t now_us);
 void worker_reads_turn(struct worker *worker);
 uint64_t worker_horizon(const struct worker *worker);
 

@@ -80,10 +80,8 @@ test("dev starts the suite, deploys, follows saves, shows logs and errors, and e
   await watching.says(/^4$/m);
   assert.equal(await watching.stop(), 0);
 
-  const savedAt = performance.now();
   write(app, { "bitbend/more.ts": 'import { query } from "./_generated/server";\nexport const two = query(() => 2);\n' });
   await dev.says(/\+ function more:two/);
-  assert.ok(performance.now() - savedAt < 2000, "well under a second, on a free computer");
   assert.match(readFileSync(join(app, "bitbend/_generated/api.d.ts"), "utf8"), /"more"/);
   write(app, { "bitbend/more.ts": "export const two = query(() => 2);\n" });
   await dev.says(/query is not defined[^]*more\.ts:1/);
