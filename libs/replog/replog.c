@@ -183,6 +183,48 @@ static int fail_raft(struct bb_ctx *ctx, const struct bb_replog *replog, int rc,
                    reason[0] == 0 ? raft_strerror(rc) : reason);
 }
 
+struct leftovers {
+    bool has_metadata, has_more;
+};
+
+static void note_leftover(void *arg, const char *name)
+{
+    struct leftovers *found = arg;
+
+    if (strcmp(name, "metadata1") == 0 || strcmp(name, "metadata2") == 0) {
+        found->has_metadata = true;
+    } else {
+        found->has_more = true;
+    }
+}
+
+/*
+ * A first start that was killed after it wrote the term and before it wrote the entry that names
+ * the first voter: the library would take the folder for a log and never find a voter in it. Such a
+ * node has no data and, without peers, has promised nothing, so it begins anew.
+ */
+static int clear_half_start(struct bb_ctx *ctx, const struct bb_replog *replog)
+{
+    static const char *const names[] = { "metadata1", "metadata2" };
+    struct leftovers found = { .has_more = false };
+    char path[4096];
+    int rc;
+
+    if (replog->applied > 0 || replog->listen != NULL) {
+        return BB_OK;
+    }
+    rc = ctx->env->ops->list_dir(ctx, ctx->env, replog->dir, note_leftover, &found);
+    if (rc != BB_OK || !found.has_metadata || found.has_more) {
+        return rc;
+    }
+    for (size_t i = 0; i < BB_COUNT_OF(names) && (rc == BB_OK || rc == BB_NOT_FOUND); i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", replog->dir,
+                       names[i]); /* raft's limit is less */
+        rc = ctx->env->ops->remove(ctx, ctx->env, path);
+    }
+    return rc == BB_NOT_FOUND ? BB_OK : rc;
+}
+
 /* The first start of a new cluster. A folder that has a log already is left as it is. */
 static int bootstrap(struct bb_ctx *ctx, struct bb_replog *replog)
 {
@@ -297,6 +339,9 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
     if (rc == BB_OK) {
         rc = check_free_space(
             ctx, replog, options->free_bytes_min == 0 ? FREE_BYTES_MIN : options->free_bytes_min);
+    }
+    if (rc == BB_OK) {
+        rc = clear_half_start(ctx, replog);
     }
     if (rc == BB_OK) {
         rc = open_raft(ctx, replog);

@@ -1,5 +1,6 @@
 #include "bb/rt.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@
 #include "rt.h"
 
 #define DRAIN_MS       10000
+#define TRIM_MS        10000
 #define CLOSE_SECONDS  5
 #define NOT_READY_SIZE 256
 
@@ -40,6 +42,7 @@ struct bb_service {
     int exit_code;
     struct rt_admin *admin;
     struct bb_timer *drain;
+    struct bb_timer *trim; /* a program only */
     atomic_bool is_stop_asked;
     struct bb_task stop_task;
     void (*on_event)(void *arg, enum bb_service_state state);
@@ -132,12 +135,23 @@ static void begin_stop(struct bb_task *task)
     service->def->stop(service, service->state);
 }
 
+/* After a burst the allocator keeps what windows, rings and memtables held for seconds. */
+static void trim_memory(void *arg)
+{
+    (void)arg;
+    (void)malloc_trim(0); /* whether anything was given back changes nothing */
+}
+
 /* Start the parts; afterwards either the loop may run or all is given back. */
 static int start_parts(struct bb_service *service)
 {
     struct bb_ctx *ctx = bb_loop_ctx(service->loop);
 
     service->drain = bb_timer_new(service->loop, on_drain_timeout, service);
+    if (service->is_program) {
+        service->trim = bb_timer_new(service->loop, trim_memory, NULL);
+        bb_timer_start(service->trim, TRIM_MS, TRIM_MS);
+    }
     int rc = open_admin(ctx, service);
     if (rc == BB_OK)
         rc = service->def->start(ctx, service, &service->state);
@@ -154,6 +168,7 @@ static void close_parts(struct bb_service *service)
         service->def->close(service, service->state);
     rt_admin_close(service->admin);
     bb_timer_free(service->drain);
+    bb_timer_free(service->trim);
     bb_loop_free(service->loop);
 }
 

@@ -26,6 +26,31 @@ Test(replog, single_voter_is_ready_at_once_and_applies_what_was_acknowledged, .t
     log_fini(&world);
 }
 
+Test(replog, first_start_that_was_killed_half_way_is_done_again, .timeout = 20)
+{
+    struct log_world world;
+    char pattern[300];
+    glob_t found;
+    log_init(&world);
+    cr_assert_eq(log_start(&world), BB_OK, "%s", world.ctx.error);
+    log_stop(&world);
+    /* The term was written, the segment with the first voter was not. */
+    snprintf(pattern, sizeof pattern, "%s/*", world.dir);
+    cr_assert_eq(glob(pattern, 0, NULL, &found), 0);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        if (strstr(found.gl_pathv[i], "/metadata") == NULL)
+            cr_assert_eq(unlink(found.gl_pathv[i]), 0);
+    }
+    globfree(&found);
+    world.role.is_ready = false;
+    cr_assert_eq(log_start(&world), BB_OK, "%s", world.ctx.error);
+    log_propose(&world, 1, 64);
+    log_run(&world, 1);
+    cr_assert_eq(world.applied_count, 1);
+    log_stop(&world);
+    log_fini(&world);
+}
+
 Test(replog, restart_replays_only_what_the_application_lacks, .timeout = 20)
 {
     struct log_world world;

@@ -362,6 +362,27 @@ Test(storage, folder_in_use_is_refused_with_what_to_do, .timeout = 30)
     node_end(&first);
 }
 
+Test(storage, log_that_ends_before_the_data_is_refused, .timeout = 30)
+{
+    static const char *const lost[] = { "raft", "feed" };
+    struct node_world world;
+    struct client client;
+    char path[256];
+    node_begin(&world);
+    client_open(&client, URL);
+    write_some(&client);
+    client_close(&client);
+    node_stop(&world);
+    /* Indexes of a new log would be taken for entries that the data has. */
+    for (size_t i = 0; i < BB_COUNT_OF(lost); i++) {
+        snprintf(path, sizeof path, "%s/%s", world.dir, lost[i]);
+        nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    }
+    cr_assert_eq(node_start(&world), BB_CORRUPT);
+    cr_assert(strstr(world.ctx.error, "as a whole") != NULL, "%s", world.ctx.error);
+    nftw(world.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 Test(storage, bad_requests_are_refused_and_change_nothing, .timeout = 30)
 {
     struct node_world world;
