@@ -54,6 +54,7 @@ criterion() {
         log=$logs/${name/\//-}.log
         rm -f "$log".asan.*
         ASAN_OPTIONS="log_path=$PWD/$log.asan:detect_leaks=1" UBSAN_OPTIONS=print_stacktrace=1 \
+            LSAN_OPTIONS="suppressions=$PWD/tests/unit/leaks.txt:print_suppressions=0" \
             timeout 600 "$program" --verbose=0 -j"$jobs" >"$log" 2>&1
         status=$?
         for report in "$log".asan.*; do

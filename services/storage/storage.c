@@ -237,6 +237,27 @@ static int open_log(struct bb_ctx *ctx, struct storage *node, struct bb_conf *co
     return bb_replog_open(ctx, node->loop, &options, &node->replog);
 }
 
+/*
+ * A log that was lost or cut gives its indexes away once more, and what is acknowledged under them
+ * would not reach the data, which believes to have it. With peers the data may be ahead for a
+ * moment: it has what a majority has.
+ */
+static int check_log_end(struct bb_ctx *ctx, const struct storage *node, struct bb_conf *conf)
+{
+    const char *listen = bb_conf_text(conf, "raft-listen");
+    bool has_peers = listen != NULL && listen[0] != 0;
+    struct bb_replog_status log;
+
+    bb_replog_status(node->replog, &log);
+    if (has_peers || log.last_index >= node->store_index) {
+        return BB_OK;
+    }
+    return bb_fail(ctx, BB_CORRUPT,
+                   "the log in %s ends at entry %" PRIu64 ", the data at entry %" PRIu64
+                   ": restore the folder as a whole from a backup",
+                   node->folder.dir, log.last_index, node->store_index);
+}
+
 static int start_parts(struct bb_ctx *ctx, struct storage *node, struct bb_conf *conf)
 {
     const char *url = bb_conf_text(conf, "listen");
@@ -260,6 +281,9 @@ static int start_parts(struct bb_ctx *ctx, struct storage *node, struct bb_conf 
     }
     if (rc == BB_OK) {
         rc = bb_replog_start(ctx, node->replog);
+    }
+    if (rc == BB_OK) {
+        rc = check_log_end(ctx, node, conf);
     }
     return rc;
 }

@@ -370,7 +370,9 @@ Test(storage, log_that_ends_before_the_data_is_refused, .timeout = 30)
     char path[256];
     node_begin(&world);
     client_open(&client, URL);
-    write_some(&client);
+    client_claim_next(&client);
+    for (uint64_t k = 0; k < 20; k++)
+        cr_assert_eq(client_append(&client, k, 1, 100), BB_OK);
     client_close(&client);
     node_stop(&world);
     /* Indexes of a new log would be taken for entries that the data has. */
