@@ -141,9 +141,10 @@ STAGES ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test build dev test lint format clean bench \
-  programs unit-programs race-programs fuzz-programs bench-programs
+  programs libraries unit-programs race-programs fuzz-programs bench-programs
 
 programs: $(PROGRAMS) $(EXTRA_PROGRAMS)
+libraries: $(patsubst %,$(OUT)/lib/libbb_%.a,$(LIBS) $(SERVICES))
 unit-programs: $(UNIT_PROGRAMS)
 race-programs: $(PROGRAMS_race)
 fuzz-programs: $(PROGRAMS_fuzz)
@@ -168,7 +169,7 @@ build: setup
 dev: build
 	@cd docs/examples/chat && exec $(CURDIR)/$(NODE) node_modules/bitbend/bin/bitbend.cjs dev
 
-## test: install what is missing, build, run all tests (STAGES="unit asan race lint fuzz integration browser")
+## test: install what is missing, build, run all tests (STAGES="lint unit clang asan race fuzz integration browser")
 test: setup-test
 	@tests/run.sh $(STAGES)
 

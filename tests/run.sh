@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 #
 # run.sh [stage ...] - builds what the stages need and runs them; all of them without arguments.
-# Stages: unit asan race lint fuzz integration browser. Ends with 0 only if every one passed.
+# Stages: lint unit clang asan race fuzz integration browser. Ends with 0 only if every one passed.
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-all_stages=(lint unit asan race fuzz integration browser)
+all_stages=(lint unit clang asan race fuzz integration browser)
 if [ $# -gt 0 ]; then stages=("$@"); else stages=("${all_stages[@]}"); fi
 jobs=$(nproc)
 logs=build/test-logs
@@ -78,6 +78,15 @@ node_tests() {
 
 stage_unit() {
     built MODE=release programs unit-programs && criterion release
+}
+
+# The other compiler finds no warning either.
+stage_clang() {
+    local status
+    note '---- building: MODE=clang'
+    make -s -j"$jobs" MODE=clang libraries unit-programs >"$logs/clang.log" 2>&1
+    status=$?
+    verdict clang $status "$logs/clang.log" ''
 }
 
 stage_asan() {

@@ -153,23 +153,6 @@ static void on_tick(uv_timer_t *timer)
 
 /* ---- open and start ---- */
 
-static int check_free_space(struct bb_ctx *ctx, const struct bb_replog *replog, uint64_t needed)
-{
-    uint64_t found;
-    int rc = ctx->env->ops->free_bytes(ctx, ctx->env, replog->dir, &found);
-
-    if (rc != BB_OK) {
-        return rc;
-    }
-    if (found < needed) {
-        return bb_fail(ctx, BB_NO_SPACE,
-                       "the disk of %s has %" PRIu64 " MB free and the log needs %" PRIu64
-                       " MB to start: free some space, or name another folder with --data",
-                       replog->dir, found >> 20, needed >> 20);
-    }
-    return BB_OK;
-}
-
 static int fail_raft(struct bb_ctx *ctx, const struct bb_replog *replog, int rc, const char *what,
                      const char *reason)
 {
@@ -181,48 +164,6 @@ static int fail_raft(struct bb_ctx *ctx, const struct bb_replog *replog, int rc,
     }
     return bb_fail(ctx, replog_status_of(rc), "%s of the log in %s failed: %s", what, replog->dir,
                    reason[0] == 0 ? raft_strerror(rc) : reason);
-}
-
-struct leftovers {
-    bool has_metadata, has_more;
-};
-
-static void note_leftover(void *arg, const char *name)
-{
-    struct leftovers *found = arg;
-
-    if (strcmp(name, "metadata1") == 0 || strcmp(name, "metadata2") == 0) {
-        found->has_metadata = true;
-    } else {
-        found->has_more = true;
-    }
-}
-
-/*
- * A first start that was killed after it wrote the term and before it wrote the entry that names
- * the first voter: the library would take the folder for a log and never find a voter in it. Such a
- * node has no data and, without peers, has promised nothing, so it begins anew.
- */
-static int clear_half_start(struct bb_ctx *ctx, const struct bb_replog *replog)
-{
-    static const char *const names[] = { "metadata1", "metadata2" };
-    struct leftovers found = { .has_more = false };
-    char path[4096];
-    int rc;
-
-    if (replog->applied > 0 || replog->listen != NULL) {
-        return BB_OK;
-    }
-    rc = ctx->env->ops->list_dir(ctx, ctx->env, replog->dir, note_leftover, &found);
-    if (rc != BB_OK || !found.has_metadata || found.has_more) {
-        return rc;
-    }
-    for (size_t i = 0; i < BB_COUNT_OF(names) && (rc == BB_OK || rc == BB_NOT_FOUND); i++) {
-        (void)snprintf(path, sizeof path, "%s/%s", replog->dir,
-                       names[i]); /* raft's limit is less */
-        rc = ctx->env->ops->remove(ctx, ctx->env, path);
-    }
-    return rc == BB_NOT_FOUND ? BB_OK : rc;
 }
 
 /* The first start of a new cluster. A folder that has a log already is left as it is. */
@@ -337,11 +278,11 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
 
     rc = ctx->env->ops->make_dir(ctx, ctx->env, replog->dir);
     if (rc == BB_OK) {
-        rc = check_free_space(
+        rc = replog_check_free_space(
             ctx, replog, options->free_bytes_min == 0 ? FREE_BYTES_MIN : options->free_bytes_min);
     }
     if (rc == BB_OK) {
-        rc = clear_half_start(ctx, replog);
+        rc = replog_clear_half_start(ctx, replog);
     }
     if (rc == BB_OK) {
         rc = open_raft(ctx, replog);

@@ -105,6 +105,11 @@ _Noreturn void replog_die(struct bb_replog *replog, int exit_code, const char *w
                           const char *reason);
 int replog_status_of(int raft_status);
 
+/* folder.c */
+int replog_check_free_space(struct bb_ctx *ctx, const struct bb_replog *replog, uint64_t needed);
+/* Removes what a first start left that was killed before the log had its first entry. */
+int replog_clear_half_start(struct bb_ctx *ctx, const struct bb_replog *replog);
+
 /* shims.c */
 void replog_wrap_io(struct bb_replog *replog);
 void replog_wrap_transport(struct bb_replog *replog);

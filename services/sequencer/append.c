@@ -49,8 +49,7 @@ static void on_appended(void *arg, int status, struct bb_slice bytes)
     struct sequencer *sequencer = bb_cast(struct sequencer, arg, SEQUENCER_MAGIC);
     Bb__Proto__StorageReply *reply = NULL;
 
-    if (status == BB_CANCELLED || sequencer->core.epoch == 0 ||
-        sequencer->phase == SEQUENCER_LOOKING)
+    if (sequencer->core.epoch == 0 || sequencer->phase == SEQUENCER_LOOKING)
         return; /* closing, or over */
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
     bool has_seq = reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_APPEND;
@@ -123,7 +122,7 @@ static void on_renewed(void *arg, int status, struct bb_slice bytes)
     Bb__Proto__StorageReply *reply = NULL;
 
     bb_free(arg);
-    if (status == BB_CANCELLED || sequencer->phase < SEQUENCER_LOADING)
+    if (sequencer->phase < SEQUENCER_LOADING)
         return;
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
     bool has_renew = reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_RENEW;

@@ -71,7 +71,7 @@ static void on_loaded(void *arg, int status, struct bb_slice bytes)
     struct sequencer *sequencer = bb_cast(struct sequencer, arg, SEQUENCER_MAGIC);
     Bb__Proto__StorageReply *reply = NULL;
 
-    if (status == BB_CANCELLED || sequencer->phase != SEQUENCER_LOADING)
+    if (sequencer->phase != SEQUENCER_LOADING)
         return;
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
     bool has_tail = reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL;
@@ -153,7 +153,7 @@ static void on_claimed(void *arg, int status, struct bb_slice bytes)
     Bb__Proto__StorageReply *reply = NULL;
     char text[160];
 
-    if (status == BB_CANCELLED || sequencer->phase != SEQUENCER_CLAIMING)
+    if (sequencer->phase != SEQUENCER_CLAIMING)
         return;
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
     if (status == BB_OK && reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_CLAIM) {
@@ -229,8 +229,8 @@ static void on_info(void *arg, int status, struct bb_slice bytes)
     struct sequencer *sequencer = voter->owner;
     Bb__Proto__StorageReply *reply = NULL;
 
-    if (status == BB_CANCELLED || sequencer->questions == 0)
-        return;
+    if (sequencer->questions == 0)
+        return; /* closing */
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
     if (status == BB_OK && reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_INFO) {
         voter->has_answered = true;
