@@ -24,11 +24,12 @@ static v8::MaybeLocal<v8::Function> compile(struct bb_vm *vm, const bb_vm_bundle
         return v8::MaybeLocal<v8::Function>();
     }
     v8::Local<v8::String> parameters[] = { str(isolate, "exports"), str(isolate, "require"),
-                                           str(isolate, "module") };
+                                           str(isolate, "module"), str(isolate, "globalThis"),
+                                           str(isolate, "self") };
     v8::ScriptOrigin origin(name);
     v8::ScriptCompiler::Source unit(source, origin);
     v8::Local<v8::Function> factory;
-    if (!v8::ScriptCompiler::CompileFunction(context, &unit, 3, parameters).ToLocal(&factory)) {
+    if (!v8::ScriptCompiler::CompileFunction(context, &unit, 5, parameters).ToLocal(&factory)) {
         return v8::MaybeLocal<v8::Function>();
     }
     module->factory.Reset(isolate, factory);

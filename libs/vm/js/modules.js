@@ -45,6 +45,16 @@ const freezeAll = (root) => {
   }
 };
 
+// What a module finds as `globalThis` and `self`: the real one, which is frozen, with room for what
+// packages keep there. It lives as long as the instances.
+const makeScope = () => {
+  const scope = Object.create(globalThis);
+  for (const name of ["globalThis", "self"]) {
+    Object.defineProperty(scope, name, { value: scope, writable: true, configurable: true });
+  }
+  return scope;
+};
+
 const notFound = (name, from) =>
   new Error(
     `Cannot find module "${name}"${from === undefined ? "" : ` that "${from}" requires`}: ` +
@@ -57,6 +67,7 @@ const makeBundle = (factoryOf, paths) => {
   const known = new Set(paths);
   const shared = new Map();
   let instances = new Map();
+  let scope;
 
   const resolve = (name, from) => {
     const path =
@@ -85,7 +96,8 @@ const makeBundle = (factoryOf, paths) => {
     mine.set(path, module);
     try {
       const factory = factoryOf(path);
-      Reflect.apply(factory, module.exports, [module.exports, (n) => load(n, path), module]);
+      const global = isShared ? globalThis : (scope ??= makeScope());
+      Reflect.apply(factory, module.exports, [module.exports, (n) => load(n, path), module, global, global]);
     } catch (error) {
       mine.delete(path);
       throw error;
@@ -104,6 +116,7 @@ const makeBundle = (factoryOf, paths) => {
     }),
     reset() {
       instances = new Map();
+      scope = undefined;
     },
   };
 };

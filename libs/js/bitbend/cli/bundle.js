@@ -153,6 +153,9 @@ async function convert(appDir, functionsDir, name, text) {
     loader: "js",
     format: "cjs",
     target: TARGET,
+    // The body of a function is sloppy by itself, an ES module is strict. A slot has no loader but `require`.
+    banner: '"use strict";',
+    supported: { "dynamic-import": false },
     charset: "utf8",
     legalComments: "none",
     sourcefile: name,
