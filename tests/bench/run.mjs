@@ -4,7 +4,7 @@
 //
 // Every measurement is one line of build/bench/results.jsonl; the table at the end shows medians.
 import { execFileSync, spawn, spawnSync } from "node:child_process";
-import { appendFileSync, chownSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, chownSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -100,6 +100,11 @@ async function load(arguments_, server) {
   return { ...result, server_cpu_us_per_op: Math.round((cpu * 1e7) / Math.max(1, result.ops)) / 10 };
 }
 
+async function retriesOf(url, adminKey) {
+  const status = await (await fetch(`${url}/api/admin/status`, { headers: { authorization: `BitBend ${adminKey}` } })).json();
+  return status.workers.reduce((sum, worker) => sum + worker.retries, 0);
+}
+
 async function benchBitBend(run) {
   const suite = await startBitBend();
   const { port, child } = suite;
@@ -107,7 +112,7 @@ async function benchBitBend(run) {
     if (wanted.has("w11_start"))
       record({ workload: "w11_start", system: "bitbend", run, ready_ms: suite.readyMs, pss_mb: pssMb(child.pid) });
     const url = `http://127.0.0.1:${port}`;
-    const admin = JSON.parse(execFileSync("cat", [join(suite.data, "dev.json")], { encoding: "utf8" }));
+    const admin = JSON.parse(readFileSync(join(suite.data, "dev.json"), "utf8"));
     execFileSync(process.execPath, [cli, "deploy", "--url", url, "--admin-key", admin.adminKey], {
       cwd: join(root, "tests/bench/app"),
       stdio: ["ignore", "ignore", "inherit"],
@@ -121,8 +126,9 @@ async function benchBitBend(run) {
     ];
     for (const [workload, connections, route, path] of work) {
       if (!wanted.has(workload)) continue;
+      const before = await retriesOf(url, admin.adminKey);
       const result = await load([...common, "--connections", connections, "--route", route, "--path", path], child.pid);
-      record({ workload, system: "bitbend", run, ...result, pss_mb: pssMb(child.pid), retries: null });
+      record({ workload, system: "bitbend", run, ...result, pss_mb: pssMb(child.pid), retries: (await retriesOf(url, admin.adminKey)) - before });
     }
   } finally {
     await stop(child);

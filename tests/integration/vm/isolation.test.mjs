@@ -8,8 +8,9 @@ test("vm: nothing that a call does reaches the next", async () => {
     count2: "() => ++counter",
     cache1: "() => { cache.set('k', 1); return cache.size; }",
     cache2: "() => cache.size",
-    global1: "() => { try { globalThis.leak = 1; } catch (e) { return e.name; } }",
-    global2: "() => typeof leak",
+    global1: "() => { globalThis.leak = 1; return [self.leak, globalThis.self.leak, globalThis.globalThis === globalThis, typeof leak]; }",
+    global2: "() => [typeof leak, 'leak' in globalThis]",
+    global3: "() => { try { globalThis.Map = 1; } catch {} return typeof new globalThis.Map(); }",
     sloppy1: "() => { (0, exports.sloppyWrite)(); return typeof leaked; }",
     sloppyWrite: "() => { try { leaked = 1; } catch {} }",
     sloppy2: "() => typeof leaked",
@@ -26,8 +27,9 @@ test("vm: nothing that a call does reaches the next", async () => {
   assert.equal(byName.count1.value, 1);
   assert.equal(byName.count2.value, 1);
   assert.equal(byName.cache2.value, 0);
-  assert.equal(byName.global1.value, "TypeError");
-  assert.equal(byName.global2.value, "undefined");
+  assert.deepEqual(byName.global1.value, [1, 1, true, "undefined"]);
+  assert.deepEqual(byName.global2.value, ["undefined", false]);
+  assert.equal(byName.global3.value, "object");
   assert.equal(byName.sloppy2.value, "undefined");
   assert.deepEqual(byName.proto1.value, []);
   assert.deepEqual(byName.proto2.value, [true, true, true, true]);

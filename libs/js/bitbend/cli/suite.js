@@ -28,7 +28,7 @@ export function findSuite(appDir, env = process.env) {
   ];
   const found = candidates.map((dir) => resolve(dir, PROGRAM)).find(isProgram);
   if (found === undefined) {
-    throw new CliError(`The program ${PROGRAM} is not there: build it with "make" in the BitBend checkout, or set BITBEND_HOME to the folder whose bin/ has it, or put it into PATH.`);
+    throw new CliError(`The program ${PROGRAM} is not there: build it with "make build" in the BitBend checkout, or set BITBEND_HOME to the folder whose bin/ has it, or put it into PATH.`);
   }
   return found;
 }

@@ -95,6 +95,19 @@ test("modules are CommonJS bodies that run without Node.js, with shared chunks a
   assert.ok(inputs.includes(join(appDir, "shared/math.ts")));
 });
 
+test("modules are strict code, and a dynamic import is a require", async (t) => {
+  const appDir = makeApp(t, {
+    ...FUNCTIONS,
+    "bitbend/a.ts": 'export const lazy = async () => (await import("./sub/lazy")).x;\nexport const receiver = function (this: unknown) {\n  return this;\n};\n',
+    "bitbend/sub/lazy.ts": "export const x = 7;\n",
+  });
+  const { modules } = await (await bundle(t, appDir)).build();
+  for (const { path, source } of modules) assert.match(source, /^"use strict";/, path);
+  const { lazy, receiver } = load(modules, "a.js");
+  assert.equal(await lazy(), 7);
+  assert.equal((0, receiver)(), undefined);
+});
+
 test("source maps lead from every output to the TypeScript line", async (t) => {
   const appDir = makeApp(t, FUNCTIONS);
   const { modules } = await (await bundle(t, appDir)).build();
