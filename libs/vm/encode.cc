@@ -318,10 +318,11 @@ bool Encoder::value(v8::Local<v8::Value> value, const Place *place, uint32_t dep
         bb_buf_append(to_, buffer->Data(), buffer->ByteLength());
         return true;
     }
+    if (is_in_circle(value.As<v8::Object>(), place)) {
+        return fail(place, "a circular structure, one that contains itself, cannot be stored");
+    }
     if (depth >= BB_VALUE_DEPTH_MAX) {
-        return fail(place, is_in_circle(value.As<v8::Object>(), place)
-                               ? "a structure that contains itself cannot be stored"
-                               : "a value of more than 64 levels cannot be stored");
+        return fail(place, "a value of more than 64 levels cannot be stored");
     }
     if (value->IsArray()) {
         return array(value.As<v8::Array>(), place, depth);

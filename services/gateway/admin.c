@@ -137,6 +137,7 @@ void gateway_admin_status(struct gateway *gateway, struct bb_http_request *reque
 
 /* A reader of log lines, while workers are asked. The cursor is one number a worker, in order. */
 struct logs_work {
+    struct bb_list link;
     struct gateway *gateway;
     struct bb_http_request *request;
     struct bb_timer *timer;
@@ -233,6 +234,7 @@ static void logs_answer(struct logs_work *work)
 
 static void logs_free(struct logs_work *work)
 {
+    bb_list_remove(&work->link);
     bb_timer_free(work->timer);
     bb_arena_free(work->arena);
     bb_free(work->parts);
@@ -334,6 +336,7 @@ void gateway_admin_logs(struct gateway *gateway, struct bb_http_request *request
         wait_ms = 0;
     work = bb_alloc_zero(1, sizeof(*work));
     work->gateway = gateway;
+    bb_list_push_back(&gateway->logs, &work->link);
     work->request = request;
     work->part_count = gateway_workers_count(gateway->workers);
     work->parts = bb_alloc_zero(work->part_count, sizeof(struct logs_part));
@@ -343,4 +346,10 @@ void gateway_admin_logs(struct gateway *gateway, struct bb_http_request *request
     work->timer = bb_timer_new(gateway->loop, on_logs_grace, work);
     parse_cursor(work, cursor);
     logs_ask(work, (uint32_t)(wait_ms < LOGS_WAIT_MAX_MS ? wait_ms : LOGS_WAIT_MAX_MS));
+}
+
+void gateway_admin_bye(struct gateway *gateway)
+{
+    bb_list_each(item, &gateway->logs)
+        on_logs_grace(bb_container(item, struct logs_work, link));
 }

@@ -113,6 +113,7 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
 
     *state = life;
     gateway->magic = GATEWAY_MAGIC;
+    bb_list_init(&gateway->logs);
     gateway->service = service;
     gateway->loop = bb_service_loop(service);
     gateway->ctx = bb_loop_ctx(gateway->loop);
@@ -161,6 +162,7 @@ static void stop(struct bb_service *service, void *state)
     gateway->is_stopping = true;
     bb_timer_stop(life->check);
     gateway_subscriptions_bye(gateway);
+    gateway_admin_bye(gateway);
     bb_http_stop(gateway->http, STOP_LIMIT_MS, on_http_stopped, gateway);
 }
 

@@ -34,6 +34,7 @@ struct gateway {
     struct workers *workers;
     struct feed *feed;
     struct subscriptions *subscriptions;
+    struct bb_list logs; /* requests for log lines that wait */
     struct bb_buf admin_key;
     uint8_t random_key[32]; /* request ids and seeds are hashes of it and a counter */
     uint64_t random_count;

@@ -27,6 +27,8 @@ void gateway_api_subscribe(struct gateway *gateway, struct bb_http_request *requ
 /* admin.c */
 void gateway_admin_status(struct gateway *gateway, struct bb_http_request *request);
 void gateway_admin_logs(struct gateway *gateway, struct bb_http_request *request);
+/* Requests for log lines that wait are answered now: the server ends. */
+void gateway_admin_bye(struct gateway *gateway);
 
 /* Shared by handlers. `ctx->error` becomes the message of {code, message}. */
 void gateway_refuse(struct bb_ctx *ctx, struct bb_http_request *request, int status);

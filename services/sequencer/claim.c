@@ -141,7 +141,7 @@ static void begin_loading(struct sequencer *sequencer, const Bb__Proto__ClaimRep
     bb_service_not_ready(sequencer->service, sequencer->waits_for);
     sequencer_renew(sequencer);
     bb_timer_start(sequencer->renew_timer, SEQUENCER_LEASE_US / 2000, SEQUENCER_LEASE_US / 2000);
-    sequencer->load_after = last_tx > SEQUENCER_IDS_US ? last_tx - SEQUENCER_IDS_US : 0;
+    sequencer->load_after = last_tx > SEQUENCER_IDS_LOAD_US ? last_tx - SEQUENCER_IDS_LOAD_US : 0;
     if (sequencer->load_after < leader->earliest)
         sequencer->load_after = leader->earliest;
     load_more(sequencer);

@@ -17,14 +17,17 @@
 #include "ids.h"
 #include "ring.h"
 
-#define SEQUENCER_BODY_MAX       (20u << 20)        /* a TxBody; a log entry has room for it */
-#define SEQUENCER_KEY_MIN        4                  /* a key begins with its index */
-#define SEQUENCER_PENDING_MAX    ((size_t)64 << 20) /* bytes sequenced beyond durable */
-#define SEQUENCER_PENDING_US     1000000            /* and for how long */
-#define SEQUENCER_WINDOW_BYTES   ((size_t)64 << 20) /* of the conflict window */
-#define SEQUENCER_RING_BYTES     ((size_t)64 << 20) /* of records kept for followers */
-#define SEQUENCER_IDS_MAX        1000000
-#define SEQUENCER_IDS_US         (UINT64_C(600) * 1000000)
+#define SEQUENCER_BODY_MAX     (20u << 20)        /* a TxBody; a log entry has room for it */
+#define SEQUENCER_KEY_MIN      4                  /* a key begins with its index */
+#define SEQUENCER_PENDING_MAX  ((size_t)64 << 20) /* bytes sequenced beyond durable */
+#define SEQUENCER_PENDING_US   1000000            /* and for how long */
+#define SEQUENCER_WINDOW_BYTES ((size_t)64 << 20) /* of the conflict window */
+#define SEQUENCER_RING_BYTES   ((size_t)64 << 20) /* of records kept for followers */
+#define SEQUENCER_IDS_MAX      1000000
+#define SEQUENCER_IDS_US       (UINT64_C(600) * 1000000)
+/* How far back ids are read at a take-over. A key of a client's choice has a row of its own, kept
+ * for days; all others are made by a gateway, which gives up on a call long before. */
+#define SEQUENCER_IDS_LOAD_US    (UINT64_C(30) * 1000000)
 #define SEQUENCER_CLOCK_AHEAD_US (UINT64_C(5) * 1000000)
 
 struct sequencer_limits {

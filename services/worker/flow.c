@@ -220,14 +220,20 @@ void worker_call_ran(struct worker *worker, struct call *call, const Bb__Proto__
     }
 }
 
+/* Whoever kills slots from outside should fail nobody; a function that ends them all must not go
+ * on. */
+#define CRASHES_MAX 4
+
 void worker_call_crashed(struct worker *worker, struct call *call, int status, const char *error)
 {
     call->attempts++;
     if (status != BB_OK) {
         worker_answer(worker, call, status, error);
-    } else if (call->crashes++ > 0) {
-        worker_answer(worker, call, BB_INTERNAL,
-                      "the process that ran this function ended twice; the worker's log says how");
+    } else if (++call->crashes > CRASHES_MAX) {
+        worker_answer(
+            worker, call, BB_INTERNAL,
+            "the processes that ran this function ended one after the other; the worker's log "
+            "says how");
     } else {
         worker_call_again(worker, call, 0, 0);
     }
