@@ -152,7 +152,7 @@ bench-programs: $(PROGRAMS_bench)
 
 ## help: this list
 help:
-	@sed -n 's/^## \([a-z-]*\): /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | column -t -s '|'
+	@sed -n 's/^## \([a-z-]*\): \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
 ## setup: install what building needs (Debian packages, libraft, npm packages)
 setup:

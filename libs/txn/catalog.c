@@ -73,6 +73,7 @@ static int parse_index(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_sli
     struct bb_slice id = bb_value_field_str(from, "id");
     struct bb_slice fields = bb_value_field_str(from, "fields");
     struct bb_slice state = bb_value_field_str(from, "state");
+    struct bb_slice error = bb_value_field_str(from, "error");
 
     if (!is_string(name) || !is_int64(id) || !is_array(fields) || !is_string(state))
         return bb_fail(ctx, BB_CORRUPT, "catalog: an index lacks name, id, fields or state");
@@ -90,6 +91,8 @@ static int parse_index(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_sli
                                  .id = (uint32_t)bb_value_int64(id),
                                  .kind = TXN_DECLARED,
                                  .is_ready = bb_slice_equal_str(bb_value_bytes(state), "ready"),
+                                 .is_failed = bb_slice_equal_str(bb_value_bytes(state), "failed"),
+                                 .error = is_string(error) ? bb_value_bytes(error) : BB_SLICE_EMPTY,
                                  .done = int64_or_zero(bb_value_field_str(from, "done")),
                                  .total = int64_or_zero(bb_value_field_str(from, "total")),
                                  .fields = paths,

@@ -111,6 +111,8 @@ static void add_keys(struct bb_txn *txn, Bb__Proto__Write *write, const struct t
 {
     for (size_t i = 1; i < doc->table->index_count; i++) {
         const struct txn_index *index = &doc->table->indexes[i];
+        if (index->is_failed)
+            continue;
         struct bb_slice old = BB_SLICE_EMPTY;
         struct bb_slice new = BB_SLICE_EMPTY;
         bool has_old = key_of(txn, doc, index, doc->base, &old);
@@ -156,7 +158,8 @@ static void add_index_only(struct body *body, const struct txn_index_only *entry
 
     write->is_index_only = true;
     write->doc_op = BB__PROTO__KEY_OP__KEY_TOUCH;
-    add_key(body->txn, write, entry->key, BB__PROTO__KEY_OP__KEY_PUT);
+    add_key(body->txn, write, entry->key,
+            entry->is_removal ? BB__PROTO__KEY_OP__KEY_REMOVE : BB__PROTO__KEY_OP__KEY_PUT);
 }
 
 /* The outcome under the client's key: an ordinary new document of _requests. */

@@ -13,7 +13,7 @@ enum {
 
 /* ---- opening ---- */
 
-static int index_not_found(struct bb_ctx *ctx, const struct txn_table *table, struct bb_slice name)
+int txn_index_not_found(struct bb_ctx *ctx, const struct txn_table *table, struct bb_slice name)
 {
     struct bb_buf list;
     int shown = (int)(name.size < 80 ? name.size : 80);
@@ -39,7 +39,9 @@ static int find_index(struct bb_ctx *ctx, const struct txn_table *table, struct 
         name = bb_slice_str("by_creation_time");
     *index = txn_index_by_name(table, name);
     if (*index == NULL)
-        return index_not_found(ctx, table, name);
+        return txn_index_not_found(ctx, table, name);
+    if ((*index)->is_failed)
+        return bb_fail(ctx, BB_INDEX_NOT_READY, "%.*s", BB_SLICE_ARG((*index)->error));
     if (!(*index)->is_ready) {
         return bb_fail(ctx, BB_INDEX_NOT_READY,
                        "Index %.*s.%.*s is being filled: %" PRId64 " of %s%" PRId64
@@ -57,6 +59,13 @@ static uint64_t hash_query(const struct txn_scan *scan, struct bb_slice filter)
     hash = bb_hash64(scan->low, hash);
     hash = bb_hash64(scan->high, hash);
     return bb_hash64(filter, hash);
+}
+
+void txn_scan_add(struct bb_txn *txn, struct txn_scan *scan, uint32_t *number)
+{
+    txn->scans = txn_grow(txn, txn->scans, &txn->scan_capacity, txn->scan_count, sizeof(scan));
+    *number = (uint32_t)txn->scan_count;
+    txn->scans[txn->scan_count++] = scan;
 }
 
 int bb_txn_scan_open(struct bb_ctx *ctx, struct bb_txn *txn,
@@ -90,9 +99,7 @@ int bb_txn_scan_open(struct bb_ctx *ctx, struct bb_txn *txn,
         goto out;
     if (bb_slice_compare(scan->low, scan->high) >= 0)
         scan->is_ended = true;
-    txn->scans = txn_grow(txn, txn->scans, &txn->scan_capacity, txn->scan_count, sizeof(scan));
-    *number = (uint32_t)txn->scan_count;
-    txn->scans[txn->scan_count++] = scan;
+    txn_scan_add(txn, scan, number);
 out:
     bb_buf_fini(&low);
     bb_buf_fini(&high);
@@ -101,7 +108,7 @@ out:
 
 /* ---- pages ---- */
 
-static struct bb_id id_of_key(struct bb_slice key)
+struct bb_id txn_id_of_key(struct bb_slice key)
 {
     struct bb_id id;
 
@@ -123,7 +130,7 @@ static int feed_row(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *sca
     row->key = txn_dup(txn, entry->key);
     row->doc = NULL;
     if (!scan->is_keys_only) {
-        struct bb_id id = id_of_key(row->key);
+        struct bb_id id = txn_id_of_key(row->key);
         if (entry->value.size == 0) {
             return bb_fail(ctx, BB_CORRUPT, "index %.*s.%.*s has an entry without a document",
                            BB_SLICE_ARG(scan->table->name), BB_SLICE_ARG(scan->index->name));
@@ -164,7 +171,7 @@ static struct txn_doc *row_doc(const struct bb_txn *txn, const struct txn_scan *
 {
     if (row->doc != NULL || txn->written_count == 0)
         return row->doc;
-    struct bb_id id = id_of_key(row->key);
+    struct bb_id id = txn_id_of_key(row->key);
     return txn_doc_find(txn, scan->table, &id);
 }
 
@@ -210,8 +217,8 @@ static int peek(struct bb_txn *txn, struct txn_scan *scan, uint32_t fetch, struc
     return BB_OK;
 }
 
-static int consume(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
-                   const struct txn_row *row)
+int txn_scan_consume(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
+                     const struct txn_row *row)
 {
     size_t bytes = row->key.size;
 
@@ -236,6 +243,22 @@ static void unwant_page(struct bb_txn *txn, struct txn_scan *scan)
     }
 }
 
+int txn_scan_peek_more(struct bb_txn *txn, struct txn_scan *scan, uint32_t fetch, bool has_rows,
+                       struct txn_row *row)
+{
+    int rc = peek(txn, scan, fetch, row);
+
+    if (rc == BB_PENDING && has_rows) {
+        /* What is there is given; the page that is missing is fetched when it is asked for. */
+        unwant_page(txn, scan);
+        row->key = BB_SLICE_EMPTY;
+        return BB_OK;
+    }
+    if (rc == BB_OK && row->key.data == NULL)
+        scan->is_ended = true;
+    return rc;
+}
+
 struct txn_scan *txn_scan(struct bb_txn *txn, uint32_t number)
 {
     bb_assert(number < txn->scan_count);
@@ -258,19 +281,13 @@ int bb_txn_scan_next(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, ui
     while (!scan->is_ended && *row_count < want && bytes < ROWS_BYTES_MAX) {
         uint32_t left = want - *row_count;
         struct txn_row row;
-        int rc = peek(txn, scan, left > prefetch ? left : prefetch, &row);
-        if (rc == BB_PENDING && *row_count > 0) {
-            /* What is there is given; the page that is missing is fetched when it is asked for. */
-            unwant_page(txn, scan);
-            break;
-        }
+        int rc =
+            txn_scan_peek_more(txn, scan, left > prefetch ? left : prefetch, *row_count > 0, &row);
         if (rc != BB_OK)
             return rc;
-        if (row.key.data == NULL) {
-            scan->is_ended = true;
+        if (row.key.data == NULL)
             break;
-        }
-        rc = consume(ctx, txn, scan, &row);
+        rc = txn_scan_consume(ctx, txn, scan, &row);
         if (rc != BB_OK)
             return rc;
         struct bb_slice document = txn_doc_now(row.doc);
@@ -291,67 +308,18 @@ int bb_txn_scan_count(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, u
     while (!scan->is_ended && scan->counted < count_max) {
         uint64_t left = count_max - scan->counted;
         struct txn_row row;
-        int rc = peek(txn, scan, left < COUNT_ROWS_MAX ? (uint32_t)left : COUNT_ROWS_MAX, &row);
+        uint32_t fetch = left < COUNT_ROWS_MAX ? (uint32_t)left : COUNT_ROWS_MAX;
+        int rc = txn_scan_peek_more(txn, scan, fetch, false, &row);
         if (rc != BB_OK)
             return rc;
-        if (row.key.data == NULL) {
-            scan->is_ended = true;
+        if (row.key.data == NULL)
             break;
-        }
-        rc = consume(ctx, txn, scan, &row);
+        rc = txn_scan_consume(ctx, txn, scan, &row);
         if (rc != BB_OK)
             return rc;
         scan->counted++;
     }
     *count = scan->counted;
-    return BB_OK;
-}
-
-int bb_txn_backfill(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, struct bb_slice name,
-                    uint32_t want, uint32_t *row_count, bool *is_done)
-{
-    struct txn_scan *scan = txn_scan(txn, number);
-    const struct txn_index *index = txn_index_by_name(scan->table, name);
-
-    *row_count = 0;
-    bb_assert(scan->index->kind == TXN_BY_ID && !scan->is_keys_only);
-    if (index == NULL)
-        return index_not_found(ctx, scan->table, name);
-    scan->is_touched = scan->is_touched || !scan->is_ended;
-    while (!scan->is_ended && *row_count < want &&
-           (*row_count == 0 || txn->read_bytes < txn->options.limits.read_bytes / 2)) {
-        struct txn_row row;
-        int rc = peek(txn, scan, want - *row_count, &row);
-        if (rc == BB_PENDING && *row_count > 0) {
-            unwant_page(txn, scan);
-            break;
-        }
-        if (rc != BB_OK)
-            return rc;
-        if (row.key.data == NULL) {
-            scan->is_ended = true;
-            break;
-        }
-        bb_buf_clear(&txn->scratch);
-        (void)txn_index_key(scan->table, index, &row.doc->id, txn_doc_now(row.doc), &txn->scratch);
-        if (txn->scratch.size > BB_KEY_MAX) {
-            return bb_fail(ctx, BB_KEY_TOO_LARGE,
-                           "Index %.*s.%.*s cannot be filled: the key of one document has %zu "
-                           "bytes, the limit is %d. Index a shorter field.",
-                           BB_SLICE_ARG(scan->table->name), BB_SLICE_ARG(index->name),
-                           txn->scratch.size, BB_KEY_MAX);
-        }
-        txn->index_only = txn_grow(txn, txn->index_only, &txn->index_only_capacity,
-                                   txn->index_only_count, sizeof *txn->index_only);
-        txn->index_only[txn->index_only_count++] =
-            (struct txn_index_only){ .doc = row.doc,
-                                     .key = txn_dup(txn, bb_buf_slice(&txn->scratch)) };
-        rc = consume(ctx, txn, scan, &row);
-        if (rc != BB_OK)
-            return rc;
-        ++*row_count;
-    }
-    *is_done = scan->is_ended;
     return BB_OK;
 }
 

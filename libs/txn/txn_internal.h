@@ -18,6 +18,8 @@ struct txn_index {
     uint32_t id;
     enum txn_index_kind kind;
     bool is_ready;
+    bool is_failed;                /* has not all documents and never will: nobody writes it */
+    struct bb_slice error;         /* why it failed, and what to do */
     int64_t done, total;           /* of a backfill */
     const struct bb_slice *fields; /* paths; of built-in indexes the system field */
     size_t field_count;
@@ -109,10 +111,11 @@ struct txn_undo {
     struct bb_slice old;
 };
 
+/* An entry that is written without its document: an index is being filled, or cleaned. */
 struct txn_index_only {
-    const struct txn_table *table;
     struct txn_doc *doc;
     struct bb_slice key;
+    bool is_removal;
 };
 
 struct bb_txn {
@@ -201,6 +204,15 @@ struct txn_scan *txn_scan(struct bb_txn *txn, uint32_t number);
 int txn_scan_feed(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
                   const struct bb_txn_read *read, const struct bb_txn_entry *entries,
                   size_t entry_count, bool is_complete);
+int txn_index_not_found(struct bb_ctx *ctx, const struct txn_table *table, struct bb_slice name);
+void txn_scan_add(struct bb_txn *txn, struct txn_scan *scan, uint32_t *number);
+struct bb_id txn_id_of_key(struct bb_slice key);
+/* The next row in order; not consumed yet. BB_OK with key.data == NULL: the end, or no page for it
+ * yet and `has_rows`: what was consumed so far can be given. */
+int txn_scan_peek_more(struct bb_txn *txn, struct txn_scan *scan, uint32_t fetch, bool has_rows,
+                       struct txn_row *row);
+int txn_scan_consume(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
+                     const struct txn_row *row);
 /* What the scan has consumed; false when nothing. */
 bool txn_scan_range(struct bb_txn *txn, const struct txn_scan *scan, struct bb_txn_range *range);
 

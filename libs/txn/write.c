@@ -21,6 +21,8 @@ static int check_keys(struct bb_ctx *ctx, const struct txn_doc *doc, struct bb_s
     bb_buf_init(&key);
     for (size_t i = 1; i < doc->table->index_count && rc == BB_OK; i++) {
         const struct txn_index *index = &doc->table->indexes[i];
+        if (index->is_failed)
+            continue;
         bb_buf_clear(&key);
         (void)txn_index_key(doc->table, index, &doc->id, document, &key);
         if (key.size > BB_KEY_MAX) {

@@ -81,6 +81,10 @@ int gateway_ask_args(struct bb_ctx *ctx, struct bb_slice value, struct bb_slice 
     if (bb_value_tag(value) != BB_TAG_OBJECT)
         return bb_fail(ctx, BB_BAD_REQUEST,
                        "`args` must be an object, or an array with one object");
+    if (value.size > GATEWAY_ARGS_MAX)
+        return bb_fail(ctx, BB_BODY_TOO_LARGE,
+                       "`args` has %zu bytes, the limit is %u: send less at once", value.size,
+                       GATEWAY_ARGS_MAX);
     *args = value;
     return BB_OK;
 }

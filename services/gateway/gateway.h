@@ -17,8 +17,9 @@
 #define GATEWAY_MAGIC          0x67617465u
 #define GATEWAY_CALL_US        5000000u /* a call, from acceptance to answer */
 #define GATEWAY_DEPLOY_US      30000000u
-#define GATEWAY_CLOCK_SLACK_US 2000000u /* a tx may lie this far beyond our clock */
-#define GATEWAY_BRANCHES_MAX   64u      /* queries of one batch */
+#define GATEWAY_CLOCK_SLACK_US 2000000u    /* a tx may lie this far beyond our clock */
+#define GATEWAY_ARGS_MAX       (16u << 20) /* encoded arguments of one call */
+#define GATEWAY_BRANCHES_MAX   64u         /* queries of one batch */
 
 struct workers;
 struct feed;

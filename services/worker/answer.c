@@ -113,6 +113,11 @@ static void keep_log(struct worker *worker, struct call *call, int status, const
 void worker_answer(struct worker *worker, struct call *call, int status, const char *error)
 {
     uint64_t now = worker_now(worker);
+    if (worker_call_tells(call, status) != status) {
+        status = worker_call_tells(call, status);
+        error = "nobody knows yet whether this mutation has happened; send it again with the same "
+                "key";
+    }
     if (call->reading != NULL) {
         worker_reading_free(call->reading);
         call->reading = NULL;

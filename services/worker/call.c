@@ -43,7 +43,8 @@ enum run_verdict worker_call_after_run(const struct call *call, int status, bool
     return bb_status_in_function(status) && !is_own ? RUN_FINISH : RUN_ANSWER;
 }
 
-enum outcome_verdict worker_call_after_outcome(const struct call *call, int status)
+enum outcome_verdict worker_call_after_outcome(const struct call *call, const struct feed *feed,
+                                               int status)
 {
     switch (status) {
     case BB_OK:
@@ -57,10 +58,16 @@ enum outcome_verdict worker_call_after_outcome(const struct call *call, int stat
     case BB_UNAVAILABLE:
     case BB_NOT_LEADER:
     case BB_FENCED:
-        return OUTCOME_RESUBMIT;
+        return worker_feed_snapshot_holds(feed, call->epoch, call->snapshot) ? OUTCOME_RESUBMIT
+                                                                             : OUTCOME_VOID;
     default:
         return OUTCOME_FAILED;
     }
+}
+
+int worker_call_tells(const struct call *call, int status)
+{
+    return call->is_outcome_open && status != BB_OK ? BB_OUTCOME_UNKNOWN : status;
 }
 
 enum epoch_verdict worker_call_after_epoch(const struct call *call, const struct feed *feed)
@@ -115,13 +122,27 @@ int worker_call_overdue(const struct call *call, uint64_t now_us)
         if (has_slack) {
             return BB_OK;
         }
-        return call->done != NULL && call->done->body.len > 0 ? BB_OUTCOME_UNKNOWN : BB_UNAVAILABLE;
+        return call->tx != 0 || (call->done != NULL && call->done->body.len > 0)
+                   ? BB_OUTCOME_UNKNOWN
+                   : BB_UNAVAILABLE;
     case CALL_WAIT_VALUE:
         return has_slack ? BB_OK : BB_OUTCOME_UNKNOWN;
     case CALL_STATE_COUNT:
         break;
     }
     BB_UNREACHABLE("call state");
+}
+
+bool worker_call_has_come(const struct call *call, const struct feed *feed)
+{
+    uint64_t durable = feed->durable < feed->cursor ? feed->durable : feed->cursor;
+    return worker_feed_is_usable(feed) && feed->epoch >= call->wait_epoch &&
+           (call->waits_for_durable ? durable : feed->cursor) >= call->wait_tx;
+}
+
+void worker_call_wait_anew(struct call *call)
+{
+    call->wait_tx = 0;
 }
 
 static enum moment_verdict wait_until(struct call *call, uint64_t tx, bool for_durable)

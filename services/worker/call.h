@@ -81,6 +81,7 @@ struct call {
     bool waits_for_durable;  /* WAIT_TX: for the durable mark, not the cursor */
     bool is_void;            /* its snapshot was rolled back while it ran */
     bool is_maybe_sequenced; /* this body was sent and nobody knows what became of it */
+    bool is_outcome_open;    /* so was an earlier one: no failure may be told, see call_tells */
     bool is_duplicate;       /* an earlier run under this id is the one that counts */
     bool is_exclusive;       /* lost too often: runs alone among mutations */
     bool is_in_flight;       /* a Submit under way names it */
@@ -104,9 +105,16 @@ enum outcome_verdict {
     OUTCOME_DUPLICATE, /* the same, with the first run's value */
     OUTCOME_AGAIN,     /* run again at `tx` or later */
     OUTCOME_RESUBMIT,  /* the same body once more */
+    OUTCOME_VOID,      /* it would be, but its snapshot was rolled back meanwhile: run again */
     OUTCOME_FAILED     /* answer with the status */
 };
-enum outcome_verdict worker_call_after_outcome(const struct call *call, int status);
+/* `feed` as it is now, not as it was when the call was sent. A request that was never answered has
+ * the status BB_UNAVAILABLE. */
+enum outcome_verdict worker_call_after_outcome(const struct call *call, const struct feed *feed,
+                                               int status);
+/* What the caller hears when the call ends with `status`: a failure says nothing about a body that
+ * was sent before and may have happened. */
+int worker_call_tells(const struct call *call, int status);
 
 /* The feed has entered another epoch: what becomes of a call that was submitted or sequenced. */
 enum epoch_verdict {
@@ -118,6 +126,12 @@ enum epoch_verdict worker_call_after_epoch(const struct call *call, const struct
 
 /* The status that a call gets whose time is over, by what it waits for; 0: it may wait on. */
 int worker_call_overdue(const struct call *call, uint64_t now_us);
+
+/* WAIT_TX: the feed is where the call waits for. */
+bool worker_call_has_come(const struct call *call, const struct feed *feed);
+/* WAIT_TX, and the feed has entered another epoch: the number that it waits for may be one that is
+ * gone, so it looks again when the feed can be used. */
+void worker_call_wait_anew(struct call *call);
 
 /* May it run at the feed's present state, and at what snapshot? `wait`: not yet, until the feed is
  * there (set in the call). */

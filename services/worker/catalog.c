@@ -78,6 +78,11 @@ static void put_number(struct bb_value_builder *to, const char *name, int64_t nu
     bb_value_put_int64(to, number);
 }
 
+static bool is_in_state(struct bb_slice row, const char *state)
+{
+    return bb_slice_equal_str(text_field(row, "state"), state);
+}
+
 static void put_index(struct bb_value_builder *to, struct bb_slice row)
 {
     bb_value_begin_object(to);
@@ -94,6 +99,9 @@ static void put_index(struct bb_value_builder *to, struct bb_slice row)
     put_text(to, "state", text_field(row, "state"));
     put_number(to, "done", number_field(row, "done"));
     put_number(to, "total", number_field(row, "total"));
+    if (is_in_state(row, "failed")) {
+        put_text(to, "error", text_field(row, "error"));
+    }
     bb_value_end_object(to);
 }
 
@@ -115,7 +123,8 @@ static void build_value(struct catalog *catalog, const struct cache_read *tables
         bb_value_begin_array(to);
         for (size_t i = 0; i < indexes->entry_count; i++) {
             struct bb_slice index = indexes->entries[i].value;
-            if (bb_slice_equal(text_field(index, "table"), name)) {
+            if (bb_slice_equal(text_field(index, "table"), name) &&
+                !is_in_state(index, "removing")) {
                 put_index(to, index);
             }
         }
@@ -128,15 +137,20 @@ static void build_value(struct catalog *catalog, const struct cache_read *tables
     bb_value_builder_free(to);
 }
 
-static void find_backfill(struct catalog *catalog, const struct cache_read *indexes)
+/* The first index to fill and the first one to clean. */
+static void find_work(struct catalog *catalog, const struct cache_read *indexes)
 {
     for (size_t i = 0; i < indexes->entry_count; i++) {
         struct bb_slice row = indexes->entries[i].value;
-        if (bb_slice_equal_str(text_field(row, "state"), "backfilling")) {
+        if (catalog->backfill_table.data == NULL && is_in_state(row, "backfilling")) {
             catalog->backfill_table = bb_arena_dup(catalog->arena, text_field(row, "table"));
             catalog->backfill_index = bb_arena_dup(catalog->arena, text_field(row, "name"));
             catalog->backfill_done = (uint64_t)number_field(row, "done");
-            return;
+        }
+        if (catalog->clean_table.data == NULL && is_in_state(row, "removing")) {
+            catalog->clean_table = bb_arena_dup(catalog->arena, text_field(row, "table"));
+            catalog->clean_index = bb_arena_dup(catalog->arena, text_field(row, "name"));
+            catalog->clean_id = number_field(row, "id");
         }
     }
 }
@@ -362,7 +376,7 @@ int worker_catalogs_add(struct bb_ctx *ctx, struct catalogs *set, uint64_t snaps
     }
     catalog->has_deployment = reads[0].entry_count > 0;
     build_value(catalog, &reads[1], &reads[2]);
-    find_backfill(catalog, &reads[2]);
+    find_work(catalog, &reads[2]);
     catalog->id = set->next_id++;
     catalog->from = snapshot;
     bool is_current = is_newest && set->written <= snapshot;

@@ -32,6 +32,8 @@ struct catalog {
     struct bb_slice value;                          /* BBV for the slots */
     struct bb_slice backfill_table, backfill_index; /* data NULL: nothing to do */
     uint64_t backfill_done;
+    struct bb_slice clean_table, clean_index; /* of a removed index; data NULL: nothing to do */
+    int64_t clean_id;
     size_t function_count;
     /* Private. */
     struct bb_arena *arena;

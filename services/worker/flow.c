@@ -292,7 +292,11 @@ void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoc
         worker_call_release(worker, call); /* was answered while nobody knew */
         return;
     }
-    enum outcome_verdict verdict = worker_call_after_outcome(call, status);
+    enum outcome_verdict verdict = worker_call_after_outcome(call, &worker->feed, status);
+    bool is_told = verdict != OUTCOME_RESUBMIT && verdict != OUTCOME_VOID;
+    if (is_told && epoch == worker->feed.epoch) {
+        call->is_outcome_open = false; /* it has looked for the request id */
+    }
     switch (verdict) {
     case OUTCOME_WAIT:
     case OUTCOME_DUPLICATE:
@@ -302,13 +306,15 @@ void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoc
         call->is_duplicate = verdict == OUTCOME_DUPLICATE;
         worker_call_to(worker, call, CALL_WAIT_DURABLE);
         if (epoch < worker->feed.epoch) {
-            call->is_maybe_sequenced = true;
-            worker_epoch_changed(worker);
+            worker_call_epoch(worker, call);
         }
         break;
     case OUTCOME_AGAIN:
         lost(worker, call);
         worker_call_again(worker, call, epoch, tx);
+        break;
+    case OUTCOME_VOID:
+        worker_call_again(worker, call, 0, 0);
         break;
     case OUTCOME_RESUBMIT:
         worker->submit_at_us = worker_now(worker) + 5000;
@@ -332,5 +338,10 @@ void worker_call_unanswered(struct worker *worker, struct call *call)
         return;
     }
     call->is_maybe_sequenced = call->done->status == BB_OK && call->done->body.len > 0;
-    worker_call_to(worker, call, CALL_TO_SUBMIT);
+    call->is_outcome_open |= call->is_maybe_sequenced;
+    if (worker_call_after_outcome(call, &worker->feed, BB_UNAVAILABLE) == OUTCOME_VOID) {
+        worker_call_again(worker, call, 0, 0); /* its epoch died while it was under way */
+    } else {
+        worker_call_to(worker, call, CALL_TO_SUBMIT);
+    }
 }

@@ -22,13 +22,6 @@ static void confirm(struct worker *worker, struct call *call)
     worker_answer(worker, call, call->done == NULL ? BB_OK : (int)call->done->status, NULL);
 }
 
-static bool is_there(const struct call *call, const struct feed *feed)
-{
-    uint64_t durable = feed->durable < feed->cursor ? feed->durable : feed->cursor;
-    return worker_feed_is_usable(feed) && feed->epoch >= call->wait_epoch &&
-           (call->waits_for_durable ? durable : feed->cursor) >= call->wait_tx;
-}
-
 void worker_progress(struct worker *worker)
 {
     bb_list_each_safe(item, &worker->calls[CALL_WAIT_DURABLE]) {
@@ -39,26 +32,45 @@ void worker_progress(struct worker *worker)
     for (struct bb_list *item = head->prev, *before; item != head; item = before) {
         before = item->prev;
         struct call *call = bb_container(item, struct call, link);
-        if (is_there(call, &worker->feed)) {
+        if (worker_call_has_come(call, &worker->feed)) {
             worker_call_requeue(worker, call);
         }
     }
     worker_cache_prune(worker->cache, worker_horizon(worker));
 }
 
-static void after_epoch(struct worker *worker, struct call *call)
+void worker_call_epoch(struct worker *worker, struct call *call)
 {
+    bool was_sequenced = call->tx != 0;
     switch (worker_call_after_epoch(call, &worker->feed)) {
     case EPOCH_KEEPS:
         break;
     case EPOCH_RESUBMIT:
-        call->is_maybe_sequenced = true;
+        call->is_maybe_sequenced = call->is_outcome_open = true;
         call->tx = 0;
         worker_call_to(worker, call, CALL_TO_SUBMIT);
         break;
     case EPOCH_AGAIN:
+        call->is_outcome_open |= was_sequenced;
         worker_call_again(worker, call, 0, 0);
         break;
+    }
+}
+
+/* What calls that have not started yet read was read at moments that may be gone. */
+static void prepare_anew(struct worker *worker)
+{
+    struct bb_list *head = &worker->calls[CALL_PREPARING];
+    worker_reading_free(worker->catalog_reading);
+    worker->catalog_reading = NULL;
+    while (!bb_list_is_empty(head)) {
+        struct call *call = bb_container(head->prev, struct call, link);
+        worker_reading_free(call->reading);
+        call->reading = NULL;
+        if (call->slot != NULL) {
+            worker_slot_unreserve(call->slot);
+        }
+        worker_call_requeue(worker, call);
     }
 }
 
@@ -66,20 +78,19 @@ void worker_epoch_changed(struct worker *worker)
 {
     const struct feed *feed = &worker->feed;
     bb_list_each_safe(item, &worker->calls[CALL_WAIT_DURABLE]) {
-        after_epoch(worker, bb_container(item, struct call, link));
+        worker_call_epoch(worker, bb_container(item, struct call, link));
     }
     bb_list_each_safe(item, &worker->calls[CALL_TO_SUBMIT]) {
-        after_epoch(worker, bb_container(item, struct call, link));
+        worker_call_epoch(worker, bb_container(item, struct call, link));
     }
+    prepare_anew(worker);
+    worker_lanes_forget(worker->lanes);
     bb_list_each(item, &worker->calls[CALL_RUNNING]) {
         struct call *call = bb_container(item, struct call, link);
         call->is_void |= !worker_feed_snapshot_holds(feed, call->epoch, call->snapshot);
     }
     bb_list_each(item, &worker->calls[CALL_WAIT_TX]) {
-        struct call *call = bb_container(item, struct call, link);
-        if (!call->waits_for_durable) {
-            call->wait_tx = 0; /* a number of an epoch that is gone */
-        }
+        worker_call_wait_anew(bb_container(item, struct call, link));
     }
 }
 
@@ -88,7 +99,8 @@ void worker_epoch_changed(struct worker *worker)
 static const char *overdue_text(const struct worker *worker, const struct call *call, int status)
 {
     if (status == BB_OVERLOADED && worker_slots_ready(worker) == 0) {
-        return "no slot is running on this worker; its log says why";
+        return "no slot is running on this worker: all are being started again (if that goes on, its "
+               "log says why)";
     }
     if (status == BB_OUTCOME_UNKNOWN) {
         return "nobody knows yet whether this mutation has happened; send it again with the same key";

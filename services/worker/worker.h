@@ -143,6 +143,8 @@ void worker_call_marked(struct worker *worker, struct call *call, uint64_t mark)
 void worker_progress(struct worker *worker);
 /* Another epoch, or the feed was entered anew. */
 void worker_epoch_changed(struct worker *worker);
+/* The same for one call that was submitted or sequenced in an epoch that is over. */
+void worker_call_epoch(struct worker *worker, struct call *call);
 /* Answers a queued call that has no time left to run in. */
 bool worker_call_is_late(struct worker *worker, struct call *call);
 void worker_calls_overdue(struct worker *worker, uint64_t now_us);

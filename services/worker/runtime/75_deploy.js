@@ -101,12 +101,13 @@ const readRows = async (db, table) => {
 };
 
 const readState = async (db) => {
-  const [current, tables, indexes, functions] = await Promise.all([
+  const [current, tables, allIndexes, functions] = await Promise.all([
     db.getByKey("_deployment", "current"),
     readRows(db, "_tables"),
     readRows(db, "_indexes"),
     readRows(db, "_functions"),
   ]);
+  const indexes = new Map([...allIndexes].filter(([, row]) => row.state !== "removing"));
   return { current, tables, indexes, functions };
 };
 
@@ -145,12 +146,22 @@ const planTables = async (plan, wanted, state) => {
 };
 
 const isSameIndex = (row, fields) =>
-  row !== undefined && row.fields.length === fields.length && row.fields.every((field, i) => field === fields[i]);
+  row.fields.length === fields.length && row.fields.every((field, i) => field === fields[i]);
+
+// From here on nobody reads or writes this index; `_system:clean` deletes its entries and then this row. Its
+// name is free at once: another index of that name has another id.
+const retireIndex = (plan, key, { table, name, id, fields }, state) => {
+  plan.put("_indexes", `${key}#${id}`, {
+    table, name, id, fields, number: state.tables.get(table).number, state: "removing", done: 0n, total: 0n,
+    cursor: null,
+  });
+};
 
 const planIndex = async (plan, { table, name, fields }, state) => {
   const key = `${table}.${name}`;
   const row = state.indexes.get(key);
-  if (isSameIndex(row, fields)) {
+  const isSame = row !== undefined && isSameIndex(row, fields);
+  if (isSame && row.state !== "failed") {
     return;
   }
   // A table that the catalog has may hold documents.
@@ -161,9 +172,15 @@ const planIndex = async (plan, { table, name, fields }, state) => {
     total: BigInt(total), cursor: null,
   });
   plan.indexes.added.push({ table, name, state: isFull ? "backfilling" : "ready" });
-  if (row !== undefined) {
+  if (row === undefined) {
+    return;
+  }
+  retireIndex(plan, key, row, state);
+  if (isSame) {
+    plan.notes.push(`Index ${key} could not be filled before: it is tried again.`);
+  } else {
     plan.indexes.removed.push(key);
-    plan.notes.push(`Index ${key} has other fields now and is built anew.`);
+    plan.notes.push(`Index ${key} has other fields now and is built anew; its old entries are deleted in the background.`);
   }
 };
 
@@ -173,10 +190,12 @@ const planIndexes = async (plan, tables, state) => {
     await planIndex(plan, index, state);
   }
   const keys = new Set(wanted.map(({ table, name }) => `${table}.${name}`));
-  for (const key of state.indexes.keys()) {
+  for (const [key, row] of state.indexes) {
     if (!keys.has(key)) {
       plan.drop("_indexes", key);
+      retireIndex(plan, key, row, state);
       plan.indexes.removed.push(key);
+      plan.notes.push(`index ${key}: its entries are deleted in the background.`);
     }
   }
 };

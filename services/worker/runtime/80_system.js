@@ -5,7 +5,7 @@
 const { bb } = internals;
 const { op } = bb;
 
-const BACKFILL_MAX = 1000;
+const STEP_MAX = 1000;
 const PAGE_MAX = 1000;
 
 const stringArgument = (path, args, name) => {
@@ -19,24 +19,34 @@ const rowsOf = (db, table) => db.query(table).withIndex("by_key").collect();
 
 const withoutSystemFields = ({ _id, _key, _creationTime, ...rest }) => rest;
 
-// At most 1,000 documents of one index that is being filled; the last step makes it ready.
+// Who was told that an index is not ready depends on its table's row, and runs again.
+const wakeReaders = async (db, table) => {
+  const owner = await db.getByKey("_tables", table);
+  if (owner !== null) {
+    await db.patch(owner._id, { version: (owner.version ?? 0n) + 1n });
+  }
+};
+
+// At most 1,000 documents (fewer when they are large) of one index that is being filled; the last step makes it ready.
 const backfill = async (frame, db, args) => {
   const table = stringArgument("_system:backfill", args, "table");
   const name = stringArgument("_system:backfill", args, "index");
   const row = await db.getByKey("_indexes", `${table}.${name}`);
-  if (row === null || row.state === "ready") {
-    return { state: row === null ? "removed" : "ready", done: Number(row?.done ?? 0), total: Number(row?.total ?? 0) };
+  if (row?.state !== "backfilling") {
+    return { state: row?.state ?? "removed", done: Number(row?.done ?? 0), total: Number(row?.total ?? 0) };
   }
   const scan = await bb.call(frame, op.SCAN_OPEN, bb.PRIVILEGED, table, "by_id", [], false, "", [row.cursor, null]);
-  let rows = 0;
-  let isEnd = false;
-  while (!isEnd && rows < BACKFILL_MAX) {
-    const [more, end] = await bb.call(frame, op.BACKFILL, scan, name, BACKFILL_MAX - rows);
-    rows += more;
-    isEnd = end;
-    if (more === 0) {
-      break;
+  let rows, isEnd;
+  try {
+    [rows, isEnd] = await bb.call(frame, op.BACKFILL, scan, name, STEP_MAX);
+  } catch (error) {
+    if (error?.code !== "IndexKeyTooLarge") {
+      throw error;
     }
+    // It would fail for ever: the next deploy tries it anew.
+    await db.patch(row._id, { state: "failed", error: error.message, cursor: null });
+    await wakeReaders(db, table);
+    return { state: "failed", done: Number(row.done), total: Number(row.total) };
   }
   const [cursor] = await bb.call(frame, op.SCAN_CURSOR, scan);
   const done = row.done + BigInt(rows);
@@ -45,22 +55,41 @@ const backfill = async (frame, db, args) => {
     total: isEnd || done > row.total ? done : row.total,
   });
   if (isEnd) {
-    // Who was told that the index is not ready depends on this row, and runs again.
-    const owner = await db.getByKey("_tables", table);
-    if (owner !== null) {
-      await db.patch(owner._id, { version: (owner.version ?? 0n) + 1n });
-    }
+    await wakeReaders(db, table);
   }
   return { state: isEnd ? "ready" : "backfilling", done: Number(done), total: Number(row.total) };
 };
+
+// At most 1,000 entries of one index that was removed; the last step deletes its row.
+const clean = async (frame, db, args) => {
+  const table = stringArgument("_system:clean", args, "table");
+  const name = stringArgument("_system:clean", args, "index");
+  const key = `${table}.${name}#${args.id}`;
+  const row = await db.getByKey("_indexes", key);
+  if (row?.state !== "removing") {
+    return { state: "removed", done: 0 };
+  }
+  const [rows, cursor, isEnd] = await bb.call(
+    frame, op.CLEAN, Number(row.number), Number(row.id), row.cursor, STEP_MAX,
+  );
+  const done = row.done + BigInt(rows);
+  if (isEnd) {
+    await db.retract({ table: "_indexes", keys: [key] });
+  } else {
+    await db.patch(row._id, { done, cursor });
+  }
+  return { state: isEnd ? "removed" : "removing", done: Number(done) };
+};
+
+const STATE_SHOWN = { backfilling: " filling", failed: " failed" };
 
 const tables = async (frame, db) => {
   const [all, indexes] = await Promise.all([rowsOf(db, "_tables"), rowsOf(db, "_indexes")]);
   return all.map(({ name, number, state }) => ({
     name, number: Number(number), state,
     indexes: indexes
-      .filter((index) => index.table === name)
-      .map((index) => `${index.name} (${index.fields.join(", ")})${index.state === "ready" ? "" : " filling"}`),
+      .filter((index) => index.table === name && index.state !== "removing")
+      .map((index) => `${index.name} (${index.fields.join(", ")})${STATE_SHOWN[index.state] ?? ""}`),
   }));
 };
 
@@ -76,8 +105,8 @@ const tableData = async (frame, db, args) => {
 const functions = async (frame, db) => (await rowsOf(db, "_functions")).map(withoutSystemFields);
 
 const indexes = async (frame, db) =>
-  (await rowsOf(db, "_indexes")).map(({ table, name, fields, state, done, total }) => ({
-    table, name, fields, state, done: Number(done), total: Number(total),
+  (await rowsOf(db, "_indexes")).map(({ table, name, fields, state, done, total, error = null }) => ({
+    table, name, fields, state, done: Number(done), total: Number(total), error,
   }));
 
 const status = async (frame, db) => {
@@ -85,6 +114,8 @@ const status = async (frame, db) => {
   const [tableRows, indexRows, functionRows] = await Promise.all([
     rowsOf(db, "_tables"), rowsOf(db, "_indexes"), rowsOf(db, "_functions"),
   ]);
+  const inState = (state) => indexRows.filter((row) => row.state === state).map(({ table, name }) => `${table}.${name}`);
+  const removing = inState("removing");
   return {
     version: Number(current?.version ?? 0),
     hash: current?.hash ?? null,
@@ -92,14 +123,17 @@ const status = async (frame, db) => {
     modules: current?.modules.length ?? 0,
     functions: functionRows.length,
     tables: tableRows.length,
-    indexes: indexRows.length,
-    backfilling: indexRows.filter((row) => row.state !== "ready").map((row) => row._key),
+    indexes: indexRows.length - removing.length,
+    backfilling: inState("backfilling"),
+    failed: inState("failed"),
+    removing,
   };
 };
 
 const SYSTEM = new Map([
   ["_system:deploy", { kind: "mutation", run: (frame, db, args) => bb.deploy(frame, args) }],
   ["_system:backfill", { kind: "mutation", run: backfill }],
+  ["_system:clean", { kind: "mutation", run: clean }],
   ["_system:tables", { kind: "query", run: tables }],
   ["_system:tableData", { kind: "query", run: tableData }],
   ["_system:functions", { kind: "query", run: functions }],

@@ -34,6 +34,14 @@ static struct bb_slice text(const struct operation *operation, size_t at)
     return is_string(value) ? bb_value_bytes(value) : BB_SLICE_EMPTY;
 }
 
+static struct bb_slice bytes(const struct operation *operation, size_t at)
+{
+    struct bb_slice value = argument(operation, at);
+    bool is_bytes = value.size > 0 && bb_value_tag(value) == BB_TAG_BYTES;
+
+    return is_bytes ? bb_value_bytes(value) : BB_SLICE_EMPTY;
+}
+
 static uint32_t number(const struct operation *operation, size_t at)
 {
     struct bb_slice value = argument(operation, at);
@@ -352,6 +360,35 @@ static int backfill(struct operation *operation)
     return BB_OK;
 }
 
+static int clean(struct operation *operation)
+{
+    struct bb_value_builder *builder = operation->slot->builder;
+    struct bb_txn *txn = operation->slot->txn;
+    struct bb_slice last = BB_SLICE_EMPTY;
+    uint32_t rows = 0;
+    bool is_done = false;
+    int rc = BB_OK;
+
+    if (*operation->scan == SLOT_NO_SCAN) {
+        rc = bb_txn_clean_open(operation->ctx, txn, number(operation, 0), number(operation, 1),
+                               bytes(operation, 2), operation->scan);
+    }
+    if (rc == BB_OK) {
+        rc = bb_txn_clean(operation->ctx, txn, *operation->scan, number(operation, 3), &rows, &last,
+                          &is_done);
+    }
+    if (rc != BB_OK)
+        return rc;
+    bb_value_builder_clear(builder);
+    bb_value_begin_array(builder);
+    bb_value_put_float64(builder, rows);
+    bb_value_put_bytes(builder, last);
+    bb_value_put_bool(builder, is_done);
+    bb_value_end_array(builder);
+    answer(operation);
+    return BB_OK;
+}
+
 /* ---- the call itself ---- */
 
 static void log_line(struct operation *operation, const char *level, struct bb_slice line)
@@ -454,6 +491,8 @@ static int run(struct operation *operation, uint32_t op)
         return identity(operation);
     case SLOT_OP_BACKFILL:
         return backfill(operation);
+    case SLOT_OP_CLEAN:
+        return clean(operation);
     }
     return bb_fail(operation->ctx, BB_INTERNAL, "unknown host operation %" PRIu32, op);
 }

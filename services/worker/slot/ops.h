@@ -29,7 +29,9 @@ enum slot_op {
     SLOT_OP_ROLLBACK = 16,   /* mark */
     SLOT_OP_LOG = 17,        /* level, text */
     SLOT_OP_IDENTITY = 18,   /* -> JSON text or null */
-    SLOT_OP_BACKFILL = 19    /* scan, index, want -> [rows, isDone] */
+    SLOT_OP_BACKFILL = 19,   /* scan, index, want -> [rows, isDone] */
+    SLOT_OP_CLEAN = 20       /* table number, index id, after: bytes or null, want ->
+                                [rows, last: bytes, isDone] */
 };
 
 #endif

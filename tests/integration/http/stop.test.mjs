@@ -6,7 +6,7 @@ import { app } from "./modes.mjs";
 import { startSuite } from "../js/suite.mjs";
 
 for (const mode of ["solo", "processes"]) {
-  test(`who waits for log lines or watches a query does not hold up the end (${mode})`, async () => {
+  test(`who waits for log lines does not hold up the end (${mode})`, async () => {
     const suite = await startSuite({ mode, appDir: app });
     const admin = { authorization: `BitBend ${suite.adminKey}` };
     const { cursor } = await (await fetch(`${suite.url}/api/admin/logs?cursor=0`, { headers: admin })).json();

@@ -135,14 +135,43 @@ test("a function that was told to wait depends on the table's row, which the las
     assert.ok(keys.some((key) => reads.some(([low, high]) => key >= low && key < high)));
   }));
 
+/** The row of an index as the system table has it. */
+const indexRow = (slot, key) => slot.store.documents(2).find((row) => row._key === key);
+const removingRows = (slot) => slot.store.documents(2).filter(({ state }) => state === "removing");
+
+/** Steps of `_system:backfill` until the index is not being filled any more. */
+const fillIndex = async (slot, table, index) => {
+  for (;;) {
+    slot.deploy();
+    const { value, status, error } = await slot.mutation("_system:backfill", { table, index });
+    assert.equal(status, STATUS.OK, error);
+    if (value.state !== "backfilling") {
+      slot.deploy();
+      return value.state;
+    }
+  }
+};
+
+/** Steps of `_system:clean` for every index that was removed; how many entries each deleted. */
+const cleanIndexes = async (slot) => {
+  const steps = [];
+  for (let [row] = removingRows(slot); row !== undefined; [row] = removingRows(slot)) {
+    const step = await slot.mutation("_system:clean", { table: row.table, index: row.name, id: row.id });
+    assert.equal(step.status, STATUS.OK, step.error);
+    steps.push(step.body.writes.filter(({ isIndexOnly }) => isIndexOnly).length);
+    slot.deploy();
+  }
+  return steps;
+};
+
 test("an index with other fields gets another id and is built anew", () =>
   withSlot(async (slot) => {
     await deploy(slot, { "schema.js": schemaOf({ docs: { by_n: ["n"] } }), "f.js": FUNCTIONS });
-    const [{ id: before }] = slot.store.documents(2);
+    const { id: before } = indexRow(slot, "docs.by_n");
     await slot.mutation("f:add", { count: 3 });
     const { value } = await deploy(slot, { "schema.js": schemaOf({ docs: { by_n: ["text", "n"] } }), "f.js": FUNCTIONS });
     assert.deepEqual(value.indexes, { added: [{ table: "docs", name: "by_n", state: "backfilling" }], removed: ["docs.by_n"] });
-    const [{ id: after, fields }] = slot.store.documents(2);
+    const { id: after, fields } = indexRow(slot, "docs.by_n");
     assert.deepEqual(fields, ["text", "n"]);
     assert.ok(after > before);
     const removed = await deploy(slot, { "schema.js": schemaOf({ docs: {} }), "f.js": FUNCTIONS });
@@ -150,7 +179,191 @@ test("an index with other fields gets another id and is built anew", () =>
     assert.equal((await slot.query("f:byN")).status, STATUS.INDEX_NOT_FOUND);
     // And an id is never given twice.
     await deploy(slot, { "schema.js": schemaOf({ docs: { by_n: ["n"] } }), "f.js": FUNCTIONS });
-    assert.ok(slot.store.documents(2)[0].id > after);
+    assert.ok(indexRow(slot, "docs.by_n").id > after);
+  }));
+
+test("the entries of a removed index are deleted in steps, nobody else's are touched, and then its row goes", () =>
+  withSlot(async (slot) => {
+    const without = { "schema.js": schemaOf({ docs: { by_text: ["text"] } }), "f.js": FUNCTIONS };
+    await deploy(slot, { "schema.js": schemaOf({ docs: { by_n: ["n"], by_text: ["text"] } }), "f.js": FUNCTIONS });
+    for (let i = 0; i < 3; i++) {
+      await slot.mutation("f:add", { count: 800 });
+    }
+    const id = Number(indexRow(slot, "docs.by_n").id);
+    const other = Number(indexRow(slot, "docs.by_text").id);
+    const { value } = await deploy(slot, without);
+    assert.deepEqual(value.indexes, { added: [], removed: ["docs.by_n"] });
+    assert.deepEqual(value.notes, ["index docs.by_n: its entries are deleted in the background."]);
+    assert.equal((await slot.query("f:byN")).status, STATUS.INDEX_NOT_FOUND);
+    assert.deepEqual((await slot.query("_system:indexes")).value.map(({ name, state }) => `${name} ${state}`).sort(), ["by_n removing", "by_text ready"]);
+    const { value: state } = await slot.query("_system:status");
+    assert.deepEqual([state.indexes, state.removing, state.backfilling, state.failed], [1, ["docs.by_n"], [], []]);
+    assert.deepEqual((await slot.query("_system:tables")).value[0].indexes, ["by_text (text)"]);
+    // Written by nobody: the entries of documents that come now are not there.
+    await slot.mutation("f:add", { count: 5 });
+    assert.equal(slot.store.indexKeys(id).length, 2400);
+    // The same deploy again changes nothing, also while it is being cleaned.
+    assert.equal((await deploy(slot, without)).hasBody, false);
+    assert.deepEqual(await cleanIndexes(slot), [1000, 1000, 400]);
+    assert.equal(slot.store.indexKeys(id).length, 0);
+    assert.equal(slot.store.indexKeys(other).length, 2405);
+    assert.equal((await slot.query("f:all")).value, 2405);
+    assert.deepEqual(slot.store.documents(2).map(({ _key }) => _key), ["docs.by_text"]);
+    const after = await slot.mutation("_system:clean", { table: "docs", index: "by_n", id });
+    assert.deepEqual([after.value.state, after.hasBody], ["removed", false]);
+    const ready = await slot.mutation("_system:clean", { table: "docs", index: "by_text", id: other });
+    assert.deepEqual([ready.value.state, ready.hasBody], ["removed", false], "an index that is in use is not cleaned");
+  }));
+
+test("an index that is declared again while the old one is removed works at once and is not touched", () =>
+  withSlot(async (slot) => {
+    const full = { "schema.js": schemaOf({ docs: { by_n: ["n"] } }), "f.js": FUNCTIONS };
+    await deploy(slot, full);
+    await slot.mutation("f:add", { count: 1500 });
+    const old = Number(indexRow(slot, "docs.by_n").id);
+    await deploy(slot, { "schema.js": schemaOf({ docs: {} }), "f.js": FUNCTIONS });
+    const [row] = removingRows(slot);
+    await slot.mutation("_system:clean", { table: "docs", index: "by_n", id: row.id });
+    const { value } = await deploy(slot, full);
+    assert.deepEqual(value.indexes, { added: [{ table: "docs", name: "by_n", state: "backfilling" }], removed: [] });
+    assert.equal(await fillIndex(slot, "docs", "by_n"), "ready");
+    assert.equal((await slot.query("f:byN")).value.length, 1500);
+    // And once more, twice under the same name.
+    await deploy(slot, { "schema.js": schemaOf({ docs: {} }), "f.js": FUNCTIONS });
+    assert.equal(removingRows(slot).length, 2);
+    await deploy(slot, full);
+    assert.equal(await fillIndex(slot, "docs", "by_n"), "ready");
+    const steps = await cleanIndexes(slot);
+    assert.equal(steps.reduce((sum, step) => sum + step, 0), 500 + 1500);
+    assert.equal(slot.store.indexKeys(old).length, 0);
+    assert.equal((await slot.query("f:byN")).value.length, 1500);
+    assert.equal(slot.store.documents(2).length, 1);
+  }));
+
+test("two that clean the same index at once lose against each other, a document's writer does not", () =>
+  withSlot(async (slot) => {
+    await deploy(slot, { "schema.js": schemaOf({ docs: { by_n: ["n"] } }), "f.js": FUNCTIONS });
+    await slot.mutation("f:add", { count: 10 });
+    await deploy(slot, { "schema.js": schemaOf({ docs: {} }), "f.js": FUNCTIONS });
+    const [row] = removingRows(slot);
+    const writer = await slot.mutation("f:add", { count: 1 }, { isDry: true });
+    const args = { table: "docs", index: "by_n", id: row.id };
+    const first = await slot.mutation("_system:clean", args, { isDry: true });
+    const second = await slot.mutation("_system:clean", args, { isDry: true });
+    const keysOf = ({ body }) =>
+      body.writes.flatMap(({ docKey, keys }) => [docKey, ...keys.map(({ key }) => key)]).map((key) => Buffer.from(key).toString("hex"));
+    const hits = (written, { reads }) => keysOf(written).some((key) => reads.some(([low, high]) => key >= low && key < high));
+    assert.ok(hits(first, second));
+    assert.ok(!hits(first, writer) && !hits(writer, first));
+  }));
+
+test("an index that is removed while it is filled is cleaned, and its last fill step writes nothing", () =>
+  withSlot(async (slot) => {
+    await deploy(slot, { "schema.js": schemaOf({ docs: {} }), "f.js": FUNCTIONS });
+    await slot.mutation("f:add", { count: 1200 });
+    await deploy(slot, { "schema.js": schemaOf({ docs: { by_n: ["n"], by_text: ["text"] } }), "f.js": FUNCTIONS });
+    await slot.mutation("_system:backfill", { table: "docs", index: "by_n" });
+    const id = Number(indexRow(slot, "docs.by_n").id);
+    assert.equal(slot.store.indexKeys(id).length, 1000);
+    // A deploy while both are being filled: the other one goes on where it was.
+    await slot.mutation("_system:backfill", { table: "docs", index: "by_text" });
+    await deploy(slot, { "schema.js": schemaOf({ docs: { by_text: ["text"] } }), "f.js": FUNCTIONS });
+    assert.equal(indexRow(slot, "docs.by_text").done, 1000n);
+    const late = await slot.mutation("_system:backfill", { table: "docs", index: "by_n" });
+    assert.deepEqual([late.value.state, late.hasBody], ["removed", false]);
+    assert.equal(await fillIndex(slot, "docs", "by_text"), "ready");
+    assert.deepEqual(await cleanIndexes(slot), [1000, 0]);
+    assert.equal(slot.store.indexKeys(id).length, 0);
+    assert.equal(slot.store.indexKeys(Number(indexRow(slot, "docs.by_text").id)).length, 1200);
+  }));
+
+const LONG = `
+${FUNCTIONS}
+exports.long = mutation((ctx, { size }) => ctx.db.insert("docs", { n: -1, text: "x".repeat(size) }));
+exports.shorten = mutation((ctx, { id, text }) => ctx.db.patch(id, { text }));
+exports.byText = query(async (ctx) => (await ctx.db.query("docs").withIndex("by_text").collect()).length);
+`;
+
+test("an index that cannot hold a document fails with its id and size, hinders nobody, and is tried again by the next deploy", () =>
+  withSlot(async (slot) => {
+    await deploy(slot, { "schema.js": schemaOf({ docs: {} }), "f.js": LONG });
+    const { value: id } = await slot.mutation("f:long", { size: 9000 });
+    await slot.mutation("f:add", { count: 5 });
+    const full = { "schema.js": schemaOf({ docs: { by_text: ["text"] } }), "f.js": LONG };
+    await deploy(slot, full);
+    const waiting = await slot.query("f:byText");
+    assert.equal(waiting.status, STATUS.INDEX_NOT_READY);
+    const step = await slot.mutation("_system:backfill", { table: "docs", index: "by_text" });
+    assert.deepEqual([step.status, step.value.state], [STATUS.OK, "failed"], step.error);
+    // Who was told to wait is told why.
+    const keys = step.body.writes.map(({ docKey }) => Buffer.from(docKey).toString("hex"));
+    assert.ok(keys.some((key) => waiting.reads.some(([low, high]) => key >= low && key < high)));
+    slot.deploy();
+    const [{ state, error }] = (await slot.query("_system:indexes")).value;
+    assert.equal(state, "failed");
+    assert.match(error, new RegExp(`docs\\.by_text.*document ${id} .*9031 bytes.*8192.*deploy again`));
+    const told = await slot.query("f:byText");
+    assert.deepEqual([told.status, told.error.includes(error)], [STATUS.INDEX_NOT_READY, true], told.error);
+    assert.deepEqual((await slot.query("_system:status")).value.failed, ["docs.by_text"]);
+    assert.equal((await slot.mutation("_system:backfill", { table: "docs", index: "by_text" })).hasBody, false);
+    // It is written by nobody, so long texts are no error.
+    assert.equal((await slot.mutation("f:long", { size: 9500 })).status, STATUS.OK);
+    const again = await deploy(slot, full);
+    assert.deepEqual(again.value.indexes, { added: [{ table: "docs", name: "by_text", state: "backfilling" }], removed: [] });
+    assert.equal(await fillIndex(slot, "docs", "by_text"), "failed");
+    for (const row of slot.store.documents(10001).filter(({ text }) => text.length > 8000)) {
+      assert.equal((await slot.mutation("f:shorten", { id: row._id, text: "short" })).status, STATUS.OK);
+    }
+    await deploy(slot, full);
+    assert.equal(await fillIndex(slot, "docs", "by_text"), "ready");
+    assert.equal((await slot.query("f:byText")).value, 7);
+    await cleanIndexes(slot);
+    assert.equal(slot.store.documents(2).length, 1);
+    assert.deepEqual(new Set(slot.store.indexKeys(Number(indexRow(slot, "docs.by_text").id))).size, 7);
+  }));
+
+test("large documents make the steps of a backfill smaller, not an error", () =>
+  withSlot(async (slot) => {
+    await deploy(slot, { "schema.js": schemaOf({ docs: {} }), "f.js": LONG });
+    for (let i = 0; i < 24; i++) {
+      assert.equal((await slot.mutation("f:long", { size: 900000 })).status, STATUS.OK);
+    }
+    await deploy(slot, { "schema.js": schemaOf({ docs: { by_n: ["n"] } }), "f.js": LONG });
+    assert.equal(await fillIndex(slot, "docs", "by_n"), "ready");
+    assert.equal(slot.store.indexKeys(Number(indexRow(slot, "docs.by_n").id)).length, 24);
+  }));
+
+test("a table that is declared again has its documents, and its indexes are filled with all of them", () =>
+  withSlot(async (slot) => {
+    const full = { "schema.js": schemaOf({ docs: { by_n: ["n"] } }), "f.js": FUNCTIONS };
+    await deploy(slot, full);
+    await slot.mutation("f:add", { count: 3 });
+    const gone = await deploy(slot, { "f.js": FUNCTIONS });
+    assert.deepEqual([gone.value.tables.removed, gone.value.indexes.removed], [["docs"], ["docs.by_n"]]);
+    // Written while it is not declared: without the index.
+    assert.equal((await slot.mutation("f:add", { count: 2 })).status, STATUS.OK);
+    const back = await deploy(slot, full);
+    assert.deepEqual(back.value.indexes.added, [{ table: "docs", name: "by_n", state: "backfilling" }]);
+    assert.equal(await fillIndex(slot, "docs", "by_n"), "ready");
+    assert.deepEqual((await slot.query("f:byN")).value, [0, 0, 1, 1, 2]);
+    assert.deepEqual(await cleanIndexes(slot), [3]);
+    assert.deepEqual((await slot.query("f:byN")).value, [0, 0, 1, 1, 2]);
+  }));
+
+test("the index of a table that is gone is cleaned too", () =>
+  withSlot(async (slot) => {
+    const source = `${FUNCTIONS}\nexports.clear = mutation(async (ctx) => { for (const { _id } of await ctx.db.query("docs").collect()) await ctx.db.delete(_id); });`;
+    await deploy(slot, { "schema.js": schemaOf({ docs: { by_n: ["n"] } }), "f.js": source });
+    await slot.mutation("f:add", { count: 4 });
+    const id = Number(indexRow(slot, "docs.by_n").id);
+    await deploy(slot, { "schema.js": schemaOf({ docs: {} }), "f.js": source });
+    await slot.mutation("f:clear");
+    await deploy(slot, { "f.js": source });
+    assert.equal(slot.store.documents(1).length, 0);
+    assert.equal(slot.store.indexKeys(id).length, 4);
+    assert.deepEqual(await cleanIndexes(slot), [4]);
+    assert.equal(slot.store.indexKeys(id).length, 0);
+    assert.equal(slot.store.documents(2).length, 0);
   }));
 
 test("a table that leaves the schema keeps its documents; an empty one goes", () =>

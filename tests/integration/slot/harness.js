@@ -201,8 +201,10 @@ export class Slot {
     const tables = this.store.documents(1).map(({ name, number }) => ({
       name, number,
       indexes: indexes
-        .filter(({ table }) => table === name)
-        .map(({ name: index, id, fields, state, done, total }) => ({ name: index, id, fields, state, done, total })),
+        .filter(({ table, state }) => table === name && state !== "removing")
+        .map(({ name: index, id, fields, state, done, total, error }) => ({
+          name: index, id, fields, state, done, total, ...(error === undefined ? {} : { error }),
+        })),
     }));
     const modules = this.store.documents(4).map(({ path: file, source, map }) => ({
       path: file, source: Buffer.from(source), sourceMap: map === null ? Buffer.alloc(0) : Buffer.from(map),

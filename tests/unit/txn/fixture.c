@@ -34,23 +34,40 @@ const char *json_of(struct bb_slice value)
     return text;
 }
 
-void world_init(struct world *world)
+static void set_catalog(struct world *world, const char *slow)
 {
-    *world = (struct world){ .page_max = 0 };
-    memory = bb_arena_new(0);
-    world->ctx.arena = memory;
-    struct bb_slice catalog = value_of(
+    static char json[4096];
+
+    (void)snprintf(
+        json, sizeof json,
         "{\"tables\":[{\"name\":\"messages\",\"number\":{\"$integer\":\"EScAAAAAAAA=\"},\"indexes\":["
         "{\"name\":\"by_channel\",\"id\":{\"$integer\":\"AAAAgAAAAAA=\"},\"fields\":[\"channel\"],"
         "\"state\":\"ready\"},"
         "{\"name\":\"by_author\",\"id\":{\"$integer\":\"AQAAgAAAAAA=\"},\"fields\":[\"author\",\"n\"],"
         "\"state\":\"ready\"},"
-        "{\"name\":\"slow\",\"id\":{\"$integer\":\"AgAAgAAAAAA=\"},\"fields\":[\"n\"],"
-        "\"state\":\"backfilling\",\"done\":{\"$integer\":\"AwAAAAAAAAA=\"},\"total\":{\"$integer\":"
-        "\"CQAAAAAAAAA=\"}}]},"
-        "{\"name\":\"users\",\"number\":{\"$integer\":\"EicAAAAAAAA=\"},\"indexes\":[]}]}");
-    cr_assert_eq(bb_txn_catalog_new(&world->ctx, catalog, &world->catalog), BB_OK, "%s",
+        "{\"name\":\"slow\",\"id\":{\"$integer\":\"AgAAgAAAAAA=\"},%s}]},"
+        "{\"name\":\"users\",\"number\":{\"$integer\":\"EicAAAAAAAA=\"},\"indexes\":[]}]}",
+        slow);
+    cr_assert_eq(bb_txn_catalog_new(&world->ctx, value_of(json), &world->catalog), BB_OK, "%s",
                  world->ctx.error);
+    world->options.catalog = world->catalog;
+}
+
+void world_slow_index(struct world *world, const char *fields)
+{
+    bb_txn_catalog_free(world->catalog);
+    set_catalog(world, fields);
+    world_begin(world, 7);
+}
+
+void world_init(struct world *world)
+{
+    *world = (struct world){ .page_max = 0 };
+    memory = bb_arena_new(0);
+    world->ctx.arena = memory;
+    set_catalog(world, "\"fields\":[\"n\"],\"state\":\"backfilling\","
+                       "\"done\":{\"$integer\":\"AwAAAAAAAAA=\"},"
+                       "\"total\":{\"$integer\":\"CQAAAAAAAAA=\"}");
     world->txn = bb_txn_new();
     world->options = (struct bb_txn_options){ .catalog = world->catalog,
                                               .now_ms = 1790000000000,

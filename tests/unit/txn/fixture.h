@@ -31,6 +31,8 @@ struct world {
 /* Tables "messages" (indexes by_channel [channel], by_author [author, n]; `slow` [n] is
  * backfilling) and "users". */
 void world_init(struct world *world);
+/* Another catalog, in which `slow` has these JSON fields; the transaction begins anew. */
+void world_slow_index(struct world *world, const char *fields);
 void world_fini(struct world *world);
 void world_begin(struct world *world, uint8_t seed);
 /* Answers all that is wanted. */

@@ -378,38 +378,6 @@ Test(txn_scan, limits_name_themselves)
     bb_value_builder_free(rows);
 }
 
-Test(txn_scan, a_backfill_writes_entries_only)
-{
-    struct bb_txn_scan_options options = { .access = BB_TXN_PRIVILEGED,
-                                           .table = S("messages"),
-                                           .index = S("by_id") };
-    struct bb_txn_output output;
-    uint32_t scan, rows, total = 0;
-    bool is_done = false;
-
-    fill(5);
-    cr_assert_eq(bb_txn_scan_open(&w.ctx, w.txn, &options, &scan), BB_OK);
-    w.page_max = 2;
-    while (!is_done) {
-        cr_assert_eq(
-            WORLD_RUN(&w, bb_txn_backfill(&w.ctx, w.txn, scan, S("slow"), 10, &rows, &is_done)),
-            BB_OK, "%s", w.ctx.error);
-        total += rows;
-    }
-    cr_assert_eq(total, 5);
-    world_end(&w, &output);
-    Bb__Proto__TxBody *body = world_unpack(output.body);
-    cr_assert_eq(body->n_writes, 5);
-    for (size_t i = 0; i < 5; i++) {
-        cr_assert(body->writes[i]->is_index_only);
-        cr_assert_eq(body->writes[i]->doc.len, 0);
-        cr_assert_eq(body->writes[i]->n_keys, 1);
-        cr_assert_eq(bb_get_be32(body->writes[i]->keys[0]->key.data), 0x80000002u);
-    }
-    bb__proto__tx_body__free_unpacked(body, NULL);
-    cr_assert_not_null(range_of(&output, BB_INDEX_BY_ID(10001)), "what it saw is in the read set");
-}
-
 Test(txn_scan, answers_that_do_not_fit_are_refused)
 {
     struct bb_txn_scan_options options = { .table = S("messages") };

@@ -35,6 +35,10 @@ static struct catalog *load(struct catalogs *set, uint64_t snapshot, bool is_new
     row(&indexes, (const char *[]){ "table", "messages", "name", "by_a", "state", "ready", NULL });
     row(&indexes,
         (const char *[]){ "table", "messages", "name", "by_b", "state", "backfilling", NULL });
+    row(&indexes, (const char *[]){ "table", "messages", "name", "by_c", "state", "failed", "error",
+                                    "too long", NULL });
+    row(&indexes,
+        (const char *[]){ "table", "messages", "name", "by_b", "state", "removing", NULL });
     row(&functions, (const char *[]){ "_key", "messages:list", "kind", "query", NULL });
     row(&functions, (const char *[]){ "_key", "messages:send", "kind", "mutation", NULL });
     row(&functions, (const char *[]){ "_key", "a/b:purge", "kind", "mutation", "visibility",
@@ -83,15 +87,19 @@ Test(catalog, names_near_misses_and_no_internal_function)
     worker_catalogs_free(set);
 }
 
-Test(catalog, lists_tables_for_slots_and_the_index_to_fill)
+Test(catalog, lists_tables_for_slots_and_the_indexes_to_fill_and_to_clean)
 {
     struct catalogs *set = worker_catalogs_new();
     struct catalog *catalog = load(set, 10, true);
     struct bb_slice tables = bb_value_field_str(catalog->value, "tables");
     cr_assert_eq(bb_value_count(tables), 1);
     struct bb_slice indexes = bb_value_field_str(bb_value_at(tables, 0), "indexes");
-    cr_assert_eq(bb_value_count(indexes), 2);
+    cr_assert_eq(bb_value_count(indexes), 3, "one that is removed is not listed");
+    struct bb_slice error = bb_value_field_str(bb_value_at(indexes, 2), "error");
+    cr_assert(bb_slice_equal_str(bb_value_bytes(error), "too long"));
+    cr_assert_null(bb_value_field_str(bb_value_at(indexes, 1), "error").data);
     cr_assert(bb_slice_equal_str(catalog->backfill_index, "by_b"));
+    cr_assert(bb_slice_equal_str(catalog->clean_index, "by_b"));
     worker_catalogs_free(set);
 }
 

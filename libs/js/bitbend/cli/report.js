@@ -29,15 +29,23 @@ function nameOf(item) {
 }
 
 /**
- * Follows the indexes that a deploy added to full tables until they are ready. `admin.call` is asked
- * again and again: the suite fills them by itself.
+ * Follows the indexes that a deploy added to full tables until they are ready, or cannot be. `admin.call`
+ * is asked again and again: the suite fills them by itself. Prints why those that failed did, and returns
+ * their names.
  */
 export async function followBackfill(output, admin, result, { signal } = {}) {
   const filling = (result.indexes?.added ?? []).filter((index) => index.state === "backfilling").map(nameOf);
+  const failed = [];
   while (filling.length > 0 && !signal?.aborted) {
     for (const row of await admin.call("_system:indexes")) {
       const name = nameOf(row);
-      if (!filling.includes(name)) continue;
+      if (!filling.includes(name) || row.state === "removing") continue; // an older one of that name
+      if (row.state === "failed") {
+        output.error(`  ${row.error}`);
+        failed.push(name);
+        filling.splice(filling.indexOf(name), 1);
+        continue;
+      }
       const isReady = row.state === "ready";
       const done = Number(row.done);
       const total = Math.max(Number(row.total), done);
@@ -46,4 +54,5 @@ export async function followBackfill(output, admin, result, { signal } = {}) {
     }
     if (filling.length > 0) await new Promise((done) => setTimeout(done, 100));
   }
+  return failed;
 }

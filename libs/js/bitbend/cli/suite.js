@@ -1,7 +1,7 @@
 /** The embedded suite: finds `bb-solo`, starts it, starts it again when it dies, stops it. */
 
 import { spawn } from "node:child_process";
-import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, realpathSync, writeFileSync } from "node:fs";
+import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -56,7 +56,8 @@ export async function ensureSuite({ appDir, dataDir, port, isMemory = false, sta
   const listen = new URL(current.url).host;
 
   async function startAgain(why) {
-    output.error(`The suite ended (${why}); starting it again.`);
+    const logFile = keepLog(dataDir);
+    output.error(`The suite ended (${why}); starting it again.${logFile === null ? "" : `${fatalOf(logFile)}\n    Its log: ${logFile}`}`);
     let isTold = false;
     for (let delayMs = RESTART_MIN_MS; !isStopping; delayMs = Math.min(delayMs * 2, RESTART_MAX_MS)) {
       try {
@@ -191,6 +192,23 @@ function reasonOf(file) {
   if (reason === undefined) return null;
   const advice = /\bin use\b/.test(reason) ? " (without --port, dev takes the next free port)" : "";
   return `The suite could not start: ${reason}${advice}.`;
+}
+
+/** The log of a suite that died, out of the way of the next one's; null when it is gone. */
+function keepLog(dataDir) {
+  const kept = join(dataDir, "suite.log.old");
+  try {
+    renameSync(join(dataDir, "suite.log"), kept);
+    return kept;
+  } catch {
+    return null;
+  }
+}
+
+/** The line of the log that says why it died, if it knew. */
+function fatalOf(file) {
+  const [, reason] = /^\S+ error \S+ (\S+\.fatal .+)$/m.exec(readFileSync(file, "utf8")) ?? [];
+  return reason === undefined ? "" : `\n    ${reason}`;
 }
 
 /** What it said last, for people. */

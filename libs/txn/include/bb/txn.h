@@ -141,9 +141,17 @@ int bb_txn_retract(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access ac
                    struct bb_slice table, bool is_keys,
                    struct bb_slice names /* BBV array of strings */, uint64_t *count);
 /* Consume up to `want` rows of an open scan over by_id and add the entries that `index` of its
- * table lacks for them; privileged callers only. */
+ * table lacks for them; privileged callers only. BB_KEY_TOO_LARGE names the document. */
 int bb_txn_backfill(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t scan, struct bb_slice index,
                     uint32_t want, uint32_t *row_count, bool *is_done);
+/* A scan over the entries after `after` (empty: all) of an index that the catalog does not have any
+ * more; `table` and `index` are numbers. Privileged callers only. Never pending. */
+int bb_txn_clean_open(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t table, uint32_t index,
+                      struct bb_slice after, uint32_t *scan);
+/* Consume up to `want` entries of it and remove them; `last`: the last one, or what the scan began
+ * after. */
+int bb_txn_clean(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t scan, uint32_t want,
+                 uint32_t *row_count, struct bb_slice *last, bool *is_done);
 
 /* Savepoints nest; `mark` comes from bb_txn_savepoint. */
 size_t bb_txn_savepoint(const struct bb_txn *txn);

@@ -48,8 +48,9 @@ export function createModel() {
     trim: ({ group, n }) => ask("above", { group, n, take: 50 }).forEach((item) => items.delete(item._id)),
     append: ({ keys, value }) => keys.forEach((key) => registers.set(key, [...ask("register", { key }), value])),
     transfer({ from, to, amount }) {
+      const right = ask("balance", { name: to }) + amount; // both are read before one is written
       accounts.set(from, ask("balance", { name: from }) - amount);
-      accounts.set(to, ask("balance", { name: to }) + amount);
+      accounts.set(to, right);
     },
   };
 

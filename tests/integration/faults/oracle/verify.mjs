@@ -43,12 +43,13 @@ const describe = ({ name, args }) => `${name} ${text(args)}`;
 function checkRealTime({ mutations, looks, seen }, found) {
   const known = [...mutations, ...looks, ...seen].sort((a, b) => a.end - b.end);
   const started = [...mutations.map((call) => ({ ...call, wrote: true })), ...looks, ...seen.filter(({ isNewest }) => isNewest)].sort((a, b) => a.start - b.start);
-  let newest = 0;
+  const what = ({ name, question, from, args }) => `${name ?? from ?? "a look"} ${question ?? ""} ${text(args)}`;
+  let newest = { tx: 0 };
   let at = 0;
   for (const call of started) {
-    for (; at < known.length && known[at].end < call.start; at++) newest = Math.max(newest, known[at].tx);
-    if (call.wrote ? call.tx <= newest : call.tx < newest) found.serializable.push(`${call.name ?? call.question ?? "look"} ${text(call.args)} is at ${call.tx}, but ${newest} was known before it started`);
-    call.floor = newest;
+    for (; at < known.length && known[at].end < call.start; at++) if (known[at].tx > newest.tx) newest = known[at];
+    if (call.wrote ? call.tx > newest.tx : call.tx >= newest.tx) continue;
+    found.serializable.push(`${what(call)} is at ${call.tx}, but ${what(newest)} had told ${newest.tx} ${(call.start - newest.end).toFixed(1)} ms before it started`);
   }
 }
 
@@ -91,8 +92,7 @@ function replay(history, found) {
     } catch (error) {
       found.lost.push(`${describe(mutation)} at ${tx}: ${error.message}`);
     }
-    for (const doc of value.inserted) value.after.push({ id: doc._id, doc });
-    for (const { id, doc } of value.after) {
+    for (const { id, doc } of [...value.after, ...value.inserted.map((doc) => ({ id: doc._id, doc }))]) {
       const right = model.ask("get", { id });
       if (!isDeepStrictEqual(doc, right)) found.serializable.push(`${describe(mutation)} at ${tx} wrote ${text(doc)}, the model ${text(right)}`);
     }

@@ -14,10 +14,12 @@ export async function run({ output, appDir, options, positionals }) {
     const dryRun = options["dry-run"] === true;
     const result = await admin.deploy(modules, { dryRun });
     printChanges(output, result);
-    if (!dryRun) await followBackfill(output, admin, result);
-    if (output.isJson) output.json(plain({ status: "success", url: admin.url, dryRun, ...result }));
+    const failedIndexes = dryRun ? [] : await followBackfill(output, admin, result);
+    if (output.isJson) output.json(plain({ status: "success", url: admin.url, dryRun, ...result, failedIndexes }));
     else if (dryRun) output.line(hasChanges(result) ? `${admin.url} would change so; nothing was deployed.` : `${admin.url} has all of this already.`);
+    else if (failedIndexes.length > 0) output.line(`Deployed to ${admin.url}; not usable: ${failedIndexes.map((name) => `index ${name}`).join(", ")}.`);
     else output.line(hasChanges(result) ? `Deployed to ${admin.url}.` : `${admin.url} had all of this already.`);
+    return failedIndexes.length > 0 ? 1 : 0;
   } finally {
     await bundler.dispose();
   }
