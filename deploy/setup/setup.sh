@@ -89,9 +89,14 @@ if [ -n "$missing" ]; then
 fi
 [ -z "$raft_missing" ] || "$here/install-raft.sh" >/dev/null
 
-for dir in services/worker libs/js/bitbend docs/examples/chat; do
+for dir in services/worker libs/js/bitbend; do
     npm_ci "$dir"
 done
+# The example uses the package of this checkout: a link is all that npm would make.
+modules=$root/docs/examples/chat/node_modules
+mkdir -p "$modules/.bin"
+ln -sfn ../../../../libs/js/bitbend "$modules/bitbend"
+ln -sfn ../bitbend/bin/bitbend.cjs "$modules/.bin/bitbend"
 case " $* " in
 *' test '*) npm_ci tests ;;
 esac

@@ -1,4 +1,5 @@
 #include "ask.h"
+#include "gateway.h"
 
 #include <strings.h>
 

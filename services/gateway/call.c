@@ -97,6 +97,22 @@ static bool may_retry(const struct call *call, int status)
     }
 }
 
+/* A failure that no sequencer has confirmed: an earlier attempt may have gone through all the same.
+ */
+static bool is_unconfirmed(int status)
+{
+    switch (gateway_public_status(status)) {
+    case BB_UNAVAILABLE:
+    case BB_OVERLOADED:
+    case BB_INTERNAL:
+    case BB_FUNCTION_TIMEOUT:
+    case BB_OUT_OF_MEMORY:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void on_answer(struct call *call, const Bb__Proto__WorkerReply *reply)
 {
     uint64_t now = bb_loop_now_us(call->gateway->loop);
@@ -108,8 +124,7 @@ static void on_answer(struct call *call, const Bb__Proto__WorkerReply *reply)
         return;
     }
     /* An earlier attempt may have gone through; this one's failure says nothing about it. */
-    if (call->may_have_run && has_effects(call) && !bb_status_in_function(status) &&
-        status != BB_OK && gateway_public_status(status) == BB_UNAVAILABLE) {
+    if (call->may_have_run && has_effects(call) && is_unconfirmed(status)) {
         give_up(call);
         return;
     }

@@ -192,11 +192,14 @@ void gateway_live_sent(struct live_subscriber *subscriber, uint64_t tx)
 static void attach(struct live_entry *entry, struct live_subscriber *subscriber)
 {
     struct live *live = entry->live;
+    bool was_idle = !bb_list_is_empty(&entry->idle);
 
     subscriber->entry = entry;
     bb_list_push_back(&entry->subscribers, &subscriber->link);
     entry->subscriber_count++;
     bb_list_remove(&entry->idle);
+    if (was_idle && entry->is_due)
+        bb_list_push_back(&live->due, &entry->due); /* hit, and not dropped yet */
     if (entry->is_running || entry->is_due)
         return; /* its answer is on the way */
     if (entry->has_result && gateway_live_result_tx(entry) >= subscriber->tx)

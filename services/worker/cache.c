@@ -204,7 +204,9 @@ static void prune_key(struct cache *cache, struct bb_slice key, struct bb_buf *a
 
 static void evict(struct cache *cache, uint64_t horizon)
 {
-    while (worker_coverage_count(cache->covered) > 0 &&
+    /* Once around takes the marks away, twice takes all that may go. */
+    size_t looks = 2 * worker_coverage_count(cache->covered) + 2;
+    while (looks-- > 0 && worker_coverage_count(cache->covered) > 0 &&
            worker_cache_stats(cache).bytes > cache->bytes_max) {
         struct cover *cover = worker_coverage_next(cache->covered, bb_buf_slice(&cache->hand));
         if (cover == NULL) {
@@ -212,7 +214,9 @@ static void evict(struct cache *cache, uint64_t horizon)
             continue;
         }
         worker_cache_key_after(&cache->hand, cover->low);
-        if (cover->is_used) {
+        if (cover->is_used || cover->from > horizon) {
+            /* What was filled after the horizon could not be dropped with it: nothing would ever
+             * find it again. It may go when the horizon has passed. */
             cover->is_used = false;
             continue;
         }

@@ -306,8 +306,16 @@ static enum prepared line_up(struct worker *worker, struct call *call)
         return PREPARED_RUNS;
     }
     uint64_t least;
-    if ((worker->exclusive != NULL && worker->exclusive != call) ||
-        !worker_lanes_enter(worker->lanes, call->id, call->lane_keys, worker_now(worker), &least)) {
+    if (worker->exclusive != NULL && worker->exclusive != call) {
+        /* It may hold a lane since it waited for a tx, and the one that runs alone may need it. */
+        worker_lanes_leave(worker->lanes, call->id, call->lane_keys, 0);
+        if (worker->exclusive->state == CALL_BLOCKED) {
+            worker_call_requeue(worker, worker->exclusive);
+        }
+        worker_call_to(worker, call, CALL_BLOCKED);
+        return PREPARED_MOVED;
+    }
+    if (!worker_lanes_enter(worker->lanes, call->id, call->lane_keys, worker_now(worker), &least)) {
         worker_call_to(worker, call, CALL_BLOCKED);
         return PREPARED_MOVED;
     }

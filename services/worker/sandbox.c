@@ -21,6 +21,7 @@
 struct sandbox {
     const char *argv[WORDS_MAX];
     const char *holds, *lacks;
+    bool is_required;
     char node[PATH_SIZE], addon[PATH_SIZE], slot_js[PATH_SIZE];
 };
 
@@ -68,6 +69,11 @@ const char *const *worker_sandbox_envp(const struct sandbox *sandbox)
 {
     (void)sandbox; /* the same for all */
     return slot_environment;
+}
+
+bool worker_sandbox_accepts(const struct sandbox *sandbox, const char *sealed)
+{
+    return !sandbox->is_required || strstr(sealed, "seccomp") != NULL;
 }
 
 const char *worker_sandbox_holds(const struct sandbox *sandbox)
@@ -228,6 +234,7 @@ int worker_sandbox_new(struct bb_ctx *ctx, const struct sandbox_options *options
     sandbox->argv[count++] = sandbox->addon;
     sandbox->argv[count] = NULL;
     bb_assert(count < WORDS_MAX);
+    sandbox->is_required = strcmp(options->mode, "require") == 0;
     sandbox->holds = levels[level].holds;
     sandbox->lacks = levels[level].lacks;
     *out = sandbox;

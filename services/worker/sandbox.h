@@ -23,6 +23,8 @@ void worker_sandbox_free(struct sandbox *sandbox); /* accepts NULL */
 const char *const *worker_sandbox_argv(const struct sandbox *sandbox);
 const char *const *worker_sandbox_envp(const struct sandbox *sandbox);
 /* "namespaces,uid,no-new-privs", and why not more; for the log and for `status`. */
+/* A slot says what it has taken from itself: with `require` that must not be nothing. */
+bool worker_sandbox_accepts(const struct sandbox *sandbox, const char *sealed);
 const char *worker_sandbox_holds(const struct sandbox *sandbox);
 const char *worker_sandbox_lacks(const struct sandbox *sandbox);
 

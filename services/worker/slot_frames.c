@@ -269,8 +269,14 @@ static int on_done(struct slot *slot, struct bb_slice frame)
     return BB_OK;
 }
 
-static void on_ready(struct slot *slot, const Bb__Proto__SlotReady *ready)
+static int on_ready(struct slot *slot, const Bb__Proto__SlotReady *ready)
 {
+    if (!worker_sandbox_accepts(slot->worker->sandbox, ready->sandbox)) {
+        return bb_fail(slot->worker->ctx, BB_UNSUPPORTED,
+                       "--sandbox=require: this machine lets a slot have no seccomp filter (it "
+                       "holds \"%s\"); use --sandbox=auto to run without",
+                       ready->sandbox);
+    }
     if (slot->state == SLOT_STARTING) {
         slot->state = SLOT_IDLE;
         bb_info(slot->worker->ctx, "worker.slot_ready",
@@ -278,6 +284,7 @@ static void on_ready(struct slot *slot, const Bb__Proto__SlotReady *ready)
                 bb_child_pid(slot->child), ready->v8_version, ready->sandbox,
                 (worker_now(slot->worker) - slot->started_us) / 1000);
     }
+    return BB_OK;
 }
 
 static int on_other(struct slot *slot, struct bb_slice frame)
@@ -291,8 +298,9 @@ static int on_other(struct slot *slot, struct bb_slice frame)
         return rc;
     }
     if (message->op_case == BB__PROTO__FROM_SLOT__OP_READY) {
-        on_ready(slot, message->ready);
-    } else if (message->op_case == BB__PROTO__FROM_SLOT__OP_NOTICE) {
+        return on_ready(slot, message->ready);
+    }
+    if (message->op_case == BB__PROTO__FROM_SLOT__OP_NOTICE) {
         bb_info(worker->ctx, "worker.slot_notice", "slot=%zu level=%s text=\"%s\"", slot->index,
                 message->notice->level, message->notice->text);
     }

@@ -33,6 +33,13 @@ inEachMode("errors", (suite) => {
     });
   }
 
+  test("arguments over 16 MiB are 413 BodyTooLarge, though the body is below its limit", async () => {
+    const answer = await post(suite.url, "/api/query", { path: "items:list", args: { group: "x".repeat(17 << 20) } });
+    assert.equal(answer.status, 413, answer.text.slice(0, 200));
+    assert.equal(answer.body.code, "BodyTooLarge");
+    assert.match(answer.body.message, /args.*16777216/);
+  });
+
   const inside = [
     ["wrong argument type", "/api/query", "items:list", { group: 7 }, "ArgumentValidation", /group/],
     ["missing argument", "/api/query", "items:list", {}, "ArgumentValidation", /group/],

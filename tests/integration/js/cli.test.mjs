@@ -173,3 +173,23 @@ test("a wrong key and a wrong address are one sentence each", { skip }, async (t
   const nobody = await run(t, app, "deploy", "--url", "http://127.0.0.1:9", "--admin-key", "k");
   assert.deepEqual([nobody.code, /does not answer/.test(nobody.out)], [1, true], nobody.out);
 });
+
+test("dev starts a suite that died again and keeps its log, and sees that a missing package has come", { skip }, async (t) => {
+  const app = makeApp(t);
+  const [port] = await freePorts(1);
+  const dev = bitbend(t, app, "dev", "--port", String(port));
+  await dev.says(/BitBend is ready/);
+  process.kill(JSON.parse(readFileSync(join(app, ".bitbend/dev.json"), "utf8")).pid, "SIGKILL");
+  await dev.says(/The suite ended \(SIGKILL\); starting it again\.\n +Its log: .*suite\.log\.old\n/);
+  await dev.says(/The suite runs again at/);
+  assert.match(readFileSync(join(app, ".bitbend/suite.log.old"), "utf8"), /solo\.ready/);
+
+  write(app, { "bitbend/late.ts": 'import { query } from "./_generated/server";\nimport { n } from "late-package";\nexport const get = query(() => n);\n' });
+  await dev.says(/Could not resolve "late-package"/);
+  write(app, { "node_modules/late-package/package.json": '{"name":"late-package","main":"index.js"}', "node_modules/late-package/index.js": "exports.n = (globalThis.late ??= { n: 9 }).n;\n" });
+  write(app, { "package-lock.json": "{}" });
+  await dev.says(/\+ function late:get/);
+  assert.deepEqual(await run(t, app, "run", "late:get"), { code: 0, out: "9\n" });
+  assert.doesNotMatch(dev.out(), /_system:deploy/);
+  assert.equal(await dev.stop(), 0);
+});

@@ -664,6 +664,28 @@ Test(live, an_unwatched_entry_that_is_hit_is_freed_and_not_run)
     gateway_live_free(world.live);
 }
 
+Test(live, who_comes_between_a_hit_and_the_end_of_its_batch_is_not_forgotten)
+{
+    struct world world;
+    struct bb_slice keys[] = { bb_slice_str("k1") };
+    struct reader a;
+    struct reader b;
+
+    world_init(&world, 100, 8, 1 << 20);
+    subscribe(&world, &a, "m:list");
+    answer(&world, 100, "one", "k1", "k3");
+    gateway_live_unsubscribe(&a.subscriber);
+    /* A record that does not follow on the last one ends the batch: the cursor stays. */
+    gateway_live_write(world.live, 101, keys, 1);
+    subscribe(&world, &b, "m:list");
+    gateway_live_skip(world.live, 110);
+    while (world.run_count > 0)
+        answer(&world, 110, "two", "k1", "k3");
+    expect(&b, 1, "two", 110);
+    gateway_live_unsubscribe(&b.subscriber);
+    gateway_live_free(world.live);
+}
+
 Test(live, memory_is_bounded)
 {
     struct world world;

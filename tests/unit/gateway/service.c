@@ -123,7 +123,12 @@ static void handle_call(struct suite *suite, struct bb_exchange *exchange,
         status = BB_SERVER_ERROR;
         error = "Error: kaput";
         bb_value_null(builder);
-    } else if (strcmp(call->path, "t:die") == 0 && suite->deaths == 0) {
+    } else if (strcmp(call->path, "t:lost") == 0 && suite->deaths > 0) {
+        status = BB_OVERLOADED;
+        error = "no slot became free before the time was over";
+        bb_value_null(builder);
+    } else if ((strcmp(call->path, "t:die") == 0 || strcmp(call->path, "t:lost") == 0) &&
+               suite->deaths == 0) {
         suite->deaths++;
         suite->dead = exchange;
         memcpy(suite->died_id, call->request_id.data, 16);
@@ -553,6 +558,16 @@ Test(service, a_call_of_a_dead_worker_runs_again_under_the_same_id)
     suite_start(&suite);
     expect_in(ask(&suite, "POST /api/mutation", "", "{\"path\":\"t:die\"}"), "\"value\":\"2\"");
     cr_expect(suite.is_same_id);
+    suite_stop(&suite);
+}
+
+Test(service, a_second_attempt_that_did_not_run_says_nothing_about_the_first)
+{
+    struct suite suite;
+
+    suite_start(&suite);
+    expect_in(ask(&suite, "POST /api/mutation", "", "{\"path\":\"t:lost\"}"),
+              "\"code\":\"OutcomeUnknown\"");
     suite_stop(&suite);
 }
 

@@ -83,14 +83,46 @@ Test(call, every_run_of_a_mutation_ends_at_the_sequencer)
 
 Test(call, a_duplicate_keeps_its_value_only_if_this_body_was_sent_before)
 {
-    struct call call = { .kind = FUNCTION_MUTATION };
-    cr_assert_eq(worker_call_after_outcome(&call, BB_DUPLICATE), OUTCOME_DUPLICATE);
+    struct feed feed = feed_at(100, 80);
+    struct call call = { .kind = FUNCTION_MUTATION, .epoch = 2, .snapshot = 90 };
+    cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_DUPLICATE), OUTCOME_DUPLICATE);
     call.is_maybe_sequenced = true;
-    cr_assert_eq(worker_call_after_outcome(&call, BB_DUPLICATE), OUTCOME_WAIT);
-    cr_assert_eq(worker_call_after_outcome(&call, BB_CONFLICT), OUTCOME_AGAIN);
-    cr_assert_eq(worker_call_after_outcome(&call, BB_OVERLOADED), OUTCOME_RESUBMIT);
-    cr_assert_eq(worker_call_after_outcome(&call, BB_TOO_LARGE), OUTCOME_FAILED);
-    cr_assert_eq(worker_call_after_outcome(&call, BB_CANCELLED), OUTCOME_FAILED);
+    cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_DUPLICATE), OUTCOME_WAIT);
+    cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_CONFLICT), OUTCOME_AGAIN);
+    cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_OVERLOADED), OUTCOME_RESUBMIT);
+    cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_TOO_LARGE), OUTCOME_FAILED);
+    cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_CANCELLED), OUTCOME_FAILED);
+}
+
+Test(call, a_body_whose_snapshot_was_rolled_back_while_it_was_under_way_is_never_sent_again)
+{
+    struct feed feed = { .epoch = 3, .cursor = 200, .durable = 200, .claim_tx = 100 };
+    struct call call = {
+        .kind = FUNCTION_MUTATION, .state = CALL_SUBMITTED, .epoch = 2, .snapshot = 101
+    };
+    cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_UNAVAILABLE), OUTCOME_VOID);
+    cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_FENCED), OUTCOME_VOID);
+    call.snapshot = 100; /* the claim names it: it did happen */
+    cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_UNAVAILABLE), OUTCOME_RESUBMIT);
+    feed.epoch = 4;
+    cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_UNAVAILABLE), OUTCOME_VOID);
+}
+
+Test(call, who_waited_for_a_number_of_a_dead_epoch_looks_again)
+{
+    struct feed feed = { .epoch = 1, .cursor = 100, .durable = 90, .base = 100, .claim_tx = 50 };
+    Bb__Proto__Call request = plain_request();
+    struct call call = { .kind = FUNCTION_QUERY, .state = CALL_WAIT_TX, .request = &request };
+    request.is_live = true;
+    cr_assert_eq(worker_call_moment(&call, &feed), MOMENT_WAIT); /* 100 is to be durable */
+    struct feed_reply reply = {
+        .status = BB_OK, .epoch = 2, .claim_tx = 95, .sequenced = 95, .durable = 95
+    };
+    cr_assert_eq(worker_feed_reply(&feed, &reply), FEED_RESET);
+    worker_call_wait_anew(&call);
+    cr_assert(worker_call_has_come(&call, &feed)); /* and 100 never comes */
+    cr_assert_eq(worker_call_moment(&call, &feed), MOMENT_OK);
+    cr_assert_eq(call.snapshot, 95);
 }
 
 Test(call, a_new_epoch_resubmits_only_what_stands_on_history)
@@ -144,6 +176,22 @@ Test(call, nobody_hears_failed_of_an_outcome_that_nobody_knows)
     cr_assert_eq(worker_call_overdue(&call, 10000000), BB_OUTCOME_UNKNOWN);
     call.state = CALL_RUNNING;
     cr_assert_eq(worker_call_overdue(&call, 10000000), BB_OK);
+}
+
+Test(call, a_failure_of_a_later_run_says_nothing_about_an_earlier_body)
+{
+    struct call call = { .kind = FUNCTION_MUTATION };
+    cr_assert_eq(worker_call_tells(&call, BB_FUNCTION_TIMEOUT), BB_FUNCTION_TIMEOUT);
+    call.is_outcome_open = true;
+    cr_assert_eq(worker_call_tells(&call, BB_FUNCTION_TIMEOUT), BB_OUTCOME_UNKNOWN);
+    cr_assert_eq(worker_call_tells(&call, BB_OVERLOADED), BB_OUTCOME_UNKNOWN);
+    cr_assert_eq(worker_call_tells(&call, BB_OK), BB_OK);
+    /* The first run was sequenced; that the second one threw changes nothing. */
+    Bb__Proto__SlotDone done;
+    bb__proto__slot_done__init(&done);
+    call =
+        (struct call){ .state = CALL_WAIT_DURABLE, .tx = 7, .is_duplicate = true, .done = &done };
+    cr_assert_eq(worker_call_overdue(&call, 10000000), BB_OUTCOME_UNKNOWN);
 }
 
 Test(call, who_waits_for_a_tx_hears_that_it_did_not_come)

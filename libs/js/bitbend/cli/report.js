@@ -49,7 +49,8 @@ export async function followBackfill(output, admin, result, { signal } = {}) {
       const isReady = row.state === "ready";
       const done = Number(row.done);
       const total = Math.max(Number(row.total), done);
-      output.progress(`  index ${name}`, isReady ? total : Math.min(done, total - 1), total);
+      // Before the first part is filled the total is not known.
+      if (isReady || total > 0) output.progress(`  index ${name}`, isReady ? total : Math.min(done, total - 1), total);
       if (isReady) filling.splice(filling.indexOf(name), 1);
     }
     if (filling.length > 0) await new Promise((done) => setTimeout(done, 100));

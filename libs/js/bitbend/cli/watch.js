@@ -1,7 +1,7 @@
 /** Calls back, a moment after files of an application changed. */
 
-import { existsSync, watch } from "node:fs";
-import { basename, dirname, relative, sep } from "node:path";
+import { existsSync, readdirSync, watch } from "node:fs";
+import { basename, dirname, join, relative, sep } from "node:path";
 
 const DEBOUNCE_MS = 20;
 
@@ -11,7 +11,7 @@ const DEBOUNCE_MS = 20;
  */
 export function watchFiles(folders, onChange) {
   const roots = folders.filter(existsSync);
-  const watchers = roots.map((folder) => watch(folder, { recursive: true }, (_, name) => isSource(name) && schedule()));
+  const watchers = roots.map((folder) => watchTree(folder, schedule));
   const extra = new Map(); // folder -> { names, watcher }
   let timer = null;
 
@@ -21,12 +21,12 @@ export function watchFiles(folders, onChange) {
   }
 
   return {
-    /** Files outside the folders that the build read (not those of packages). */
+    /** Files outside the folders that the build read (not those of packages), or that may come. */
     setFiles(files) {
       const wanted = new Map();
       for (const file of files) {
         const isBelow = roots.some((root) => !relative(root, file).startsWith(".."));
-        if (isBelow || file.includes(`${sep}node_modules${sep}`) || !existsSync(file)) continue;
+        if (isBelow || file.includes(`${sep}node_modules${sep}`) || !existsSync(dirname(file))) continue;
         wanted.set(dirname(file), (wanted.get(dirname(file)) ?? new Set()).add(basename(file)));
       }
       for (const [folder, { watcher }] of extra) {
@@ -52,8 +52,59 @@ export function watchFiles(folders, onChange) {
   };
 }
 
+/**
+ * One watcher a folder: the recursive one of Node.js on Linux loses a file that an editor saves by renaming
+ * another one over it.
+ */
+function watchTree(root, onChange) {
+  const watchers = new Map(); // folder -> watcher
+
+  function add(folder) {
+    if (watchers.has(folder)) return;
+    let watcher;
+    try {
+      watcher = watch(folder, (event, name) => onEvent(folder, event, name));
+    } catch {
+      return; // It is gone already.
+    }
+    watcher.on("error", () => remove(folder));
+    watchers.set(folder, watcher);
+    for (const entry of entriesOf(folder)) {
+      if (entry.isDirectory() && isSource(entry.name)) add(join(folder, entry.name));
+    }
+  }
+
+  function remove(folder) {
+    for (const [path, watcher] of watchers) {
+      if (path !== folder && !path.startsWith(folder + sep)) continue;
+      watcher.close();
+      watchers.delete(path);
+    }
+  }
+
+  function onEvent(folder, event, name) {
+    if (name !== null && !isSource(name)) return;
+    if (event === "rename" && name !== null) {
+      // A folder of that name may be gone, new, or another one than before.
+      remove(join(folder, name));
+      if (entriesOf(folder).some((entry) => entry.name === name && entry.isDirectory())) add(join(folder, name));
+    }
+    onChange();
+  }
+
+  add(root);
+  return { close: () => watchers.forEach((watcher) => watcher.close()) };
+}
+
+function entriesOf(folder) {
+  try {
+    return readdirSync(folder, { withFileTypes: true });
+  } catch {
+    return [];
+  }
+}
+
+/** Not what this program or npm writes, and not what editors leave for a moment. */
 function isSource(name) {
-  if (name === null) return true;
-  const parts = name.split(sep);
-  return !parts.some((part) => part === "_generated" || part === "node_modules") && !parts.at(-1).startsWith(".");
+  return name !== "_generated" && name !== "node_modules" && !name.startsWith(".");
 }

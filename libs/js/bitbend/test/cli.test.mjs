@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { SourceMap } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -182,6 +182,38 @@ test("the watcher calls once for changes that come together, and not for _genera
   generate(join(appDir, "bitbend"));
   await settle();
   assert.equal(calls, 2);
+});
+
+test("the watcher sees every save: by writing, by renaming over, in folders that come and go", async (t) => {
+  const appDir = makeApp(t, FUNCTIONS);
+  let calls = 0;
+  const watcher = watchFiles([join(appDir, "bitbend")], () => calls++);
+  t.after(() => watcher.close());
+  const file = (name) => join(appDir, "bitbend", name);
+  const renameOver = (name) => {
+    write(appDir, { [`bitbend/${name}~`]: "export {};\n" });
+    renameSync(file(`${name}~`), file(name));
+  };
+  const steps = {
+    renameOver: () => renameOver("a.ts"),
+    renameOverAgain: () => renameOver("a.ts"),
+    writeAfterRename: () => write(appDir, { "bitbend/a.ts": "export {};\n" }),
+    renameOverBelow: () => renameOver("sub/deep.ts"),
+    writeBelow: () => write(appDir, { "bitbend/sub/deep.ts": "export {};\n" }),
+    remove: () => rmSync(file("a.ts")),
+    create: () => write(appDir, { "bitbend/a.ts": "export {};\n" }),
+    newFolder: () => write(appDir, { "bitbend/x/y/z.ts": "export {};\n" }),
+    writeInNewFolder: () => write(appDir, { "bitbend/x/y/z.ts": "" }),
+    removeFolder: () => rmSync(file("x"), { recursive: true }),
+    newFolderAgain: () => write(appDir, { "bitbend/x/y/z.ts": "export {};\n" }),
+    writeInItAgain: () => write(appDir, { "bitbend/x/y/z.ts": "" }),
+  };
+  for (const [name, step] of Object.entries(steps)) {
+    calls = 0;
+    step();
+    await new Promise((done) => setTimeout(done, 200));
+    assert.ok(calls > 0, name);
+  }
 });
 
 test("the suite is looked for in BITBEND_HOME, then in the checkout, then in PATH", (t) => {

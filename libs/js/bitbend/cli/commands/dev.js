@@ -41,13 +41,15 @@ export async function run({ output, appDir, options }) {
     if (options.once) return isDeployed ? 0 : 1;
 
     printReady(output, deployment);
+    // npm writes these when a package has come or gone.
+    const ofPackages = ["package.json", "package-lock.json"].map((name) => join(appDir, name));
     const watcher = watchFiles([functionsDir, siteDir].filter(Boolean), changed);
-    const logs = followLogs(deployment.admin, (entry) => printEntry(output, entry), { signal: stopped.signal, cursor: await deployment.cursor() });
-    watcher.setFiles([...dev.inputs(), ...siteInputs]);
+    const logs = followLogs(deployment.admin, (entry) => isDeploy(entry) || printEntry(output, entry), { signal: stopped.signal, cursor: await deployment.cursor() });
+    watcher.setFiles([...dev.inputs(), ...siteInputs, ...ofPackages]);
     async function changed() {
       const inputs = siteDir === null ? [] : await tryBuildSite(output, { appDir, siteDir, outDir });
       await dev.deploy();
-      watcher.setFiles([...dev.inputs(), ...inputs]);
+      watcher.setFiles([...dev.inputs(), ...inputs, ...ofPackages]);
     }
     await Promise.race([untilAborted(stopped.signal), logs]);
     watcher.close();
@@ -179,6 +181,11 @@ function printReady(output, { url, isOwner }) {
   const whose = isOwner === false ? " (it was running already)" : "";
   if (output.isJson) output.json({ event: "ready", url });
   else output.line(`${output.paint("green", "BitBend is ready:")} ${output.paint("bold", url)}${whose}`);
+}
+
+/** What this command told already. */
+function isDeploy({ path }) {
+  return path === "_system:deploy";
 }
 
 function relativeTo(appDir, text) {

@@ -1,0 +1,56 @@
+/* What eviction takes, it takes wholly. */
+#include <criterion/criterion.h>
+
+#include "bb/value.h"
+
+#include "cache.h"
+
+#define TABLE 10u
+
+static void key_of(uint8_t key[20], uint8_t number)
+{
+    memset(key, 0, 20);
+    bb_put_be32(key, BB_INDEX_BY_ID(TABLE));
+    key[4] = number;
+}
+
+/* Read one document at `snapshot`, which storage delivers as written at `tx`. */
+static void read_one(struct bb_ctx *ctx, struct cache *cache, uint8_t number, uint64_t snapshot,
+                     uint64_t tx)
+{
+    uint8_t key[20];
+    uint8_t content[4096] = { 0 };
+    struct bb_arena *arena = bb_arena_new(0);
+    key_of(key, number);
+    struct cache_read read = { .arena = arena, .low = bb_slice(key, 20), .snapshot = snapshot };
+    cr_assert_not(worker_cache_step(cache, &read));
+    struct read_need need = read.needs[0];
+    struct fill_entry entry = { .key = need.low,
+                                .value = bb_slice(content, sizeof(content)),
+                                .tx = tx };
+    struct cache_fill fill = { .at = snapshot, .entries = &entry, .count = 1, .is_complete = true };
+    worker_cache_fill(ctx, cache, &read, &need, &fill);
+    cr_assert(worker_cache_step(cache, &read));
+    cr_assert_eq(read.entry_count, 1u);
+    bb_arena_free(arena);
+}
+
+Test(cache, what_was_read_after_the_horizon_can_be_evicted_when_the_horizon_has_passed)
+{
+    struct bb_ctx ctx = { 0 };
+    struct cache *cache = worker_cache_new(1024);
+    worker_cache_reset(cache, 10);
+    for (uint8_t i = 0; i < 8; i++) {
+        read_one(&ctx, cache, i, 100, 90);
+    }
+    /* A slow call still reads at 50: nothing after that may be dropped. */
+    for (int i = 0; i < 4; i++) {
+        worker_cache_prune(cache, 50);
+    }
+    for (uint64_t horizon = 200; horizon < 204; horizon++) {
+        worker_cache_prune(cache, horizon);
+    }
+    cr_expect_leq(worker_cache_stats(cache).bytes, 1024u, "%" PRIu64 " bytes are lost",
+                  worker_cache_stats(cache).bytes);
+    worker_cache_free(cache);
+}
