@@ -1,5 +1,7 @@
 #include "wire.h"
 
+#include <stdatomic.h>
+
 #include <nng/protocol/reqrep0/req.h>
 
 #include "bb/env.h"
@@ -18,6 +20,7 @@ struct call {
     struct call *next_free;
     bool is_used;    /* owner thread */
     bool is_sending; /* the aio's thread; before and after: the owner's */
+    bool is_unsent;  /* no connection took it in time */
     uint64_t deadline_us;
     int status;
     nng_msg *reply;
@@ -29,6 +32,8 @@ struct bb_peer {
     char *url;
     struct bb_loop *loop;
     nng_socket socket;
+    nng_dialer dialer;
+    _Atomic int connection_count;
     struct wire_door *door;
     struct call *calls;
     size_t call_count;
@@ -54,7 +59,8 @@ static void on_aio(void *arg)
         if (rc != 0) {
             nng_msg_free(nng_aio_get_msg(call->aio)); /* a failed send leaves it with us */
             nng_aio_set_msg(call->aio, NULL);
-            complete(call, rc == NNG_ETIMEDOUT ? BB_PEER_GONE : wire_status(rc));
+            call->is_unsent = rc == NNG_ETIMEDOUT;
+            complete(call, call->is_unsent ? BB_PEER_GONE : wire_status(rc));
             return;
         }
         uint64_t now_us = bb_loop_now_us(call->peer->loop);
@@ -90,15 +96,56 @@ static void finish(struct bb_peer *peer, struct call *call, int status)
         nng_msg_free(reply);
 }
 
+static int dial(struct bb_peer *peer)
+{
+    int rc = nng_dialer_create(&peer->dialer, peer->socket, peer->url);
+
+    if (rc != 0)
+        return rc;
+    (void)nng_dialer_set_size(peer->dialer, NNG_OPT_RECVMAXSZ, BB_WIRE_MESSAGE_MAX);
+    (void)nng_dialer_set_bool(peer->dialer, NNG_OPT_TCP_KEEPALIVE,
+                              true); /* fails where there is no TCP */
+    return nng_dialer_start(peer->dialer, NNG_FLAG_NONBLOCK);
+}
+
+/*
+ * A dialer of nng 1.5 may stop for ever when the other side dies while they greet each other. So
+ * when no connection came for the whole time in which a request waited for one, a new dialer takes
+ * over.
+ */
+static void dial_again(struct bb_peer *peer)
+{
+    if (peer->is_closing || atomic_load(&peer->connection_count) > 0)
+        return;
+    if (nng_dialer_id(peer->dialer) > 0)
+        (void)nng_dialer_close(peer->dialer);
+    peer->dialer = (nng_dialer)NNG_DIALER_INITIALIZER;
+    (void)dial(peer); /* failed: the next request that finds no connection tries again */
+}
+
 static void take(void *arg, struct wire_item *oldest)
 {
     struct bb_peer *peer = arg;
+    bool is_any_unsent = false;
 
+    for (struct wire_item *item = oldest; item != NULL; item = item->next)
+        is_any_unsent |= bb_container(item, struct call, item)->is_unsent;
+    if (is_any_unsent)
+        dial_again(peer);
     while (oldest != NULL) {
         struct call *call = bb_container(oldest, struct call, item);
         oldest = oldest->next;
         finish(peer, call, call->status);
     }
+}
+
+/* On a thread of nng. */
+static void on_connection(nng_pipe pipe, nng_pipe_ev event, void *arg)
+{
+    struct bb_peer *peer = arg;
+
+    (void)pipe;
+    (void)atomic_fetch_add(&peer->connection_count, event == NNG_PIPE_EV_ADD_PRE ? 1 : -1);
 }
 
 static int fail_nng(struct bb_ctx *ctx, int rc, const char *what, const char *url)
@@ -125,19 +172,6 @@ static int open_calls(struct bb_peer *peer, size_t count)
     return 0;
 }
 
-static int dial(struct bb_peer *peer)
-{
-    nng_dialer dialer;
-    int rc = nng_dialer_create(&dialer, peer->socket, peer->url);
-
-    if (rc != 0)
-        return rc;
-    (void)nng_dialer_set_size(dialer, NNG_OPT_RECVMAXSZ, BB_WIRE_MESSAGE_MAX);
-    (void)nng_dialer_set_bool(dialer, NNG_OPT_TCP_KEEPALIVE,
-                              true); /* fails where there is no TCP */
-    return nng_dialer_start(dialer, NNG_FLAG_NONBLOCK);
-}
-
 int bb_peer_open(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_peer_options *options,
                  struct bb_peer **peer)
 {
@@ -157,6 +191,10 @@ int bb_peer_open(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_peer_
             rc = nng_socket_set_ms(opened->socket, NNG_OPT_RECONNMINT, RECONNECT_MIN_MS);
         if (rc == 0)
             rc = nng_socket_set_ms(opened->socket, NNG_OPT_RECONNMAXT, RECONNECT_MAX_MS);
+        if (rc == 0)
+            rc = nng_pipe_notify(opened->socket, NNG_PIPE_EV_ADD_PRE, on_connection, opened);
+        if (rc == 0)
+            rc = nng_pipe_notify(opened->socket, NNG_PIPE_EV_REM_POST, on_connection, opened);
         if (rc == 0)
             rc = open_calls(opened, count);
         if (rc == 0)
@@ -227,6 +265,7 @@ int bb_peer_request(struct bb_ctx *ctx, struct bb_peer *peer, const ProtobufCMes
     peer->outstanding++;
     call->is_used = true;
     call->is_sending = true;
+    call->is_unsent = false;
     call->done = done;
     call->arg = arg;
     call->deadline_us = bb_loop_now_us(peer->loop) + (uint64_t)timeout_ms * 1000;

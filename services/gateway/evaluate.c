@@ -95,6 +95,7 @@ static void on_evaluated(struct call *call, int status, const char *error,
         hash_bytes(answer.payload, 0, answer.hash);
     } else if (is_shown(status)) {
         answer.end = LIVE_FAILURE;
+        answer.is_passing = status == BB_FUNCTION_TIMEOUT || status == BB_OUT_OF_MEMORY;
         answer.payload = failure_payload(builder, &outcome, answer.hash);
         if (answer.tx == 0)
             answer.tx = call->min_tx;

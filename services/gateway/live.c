@@ -6,6 +6,8 @@
 #define BUCKETS_MIN    64u
 #define RETRY_FIRST_US 50000u
 #define RETRY_MAX_US   2000000u
+/* A function that never ends costs its five seconds this often, as long as somebody watches. */
+#define AGAIN_US 30000000u
 
 /* ---- what runs ---- */
 
@@ -20,6 +22,7 @@ static void start_due(struct live *live)
 
         bb_list_remove(&entry->due);
         bb_assert(entry->is_due && !entry->is_running);
+        bb_list_remove(&entry->again);
         entry->is_due = false;
         entry->is_running = true;
         entry->history = live->history;
@@ -158,6 +161,10 @@ void gateway_live_answered(struct live_entry *entry, const struct live_answer *a
 
             if (subscriber->tx > answer->tx)
                 make_due(entry, subscriber->tx);
+        }
+        if (answer->is_passing) {
+            entry->again_us = bb_now_us(&live->ctx) + AGAIN_US;
+            bb_list_push_back(&live->again, &entry->again);
         }
         live->ops->publish(live->arg, entry);
     }
@@ -366,9 +373,26 @@ void gateway_live_retry_now(struct live *live)
     start_due(live);
 }
 
+static void try_again(struct live *live, uint64_t now)
+{
+    while (!bb_list_is_empty(&live->again)) {
+        struct live_entry *entry = bb_container(live->again.next, struct live_entry, again);
+
+        if (now < entry->again_us)
+            return;
+        bb_list_remove(&entry->again);
+        if (entry->subscriber_count > 0)
+            make_due(entry, 0);
+        else
+            gateway_live_entry_free(entry);
+    }
+}
+
 void gateway_live_tick(struct live *live)
 {
     uint64_t now = bb_now_us(&live->ctx);
+
+    try_again(live, now);
 
     bb_list_each_safe(item, &live->later) {
         struct live_entry *entry = bb_container(item, struct live_entry, due);
@@ -405,6 +429,7 @@ struct live *gateway_live_new(struct bb_ctx *ctx, const struct live_options *opt
     gateway_ring_init(&live->ring, options->ring_bytes_max);
     bb_list_init(&live->due);
     bb_list_init(&live->later);
+    bb_list_init(&live->again);
     bb_list_init(&live->idle);
     bb_id_of_key(BB_TABLE_DEPLOYMENT, bb_slice_str("current"), &id);
     bb_key_by_id(&live->deployment_low, BB_TABLE_DEPLOYMENT, &id);

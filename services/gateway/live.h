@@ -58,7 +58,9 @@ struct live_entry {
     uint64_t due_tx;    /* the next run must see this tx */
     struct bb_list due; /* in live->due or live->later, or alone */
     uint64_t retry_us;
-    uint32_t failures; /* of the suite, in a row */
+    uint32_t failures;    /* of the suite, in a row */
+    struct bb_list again; /* in live->again after a failure that may pass by itself, or alone */
+    uint64_t again_us;
     /* who watches */
     struct bb_list subscribers;
     size_t subscriber_count;
@@ -93,6 +95,7 @@ struct live_answer {
     struct bb_slice payload;
     const struct live_range *ranges;
     size_t range_count;
+    bool is_passing; /* a failure of time or memory: may pass without any write */
 };
 
 struct live_ops {

@@ -65,6 +65,7 @@ struct live_entry *gateway_live_entry_add(struct live *live, const struct live_k
     entry->key_hash = hash_key(key, is_shared);
     bb_buf_init(&entry->payload);
     bb_list_init(&entry->due);
+    bb_list_init(&entry->again);
     bb_list_init(&entry->subscribers);
     bb_list_init(&entry->idle);
     entry->size_bytes = sizeof(*entry) + key->args.size + entry->key.identity.size;
@@ -113,6 +114,7 @@ void gateway_live_entry_free(struct live_entry *entry)
     live->entry_count--;
     live->bytes -= entry->size_bytes;
     bb_list_remove(&entry->due);
+    bb_list_remove(&entry->again);
     bb_list_remove(&entry->idle);
     drop_ranges(entry);
     bb_buf_fini(&entry->payload);

@@ -19,6 +19,7 @@ struct live {
     uint64_t cursor;
     struct bb_list due;   /* entries that should run, in order */
     struct bb_list later; /* entries that wait for a retry */
+    struct bb_list again; /* entries that failed and may not fail later, in order of again_us */
     struct bb_list idle;  /* entries that nobody watches, oldest first */
     size_t running_count;
     uint32_t history; /* counts restarts: answers to older questions mean nothing */

@@ -65,6 +65,11 @@ enum outcome_verdict worker_call_after_outcome(const struct call *call, const st
     }
 }
 
+bool worker_call_is_value_known(int status, size_t record_count)
+{
+    return status == BB_TX_TRUNCATED || (status == BB_OK && record_count > 0);
+}
+
 int worker_call_tells(const struct call *call, int status)
 {
     return call->is_outcome_open && status != BB_OK ? BB_OUTCOME_UNKNOWN : status;

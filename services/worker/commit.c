@@ -240,6 +240,14 @@ static void value_came(void *arg, int status, struct bb_slice bytes)
         status = bb_unpack(worker->ctx, worker->scratch, &bb__proto__storage_reply__descriptor,
                            bytes, &reply);
     }
+    if (status == BB_OK) {
+        bool is_tail = reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL;
+        size_t record_count = is_tail ? reply->tail->n_records : 0;
+        if (!worker_call_is_value_known((int)reply->status, record_count)) {
+            status = BB_NOT_YET; /* another node, or the same a little later, has it */
+            worker_peer_rotate(&worker->storage);
+        }
+    }
     if (status != BB_OK) {
         worker_answer(worker, call, BB_OUTCOME_UNKNOWN,
                       "the mutation has committed, and its result could not be read; send it again "

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define KILL_AFTER_US    1000000u  /* over the deadline of its call */
+#define END_MAX_US       2000000u  /* from its last answer to its end */
 #define START_MAX_US     10000000u /* from exec to SlotReady */
 #define BACKOFF_FIRST_US 100000u
 #define BACKOFF_MAX_US   10000000u
@@ -134,6 +135,7 @@ static void start(struct worker *worker, struct slot *slot)
     int ends[2];
     slot->started_us = worker_now(worker);
     slot->known_count = 0;
+    slot->end_by_us = 0;
     slot->is_overdue = false;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
         char text[128];
@@ -196,6 +198,10 @@ void worker_slots_watch(struct worker *worker, uint64_t now_us)
         bool is_stuck = slot->state == SLOT_STARTING && now_us > slot->started_us + START_MAX_US;
         bool is_over = slot->state == SLOT_BUSY && slot->call != NULL &&
                        now_us > slot->call->deadline_us + KILL_AFTER_US;
+        if (slot->state == SLOT_ENDING && slot->end_by_us == 0) {
+            slot->end_by_us = now_us + END_MAX_US;
+        }
+        is_stuck |= slot->state == SLOT_ENDING && now_us > slot->end_by_us;
         if (slot->child != NULL && (is_stuck || (is_over && !slot->is_overdue))) {
             slot->is_overdue = is_over;
             bb_child_kill(slot->child, SIGKILL);

@@ -28,7 +28,8 @@ struct slot {
     struct reading *reading; /* what its call waits for */
     uint64_t batch;          /* the slot's name of that */
     uint64_t started_us, start_at_us, backoff_us;
-    bool is_overdue; /* killed, because its call ran too long */
+    uint64_t end_by_us; /* ENDING: killed then; 0: not looked at yet */
+    bool is_overdue;    /* killed, because its call ran too long */
     struct {
         uint64_t deployment, code;
     } known[SLOT_KNOWN_MAX]; /* oldest first */

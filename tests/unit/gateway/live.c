@@ -686,6 +686,43 @@ Test(live, who_comes_between_a_hit_and_the_end_of_its_batch_is_not_forgotten)
     gateway_live_free(world.live);
 }
 
+Test(live, a_failure_that_may_pass_is_shown_and_tried_again_without_a_write)
+{
+    struct world world;
+    struct reader a;
+    struct live_answer slow = { .end = LIVE_FAILURE,
+                                .tx = 100,
+                                .hash = { 1, 2 },
+                                .payload = bb_slice_str("too slow"),
+                                .is_passing = true };
+
+    world_init(&world, 100, 8, 1 << 20);
+    subscribe(&world, &a, "m:list");
+    gateway_live_answered(take_run(&world), &slow);
+    expect(&a, 1, "too slow", 100);
+    cr_expect(a.last_is_failure);
+    clock_us += 29000000;
+    gateway_live_tick(world.live);
+    cr_expect_eq(world.run_count, 0u, "a function that never ends must not run all the time");
+    clock_us += 2000000;
+    gateway_live_tick(world.live);
+    answer(&world, 100, "one", "k1", "k3");
+    expect(&a, 2, "one", 100);
+    clock_us += 60000000;
+    gateway_live_tick(world.live);
+    cr_expect_eq(world.run_count, 0u);
+    /* One that nobody watches any more is not run for nobody. */
+    write_key(&world, 101, "k1");
+    slow.tx = 101;
+    gateway_live_answered(take_run(&world), &slow);
+    gateway_live_unsubscribe(&a.subscriber);
+    clock_us += 31000000;
+    gateway_live_tick(world.live);
+    cr_expect_eq(world.run_count, 0u);
+    cr_expect_eq(gateway_live_entry_count(world.live), 0u);
+    gateway_live_free(world.live);
+}
+
 Test(live, memory_is_bounded)
 {
     struct world world;

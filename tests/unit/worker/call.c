@@ -178,6 +178,15 @@ Test(call, nobody_hears_failed_of_an_outcome_that_nobody_knows)
     cr_assert_eq(worker_call_overdue(&call, 10000000), BB_OK);
 }
 
+Test(call, a_value_is_empty_only_when_the_log_says_so)
+{
+    cr_assert(worker_call_is_value_known(BB_OK, 1));
+    cr_assert(worker_call_is_value_known(BB_TX_TRUNCATED, 0)); /* too long ago */
+    cr_assert_not(worker_call_is_value_known(BB_OK, 0));       /* a node that is behind */
+    cr_assert_not(worker_call_is_value_known(BB_NOT_YET, 0));
+    cr_assert_not(worker_call_is_value_known(BB_NOT_LEADER, 0));
+}
+
 Test(call, a_failure_of_a_later_run_says_nothing_about_an_earlier_body)
 {
     struct call call = { .kind = FUNCTION_MUTATION };

@@ -37,21 +37,22 @@ export async function followBackfill(output, admin, result, { signal } = {}) {
   const filling = (result.indexes?.added ?? []).filter((index) => index.state === "backfilling").map(nameOf);
   const failed = [];
   while (filling.length > 0 && !signal?.aborted) {
-    for (const row of await admin.call("_system:indexes")) {
-      const name = nameOf(row);
-      if (!filling.includes(name) || row.state === "removing") continue; // an older one of that name
-      if (row.state === "failed") {
+    // One that is being removed may have the name of one that is being filled.
+    const rows = (await admin.call("_system:indexes")).filter(({ state }) => state !== "removing");
+    for (const name of [...filling]) {
+      const row = rows.find((one) => nameOf(one) === name);
+      if (row?.state === "failed") {
         output.error(`  ${row.error}`);
         failed.push(name);
-        filling.splice(filling.indexOf(name), 1);
-        continue;
+      } else if (row !== undefined) {
+        const done = Number(row.done);
+        const total = Math.max(Number(row.total), done);
+        const isReady = row.state === "ready";
+        // Before the first part is filled the total is not known.
+        if (isReady || total > 0) output.progress(`  index ${name}`, isReady ? total : Math.min(done, total - 1), total);
+        if (!isReady) continue;
       }
-      const isReady = row.state === "ready";
-      const done = Number(row.done);
-      const total = Math.max(Number(row.total), done);
-      // Before the first part is filled the total is not known.
-      if (isReady || total > 0) output.progress(`  index ${name}`, isReady ? total : Math.min(done, total - 1), total);
-      if (isReady) filling.splice(filling.indexOf(name), 1);
+      filling.splice(filling.indexOf(name), 1); // also when a later deploy removed it
     }
     if (filling.length > 0) await new Promise((done) => setTimeout(done, 100));
   }

@@ -256,6 +256,27 @@ test("deploy sends the modules with the key and shows what changed", async (t) =
   assert.equal(server.requests.at(-1).body.dryRun, true);
 });
 
+test("deploy says why an index could not be filled, and ends with 1; one that is gone is not waited for", async (t) => {
+  const appDir = makeApp(t, FUNCTIONS);
+  const error = "Index a.by_n cannot be filled: the key of document k1 in it has 9031 bytes.";
+  const added = ["by_n", "by_gone"].map((name) => ({ table: "a", name, state: "backfilling" }));
+  const server = await startServer(({ path }, answer) => {
+    if (path === "/api/deploy") {
+      return answer.json({ status: "success", value: { version: 2, functions: {}, tables: {}, indexes: { added, removed: [] }, notes: [] } });
+    }
+    const rows = [{ name: "by_n", state: "failed", error }, { name: "by_gone", state: "removing", error: null }];
+    answer.json({ status: "success", value: rows.map((row) => ({ table: "a", done: 0, total: 5, ...row })) });
+  });
+  t.after(() => server.stop());
+  const env = { BITBEND_URL: server.url, BITBEND_ADMIN_KEY: "k|1" };
+  const { code, stdout, stderr } = await bitbend(["deploy"], { cwd: appDir, env });
+  assert.equal(code, 1);
+  assert.ok(stderr.includes(error), stderr);
+  assert.ok(stdout.includes(`Deployed to ${server.url}; not usable: index a.by_n.`), stdout);
+  const json = await bitbend(["deploy", "--json"], { cwd: appDir, env });
+  assert.deepEqual([json.code, JSON.parse(json.stdout).failedIndexes], [1, ["a.by_n"]]);
+});
+
 test("run prints the value, the logs and the failure, with exit codes", async (t) => {
   const appDir = makeApp(t, {});
   const server = await startServer(({ body }, answer) => {
