@@ -220,10 +220,11 @@ void bb_hmac_sha256(struct bb_slice key, struct bb_slice data, uint8_t digest[32
     uint8_t pad[64];
     struct bb_sha256 sha;
 
-    if (key.size > sizeof block)
+    if (key.size > sizeof block) {
         bb_sha256(key, block);
-    else if (key.size > 0)
+    } else if (key.size > 0) {
         memcpy(block, key.data, key.size);
+    }
     for (size_t i = 0; i < sizeof pad; i++)
         pad[i] = block[i] ^ 0x36;
     bb_sha256_init(&sha);

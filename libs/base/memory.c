@@ -211,10 +211,11 @@ void *bb_arena_alloc(struct bb_arena *arena, size_t size)
         if (capacity > ARENA_BLOCK_MAX)
             capacity = ARENA_BLOCK_MAX;
         struct block *block = block_new(rounded > capacity ? rounded : capacity);
-        if (arena->last == NULL)
+        if (arena->last == NULL) {
             arena->first = block;
-        else
+        } else {
             arena->last->next = block;
+        }
         arena->last = block;
     }
     void *found = arena->last->bytes + arena->last->fill;

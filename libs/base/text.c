@@ -39,9 +39,10 @@ static int base64_digit(uint8_t c)
 
 int bb_base64_decode(struct bb_ctx *ctx, struct bb_slice from, struct bb_buf *to)
 {
-    if (from.size % 4 != 0)
+    if (from.size % 4 != 0) {
         return bb_fail(ctx, BB_BAD_REQUEST, "base64 text of %zu characters: not a multiple of 4",
                        from.size);
+    }
     for (size_t at = 0; at < from.size; at += 4) {
         bool is_last = at + 4 == from.size;
         size_t count = 4;

@@ -42,12 +42,13 @@ static enum http_step chunk_size_byte(struct http_message *message, uint8_t byte
     }
     if (message->chunk_digits == 0)
         return http_message_refuse_request(message, "A chunk without a size.");
-    if (byte == ';')
+    if (byte == ';') {
         message->state = HTTP_STATE_CHUNK_EXTENSION;
-    else if (byte == '\r')
+    } else if (byte == '\r') {
         message->state = HTTP_STATE_CHUNK_LF;
-    else
+    } else {
         return http_message_refuse_request(message, "A chunk's size is not a hexadecimal number.");
+    }
     return HTTP_STEP_MORE;
 }
 
@@ -55,9 +56,10 @@ static enum http_step chunk_extension_byte(struct http_message *message, uint8_t
 {
     if (++message->chunk_line > HTTP_CHUNK_LINE_MAX)
         return http_message_refuse_request(message, "A chunk's size line is longer than 1 KB.");
-    if (byte == '\n' || byte == 0)
+    if (byte == '\n' || byte == 0) {
         return http_message_refuse_request(
             message, "A line feed without a carriage return in a chunk's size line.");
+    }
     if (byte == '\r')
         message->state = HTTP_STATE_CHUNK_LF;
     return HTTP_STEP_MORE;
@@ -66,12 +68,14 @@ static enum http_step chunk_extension_byte(struct http_message *message, uint8_t
 /* Trailer fields are read and dropped. */
 static enum http_step trailer_byte(struct http_message *message, uint8_t byte)
 {
-    if (++message->trailer_size > HTTP_TRAILER_MAX)
+    if (++message->trailer_size > HTTP_TRAILER_MAX) {
         return http_message_refuse(message, 431, "HeadersTooLarge",
                                    "The trailer is larger than 8 KB.");
-    if ((byte == '\n') != (message->previous == '\r'))
+    }
+    if ((byte == '\n') != (message->previous == '\r')) {
         return http_message_refuse_request(message,
                                            "A line of the trailer does not end with CR LF.");
+    }
     message->previous = byte;
     if (byte == '\n') {
         if (message->line_size == 0) {
@@ -94,9 +98,10 @@ static enum http_step framing_byte(struct http_message *message, uint8_t byte)
     case HTTP_STATE_CHUNK_EXTENSION:
         return chunk_extension_byte(message, byte);
     case HTTP_STATE_CHUNK_LF:
-        if (byte != '\n')
+        if (byte != '\n') {
             return http_message_refuse_request(
                 message, "A carriage return without a line feed after a chunk's size.");
+        }
         return chunk_begin(message);
     case HTTP_STATE_CHUNK_DATA_CR:
         message->state = HTTP_STATE_CHUNK_DATA_LF;
@@ -161,10 +166,11 @@ enum http_step http_body_feed(struct http_message *message, struct bb_slice byte
     if (message->state == HTTP_STATE_BODY_START)
         step = body_begin(message);
     while (step == HTTP_STEP_MORE && *used < bytes.size) {
-        if (message->state == HTTP_STATE_LENGTH || message->state == HTTP_STATE_CHUNK_DATA)
+        if (message->state == HTTP_STATE_LENGTH || message->state == HTTP_STATE_CHUNK_DATA) {
             step = take_content(message, bb_slice(bytes.data + *used, bytes.size - *used), used);
-        else
+        } else {
             step = framing_byte(message, bytes.data[(*used)++]);
+        }
     }
     return step;
 }

@@ -21,10 +21,11 @@ int http_unbrotli(struct bb_ctx *ctx, struct bb_slice from, size_t max, struct b
         to->size += room - left;
         total += room - left;
     }
-    if (total > max)
+    if (total > max) {
         rc = bb_fail(ctx, BB_TOO_LARGE, "the decoded body is larger than %zu bytes", max);
-    else if (result != BROTLI_DECODER_RESULT_SUCCESS || in_size > 0)
+    } else if (result != BROTLI_DECODER_RESULT_SUCCESS || in_size > 0) {
         rc = bb_fail(ctx, BB_BAD_REQUEST, "the body is not valid brotli");
+    }
     BrotliDecoderDestroyInstance(state);
     return rc;
 }

@@ -184,9 +184,10 @@ static bool feed_step(struct http_connection *connection, struct bb_slice *bytes
     *bytes = bb_slice(bytes->data + used, bytes->size - used);
     switch (step) {
     case HTTP_STEP_MORE:
-        if (!count_body(connection))
+        if (!count_body(connection)) {
             refuse(connection, 503, "Overloaded",
                    "The server is receiving too much at once; try again.");
+        }
         return false;
     case HTTP_STEP_HEAD:
         return head_is_fine(connection);
@@ -292,10 +293,11 @@ static void read_start(struct http_connection *connection)
 {
     if (connection->is_reading)
         return;
-    if (uv_read_start((uv_stream_t *)&connection->tcp, on_alloc, on_read) == 0)
+    if (uv_read_start((uv_stream_t *)&connection->tcp, on_alloc, on_read) == 0) {
         connection->is_reading = true;
-    else
+    } else {
         http_connection_close(connection, BB_HTTP_END_GONE);
+    }
 }
 
 /* ---- time ---- */
@@ -342,9 +344,10 @@ static void set_options(struct http_connection *connection)
     uv_os_fd_t fd;
 
     (void)uv_tcp_nodelay(&connection->tcp, 1);
-    if (uv_fileno((const uv_handle_t *)&connection->tcp, &fd) == 0)
+    if (uv_fileno((const uv_handle_t *)&connection->tcp, &fd) == 0) {
         /* Best effort: our own stall timeout covers kernels without it. */
         (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
+    }
 }
 
 void http_connection_accept(struct bb_http *http)

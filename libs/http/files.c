@@ -138,11 +138,12 @@ static void file_done(uv_work_t *work, int status)
     } else {
         (void)snprintf(headers, sizeof(headers), "ETag: %s\r\nCache-Control: no-cache\r\n%s",
                        job->etag, "X-Content-Type-Options: nosniff\r\n");
-        if (bb_slice_equal_str(known, job->etag))
+        if (bb_slice_equal_str(known, job->etag)) {
             bb_http_respond(job->request, 304, NULL, bb_slice_str(headers), BB_SLICE_EMPTY);
-        else
+        } else {
             bb_http_respond(job->request, 200, job->content_type, bb_slice_str(headers),
                             bb_buf_slice(&job->content));
+        }
     }
     bb_buf_fini(&job->content);
     bb_free(job->folder);
@@ -156,9 +157,10 @@ int bb_http_files_open(struct bb_ctx *ctx, struct bb_loop *loop, const char *fol
     char real[PATH_MAX];
     struct stat status;
 
-    if (realpath(folder, real) == NULL || stat(real, &status) != 0 || !S_ISDIR(status.st_mode))
+    if (realpath(folder, real) == NULL || stat(real, &status) != 0 || !S_ISDIR(status.st_mode)) {
         return bb_fail(ctx, BB_NOT_FOUND, "the folder %s, which should be served, does not exist",
                        folder);
+    }
     files = bb_alloc_zero(1, sizeof(*files));
     files->loop = loop;
     files->folder = bb_strdup(real);

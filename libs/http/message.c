@@ -73,9 +73,10 @@ bool http_message_is_empty(const struct http_message *message)
 
 struct bb_slice http_message_field(const struct http_message *message, const char *name)
 {
-    for (size_t i = 0; i < message->field_count; i++)
+    for (size_t i = 0; i < message->field_count; i++) {
         if (http_equal_nocase(message->fields[i].name, name))
             return message->fields[i].value;
+    }
     return BB_SLICE_EMPTY;
 }
 
@@ -194,19 +195,23 @@ static enum http_step check_fields(struct http_message *message)
     }
     if (hosts > 1)
         return http_message_refuse_request(message, "The request has more than one Host header.");
-    if (hosts == 0 && !message->is_http_1_0)
+    if (hosts == 0 && !message->is_http_1_0) {
         return http_message_refuse_request(
             message, "The request has no Host header; HTTP/1.1 requires one.");
-    if (codings > 0 && (message->has_length || message->is_http_1_0))
+    }
+    if (codings > 0 && (message->has_length || message->is_http_1_0)) {
         return http_message_refuse_request(
             message, "The request has Transfer-Encoding together with Content-Length, "
                      "or in HTTP/1.0.");
-    if (codings > 1 || (codings == 1 && !message->is_chunked))
+    }
+    if (codings > 1 || (codings == 1 && !message->is_chunked)) {
         return http_message_refuse_request(message,
                                            "The only transfer coding that is accepted is chunked.");
-    if (expect.data != NULL && !http_equal_nocase(expect, "100-continue"))
+    }
+    if (expect.data != NULL && !http_equal_nocase(expect, "100-continue")) {
         return http_message_refuse(message, 417, "BadRequest",
                                    "The only expectation that is accepted is 100-continue.");
+    }
     message->wants_continue = expect.data != NULL && !message->is_http_1_0;
     if (message->content_length > message->body_max)
         return http_message_refuse_body(message);
@@ -225,18 +230,21 @@ static enum http_step parse_head(struct http_message *message)
     const uint8_t *question;
     size_t used;
 
-    if (!request_line_is_strict(head))
+    if (!request_line_is_strict(head)) {
         return http_message_refuse_request(message,
                                            "The request line is not `METHOD target HTTP/1.1`.");
+    }
     http_parser_init(&parser, HTTP_REQUEST);
     parser.data = message;
     used = http_parser_execute(&parser, &settings, (const char *)head.data, head.size);
-    if (HTTP_PARSER_ERRNO(&parser) == HPE_CB_header_field)
+    if (HTTP_PARSER_ERRNO(&parser) == HPE_CB_header_field) {
         return http_message_refuse(message, 431, "HeadersTooLarge",
                                    "The request has more than 100 header fields.");
-    if (HTTP_PARSER_ERRNO(&parser) != HPE_OK || used != head.size)
+    }
+    if (HTTP_PARSER_ERRNO(&parser) != HPE_OK || used != head.size) {
         return http_message_refuse_request(message,
                                            http_errno_description(HTTP_PARSER_ERRNO(&parser)));
+    }
     message->is_http_1_0 = parser.http_minor == 0;
     message->method = method_of(parser.method);
     blank = memchr(head.data, ' ', head.size);
@@ -258,13 +266,15 @@ static enum http_step scan(struct http_message *message, uint8_t byte)
 {
     bool is_field = message->line_count > 0;
 
-    if (message->previous == '\r' && byte != '\n')
+    if (message->previous == '\r' && byte != '\n') {
         return http_message_refuse_request(message,
                                            "A carriage return without a line feed in the head.");
+    }
     if (byte == '\n') {
-        if (message->previous != '\r')
+        if (message->previous != '\r') {
             return http_message_refuse_request(
                 message, "A line feed without a carriage return in the head.");
+        }
         if (message->line_size == 0)
             return HTTP_STEP_HEAD;
         if (is_field && !message->has_colon)
@@ -281,18 +291,20 @@ static enum http_step scan(struct http_message *message, uint8_t byte)
     if (byte == 0)
         return http_message_refuse_request(message, "A zero byte in the head.");
     if (is_field && !message->has_colon) {
-        if (byte == ' ' || byte == '\t')
+        if (byte == ' ' || byte == '\t') {
             return http_message_refuse_request(
                 message, message->line_size == 0 ? "A folded header line."
                                                  : "A blank before the colon of a header line.");
+        }
         if (byte == ':' && message->line_size == 0)
             return http_message_refuse_request(message, "A header line without a name.");
         message->has_colon = byte == ':';
     }
     message->line_size++;
-    if (!is_field && message->line_size > HTTP_LINE_MAX)
+    if (!is_field && message->line_size > HTTP_LINE_MAX) {
         return http_message_refuse(message, 431, "HeadersTooLarge",
                                    "The request line is longer than 8 KB.");
+    }
     return HTTP_STEP_MORE;
 }
 
@@ -315,15 +327,17 @@ static enum http_step feed_head(struct http_message *message, struct bb_slice by
         if (step == HTTP_STEP_HEAD) {
             bb_buf_append(&message->head, bytes.data, i + 1);
             *used += i + 1;
-            if (message->head.size > HTTP_HEAD_MAX)
+            if (message->head.size > HTTP_HEAD_MAX) {
                 return http_message_refuse(message, 431, "HeadersTooLarge",
                                            "The headers are larger than 32 KB.");
+            }
             message->state = HTTP_STATE_BODY_START;
             return parse_head(message);
         }
-        if (message->head.size + i > HTTP_HEAD_MAX)
+        if (message->head.size + i > HTTP_HEAD_MAX) {
             return http_message_refuse(message, 431, "HeadersTooLarge",
                                        "The headers are larger than 32 KB.");
+        }
     }
     bb_buf_append(&message->head, bytes.data, bytes.size);
     *used += bytes.size;

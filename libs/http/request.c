@@ -153,10 +153,11 @@ int bb_http_parameter(struct bb_ctx *ctx, struct bb_http_request *request, const
         size_t size = and == NULL ? query.size : (size_t)(and-query.data);
 
         if (size > name_size && query.data[name_size] == '=' &&
-            memcmp(query.data, name, name_size) == 0)
+            memcmp(query.data, name, name_size) == 0) {
             return bb_http_unescape(ctx, request->arena,
                                     bb_slice(query.data + name_size + 1, size - name_size - 1),
                                     true, value);
+        }
         size += and != NULL;
         query = bb_slice(query.data + size, query.size - size);
     }
@@ -223,10 +224,11 @@ void http_head_append(struct bb_http_request *request, struct bb_buf *to, int st
     bb_buf_append_slice(to, headers);
     if (http->options.decorate != NULL)
         http->options.decorate(http->options.arg, request, to);
-    if (closes)
+    if (closes) {
         bb_buf_append_str(to, "Connection: close\r\n");
-    else if (request->message.is_http_1_0)
+    } else if (request->message.is_http_1_0) {
         bb_buf_append_str(to, "Connection: keep-alive\r\n");
+    }
     bb_buf_append_str(to, "\r\n");
 }
 
@@ -252,9 +254,10 @@ void bb_http_respond(struct bb_http_request *request, int status, const char *co
     connection->is_handling = false;
     if (closes && !connection->is_lingering)
         connection->closes_after_write = true;
-    if (!connection->is_lingering)
+    if (!connection->is_lingering) {
         connection->deadline_us = bb_loop_now_us(request->http->loop) +
                                   (uint64_t)request->http->options.idle_timeout_ms * 1000;
+    }
     http_request_release(request);
     http_connection_dirty(connection);
     http_connection_next(connection);

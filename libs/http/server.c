@@ -46,10 +46,11 @@ static void on_tick(void *arg)
     bb_list_each_safe(item, &http->connections) {
         struct http_connection *connection = bb_container(item, struct http_connection, link);
 
-        if (is_late)
+        if (is_late) {
             http_connection_close(connection, BB_HTTP_END_OURS);
-        else
+        } else {
             http_connection_tick(connection, now);
+        }
     }
     stop_if_empty(http);
 }
@@ -90,14 +91,16 @@ static int resolve(struct bb_ctx *ctx, const char *listen, struct sockaddr_stora
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV };
     struct addrinfo *found = NULL;
 
-    if (!split_address(listen, host, port))
+    if (!split_address(listen, host, port)) {
         return bb_fail(ctx, BB_BAD_REQUEST,
                        "`%s` is not an address to listen at; write host:port, like 127.0.0.1:3210",
                        listen);
-    if (getaddrinfo(host, port, &hints, &found) != 0 || found == NULL)
+    }
+    if (getaddrinfo(host, port, &hints, &found) != 0 || found == NULL) {
         return bb_fail(ctx, BB_BAD_REQUEST,
                        "the host of `%s` is not known on this machine; use 127.0.0.1 or 0.0.0.0",
                        listen);
+    }
     memcpy(address, found->ai_addr, found->ai_addrlen);
     freeaddrinfo(found);
     return BB_OK;
@@ -119,17 +122,20 @@ static int listen_at(struct bb_ctx *ctx, struct bb_http *http)
     rc = uv_tcp_bind(&http->listener, (const struct sockaddr *)&address, 0);
     if (rc == 0)
         rc = uv_listen((uv_stream_t *)&http->listener, 511, on_connection);
-    if (rc == UV_EADDRINUSE)
+    if (rc == UV_EADDRINUSE) {
         return bb_fail(
             ctx, BB_ADDRESS_IN_USE,
             "the address %s is in use by another program; stop that one or listen elsewhere",
             http->listen);
-    if (rc == UV_EADDRNOTAVAIL)
+    }
+    if (rc == UV_EADDRNOTAVAIL) {
         return bb_fail(ctx, BB_BAD_REQUEST, "the address %s does not belong to this machine",
                        http->listen);
-    if (rc == UV_EACCES)
+    }
+    if (rc == UV_EACCES) {
         return bb_fail(ctx, BB_BAD_REQUEST, "listening at %s is not allowed; use a port above 1023",
                        http->listen);
+    }
     if (rc != 0)
         return bb_fail(ctx, BB_IO, "cannot listen at %s: %s", http->listen, uv_strerror(rc));
     rc = uv_tcp_getsockname(&http->listener, (struct sockaddr *)&address, &address_size);

@@ -61,9 +61,10 @@ int bb_id_parse(struct bb_ctx *ctx, struct bb_slice text, uint32_t *table, struc
     unsigned bit_count = 0;
     uint64_t number = 0;
 
-    if (text.size < 31 || text.size > BB_ID_TEXT_MAX)
+    if (text.size < 31 || text.size > BB_ID_TEXT_MAX) {
         return bb_fail(ctx, BB_BAD_ID, "\"%.*s\" is not a document id: it has %zu characters",
                        (int)(text.size < 60 ? text.size : 60), (const char *)text.data, text.size);
+    }
     for (size_t i = 0; i < text.size; i++) {
         int digit = digit_of(text.data[i]);
         if (digit < 0)
@@ -81,9 +82,10 @@ int bb_id_parse(struct bb_ctx *ctx, struct bb_slice text, uint32_t *table, struc
         size != used + sizeof id->bytes + 2)
         return bb_fail(ctx, BB_BAD_ID, "\"%.*s\" is not a document id", BB_SLICE_ARG(text));
     checksum(bytes, size - 2, sums);
-    if (memcmp(sums, bytes + size - 2, 2) != 0)
+    if (memcmp(sums, bytes + size - 2, 2) != 0) {
         return bb_fail(ctx, BB_BAD_ID, "\"%.*s\" is not a document id: its checksum is wrong",
                        BB_SLICE_ARG(text));
+    }
     *table = (uint32_t)number;
     memcpy(id->bytes, bytes + used, sizeof id->bytes);
     return BB_OK;

@@ -85,9 +85,10 @@ static int decode_object(struct decoder *decoder, const json_t *json, unsigned d
     bb_value_begin_object(decoder->builder);
     for (; at != NULL; at = json_object_iter_next((json_t *)(uintptr_t)json, at)) {
         const char *key = json_object_iter_key(at);
-        if (key[0] == '$')
+        if (key[0] == '$') {
             return bb_fail(decoder->ctx, BB_BAD_JSON, "an object key may not start with `$`: %.40s",
                            key);
+        }
         bb_value_field_name(decoder->builder, bb_slice_str(key));
         int rc = decode(decoder, json_object_iter_value(at), depth + 1);
         if (rc != BB_OK)
@@ -142,9 +143,10 @@ int bb_json_decode(struct bb_ctx *ctx, struct bb_slice json, bool allow_undefine
         return bb_fail(ctx, BB_BAD_JSON, "the JSON text is empty");
     json_t *parsed = json_loadb((const char *)json.data, json.size,
                                 JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &error);
-    if (parsed == NULL)
+    if (parsed == NULL) {
         return bb_fail(ctx, BB_BAD_JSON, "bad JSON at line %d, column %d: %s", error.line,
                        error.column, error.text);
+    }
     decoder.builder = bb_value_builder_new();
     int rc = decode(&decoder, parsed, 0);
     if (rc == BB_OK)

@@ -193,10 +193,11 @@ void bb_json_encode(struct bb_slice value, enum bb_json_format format, struct bb
         bb_json_string(to, bb_value_bytes(value));
         return;
     case BB_TAG_BYTES:
-        if (format == BB_JSON_ENCODED)
+        if (format == BB_JSON_ENCODED) {
             append_base64_of(to, "{\"$bytes\":\"", bb_value_bytes(value), "\"}");
-        else
+        } else {
             append_base64_of(to, "\"", bb_value_bytes(value), "\"");
+        }
         return;
     case BB_TAG_ARRAY:
     case BB_TAG_OBJECT:

@@ -149,10 +149,11 @@ static int read_children(struct reader *reader, bool is_object, unsigned depth)
 
     if (depth > BB_VALUE_DEPTH_MAX)
         return malformed(reader);
-    if (is_object)
+    if (is_object) {
         bb_value_begin_object(reader->builder);
-    else
+    } else {
         bb_value_begin_array(reader->builder);
+    }
     for (;;) {
         if (reader->at >= reader->key.size)
             return malformed(reader);
@@ -171,10 +172,11 @@ static int read_children(struct reader *reader, bool is_object, unsigned depth)
             return rc;
     }
     reader->at++;
-    if (is_object)
+    if (is_object) {
         bb_value_end_object(reader->builder);
-    else
+    } else {
         bb_value_end_array(reader->builder);
+    }
     return BB_OK;
 }
 
@@ -215,10 +217,11 @@ static int read_value(struct reader *reader, unsigned depth)
         rc = read_content(reader);
         if (rc != BB_OK)
             return rc;
-        if (tag == BB_TAG_STRING)
+        if (tag == BB_TAG_STRING) {
             bb_value_put_string(reader->builder, bb_buf_slice(&reader->content));
-        else
+        } else {
             bb_value_put_bytes(reader->builder, bb_buf_slice(&reader->content));
+        }
         return BB_OK;
     case BB_TAG_ARRAY:
         return read_children(reader, false, depth);

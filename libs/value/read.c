@@ -136,10 +136,11 @@ struct bb_slice bb_value_field(struct bb_slice object, struct bb_slice name)
         int order = bb_slice_compare(bb_value_name_at(object, middle), name);
         if (order == 0)
             return bb_value_at(object, middle);
-        if (order < 0)
+        if (order < 0) {
             low = middle + 1;
-        else
+        } else {
             high = middle;
+        }
     }
     return BB_SLICE_EMPTY;
 }
@@ -240,9 +241,10 @@ uint64_t bb_value_accounted_size(struct bb_slice value)
             size += bb_value_accounted_size(bb_value_at(value, i));
         return size;
     case BB_TAG_OBJECT:
-        for (size_t i = 0; i < bb_value_count(value); i++)
+        for (size_t i = 0; i < bb_value_count(value); i++) {
             size += bb_value_name_at(value, i).size + 1 +
                     bb_value_accounted_size(bb_value_at(value, i));
+        }
         return size;
     }
     BB_UNREACHABLE("a validated value has one of the tags");

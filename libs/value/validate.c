@@ -162,9 +162,10 @@ static int check_name(struct bb_ctx *ctx, const struct place *place, unsigned de
     }
     if (name.data[0] == '$')
         return refuse(ctx, place, "a field name may not start with `$`");
-    if (name.data[0] == '_' && depth == 0)
+    if (name.data[0] == '_' && depth == 0) {
         return refuse(ctx, place,
                       "a top-level field name may not start with `_`: these belong to the system");
+    }
     return BB_OK;
 }
 
@@ -210,10 +211,11 @@ int bb_document_check(struct bb_ctx *ctx, struct bb_slice document, uint64_t lim
     if (rc != BB_OK)
         return rc;
     uint64_t size = bb_value_accounted_size(document);
-    if (size > limit_bytes)
+    if (size > limit_bytes) {
         return bb_fail(ctx, BB_DOCUMENT_TOO_LARGE,
                        "the document has %" PRIu64 " bytes, the limit is %" PRIu64
                        ": split it, or keep large content in files",
                        size, limit_bytes);
+    }
     return BB_OK;
 }

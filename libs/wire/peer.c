@@ -33,6 +33,7 @@ struct bb_peer {
     struct bb_loop *loop;
     nng_socket socket;
     nng_dialer dialer;
+    uint64_t dialed_us;
     _Atomic int connection_count;
     struct wire_door *door;
     struct call *calls;
@@ -98,6 +99,7 @@ static void finish(struct bb_peer *peer, struct call *call, int status)
 
 static int dial(struct bb_peer *peer)
 {
+    peer->dialed_us = bb_loop_now_us(peer->loop);
     int rc = nng_dialer_create(&peer->dialer, peer->socket, peer->url);
 
     if (rc != 0)
@@ -115,7 +117,10 @@ static int dial(struct bb_peer *peer)
  */
 static void dial_again(struct bb_peer *peer)
 {
-    if (peer->is_closing || atomic_load(&peer->connection_count) > 0)
+    uint64_t waited_us = bb_loop_now_us(peer->loop) - peer->dialed_us;
+
+    if (peer->is_closing || atomic_load(&peer->connection_count) > 0 ||
+        waited_us < SEND_MS_MAX * 1000u)
         return;
     if (nng_dialer_id(peer->dialer) > 0)
         (void)nng_dialer_close(peer->dialer);

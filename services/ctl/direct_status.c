@@ -94,12 +94,13 @@ static void on_reply(void *arg, int status, struct bb_slice reply)
     struct bb_arena *arena = bb_arena_new(1 << 20);
 
     if (status == BB_OK) {
-        if (target->kind == KIND_STORAGE)
+        if (target->kind == KIND_STORAGE) {
             describe_storage(ctx, arena, reply, &target->answer);
-        else if (target->kind == KIND_SEQUENCER)
+        } else if (target->kind == KIND_SEQUENCER) {
             describe_sequencer(ctx, arena, reply, &target->answer);
-        else
+        } else {
             describe_worker(ctx, arena, reply, &target->answer);
+        }
     }
     if (target->answer.size == 0) {
         bb_buf_printf(&target->answer, "\"error\":\"%s\"",
@@ -128,10 +129,11 @@ static int ask(struct bb_ctx *ctx, struct target *target)
     sequencer.info = &sequencer_info;
     worker.op_case = BB__PROTO__WORKER_REQUEST__OP_INFO;
     worker.info = &worker_info;
-    if (target->kind == KIND_STORAGE)
+    if (target->kind == KIND_STORAGE) {
         message = &storage.base;
-    else if (target->kind == KIND_SEQUENCER)
+    } else if (target->kind == KIND_SEQUENCER) {
         message = &sequencer.base;
+    }
     int rc = bb_peer_open(ctx, target->inquiry->loop, &options, &target->peer);
     if (rc == BB_OK)
         rc = bb_peer_request(ctx, target->peer, message, TIMEOUT_MS, on_reply, target);
@@ -156,13 +158,14 @@ static void print(const struct inquiry *inquiry, bool is_json)
         (void)printf("[");
     for (size_t i = 0; i < inquiry->count; i++) {
         const struct target *target = &inquiry->targets[i];
-        if (is_json)
+        if (is_json) {
             (void)printf("%s{\"kind\":\"%s\",\"url\":\"%s\",%.*s}", i == 0 ? "" : ",",
                          kind_names[target->kind], target->url, (int)target->answer.size,
                          (char *)target->answer.data);
-        else
+        } else {
             (void)printf("%-10s %-28s %.*s\n", kind_names[target->kind], target->url,
                          (int)target->answer.size, (char *)target->answer.data);
+        }
     }
     if (is_json)
         (void)printf("]\n");

@@ -69,12 +69,13 @@ static int fetch(struct bb_ctx *ctx, const struct target *target, struct bb_buf 
     (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, body);
     CURLcode code = curl_easy_perform(curl);
     (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-    if (code != CURLE_OK)
+    if (code != CURLE_OK) {
         rc = bb_fail(ctx, BB_PEER_GONE, "%s: %s; is the suite running?", target->url,
                      curl_easy_strerror(code));
-    else if (status != 200)
+    } else if (status != 200) {
         rc = bb_fail(ctx, BB_UNAVAILABLE, "%s answered %ld: %.*s", target->url, status,
                      (int)(body->size < 200 ? body->size : 200), (char *)body->data);
+    }
     curl_slist_free_all(headers);
     curl_easy_cleanup(curl);
     return rc;
@@ -120,12 +121,13 @@ int ctl_status_http(struct bb_ctx *ctx, const struct bb_conf *conf)
         if (json == NULL)
             rc = bb_fail(ctx, BB_CORRUPT, "%s gave no JSON", target.url);
     }
-    if (rc != BB_OK)
+    if (rc != BB_OK) {
         (void)fprintf(stderr, "bb-ctl: %s\n", ctx->error);
-    else if (bb_conf_bool(conf, "json"))
+    } else if (bb_conf_bool(conf, "json")) {
         (void)printf("%.*s\n", (int)body.size, (char *)body.data);
-    else
+    } else {
         print_flat("", json);
+    }
     json_decref(json);
     bb_buf_fini(&body);
     return rc == BB_OK ? 0 : 1;

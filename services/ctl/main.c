@@ -36,14 +36,15 @@ int main(int argc, char **argv)
         return 2;
     }
     int code = 2;
-    if (bb_conf_rest_count(conf) != 1 || strcmp(bb_conf_rest(conf, 0), "status") != 0)
+    if (bb_conf_rest_count(conf) != 1 || strcmp(bb_conf_rest(conf, 0), "status") != 0) {
         (void)fprintf(stderr,
                       "bb-ctl: the command is missing or unknown; there is: status (see --help)\n");
-    else if (bb_conf_text(conf, "storage") != NULL || bb_conf_text(conf, "sequencer") != NULL ||
-             bb_conf_text(conf, "worker") != NULL)
+    } else if (bb_conf_text(conf, "storage") != NULL || bb_conf_text(conf, "sequencer") != NULL ||
+               bb_conf_text(conf, "worker") != NULL) {
         code = ctl_status_direct(&ctx, conf);
-    else
+    } else {
         code = ctl_status_http(&ctx, conf);
+    }
     bb_conf_free(conf);
     return code;
 }

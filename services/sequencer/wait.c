@@ -125,14 +125,22 @@ static void reply_mark(struct sequencer *sequencer, struct bb_exchange *exchange
     bb_exchange_reply(exchange, &reply.base);
 }
 
+/*
+ * Storage may hold, and its feed may have shown, what the Append under way brings: a mark that is
+ * asked for now is not older than that.
+ */
 void sequencer_mark(struct sequencer *sequencer, struct bb_exchange *exchange)
 {
-    if (is_serving(sequencer) && sequencer_has_lease(sequencer)) {
+    const struct sequencer_core *core = &sequencer->core;
+
+    if (is_serving(sequencer) && sequencer_has_lease(sequencer) && !core->is_appending) {
         reply_mark(sequencer, exchange);
         return;
     }
     struct sequencer_waiter *parked = bb_alloc_zero(1, sizeof *parked);
     parked->exchange = exchange;
+    parked->epoch = core->epoch;
+    parked->after = core->is_appending ? core->append.last_tx : 0;
     parked->until_us = bb_now_us(sequencer->ctx) + (uint64_t)MARK_WAIT_MS * 1000;
     bb_list_push_back(&sequencer->marks, &parked->link);
 }
@@ -163,7 +171,9 @@ void sequencer_wake_waiters(struct sequencer *sequencer, bool refuse)
     }
     bb_list_each_safe(item, &sequencer->marks) {
         struct sequencer_waiter *waiter = bb_container(item, struct sequencer_waiter, link);
-        if (can_mark) {
+        bool has_come =
+            waiter->epoch != sequencer->core.epoch || sequencer->core.durable >= waiter->after;
+        if (can_mark && has_come) {
             reply_mark(sequencer, waiter->exchange);
         } else if (refuse || now_us >= waiter->until_us) {
             sequencer_reply_error(waiter->exchange, BB_UNAVAILABLE, sequencer->waits_for);

@@ -27,14 +27,16 @@ static int pick(struct bb_ctx *ctx, const struct bb_conf *conf, const char *opti
 {
     const char *given = bb_conf_text(conf, option);
 
-    if (given != NULL)
+    if (given != NULL) {
         (void)snprintf(to, size, "%s", given);
-    else
+    } else {
         (void)snprintf(to, size, "%s/%s", root, below);
-    if (access(to, R_OK) != 0)
+    }
+    if (access(to, R_OK) != 0) {
         return bb_fail(ctx, BB_NOT_FOUND,
                        "%s is missing: %s; run `make build` in the checkout, or name it with --%s",
                        what, to, option);
+    }
     return BB_OK;
 }
 
@@ -55,12 +57,14 @@ int solo_layout_find(struct bb_ctx *ctx, const struct bb_conf *conf, struct solo
     cut(root, 2);
     int rc = pick(ctx, conf, "node", root, "services/worker/node_modules/" NODE_PACKAGE "/bin/node",
                   "the pinned Node.js", layout->node, sizeof layout->node);
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         rc = pick(ctx, conf, "addon", build, "bb_slot.node", "the slot's add-on", layout->addon,
                   sizeof layout->addon);
-    if (rc == BB_OK)
+    }
+    if (rc == BB_OK) {
         rc = pick(ctx, conf, "slot-js", root, "services/worker/slot.cjs", "the slot's program",
                   layout->slot_js, sizeof layout->slot_js);
+    }
     return rc;
 }
 

@@ -229,14 +229,16 @@ static int parse_listen(struct bb_ctx *ctx, struct solo *solo, const char *liste
     const char *colon = strrchr(listen, ':');
     char *end = NULL;
 
-    if (colon == NULL || colon == listen || (size_t)(colon - listen) >= sizeof solo->host)
+    if (colon == NULL || colon == listen || (size_t)(colon - listen) >= sizeof solo->host) {
         return bb_fail(ctx, BB_BAD_REQUEST, "--listen %s: HOST:PORT is wanted, e.g. 127.0.0.1:3210",
                        listen);
+    }
     memcpy(solo->host, listen, (size_t)(colon - listen));
     unsigned long port = strtoul(colon + 1, &end, 10);
-    if (end == colon + 1 || *end != '\0' || port == 0 || port > 65535)
+    if (end == colon + 1 || *end != '\0' || port == 0 || port > 65535) {
         return bb_fail(ctx, BB_BAD_REQUEST, "--listen %s: the port is a number from 1 to 65535",
                        listen);
+    }
     solo->port = (unsigned)port;
     return BB_OK;
 }
