@@ -141,6 +141,9 @@ int worker_call_overdue(const struct call *call, uint64_t now_us)
 bool worker_call_has_come(const struct call *call, const struct feed *feed)
 {
     uint64_t durable = feed->durable < feed->cursor ? feed->durable : feed->cursor;
+    if (call->wait_epoch != 0 && feed->epoch > call->wait_epoch) {
+        return worker_feed_is_usable(feed); /* a number of an epoch that is over says nothing */
+    }
     return worker_feed_is_usable(feed) && feed->epoch >= call->wait_epoch &&
            (call->waits_for_durable ? durable : feed->cursor) >= call->wait_tx;
 }

@@ -178,15 +178,14 @@ void worker_call_again(struct worker *worker, struct call *call, uint64_t epoch,
     call->has_value = call->is_void = call->is_duplicate = call->is_maybe_sequenced = false;
     call->tx = 0;
     bb_arena_reset(call->arena);
-    bool is_reached = worker->feed.epoch >= epoch && worker->feed.cursor >= tx &&
-                      worker_feed_is_usable(&worker->feed);
-    if (is_reached || call->state == CALL_TO_SUBMIT || call->state == CALL_WAIT_DURABLE) {
-        worker_call_requeue(worker, call);
-        return;
-    }
     call->wait_epoch = epoch;
     call->wait_tx = tx;
     call->waits_for_durable = false;
+    if (worker_call_has_come(call, &worker->feed) || call->state == CALL_TO_SUBMIT ||
+        call->state == CALL_WAIT_DURABLE) {
+        worker_call_requeue(worker, call);
+        return;
+    }
     worker_call_to(worker, call, CALL_WAIT_TX);
 }
 

@@ -125,6 +125,20 @@ Test(call, who_waited_for_a_number_of_a_dead_epoch_looks_again)
     cr_assert_eq(call.snapshot, 95);
 }
 
+Test(call, a_loss_against_a_dead_epoch_waits_for_none_of_its_numbers)
+{
+    struct feed feed = { .epoch = 3, .cursor = 100, .durable = 100, .claim_tx = 100 };
+    /* The old sequencer answered late: "run again at 999". */
+    struct call call = { .kind = FUNCTION_MUTATION, .wait_epoch = 2, .wait_tx = 999 };
+    cr_assert(worker_call_has_come(&call, &feed));
+    call.wait_epoch = 3;
+    cr_assert_not(worker_call_has_come(&call, &feed));
+    feed.cursor = 999;
+    cr_assert(worker_call_has_come(&call, &feed));
+    call.wait_epoch = 4; /* the feed is not there yet */
+    cr_assert_not(worker_call_has_come(&call, &feed));
+}
+
 Test(call, a_new_epoch_resubmits_only_what_stands_on_history)
 {
     Bb__Proto__SlotDone done;
