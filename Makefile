@@ -140,7 +140,7 @@ JOBS := $(shell nproc)
 STAGES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build dev test lint format clean bench \
+.PHONY: help setup setup-test build dev test lint format clean bench deep \
   programs libraries unit-programs race-programs fuzz-programs bench-programs
 
 programs: $(PROGRAMS) $(EXTRA_PROGRAMS)
@@ -180,6 +180,10 @@ lint: setup-test
 ## format: bring all C and C++ files into the project's form
 format:
 	@clang-format-14 -i $$(git ls-files --cached --others --exclude-standard '*.c' '*.h' '*.cc' '*.hh')
+
+## deep: what is too long for every change: analyzers, long fuzzing, checkers and kills over many seeds
+deep: setup-test
+	@tests/deep.sh
 
 ## bench: BitBend and its peers, interleaved; one JSON object a line in build/bench/results.jsonl
 bench:

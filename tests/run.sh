@@ -137,7 +137,7 @@ stage_integration() {
     built MODE=release programs || return
     shopt -s nullglob globstar
     node_tests package libs/js/bitbend/test/*.test.mjs
-    node_tests integration tests/integration/**/*.test.mjs
+    node_tests integration tests/integration/**/*.test.{js,mjs}
 }
 
 stage_browser() {

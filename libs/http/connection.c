@@ -64,6 +64,8 @@ void http_connection_close(struct http_connection *connection, enum bb_http_end 
         http_stream_ended(stream);
     }
     uv_close((uv_handle_t *)&connection->tcp, on_closed);
+    if (request != NULL && connection->is_handling)
+        http_request_gone(request);
 }
 
 /* ---- reading ---- */
@@ -252,8 +254,10 @@ static void on_end(struct http_connection *connection, bool is_error)
     connection->is_eof = true;
     /* A client that only closed its half still hears the answer of what is under way. */
     if (!is_error && connection->is_handling && !connection->is_lingering &&
-        connection->stream == NULL)
+        connection->stream == NULL) {
+        http_request_gone(connection->request);
         return;
+    }
     if (!is_error && connection->request == NULL && connection->stream == NULL &&
         !connection->is_lingering && (connection->out.size > 0 || connection->is_writing)) {
         connection->closes_after_write = true;

@@ -46,6 +46,7 @@ void http_request_release(struct bb_http_request *request)
     bb_arena_reset(request->arena);
     request->is_decoded = false;
     request->data = NULL;
+    request->gone = NULL;
     request->connection = NULL;
     bb_list_push_back(&http->idle_requests, &request->link);
     http->idle_request_count++;
@@ -101,6 +102,21 @@ void *bb_http_data(const struct bb_http_request *request)
 bool bb_http_is_gone(const struct bb_http_request *request)
 {
     return request->connection == NULL || request->connection->is_eof;
+}
+
+void bb_http_on_gone(struct bb_http_request *request, void (*gone)(void *arg), void *arg)
+{
+    request->gone = gone;
+    request->gone_arg = arg;
+}
+
+void http_request_gone(struct bb_http_request *request)
+{
+    void (*gone)(void *arg) = request->gone;
+
+    request->gone = NULL;
+    if (gone != NULL && !request->http->is_closed)
+        gone(request->gone_arg);
 }
 
 static int hex_of(uint8_t byte)

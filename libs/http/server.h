@@ -61,6 +61,8 @@ struct bb_http_request {
     bool is_decoded;
     struct bb_arena *arena;
     void *data;
+    void (*gone)(void *arg); /* NULL: not wanted, or called */
+    void *gone_arg;
 };
 
 struct bb_http_stream {
@@ -108,6 +110,8 @@ void http_connection_flush(struct http_connection *connection);
 struct bb_http_request *http_request_take(struct bb_http *http);
 void http_request_release(struct bb_http_request *request);
 void http_request_free(struct bb_http_request *request);
+/* The client left while the owner has the request. */
+void http_request_gone(struct bb_http_request *request);
 /* Appends status line, common and given lines, and the empty line. `length` < 0: no Content-Length.
  */
 void http_head_append(struct bb_http_request *request, struct bb_buf *to, int status,

@@ -16,8 +16,19 @@ static int check_call(struct bb_ctx *ctx, const void *message)
     return rc;
 }
 
+static int check_cancel(struct bb_ctx *ctx, const void *message)
+{
+    const Bb__Proto__Cancel *cancel = message;
+    int rc = wire_validate_that(ctx, cancel->n_request_ids > 0, "Cancel: names no call");
+
+    for (size_t i = 0; i < cancel->n_request_ids && rc == BB_OK; i++)
+        rc = wire_validate_size(ctx, cancel->request_ids[i], ID_BYTES, "Cancel: request_ids");
+    return rc;
+}
+
 const struct wire_validate_rule wire_validate_worker[] = {
     { &bb__proto__call__descriptor, check_call },
+    { &bb__proto__cancel__descriptor, check_cancel },
     { NULL, NULL },
 };
 

@@ -228,3 +228,20 @@ Test(validate, a_call_has_ids_a_path_and_whole_hashes)
                      "case %d", i);
     }
 }
+
+Test(validate, a_cancel_names_calls_by_whole_ids)
+{
+    for (int i = 0; i < 3; i++) {
+        Bb__Proto__WorkerRequest request;
+        Bb__Proto__Cancel cancel;
+        ProtobufCBinaryData ids[] = { bytes(16), bytes(i == 1 ? 15 : 16) };
+        bb__proto__worker_request__init(&request);
+        bb__proto__cancel__init(&cancel);
+        request.op_case = BB__PROTO__WORKER_REQUEST__OP_CANCEL;
+        request.cancel = &cancel;
+        cancel.n_request_ids = i == 2 ? 0 : 2;
+        cancel.request_ids = ids;
+        cr_assert_eq(bb_worker_request_validate(&ctx, &request), i == 0 ? BB_OK : BB_BAD_REQUEST,
+                     "case %d", i);
+    }
+}

