@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 #
 # deep.sh [stage ...] - what is too long for every change: run it when commit order, durability or
-# subscriptions change. Stages: tidy analyzer fuzz oracle kills. Ends with 0 only if every one passed.
+# subscriptions change. Stages: tidy fuzz oracle kills. Ends with 0 only if every one passed.
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-if [ $# -gt 0 ]; then stages=("$@"); else stages=(tidy analyzer fuzz oracle kills); fi
+if [ $# -gt 0 ]; then stages=("$@"); else stages=(tidy fuzz oracle kills); fi
 logs=build/test-logs
 mkdir -p "$logs"
 case $(uname -m) in
@@ -50,20 +50,9 @@ tidy_one() {
     clang-tidy-14 --quiet "$file" -- "$@" 2>/dev/null
 }
 
-analyze_one() {
-    local file=$1
-    shift
-    gcc -fanalyzer -Werror -O1 -fsyntax-only "$@" "$file"
-}
-
 stage_tidy() {
     each_source tidy_one "$logs/tidy.log"
     verdict tidy $? "$logs/tidy.log"
-}
-
-stage_analyzer() {
-    each_source analyze_one "$logs/analyzer.log"
-    verdict analyzer $? "$logs/analyzer.log"
 }
 
 stage_fuzz() {

@@ -12,14 +12,16 @@
 #define SNAPSHOT_BYTES     (32ull << 20)
 #define ADDRESS_IF_NO_PEER "127.0.0.1:1"
 
-void replog_die(struct bb_replog *replog, int exit_code, const char *what, const char *reason)
+_Noreturn void replog_die(struct bb_replog *replog, int exit_code, const char *what,
+                          const char *reason)
 {
     bb_error(&replog->ctx, "replog.fatal", "dir=%s what=\"%s\" reason=\"%s\" exit=%d", replog->dir,
              what, reason, exit_code);
-    fprintf(stderr,
-            "bitbend: the log in %s cannot go on: %s failed (%s). The process ends here; check the "
-            "disk and start it again.\n",
-            replog->dir, what, reason);
+    (void)fprintf(
+        stderr,
+        "bitbend: the log in %s cannot go on: %s failed (%s). The process ends here; check the "
+        "disk and start it again.\n",
+        replog->dir, what, reason);
     _exit(exit_code);
 }
 
@@ -112,9 +114,7 @@ static void seek_ready(struct bb_replog *replog)
 {
     int rc;
 
-    if (!is_leader(replog)) {
-        replog->is_ready = false;
-    } else if (replog->is_ready && replog->barrier_term != raft_current_term(&replog->raft)) {
+    if (!is_leader(replog) || replog->barrier_term != raft_current_term(&replog->raft)) {
         replog->is_ready = false;
     }
     if (is_leader(replog) && !replog->is_ready && !replog->has_barrier) {
@@ -194,13 +194,14 @@ static bool is_numeric_address(const char *address)
     struct sockaddr_in parsed;
     const char *colon = strchr(address, ':');
     size_t size = colon == NULL ? 0 : (size_t)(colon - address);
+    long port = colon == NULL ? 0 : strtol(colon + 1, NULL, 10);
 
-    if (size == 0 || size >= sizeof host || atoi(colon + 1) <= 0 || atoi(colon + 1) > 65535) {
+    if (size == 0 || size >= sizeof host || port <= 0 || port > 65535) {
         return false;
     }
     memcpy(host, address, size);
     host[size] = 0;
-    return uv_ip4_addr(host, atoi(colon + 1), &parsed) == 0;
+    return uv_ip4_addr(host, (int)port, &parsed) == 0;
 }
 
 static int open_raft(struct bb_ctx *ctx, struct bb_replog *replog)

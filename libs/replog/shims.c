@@ -174,15 +174,16 @@ static bool log_fits(struct bb_replog *replog, uint64_t covered, uint64_t start,
     uint64_t last = start + count - 1;
 
     if (applied < covered && start > applied + 1) {
-        snprintf(replog->io.errmsg, sizeof replog->io.errmsg,
-                 "it starts at entry %" PRIu64 ", the data ends at entry %" PRIu64, start, applied);
+        (void)snprintf(replog->io.errmsg, sizeof replog->io.errmsg,
+                       "it starts at entry %" PRIu64 ", the data ends at entry %" PRIu64, start,
+                       applied);
         return false;
     }
     /* With peers the state machine may be ahead: it applies what is committed before its own write.
      */
     if (replog->listen == NULL && last < applied) {
-        snprintf(replog->io.errmsg, sizeof replog->io.errmsg,
-                 "it ends at entry %" PRIu64 ", the data at entry %" PRIu64, last, applied);
+        (void)snprintf(replog->io.errmsg, sizeof replog->io.errmsg,
+                       "it ends at entry %" PRIu64 ", the data at entry %" PRIu64, last, applied);
         return false;
     }
     return true;

@@ -152,6 +152,11 @@ int txn_doc_read(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_doc *doc, bo
         return BB_OK;
     if (doc->is_wanted)
         return BB_PENDING;
+    /* Each answer will count. What is beyond the limit is not even asked for: reads that come
+     * before writes are not counted as ranges, and one operation may name any number of documents.
+     */
+    if (txn->read_documents + txn->want_count >= txn->options.limits.read_documents)
+        return txn_count_read(ctx, txn, doc->table, txn->want_count + 1, 0);
     doc->is_wanted = true;
     size_t capacity = txn->want_capacity;
     txn->reads = txn_grow(txn, txn->reads, &capacity, txn->want_count, sizeof *txn->reads);

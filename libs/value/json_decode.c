@@ -74,16 +74,16 @@ static int decode_special(struct decoder *decoder, const char *key, const json_t
                    "an object key may not start with `$`, and %.40s is no special value here", key);
 }
 
-static int decode(struct decoder *decoder, const json_t *json, unsigned depth);
+static int decode(struct decoder *decoder, json_t *json, unsigned depth);
 
-static int decode_object(struct decoder *decoder, const json_t *json, unsigned depth)
+static int decode_object(struct decoder *decoder, json_t *json, unsigned depth)
 {
-    void *at = json_object_iter((json_t *)(uintptr_t)json);
+    void *at = json_object_iter(json);
 
     if (at != NULL && json_object_iter_key(at)[0] == '$' && json_object_size(json) == 1)
         return decode_special(decoder, json_object_iter_key(at), json_object_iter_value(at));
     bb_value_begin_object(decoder->builder);
-    for (; at != NULL; at = json_object_iter_next((json_t *)(uintptr_t)json, at)) {
+    for (; at != NULL; at = json_object_iter_next(json, at)) {
         const char *key = json_object_iter_key(at);
         if (key[0] == '$') {
             return bb_fail(decoder->ctx, BB_BAD_JSON, "an object key may not start with `$`: %.40s",
@@ -98,7 +98,7 @@ static int decode_object(struct decoder *decoder, const json_t *json, unsigned d
     return BB_OK;
 }
 
-static int decode(struct decoder *decoder, const json_t *json, unsigned depth)
+static int decode(struct decoder *decoder, json_t *json, unsigned depth)
 {
     if (depth > BB_VALUE_DEPTH_MAX)
         return bad(decoder, "nested deeper than 64 levels");

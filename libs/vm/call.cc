@@ -31,6 +31,20 @@ static void end_with(struct bb_vm_call *call, enum bb_vm_end end, int status, st
     call->message = std::move(message);
 }
 
+/* After a stop: the module that was being loaded, or "". */
+static std::string loading_path(struct bb_vm *vm)
+{
+    v8::Isolate *isolate = vm->isolate;
+    v8::TryCatch quiet(isolate);
+    v8::Local<v8::Value> path;
+
+    return vm->loading_path.Get(isolate)
+                   ->Call(isolate->GetCurrentContext(), v8::Undefined(isolate), 0, nullptr)
+                   .ToLocal(&path)
+               ? utf8_of(isolate, path)
+               : "";
+}
+
 /* The flags decide, not the exception: they were set before the script was stopped. */
 static void end_terminated(struct bb_vm_call *call)
 {
@@ -47,6 +61,7 @@ static void end_terminated(struct bb_vm_call *call)
                  "the function needed more than " + std::to_string(vm->heap_bytes >> 20) +
                      " MB of memory: read and keep less at once");
     } else if (why == BB_VM_TIMEOUT) {
+        call->loading = loading_path(vm);
         end_with(call, BB_VM_TIMEOUT, BB_FUNCTION_TIMEOUT,
                  "the function ran longer than it may: do less in one function");
     } else {
@@ -289,6 +304,7 @@ void bb_vm_call_result(struct bb_vm_call *call, struct bb_vm_result *result)
     result->message = bb_slice(call->message.data(), call->message.size());
     result->error_data = bb_buf_slice(&call->error_data);
     result->stack = bb_slice(call->stack.data(), call->stack.size());
+    result->loading = bb_slice(call->loading.data(), call->loading.size());
     result->saw_random = call->saw_random;
     result->saw_time = call->saw_time;
     result->must_recycle = call->vm->must_recycle;

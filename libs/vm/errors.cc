@@ -208,6 +208,19 @@ static void encode_data(struct bb_vm_call *call, v8::Local<v8::Object> error)
     }
 }
 
+static std::string text_of_thrown(struct bb_vm *vm, v8::Local<v8::Value> thrown)
+{
+    v8::Isolate *isolate = vm->isolate;
+    v8::TryCatch quiet(isolate);
+    v8::Local<v8::Value> text;
+
+    return vm->thrown_text.Get(isolate)
+                   ->Call(isolate->GetCurrentContext(), v8::Undefined(isolate), 1, &thrown)
+                   .ToLocal(&text)
+               ? utf8_of(isolate, text)
+               : "an object that cannot be shown";
+}
+
 /* User code may run in getters; what it throws is dropped. */
 void describe_error(struct bb_vm_call *call, v8::Local<v8::Value> reason)
 {
@@ -235,7 +248,7 @@ void describe_error(struct bb_vm_call *call, v8::Local<v8::Value> reason)
         const std::string name = utf8_of(isolate, field(isolate, error, str(isolate, "name")));
         call->message = (name.empty() ? "Error" : name) + ": " + text;
     } else {
-        call->message = utf8_of(isolate, error);
+        call->message = text_of_thrown(vm, error);
     }
     call->message.resize(std::min(call->message.size(), (size_t)MESSAGE_MAX));
     v8::Local<v8::Value> stack = field(isolate, error, str(isolate, "stack"));

@@ -12,7 +12,7 @@
 #include "bb/vm.h"
 
 /* By name: what a machine does not have (arm64 lacks some) is left out. */
-static const char *const ALLOWED[] = {
+static const char *const allowed[] = {
     "read",
     "write",
     "readv",
@@ -74,8 +74,8 @@ static int refuse_forks(scmp_filter_ctx filter)
 
 static int allow_list(scmp_filter_ctx filter)
 {
-    for (size_t i = 0; i < BB_COUNT_OF(ALLOWED); i++) {
-        const int number = seccomp_syscall_resolve_name(ALLOWED[i]);
+    for (size_t i = 0; i < BB_COUNT_OF(allowed); i++) {
+        const int number = seccomp_syscall_resolve_name(allowed[i]);
         if (number == __NR_SCMP_ERROR) {
             continue;
         }

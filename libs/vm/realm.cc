@@ -85,7 +85,9 @@ static bool run_all(struct bb_vm *vm, const struct bb_vm_options *options,
     }
     *what = "modules.js and stack.js";
     if (!take_function(vm, arguments[1], "makeBundle", &vm->make_bundle) ||
-        !take_function(vm, arguments[1], "stackText", &vm->stack_text)) {
+        !take_function(vm, arguments[1], "stackText", &vm->stack_text) ||
+        !take_function(vm, arguments[1], "thrownText", &vm->thrown_text) ||
+        !take_function(vm, arguments[1], "loadingPath", &vm->loading_path)) {
         return false;
     }
     for (size_t i = 0; i < options->runtime_count; i++) {

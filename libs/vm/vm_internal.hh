@@ -62,6 +62,8 @@ struct bb_vm {
     v8::Global<v8::Function> invoke;      /* of the runtime */
     v8::Global<v8::Function> make_bundle; /* js/modules.js: a bundle's view for one call */
     v8::Global<v8::Function> stack_text;  /* js/stack.js */
+    v8::Global<v8::Function> thrown_text;  /* js/stack.js: of what is no Error */
+    v8::Global<v8::Function> loading_path; /* js/modules.js: whose top level runs, or "" */
     v8::Global<v8::Function> is_sound;    /* js/harden.js: nothing was left behind */
     v8::Global<v8::Object> object_prototype;
     v8::Global<v8::Object> internals;
@@ -127,7 +129,7 @@ struct bb_vm_call {
     uint64_t cpu_ns = 0;
     struct bb_vm_result result = {};
     struct bb_buf value, error_data;
-    std::string message, stack;
+    std::string message, stack, loading;
 };
 
 namespace bb

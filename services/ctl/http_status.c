@@ -82,13 +82,13 @@ static int fetch(struct bb_ctx *ctx, const struct target *target, struct bb_buf 
 }
 
 /* {a: {b: 1}} as lines "a.b  1". */
-static void print_flat(const char *prefix, const json_t *json)
+static void print_flat(const char *prefix, json_t *json)
 {
     char name[512];
-    void *at = json_object_iter((json_t *)(uintptr_t)json);
+    void *at = json_object_iter(json);
 
-    for (; at != NULL; at = json_object_iter_next((json_t *)(uintptr_t)json, at)) {
-        const json_t *value = json_object_iter_value(at);
+    for (; at != NULL; at = json_object_iter_next(json, at)) {
+        json_t *value = json_object_iter_value(at);
         (void)snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] == '\0' ? "" : ".",
                        json_object_iter_key(at));
         if (json_is_object(value)) {

@@ -109,6 +109,13 @@ static struct api *api_new(struct gateway *gateway, struct bb_http_request *requ
     return api;
 }
 
+static void on_gone(void *arg)
+{
+    struct api *api = arg;
+
+    gateway_call_leave(&api->call);
+}
+
 /* Send it off, or answer why not. `rc` is what came before. */
 static void api_go(struct bb_ctx *ctx, struct api *api, int rc)
 {
@@ -121,8 +128,12 @@ static void api_go(struct bb_ctx *ctx, struct api *api, int rc)
     }
     if (rc == BB_OK)
         rc = gateway_call_start(ctx, api->gateway, &api->call);
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
+        bb_http_on_gone(api->request, on_gone, api);
+        if (bb_http_is_gone(api->request))
+            on_gone(api);
         return;
+    }
     bb_buf_fini(&api->body);
     gateway_refuse(ctx, api->request, rc);
 }

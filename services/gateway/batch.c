@@ -11,6 +11,7 @@ struct part {
     struct batch *batch;
     enum bb_json_format format;
     struct bb_buf answer; /* its envelope */
+    bool is_done;
 };
 
 struct batch {
@@ -101,6 +102,7 @@ static void on_done(struct call *call, int status, const char *error,
                                    batch->gateway->shows_errors || batch->caller.is_admin };
 
     batch->done_count++;
+    part->is_done = true;
     if (status == BB_OK && reply->value.len > 0 &&
         bb_value_validate(&ctx, bb_pb_slice(reply->value)) != BB_OK)
         fail(batch, BB_INTERNAL, "A worker's answer could not be read.");
@@ -111,6 +113,17 @@ static void on_done(struct call *call, int status, const char *error,
     if (batch->tx == 0 && reply != NULL)
         batch->tx = reply->tx != 0 ? reply->tx : reply->read_tx;
     start_more(batch);
+}
+
+/* What has begun ends, and nothing new begins. */
+static void on_gone(void *arg)
+{
+    struct batch *batch = arg;
+
+    fail(batch, BB_UNAVAILABLE, "the client left");
+    for (size_t i = 0; i < batch->started_count; i++)
+        if (!batch->parts[i].is_done)
+            gateway_call_leave(&batch->parts[i].call);
 }
 
 static int take_parts(struct bb_ctx *ctx, struct batch *batch)
@@ -176,5 +189,6 @@ void gateway_api_query_batch(struct gateway *gateway, struct bb_http_request *re
     }
     for (size_t i = 0; i < batch->count; i++)
         batch->parts[i].call.min_tx = after;
+    bb_http_on_gone(request, on_gone, batch);
     start_more(batch);
 }

@@ -3,6 +3,9 @@
 #include "bb/wire_validate.h"
 
 #define RETRY_US 20000u
+#define LEAVE_US    50000u /* most calls end by themselves within this time */
+#define CANCELS_MAX 256u   /* calls that one message names */
+#define CANCEL_MS   2000u
 #define REPLY_SLACK_MS                                                         \
     1500u /* a worker ends a call itself; we wait a little longer than it does \
            */
@@ -119,7 +122,7 @@ static void on_answer(struct call *call, const Bb__Proto__WorkerReply *reply)
     const char *error = reply->error;
     int status = (int)reply->status;
 
-    if (may_retry(call, status) && now + 4 * RETRY_US < call->deadline_us) {
+    if (may_retry(call, status) && !call->is_left && now + 4 * RETRY_US < call->deadline_us) {
         wait_for_worker(call, RETRY_US << (call->attempts < 4 ? call->attempts : 4));
         return;
     }
@@ -187,7 +190,7 @@ static void send_call(struct call *call)
     } path = { .in = call->path };
     int rc;
 
-    if (now >= call->deadline_us) {
+    if (now >= call->deadline_us || call->is_left) {
         give_up(call);
         return;
     }
@@ -241,6 +244,7 @@ int gateway_call_start(struct bb_ctx *ctx, struct gateway *gateway, struct call 
     bb_list_init(&call->link);
     call->worker = NULL;
     call->attempts = 0;
+    call->is_left = false;
     call->may_have_run = false;
     call->started_us = bb_loop_now_us(gateway->loop);
     call->deadline_us = call->started_us + (call->limit_us == 0 ? GATEWAY_CALL_US : call->limit_us);
@@ -280,4 +284,73 @@ void gateway_calls_give_up(struct workers *workers)
 {
     while (!bb_list_is_empty(&workers->waiting))
         give_up(bb_container(workers->waiting.next, struct call, link));
+}
+
+/* ---- calls whose client has gone ---- */
+
+void gateway_call_leave(struct call *call)
+{
+    struct workers *workers = call->gateway->workers;
+
+    if (call->is_left || workers->is_closing)
+        return;
+    call->is_left = true;
+    /* One that waits for a worker ends when its turn comes. */
+    if (!bb_list_is_empty(&call->link))
+        return;
+    call->retry_us = bb_loop_now_us(call->gateway->loop) + LEAVE_US;
+    bb_list_push_back(&workers->leaving, &call->link);
+    gateway_workers_tick_at(workers, true);
+}
+
+/* Whatever it says: what was dropped is answered as a call. */
+static void on_cancel_reply(void *arg, int status, struct bb_slice bytes)
+{
+    (void)arg;
+    (void)status;
+    (void)bytes;
+}
+
+/* The calls that `worker` has and whose time has come; false: it cannot be told now. */
+static bool cancel_some(struct workers *workers, struct worker *worker, uint64_t now)
+{
+    struct call *named[CANCELS_MAX];
+    ProtobufCBinaryData ids[CANCELS_MAX];
+    Bb__Proto__WorkerRequest request = BB__PROTO__WORKER_REQUEST__INIT;
+    Bb__Proto__Cancel cancel = BB__PROTO__CANCEL__INIT;
+    struct bb_ctx ctx = *workers->gateway->ctx;
+
+    bb_list_each(item, &workers->leaving) {
+        struct call *call = bb_container(item, struct call, link);
+
+        if (call->worker != worker || now < call->retry_us)
+            continue;
+        named[cancel.n_request_ids] = call;
+        ids[cancel.n_request_ids++] =
+            bb_slice_pb(bb_slice(call->request_id, sizeof(call->request_id)));
+        if (cancel.n_request_ids == CANCELS_MAX)
+            break;
+    }
+    if (cancel.n_request_ids == 0)
+        return false;
+    cancel.request_ids = ids;
+    request.op_case = BB__PROTO__WORKER_REQUEST__OP_CANCEL;
+    request.cancel = &cancel;
+    if (bb_peer_request(&ctx, worker->peer, &request.base, CANCEL_MS, on_cancel_reply, NULL) !=
+        BB_OK)
+        return false; /* the next tick tries again */
+    for (size_t i = 0; i < cancel.n_request_ids; i++)
+        bb_list_remove(&named[i]->link);
+    return true;
+}
+
+void gateway_calls_cancel(struct workers *workers)
+{
+    uint64_t now = bb_loop_now_us(workers->gateway->loop);
+
+    if (bb_list_is_empty(&workers->leaving))
+        return;
+    for (size_t i = 0; i < workers->count; i++)
+        while (cancel_some(workers, &workers->items[i], now))
+            continue;
 }

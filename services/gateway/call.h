@@ -27,10 +27,11 @@ struct call {
     void *arg;
     /* The rest is call.c's. */
     struct gateway *gateway;
-    struct bb_list link; /* waiting for a worker, or alone */
+    struct bb_list link; /* waiting for a worker, leaving, or alone */
     struct worker *worker;
     uint64_t started_us, deadline_us, retry_us;
     uint32_t attempts;
+    bool is_left;      /* nobody waits for it any more */
     bool may_have_run; /* a worker had it, and nobody knows what became of it */
     uint8_t request_id[16], seed[16];
 };
@@ -45,6 +46,10 @@ size_t gateway_workers_calls(const struct workers *workers);
 
 /* BB_OVERLOADED: too many are under way, `done` will not be called. */
 int gateway_call_start(struct bb_ctx *ctx, struct gateway *gateway, struct call *call);
+
+/* The client has gone: what has not begun to run need not. `done` is called as ever, and not from
+ * inside. Only between gateway_call_start and `done`. */
+void gateway_call_leave(struct call *call);
 
 /* For the admin API. */
 size_t gateway_workers_count(const struct workers *workers);

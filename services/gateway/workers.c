@@ -138,7 +138,9 @@ static void on_tick(void *arg)
         is_any_down |= !workers->items[i].is_up;
     }
     gateway_calls_kick(workers, false);
-    gateway_workers_tick_at(workers, is_any_down || !bb_list_is_empty(&workers->waiting));
+    gateway_calls_cancel(workers);
+    gateway_workers_tick_at(workers, is_any_down || !bb_list_is_empty(&workers->waiting) ||
+                                         !bb_list_is_empty(&workers->leaving));
 }
 
 bool gateway_workers_any_up(const struct workers *workers)
@@ -212,6 +214,7 @@ int gateway_workers_open(struct bb_ctx *ctx, struct gateway *gateway, const char
     workers->calls_max = calls_max;
     workers->arena = bb_arena_new(0);
     bb_list_init(&workers->waiting);
+    bb_list_init(&workers->leaving);
     while (rest.size > 0) {
         const uint8_t *comma = memchr(rest.data, ',', rest.size);
         size_t size = comma == NULL ? rest.size : (size_t)(comma - rest.data);

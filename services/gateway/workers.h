@@ -24,6 +24,7 @@ struct workers {
     struct worker items[WORKERS_MAX];
     size_t count;
     struct bb_list waiting; /* calls without a worker */
+    struct bb_list leaving; /* calls that a worker has and nobody waits for: it will be told */
     size_t calls, calls_max;
     struct bb_timer *tick;
     bool is_tick_fast;
@@ -39,5 +40,7 @@ void gateway_workers_tick_at(struct workers *workers, bool is_fast);
 /* call.c: send waiting calls whose time has come, or all; end all that wait. */
 void gateway_calls_kick(struct workers *workers, bool is_all);
 void gateway_calls_give_up(struct workers *workers);
+/* call.c: tell workers of the calls that leave and whose time has come. */
+void gateway_calls_cancel(struct workers *workers);
 
 #endif

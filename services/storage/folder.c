@@ -41,7 +41,8 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 
 static void remove_tree(const char *dir)
 {
-    (void)nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    (void)nftw(dir, remove_one, 16,
+               FTW_DEPTH | FTW_PHYS); /* NOLINT(concurrency-mt-unsafe): one thread walks */
 }
 
 static void remove_if_dead(void *arg, const char *name)
@@ -101,7 +102,7 @@ static int make_temporary(struct bb_ctx *ctx, struct folder *folder)
 /* Only while starting, when nothing else runs on this thread. */
 static bool lock_in_time(struct bb_ctx *ctx, const struct folder *folder)
 {
-    struct timespec step = { .tv_nsec = LOCK_STEP_MS * 1000000l };
+    struct timespec step = { .tv_nsec = LOCK_STEP_MS * 1000000L };
 
     for (int waited_ms = 0; flock(folder->lock_fd, LOCK_EX | LOCK_NB) != 0;
          waited_ms += LOCK_STEP_MS) {

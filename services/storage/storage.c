@@ -19,7 +19,7 @@ void storage_die(struct storage *node, const char *what, const char *why)
 
     bb_error(&ctx, "storage.fatal", "dir=%s what=\"%s\" why=\"%s\" exit=%d", node->folder.dir, what,
              why, STORAGE_EXIT_DATA);
-    fprintf(
+    (void)fprintf(
         stderr,
         "bitbend: the data in %s cannot go on: %s failed (%s). The process ends here; check the "
         "disk and start it again.\n",

@@ -138,6 +138,29 @@ int worker_call_overdue(const struct call *call, uint64_t now_us)
     BB_UNREACHABLE("call state");
 }
 
+bool worker_call_may_drop(const struct call *call)
+{
+    switch (call->state) {
+    case CALL_ARRIVED:
+    case CALL_WAIT_MARK:
+    case CALL_WAIT_TX:
+    case CALL_QUEUED:
+    case CALL_BLOCKED:
+    case CALL_PREPARING:
+        return call->exchange != NULL && !call->is_outcome_open;
+    case CALL_RUNNING:
+    case CALL_TO_SUBMIT:
+    case CALL_SUBMITTED:
+    case CALL_WAIT_DURABLE:
+    case CALL_WAIT_VALUE:
+    case CALL_DONE:
+        return false;
+    case CALL_STATE_COUNT:
+        break;
+    }
+    BB_UNREACHABLE("call state");
+}
+
 bool worker_call_has_come(const struct call *call, const struct feed *feed)
 {
     uint64_t durable = feed->durable < feed->cursor ? feed->durable : feed->cursor;

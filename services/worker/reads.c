@@ -37,8 +37,7 @@ struct reading *worker_reading_new(struct worker *worker, uint64_t snapshot, uin
 struct cache_read *worker_reading_reads(struct reading *reading, size_t count)
 {
     reading->reads = bb_arena_zero(reading->arena, count + 1, sizeof(struct cache_read));
-    bb_assert(reading->reads != NULL);
-    reading->count = count;
+    reading->count = reading->reads == NULL ? 0 : count;
     return reading->reads;
 }
 

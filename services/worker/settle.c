@@ -94,6 +94,47 @@ void worker_epoch_changed(struct worker *worker)
     }
 }
 
+/* ---- the client left ---- */
+
+static bool is_named(const struct call *call, const Bb__Proto__Cancel *request)
+{
+    struct bb_slice id = bb_pb_slice(call->request->request_id);
+    for (size_t i = 0; i < request->n_request_ids; i++) {
+        if (bb_slice_equal(bb_pb_slice(request->request_ids[i]), id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static size_t drop_in(struct worker *worker, struct bb_list *list,
+                      const Bb__Proto__Cancel *request)
+{
+    size_t dropped = 0;
+    bb_list_each_safe(item, list) {
+        struct call *call = bb_container(item, struct call, link);
+        if (worker_call_may_drop(call) && is_named(call, request)) {
+            worker_answer(worker, call, BB_CANCELLED,
+                          "the client left before this call had begun, so it did not run");
+            dropped++;
+        }
+    }
+    return dropped;
+}
+
+size_t worker_calls_drop(struct worker *worker, const Bb__Proto__Cancel *request)
+{
+    static const enum call_state states[] = { CALL_ARRIVED, CALL_WAIT_MARK, CALL_WAIT_TX,
+                                              CALL_QUEUED, CALL_PREPARING };
+    /* The end of one may wake another that is blocked, and no list must change under its loop. */
+    worker_call_unblock(worker);
+    size_t dropped = drop_in(worker, &worker->marking, request);
+    for (size_t i = 0; i < BB_COUNT_OF(states); i++) {
+        dropped += drop_in(worker, &worker->calls[states[i]], request);
+    }
+    return dropped;
+}
+
 /* ---- time ---- */
 
 static const char *overdue_text(const struct worker *worker, const struct call *call, int status)

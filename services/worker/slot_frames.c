@@ -218,7 +218,7 @@ static int on_reads(struct slot *slot, struct bb_slice frame)
     }
     const Bb__Proto__SlotReads *reads = message->reads;
     struct cache_read *list = worker_reading_reads(reading, reads->n_ops);
-    for (size_t i = 0; i < reads->n_ops; i++) {
+    for (size_t i = 0; list != NULL && i < reads->n_ops; i++) {
         const Bb__Proto__SlotReadOp *op = reads->ops[i];
         list[i] = (struct cache_read){ .arena = reading->arena,
                                        .low = bb_pb_slice(op->low),
@@ -234,8 +234,10 @@ static int on_reads(struct slot *slot, struct bb_slice frame)
     slot->batch = reads->batch;
     if (call->is_void) {
         reading->status = BB_CONFLICT; /* its moment was rolled back */
+    } else if (list == NULL) {
+        reading->status = BB_TOO_LARGE;
     }
-    if (call->is_void || worker_reading_start(reading)) {
+    if (reading->status != BB_OK || worker_reading_start(reading)) {
         reads_came(reading, slot);
     } else {
         slot->reading = reading;

@@ -98,6 +98,19 @@ static void on_info(struct worker *worker, struct bb_exchange *exchange)
     bb_exchange_reply(exchange, &reply.base);
 }
 
+static void on_cancel(struct worker *worker, struct bb_exchange *exchange,
+                      const Bb__Proto__Cancel *request)
+{
+    Bb__Proto__CancelReply cancel;
+    bb__proto__cancel_reply__init(&cancel);
+    cancel.dropped = (uint32_t)worker_calls_drop(worker, request);
+    Bb__Proto__WorkerReply reply;
+    bb__proto__worker_reply__init(&reply);
+    reply.op_case = BB__PROTO__WORKER_REPLY__OP_CANCEL;
+    reply.cancel = &cancel;
+    bb_exchange_reply(exchange, &reply.base);
+}
+
 static void on_request(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
 {
     struct worker *worker = arg;
@@ -117,6 +130,9 @@ static void on_request(void *arg, struct bb_exchange *exchange, struct bb_slice 
         break;
     case BB__PROTO__WORKER_REQUEST__OP_LOGS:
         on_pull(worker, exchange, request->logs);
+        break;
+    case BB__PROTO__WORKER_REQUEST__OP_CANCEL:
+        on_cancel(worker, exchange, request->cancel);
         break;
     case BB__PROTO__WORKER_REQUEST__OP__NOT_SET:
     case _BB__PROTO__WORKER_REQUEST__OP__CASE_IS_INT_SIZE:

@@ -148,6 +148,8 @@ void worker_call_epoch(struct worker *worker, struct call *call);
 /* Answers a queued call that has no time left to run in. */
 bool worker_call_is_late(struct worker *worker, struct call *call);
 void worker_calls_overdue(struct worker *worker, uint64_t now_us);
+/* Ends those of the named calls that have not begun; how many. */
+size_t worker_calls_drop(struct worker *worker, const Bb__Proto__Cancel *request);
 
 /* ---- answer.c ---- */
 
@@ -193,7 +195,7 @@ struct reading {
     bool is_cancelled;
 };
 struct reading *worker_reading_new(struct worker *worker, uint64_t snapshot, uint64_t deadline_us);
-/* Room for `count` reads, all zero, to be filled in by the caller. */
+/* Room for `count` reads, all zero, to be filled in by the caller. NULL: there are too many. */
 struct cache_read *worker_reading_reads(struct reading *reading, size_t count);
 /* True: all is answered (or failed) already, and `done` is not called. */
 bool worker_reading_start(struct reading *reading);

@@ -63,6 +63,9 @@ const notFound = (name, from) =>
         : "queries and mutations run without Node's modules; use an action for it"),
   );
 
+// Of the module whose top level runs; a call that is stopped leaves it as it was then.
+let loading = "";
+
 const makeBundle = (factoryOf, paths) => {
   const known = new Set(paths);
   const shared = new Map();
@@ -94,14 +97,18 @@ const makeBundle = (factoryOf, paths) => {
     }
     const module = { exports: {} };
     mine.set(path, module);
+    const before = loading;
+    loading = path;
     try {
       const factory = factoryOf(path);
       const global = isShared ? globalThis : (scope ??= makeScope());
       Reflect.apply(factory, module.exports, [module.exports, (n) => load(n, path), module, global, global]);
     } catch (error) {
+      loading = before;
       mine.delete(path);
       throw error;
     }
+    loading = before;
     if (isShared && (from === undefined || !from.startsWith(SHARED))) {
       freezeAll(module.exports);
     }
@@ -124,6 +131,7 @@ const makeBundle = (factoryOf, paths) => {
 const instantiate = (bundle, path) => (bundle.has(path) ? bundle.require(path) : undefined);
 
 internals.makeBundle = makeBundle;
+internals.loadingPath = () => loading;
 internals.instantiate = (bundle, path) => instantiate(bundle, path);
 internals.instantiateSources = (modules) => {
   const bundle = internals.compile(modules);

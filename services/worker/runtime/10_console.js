@@ -30,6 +30,26 @@ const listOf = (open, items, close) => {
 const limited = (items, total) =>
   total > items.length ? [...items, `... ${total - items.length} more`] : items;
 
+const BYTES_MAX = 50;
+
+const inspectBytes = (buffer) => {
+  const bytes = new Uint8Array(buffer, 0, Math.min(buffer.byteLength, BYTES_MAX));
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  const left = buffer.byteLength - bytes.length;
+  return `{ [Uint8Contents]: <${hex}${left > 0 ? ` ... ${left} more bytes` : ""}>, byteLength: ${buffer.byteLength} }`;
+};
+
+// Uint8Array(3) [ 1, 2, 3 ], and what a DataView looks at.
+const inspectView = (view) => {
+  if (view instanceof DataView) {
+    return `DataView { byteOffset: ${view.byteOffset}, byteLength: ${view.byteLength} }`;
+  }
+  const items = Array.from(view.subarray(0, ITEMS_MAX), (item) => inspect(item, 0, []));
+  const left = view.length - items.length;
+  const shown = left > 0 ? [...items, `... ${left} more item${left === 1 ? "" : "s"}`] : items;
+  return `${view[Symbol.toStringTag]}(${view.length}) ${shown.length === 0 ? "[]" : `[ ${shown.join(", ")} ]`}`;
+};
+
 const inspectObject = (value, depth, seen) => {
   if (seen.includes(value)) {
     return "[Circular]";
@@ -85,9 +105,10 @@ const inspect = (value, depth, seen) => {
         return "Promise {}";
       }
       if (value instanceof ArrayBuffer) {
-        const bytes = new Uint8Array(value, 0, Math.min(value.byteLength, 50));
-        const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
-        return `ArrayBuffer { <${hex}${value.byteLength > 50 ? " ..." : ""}>, byteLength: ${value.byteLength} }`;
+        return `ArrayBuffer ${inspectBytes(value)}`;
+      }
+      if (ArrayBuffer.isView(value)) {
+        return inspectView(value);
       }
       return inspectObject(value, depth, seen);
     default:

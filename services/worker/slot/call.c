@@ -40,6 +40,16 @@ static struct outcome judge(struct slot *slot, const struct bb_vm_result *vm, bo
     const struct slot_call *call = slot->call;
     struct outcome outcome = { .status = vm->status, .error = vm->message, .vm = *vm };
 
+    if ((has_expired || vm->end == BB_VM_TIMEOUT) && vm->loading.size > 0) {
+        outcome.status = BB_FUNCTION_TIMEOUT;
+        outcome.error = bb_slice_str(bb_arena_printf(
+            slot->call_arena,
+            "Function %s did not end within the %" PRIu32
+            " ms that it had, as the module %.*s was still being loaded: look for an endless loop or "
+            "slow work outside of its functions.",
+            call->start->path, call->start->timeout_ms, BB_SLICE_ARG(vm->loading)));
+        return outcome;
+    }
     if (has_expired || vm->end == BB_VM_TIMEOUT) {
         outcome.status = BB_FUNCTION_TIMEOUT;
         outcome.error = bb_slice_str(bb_arena_printf(

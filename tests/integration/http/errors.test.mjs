@@ -48,6 +48,7 @@ inEachMode("errors", (suite) => {
     ["b11_undeclared_index names table and index", "/api/query", "trouble:undeclaredIndex", {}, "IndexNotFound", /items.*by_colour|by_colour.*items/],
     ["undeclared table", "/api/query", "trouble:undeclaredTable", {}, "TableNotFound", /nonsense/],
     ["too large document", "/api/mutation", "trouble:tooLargeDocument", { group: "large" }, "DocumentTooLarge", /1,?048,?576|1 MiB/],
+    ["too many documents named at once", "/api/mutation", "trouble:retractsTooMuch", {}, "ReadLimit", /32,?000 documents/],
     ["too large result", "/api/query", "trouble:returnsTooMuch", {}, "ResultTooLarge", /./],
     ["function as result", "/api/query", "trouble:returnsFunction", {}, "NotEncodable", /list\[1\]\.when/],
     ["Date as result", "/api/query", "trouble:returnsDate", {}, "NotEncodable", /when.*Date/],

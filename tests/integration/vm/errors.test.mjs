@@ -16,6 +16,10 @@ test("vm: what a function throws becomes a status, a text and data", async () =>
     text: "() => { throw 'just text'; }",
     nothing: "() => { throw undefined; }",
     object: "() => { throw { a: 1 }; }",
+    objectText: "() => { throw { toString() { return 'speaks for itself'; } }; }",
+    objectLarge: "() => { const big = { list: Array(500).fill('x'.repeat(500)), more: {}, n: 5n }; big.self = big; throw big; }",
+    objectHostile: "() => { throw { get a() { throw 1; } }; }",
+    array: "() => { throw [1, { b: [null, undefined] }]; }",
     custom: "() => { class MyError extends Error { name = 'MyError' } throw new MyError('mine'); }",
     hostileGetter: "() => { const e = new Error('x'); Object.defineProperty(e, 'message', { get() { throw 1; } }); throw e; }",
     badData: "() => { throw Object.assign(new Error('d'), { [Symbol.for('bitbend.error')]: true, data: { f() {} } }); }",
@@ -39,7 +43,12 @@ test("vm: what a function throws becomes a status, a text and data", async () =>
   assert.equal(byName.outsideCode.code, "ServerError");
   assert.equal(byName.text.message, "just text");
   assert.equal(byName.nothing.message, "undefined");
-  assert.equal(byName.object.message, "[object Object]");
+  assert.equal(byName.object.message, '{"a": 1}');
+  assert.equal(byName.objectText.message, "speaks for itself");
+  assert.match(byName.objectLarge.message, /^\{"list": \["xxx/);
+  assert.ok(byName.objectLarge.message.length <= 1003, "what a thrown object shows is bounded");
+  assert.equal(byName.objectHostile.message, "an object that cannot be shown");
+  assert.equal(byName.array.message, '[1, {"b": [null, undefined]}]');
   assert.equal(byName.custom.message, "MyError: mine");
   assert.equal(byName.hostileGetter.code, "ServerError");
   assert.match(byName.badData.message, /^d \(its data cannot be sent: data\.f: a function/);

@@ -288,6 +288,24 @@ Test(txn_write, a_query_cannot_write)
     bb_buf_fini(&id);
 }
 
+Test(txn_write, documents_beyond_the_limit_are_not_even_asked_for)
+{
+    const struct bb_txn_read *reads;
+    uint64_t count;
+
+    w.options.limits.read_documents = 3;
+    world_begin(&w, 1);
+    cr_assert_eq(WORLD_RUN(&w, bb_txn_retract(&w.ctx, w.txn, BB_TXN_USER, S("users"), true,
+                                              value_of("[\"a\",\"b\",\"c\"]"), &count)),
+                 BB_OK, "%s", w.ctx.error);
+    world_begin(&w, 1);
+    cr_assert_eq(bb_txn_retract(&w.ctx, w.txn, BB_TXN_USER, S("users"), true,
+                                value_of("[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\"]"), &count),
+                 BB_READ_LIMIT);
+    cr_assert_not_null(strstr(w.ctx.error, "3 documents"), "%s", w.ctx.error);
+    cr_assert_eq(bb_txn_wanted(w.txn, &reads), 3u);
+}
+
 Test(txn_write, limits_name_themselves)
 {
     struct bb_buf id;

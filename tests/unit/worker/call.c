@@ -228,6 +228,20 @@ Test(call, who_waits_for_a_tx_hears_that_it_did_not_come)
     cr_assert_eq(worker_call_overdue(&call, 1000), BB_TIMEOUT);
 }
 
+Test(call, only_what_has_not_begun_is_dropped_when_its_client_leaves)
+{
+    Bb__Proto__Call request = plain_request();
+    char exchange;
+    for (enum call_state state = CALL_ARRIVED; state < CALL_STATE_COUNT; state++) {
+        struct call call = { .state = state, .request = &request };
+        cr_assert(!worker_call_may_drop(&call), "a call of the worker itself has no client");
+        call.exchange = (struct bb_exchange *)(void *)&exchange;
+        cr_assert_eq(worker_call_may_drop(&call), state < CALL_RUNNING, "state %d", (int)state);
+        call.is_outcome_open = true;
+        cr_assert(!worker_call_may_drop(&call), "a body of it may have happened");
+    }
+}
+
 Test(call, states_move_along_the_table)
 {
     struct call call = { .state = CALL_ARRIVED };

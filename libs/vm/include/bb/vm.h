@@ -67,6 +67,7 @@ struct bb_vm_result {
     struct bb_slice message;    /* text for the user; of an ordinary throw "TypeError: boom" */
     struct bb_slice error_data; /* BBV, of a BitBendError; may be empty */
     struct bb_slice stack;      /* mapped to the source: "at list (messages.ts:12:5)\n..." */
+    struct bb_slice loading;    /* when TIMEOUT: the module whose top level ran, or empty */
     bool saw_random, saw_time;
     bool must_recycle; /* end this process after the answer */
     uint64_t cpu_us;

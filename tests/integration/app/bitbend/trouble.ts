@@ -60,6 +60,10 @@ export const tooLargeDocument = mutation({
   args: { group: v.string() },
   handler: (ctx, { group }) => ctx.db.insert("items", { group, n: 1, body: "x".repeat(1024 * 1024) }),
 });
+export const retractsTooMuch = mutation({
+  args: {},
+  handler: (ctx) => ctx.db.retract({ table: "items", keys: Array.from({ length: 300000 }, (_, i) => `k${i}`) }),
+});
 export const undeclaredIndex = query({
   args: {},
   handler: (ctx) => (ctx.db.query("items") as any).withIndex("by_colour", (q: any) => q.eq("colour", "red")).collect(),

@@ -4,6 +4,7 @@ import { cellOf } from "../output.js";
 import { encodeValue } from "../../values/encode.js";
 
 const LIMIT_DEFAULT = 100;
+const COLUMNS_MAX = 12;
 
 export async function run({ output, appDir, options, positionals }) {
   const admin = connect(appDir, options);
@@ -33,9 +34,13 @@ async function showTable(output, admin, table, limit) {
   printRows(output, rows);
 }
 
-/** One column for each field that any row has; system fields first. */
+/** One column for each field that any row has, up to a bound; `_id` first, other system fields last. */
 function printRows(output, rows) {
   const names = [...new Set(rows.flatMap((row) => Object.keys(row)))];
-  const head = [...names.filter((name) => name === "_id"), ...names.filter((name) => !name.startsWith("_")), ...names.filter((name) => name.startsWith("_") && name !== "_id")];
-  output.table(head, rows.map((row) => head.map((name) => cellOf(row[name]))));
+  const isSystem = (name) => name.startsWith("_");
+  const head = [...names.filter((name) => name === "_id"), ...names.filter((name) => !isSystem(name)), ...names.filter((name) => isSystem(name) && name !== "_id")];
+  const shown = head.slice(0, COLUMNS_MAX);
+  output.table(shown, rows.map((row) => shown.map((name) => cellOf(row[name]))));
+  const left = head.length - shown.length;
+  if (left > 0) output.note(`(${left} more ${left === 1 ? "column is" : "columns are"} not shown; --json has all)`);
 }
