@@ -59,12 +59,12 @@ struct bb_vm {
     std::shared_ptr<bb::Tasks> tasks;
     node::MultiIsolatePlatform *platform = nullptr;
     v8::Global<v8::Context> context;
-    v8::Global<v8::Function> invoke;      /* of the runtime */
-    v8::Global<v8::Function> make_bundle; /* js/modules.js: a bundle's view for one call */
-    v8::Global<v8::Function> stack_text;  /* js/stack.js */
+    v8::Global<v8::Function> invoke;       /* of the runtime */
+    v8::Global<v8::Function> make_bundle;  /* js/modules.js: a bundle's view for one call */
+    v8::Global<v8::Function> stack_text;   /* js/stack.js */
     v8::Global<v8::Function> thrown_text;  /* js/stack.js: of what is no Error */
     v8::Global<v8::Function> loading_path; /* js/modules.js: whose top level runs, or "" */
-    v8::Global<v8::Function> is_sound;    /* js/harden.js: nothing was left behind */
+    v8::Global<v8::Function> is_sound;     /* js/harden.js: nothing was left behind */
     v8::Global<v8::Object> object_prototype;
     v8::Global<v8::Object> internals;
     v8::Global<v8::Private> status_key;   /* on errors that come from the host: their BB status */

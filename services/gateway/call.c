@@ -2,7 +2,7 @@
 
 #include "bb/wire_validate.h"
 
-#define RETRY_US 20000u
+#define RETRY_US    20000u
 #define LEAVE_US    50000u /* most calls end by themselves within this time */
 #define CANCELS_MAX 256u   /* calls that one message names */
 #define CANCEL_MS   2000u
@@ -131,6 +131,9 @@ static void on_answer(struct call *call, const Bb__Proto__WorkerReply *reply)
         give_up(call);
         return;
     }
+    /* A moment shortly before the clock's, that no transaction has reached yet. */
+    if (status == BB_TIMEOUT && call->at_tx != 0)
+        status = BB_TX_IN_FUTURE;
     finish(call, gateway_public_status(status), error,
            reply->op_case == BB__PROTO__WORKER_REPLY__OP_CALL ? reply->call : NULL);
 }

@@ -105,8 +105,9 @@ int gateway_parse_ts(struct bb_ctx *ctx, struct bb_slice text, uint64_t *tx)
                      "`ts` must be what /api/query_ts answered: 8 bytes as base64");
     bb_buf_fini(&bytes);
     if (rc == BB_OK && *tx == 0)
-        rc = bb_fail(ctx, BB_BAD_REQUEST,
-                     "`ts` is 0, and no transaction has that number; send what /api/query_ts answered");
+        rc = bb_fail(
+            ctx, BB_BAD_REQUEST,
+            "`ts` is 0, and no transaction has that number; send what /api/query_ts answered");
     return rc == BB_OK ? check_future(ctx, "`ts`", *tx) : rc;
 }
 

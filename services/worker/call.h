@@ -130,7 +130,8 @@ enum epoch_verdict worker_call_after_epoch(const struct call *call, const struct
 /* The status that a call gets whose time is over, by what it waits for; 0: it may wait on. */
 int worker_call_overdue(const struct call *call, uint64_t now_us);
 
-/* Nobody waits for it any more: it can go, as no slot has begun it and no body of it is under way. */
+/* Nobody waits for it any more: it can go, as no slot has begun it and no body of it is under way.
+ */
 bool worker_call_may_drop(const struct call *call);
 /* WAIT_TX: the feed is where the call waits for. */
 bool worker_call_has_come(const struct call *call, const struct feed *feed);

@@ -107,8 +107,7 @@ static bool is_named(const struct call *call, const Bb__Proto__Cancel *request)
     return false;
 }
 
-static size_t drop_in(struct worker *worker, struct bb_list *list,
-                      const Bb__Proto__Cancel *request)
+static size_t drop_in(struct worker *worker, struct bb_list *list, const Bb__Proto__Cancel *request)
 {
     size_t dropped = 0;
     bb_list_each_safe(item, list) {

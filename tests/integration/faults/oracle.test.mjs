@@ -14,7 +14,7 @@ import { record } from "./oracle/load.mjs";
 import { verify } from "./oracle/verify.mjs";
 
 const seed = Number(process.env.ORACLE_SEED ?? Math.floor(Math.random() * 2 ** 32));
-const seconds = Number(process.env.ORACLE_SECONDS ?? 12);
+const seconds = Number(process.env.ORACLE_SECONDS ?? 10);
 function none(violations) {
   assert.ok(violations, "there is a history to judge");
   assert.deepEqual(violations.slice(0, 5), [], `${violations.length} violations with ORACLE_SEED=${seed}`);

@@ -446,3 +446,16 @@ test("every run depends on the deployment and on the tables that it used", async
   assert.ok(keys.some((key) => reads.some(([low, high]) => key >= low && key < high)));
   await slot.stop();
 });
+
+test("a module that does not end at load is named", { timeout: 30000 }, () =>
+  withSlot(async (slot) => {
+    const files = {
+      "schema.js": schemaOf({ docs: {} }),
+      "fine.js": `exports.a = query(() => 1);`,
+      "sub/slow.js": `const never = () => { for (;;); }; try { never(); } catch {} exports.b = query(() => 1);`,
+      "uses.js": `const slow = require("./sub/slow.js"); exports.c = query(() => slow);`,
+    };
+    const { status, error } = await slot.mutation("_system:deploy", { modules: makeModules(files) }, { timeoutMs: 300 });
+    assert.equal(status, STATUS.FUNCTION_TIMEOUT);
+    assert.match(error, /^Function _system:deploy did not end within .* module sub\/slow\.js was still being loaded: .*loop/);
+  }));

@@ -35,6 +35,9 @@ exports.format = query(() => {
   console.log("%s is %d", "x", 5, [1, "a"], { k: new Map([[1, 2]]) }, null, undefined, -0, 5n);
   console.warn(new Uint8Array([1]).buffer);
   const a = {}; a.a = a; console.info(a);
+  console.log(new Uint8Array([1, 2, 3]), { bytes: new Float64Array([0.5, -0]) }, new Uint8Array());
+  console.log(new Uint8Array(1000), new BigInt64Array([5n]), new DataView(new ArrayBuffer(2)));
+  console.log(new ArrayBuffer(1000));
 });
 exports.storage = mutation((ctx) => ctx.storage.generateUploadUrl());
 exports.scheduler = mutation((ctx) => ctx.scheduler.runAfter(0, "x", {}));
@@ -165,8 +168,14 @@ test("the log is bounded", async () => {
   assert.match(logs[256], /limit/);
   const formatted = (await slot.query("f:format")).logs;
   assert.equal(formatted[0], 'LOG x is 5 [ 1, "a" ] { k: Map(1) { 1 => 2 } } null undefined -0 5n');
-  assert.match(formatted[1], /WARN ArrayBuffer \{ <01>, byteLength: 1 \}/);
+  assert.match(formatted[1], /WARN ArrayBuffer \{ \[Uint8Contents\]: <01>, byteLength: 1 \}/);
   assert.match(formatted[2], /\[Circular\]/);
+  assert.equal(formatted[3], "LOG Uint8Array(3) [ 1, 2, 3 ] { bytes: Float64Array(2) [ 0.5, -0 ] } Uint8Array(0) []");
+  assert.equal(
+    formatted[4],
+    `LOG Uint8Array(1000) [ ${Array(100).fill(0).join(", ")}, ... 900 more items ] BigInt64Array(1) [ 5n ] DataView { byteOffset: 0, byteLength: 2 }`,
+  );
+  assert.match(formatted[5], /^LOG ArrayBuffer \{ \[Uint8Contents\]: <00( 00){49} \.\.\. 950 more bytes>, byteLength: 1000 \}$/);
 });
 
 test("what is not there yet says so", async () => {

@@ -106,9 +106,9 @@ void bb_http_set_data(struct bb_http_request *request, void *data);
 void *bb_http_data(const struct bb_http_request *request);
 /* The client left: whatever is answered goes nowhere. Asking is optional. */
 bool bb_http_is_gone(const struct bb_http_request *request);
-/* `gone` is called, at most once, when the client leaves before the request is answered or has become
- * a stream; not when the server closes. The request is answered all the same, later. A client that
- * closed only its half counts as gone, as the two look alike, and hears the answer. */
+/* `gone` is called, at most once, when the client leaves before the request is answered or has
+ * become a stream; not when the server closes. The request is answered all the same, later. A
+ * client that closed only its half counts as gone, as the two look alike, and hears the answer. */
 void bb_http_on_gone(struct bb_http_request *request, void (*gone)(void *arg), void *arg);
 
 /* ---- response: these end the request ---- */

@@ -321,6 +321,22 @@ test("data, status and logs are plain lines in a pipe and JSON for programs", as
   assert.equal(JSON.parse(await run("logs", "--json")).path, "m:f");
 });
 
+test("data shows the first columns of a wide table and says how many it left out", async (t) => {
+  const appDir = makeApp(t, {});
+  const wide = Object.fromEntries(Array.from({ length: 20 }, (_, n) => [`f${n}`, n]));
+  const server = await startServer((_, answer) => {
+    answer.json({ status: "success", value: { page: [{ _creationTime: 1, ...wide, _id: "x" }], isDone: true, continueCursor: "" } });
+  });
+  t.after(() => server.stop());
+  const env = { BITBEND_URL: server.url, BITBEND_ADMIN_KEY: "k" };
+  const run = async (...args) => (await bitbend(args, { cwd: appDir, env })).stdout;
+  const [head, row, note] = (await run("data", "a")).split("\n");
+  assert.deepEqual(head.split("\t"), ["_id", ...Object.keys(wide).slice(0, 11)]);
+  assert.deepEqual(row.split("\t"), ["x", ..."0 1 2 3 4 5 6 7 8 9 10".split(" ")]);
+  assert.equal(note, "(10 more columns are not shown; --json has all)");
+  assert.deepEqual(JSON.parse(await run("data", "a", "--json")), { _creationTime: 1, ...wide, _id: "x" });
+});
+
 test("every mistake on the command line is one sentence with exit code 2 or 1", async (t) => {
   const appDir = makeApp(t, {});
   const cases = [
