@@ -103,7 +103,8 @@ static void remember_writes(struct sequencer_core *core, const Bb__Proto__TxBody
 {
     for (size_t i = 0; i < body->n_writes; i++) {
         const Bb__Proto__Write *write = body->writes[i];
-        /* Filling or cleaning an index changes no document: whoever read one has nothing to lose. */
+        /* Filling or cleaning an index changes no document: whoever read one has nothing to lose.
+         */
         if (!write->is_index_only)
             bb_occ_add(core->window, bb_pb_slice(write->doc_key), BB_TX(tx));
         for (size_t k = 0; k < write->n_keys; k++)
