@@ -124,7 +124,9 @@ static v8::Local<v8::Value> field(v8::Isolate *isolate, v8::Local<v8::Object> ob
                                   v8::Local<v8::Value> key)
 {
     v8::Local<v8::Value> value;
-    return object->Get(isolate->GetCurrentContext(), key).ToLocal(&value)
+    /* A getter that was stopped once would not be stopped again. */
+    const bool is_stopped = vm_of(isolate)->why.load() >= 0;
+    return !is_stopped && object->Get(isolate->GetCurrentContext(), key).ToLocal(&value)
                ? value
                : v8::Undefined(isolate).As<v8::Value>();
 }
@@ -214,6 +216,9 @@ static std::string text_of_thrown(struct bb_vm *vm, v8::Local<v8::Value> thrown)
     v8::TryCatch quiet(isolate);
     v8::Local<v8::Value> text;
 
+    if (vm->why.load() >= 0) {
+        return ""; /* stopped meanwhile: no more of its getters */
+    }
     return vm->thrown_text.Get(isolate)
                    ->Call(isolate->GetCurrentContext(), v8::Undefined(isolate), 1, &thrown)
                    .ToLocal(&text)

@@ -226,6 +226,7 @@ void sequencer_became_active(struct sequencer *sequencer)
 {
     sequencer_core_activate(&sequencer->core);
     sequencer->phase = SEQUENCER_ACTIVE;
+    (void)snprintf(sequencer->waits_for, sizeof sequencer->waits_for, "storage does not answer");
     bb_info(sequencer->ctx, "sequencer.active", "epoch=%" PRIu64 " claim_tx=%" PRIu64 " ids=%zu",
             sequencer->core.epoch, sequencer->core.claim_tx,
             sequencer_ids_count(sequencer->core.ids));

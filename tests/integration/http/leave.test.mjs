@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { request } from "node:http";
 import { test } from "node:test";
 
-import { post, query } from "./api.mjs";
+import { eventually, post, query } from "./api.mjs";
 import { inEachMode } from "./modes.mjs";
 
 const LEAVERS = 40;
@@ -51,9 +51,9 @@ inEachMode("clients that leave", (suite) => {
   test("a call that runs is not touched when its client leaves", async () => {
     const call = send(suite.url, { path: "trouble:slow", args: { group: "stay", n: 1 } });
     await call.flushed;
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await new Promise((resolve) => setTimeout(resolve, 200));
     call.leave();
-    assert.equal(await settled(() => query(suite.url, "items:count", { group: "stay" })), 1);
+    await eventually(async () => (await query(suite.url, "items:count", { group: "stay" })) === 1);
   });
 
   test("query_at_ts refuses a moment that does not exist", async () => {
@@ -71,7 +71,7 @@ inEachMode("clients that leave", (suite) => {
       [7, "BadRequest", /no text field `ts`/],
       [undefined, "BadRequest", /no text field `ts`/],
       [of(BigInt(Date.now() + 60_000) * 1000n), "TxInFuture", /beyond the clock/],
-      [of(BigInt(Date.now() + 1_000) * 1000n), "TxInFuture", /no such|did not come|beyond/],
+      [of(BigInt(Date.now() + 1_000) * 1000n), "TxInFuture", /no transaction/],
       [of(2n ** 64n - 1n), "TxInFuture", /beyond the clock/],
     ];
     for (const [ts, code, text] of cases) {

@@ -11,6 +11,7 @@ const TIMED = {
   regexp: "() => /^(a+)+$/.test('a'.repeat(40) + 'b')",
   hostLoop: "async ({db}) => { for (;;) await db.later(1); }",
   getterLoop: "() => ({ get x() { for (;;); } })",
+  errorLoops: "() => { throw { get message() { for (;;); }, get stack() { for (;;); }, get a() { for (;;); } }; }",
   errorLoop: "() => { throw { get message() { for (;;); } }; }",
   waiting: "({db}) => db.never()",
 };

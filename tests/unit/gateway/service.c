@@ -25,10 +25,12 @@ struct suite {
     struct bb_thread *thread;
     struct bb_server *worker, *storage;
     struct bb_exchange *tail; /* the gateway's long poll */
+    struct bb_exchange *held; /* a call that waits to be cancelled */
+    uint8_t held_id[16];
     struct bb_exchange *dead; /* the call that the worker died of */
     uint64_t tail_after;
     atomic_uint_fast64_t tx;
-    atomic_int counter, calls, deaths;
+    atomic_int counter, calls, deaths, cancels;
     uint8_t died_id[16];
     atomic_bool is_same_id;
     struct bb_task task;
@@ -136,6 +138,11 @@ static void handle_call(struct suite *suite, struct bb_exchange *exchange,
         bb_loop_post(suite->loop, &suite->task);
         bb_value_builder_free(builder);
         return;
+    } else if (strcmp(call->path, "t:hold") == 0) {
+        suite->held = exchange;
+        memcpy(suite->held_id, call->request_id.data, 16);
+        bb_value_builder_free(builder);
+        return;
     } else if (strcmp(call->path, "t:die") == 0) {
         suite->is_same_id = memcmp(suite->died_id, call->request_id.data, 16) == 0;
         bb_value_put_int64(builder, 2);
@@ -149,6 +156,25 @@ static void handle_call(struct suite *suite, struct bb_exchange *exchange,
     reply.value = bb_slice_pb(bb_value_finish(builder));
     reply_call(exchange, &reply, status, error);
     bb_value_builder_free(builder);
+}
+
+static void handle_cancel(struct suite *suite, struct bb_exchange *exchange,
+                          const Bb__Proto__Cancel *cancel)
+{
+    Bb__Proto__WorkerReply reply = BB__PROTO__WORKER_REPLY__INIT;
+    Bb__Proto__CancelReply answer = BB__PROTO__CANCEL_REPLY__INIT;
+    Bb__Proto__CallReply call = BB__PROTO__CALL_REPLY__INIT;
+    bool is_held = suite->held != NULL && cancel->n_request_ids == 1 &&
+                   memcmp(cancel->request_ids[0].data, suite->held_id, 16) == 0;
+
+    suite->cancels++;
+    answer.dropped = is_held;
+    reply.op_case = BB__PROTO__WORKER_REPLY__OP_CANCEL;
+    reply.cancel = &answer;
+    bb_exchange_reply(exchange, &reply.base);
+    if (is_held)
+        reply_call(suite->held, &call, BB_CANCELLED, "it did not run");
+    suite->held = NULL;
 }
 
 static void handle_worker(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
@@ -168,6 +194,10 @@ static void handle_worker(void *arg, struct bb_exchange *exchange, struct bb_sli
                  BB_OK);
     if (request->op_case == BB__PROTO__WORKER_REQUEST__OP_CALL) {
         handle_call(suite, exchange, request->call);
+        return;
+    }
+    if (request->op_case == BB__PROTO__WORKER_REQUEST__OP_CANCEL) {
+        handle_cancel(suite, exchange, request->cancel);
         return;
     }
     if (request->op_case == BB__PROTO__WORKER_REQUEST__OP_INFO) {
@@ -568,6 +598,36 @@ Test(service, a_second_attempt_that_did_not_run_says_nothing_about_the_first)
     suite_start(&suite);
     expect_in(ask(&suite, "POST /api/mutation", "", "{\"path\":\"t:lost\"}"),
               "\"code\":\"OutcomeUnknown\"");
+    suite_stop(&suite);
+}
+
+Test(service, a_call_whose_client_leaves_is_cancelled_once)
+{
+    static const char *const requests[] = {
+        "POST /api/mutation HTTP/1.1\r\nHost: x\r\nContent-Length: 17\r\n\r\n{\"path\":\"t:hold\"}",
+        "POST /api/query_batch HTTP/1.1\r\nHost: x\r\nContent-Length: 49\r\n\r\n"
+        "{\"queries\":[{\"path\":\"t:hold\"},{\"path\":\"t:seen\"}]}",
+    };
+    static const char *const texts[] = { "it did not run", "the client left" };
+    struct suite suite;
+
+    suite_start(&suite);
+    for (int i = 0; i < 2; i++) {
+        int fd = dial(&suite);
+        int calls = suite.calls;
+        const char *text;
+
+        cr_assert_eq(send(fd, requests[i], strlen(requests[i]), 0), (ssize_t)strlen(requests[i]));
+        usleep(100000);
+        cr_expect_eq(suite.cancels, i);
+        (void)shutdown(fd, SHUT_WR); /* looks the same, and hears what became of it */
+        text = get_until(fd, NULL);
+        expect_in(text, "503 Service Unavailable");
+        expect_in(text, texts[i]);
+        cr_expect_eq(suite.cancels, i + 1);
+        cr_expect_eq(suite.calls, calls + 1, "nothing is sent again, or sent anew");
+        (void)close(fd);
+    }
     suite_stop(&suite);
 }
 

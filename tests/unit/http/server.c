@@ -26,6 +26,7 @@ struct host {
     struct bb_mutex *mutex;
     struct bb_cond *cond;
     int ended; /* streams */
+    int gone;
     enum bb_http_end end;
     bool is_stopped, is_task_done;
     void (*work)(struct host *host);
@@ -44,6 +45,13 @@ static void on_stream_end(void *arg, enum bb_http_end end)
     bb_mutex_unlock(host->mutex);
 }
 
+static void on_gone(void *arg)
+{
+    struct host *host = arg;
+
+    host->gone++;
+}
+
 static void handle(void *arg, struct bb_http_request *request)
 {
     struct host *host = arg;
@@ -51,6 +59,7 @@ static void handle(void *arg, struct bb_http_request *request)
 
     if (bb_slice_equal_str(path, "/hold")) {
         host->held = request;
+        bb_http_on_gone(request, on_gone, host);
     } else if (bb_slice_equal_str(path, "/stream")) {
         host->stream = bb_http_stream_begin(
             request, "text/event-stream",
@@ -250,6 +259,14 @@ static void check_gone(struct host *host)
 {
     cr_assert_not_null(host->held);
     cr_expect(bb_http_is_gone(host->held));
+    cr_expect_eq(host->gone, 1);
+}
+
+static void check_waits(struct host *host)
+{
+    cr_assert_not_null(host->held);
+    cr_expect(!bb_http_is_gone(host->held));
+    cr_expect_eq(host->gone, 0);
 }
 
 Test(server, a_slow_answer_holds_back_the_ones_after_it)
@@ -280,11 +297,31 @@ Test(server, an_answer_to_a_client_that_left_goes_nowhere)
     fd = dial(&host);
     put(fd, "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
     usleep(50000);
+    on_owner(&host, check_waits);
     (void)close(fd);
     usleep(50000);
     on_owner(&host, check_gone);
     on_owner(&host, answer_held);
     expect_in(once(&host, "GET /ok HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), "GET /ok");
+    host_stop(&host);
+}
+
+Test(server, a_client_that_closed_its_half_counts_as_gone_and_hears_the_answer)
+{
+    struct host host = { .ended = 0 };
+    int fd;
+
+    host_start(&host, NULL);
+    fd = dial(&host);
+    put(fd, "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
+    usleep(50000);
+    (void)shutdown(fd, SHUT_WR);
+    usleep(50000);
+    on_owner(&host, check_gone);
+    on_owner(&host, answer_held);
+    expect_in(get_until(fd, NULL), "late");
+    (void)close(fd);
+    cr_expect_eq(host.gone, 1, "once");
     host_stop(&host);
 }
 

@@ -17,6 +17,7 @@
 enum trouble {
     NO_TROUBLE,
     LOSE_THE_ANSWER,
+    HOLD_THE_ANSWER, /* until release_append */
     REFUSE_ONCE,
     FENCE
 };
@@ -34,7 +35,8 @@ struct storage {
     atomic_uint unanswered_renewals; /* so many of the next RENEWs get no lease */
     atomic_uint appends, distinct;
     _Atomic uint64_t last_seq, last_tx;
-    struct bb_exchange *lost; /* never answered in time */
+    struct bb_exchange *lost;           /* never answered in time */
+    _Atomic(struct bb_exchange *) held; /* of an Append that is taken and not answered yet */
 };
 
 static void answer(struct bb_exchange *exchange, Bb__Proto__StorageReply *reply)
@@ -42,13 +44,34 @@ static void answer(struct bb_exchange *exchange, Bb__Proto__StorageReply *reply)
     bb_exchange_reply(exchange, &reply->base);
 }
 
+static void answer_append(struct storage *storage, struct bb_exchange *exchange)
+{
+    Bb__Proto__StorageReply reply;
+    Bb__Proto__AppendReply done;
+
+    bb__proto__storage_reply__init(&reply);
+    bb__proto__append_reply__init(&done);
+    done.last_seq = storage->last_seq;
+    done.last_tx = storage->last_tx;
+    reply.op_case = BB__PROTO__STORAGE_REPLY__OP_APPEND;
+    reply.append = &done;
+    answer(exchange, &reply);
+}
+
+/* Any thread. */
+static void release_append(struct storage *storage)
+{
+    struct bb_exchange *held = atomic_exchange(&storage->held, NULL);
+
+    if (held != NULL)
+        answer_append(storage, held);
+}
+
 static void take_append(struct storage *storage, const Bb__Proto__Append *append,
                         struct bb_exchange *exchange, Bb__Proto__StorageReply *reply)
 {
-    Bb__Proto__AppendReply done;
     enum trouble trouble = atomic_exchange(&storage->trouble, NO_TROUBLE);
 
-    bb__proto__append_reply__init(&done);
     atomic_fetch_add(&storage->appends, 1);
     if (trouble == FENCE || trouble == REFUSE_ONCE || storage->is_deaf) {
         reply->status = trouble == FENCE ? BB_FENCED : BB_OVERLOADED;
@@ -65,13 +88,11 @@ static void take_append(struct storage *storage, const Bb__Proto__Append *append
     }
     if (trouble == LOSE_THE_ANSWER) {
         storage->lost = exchange;
-        return;
+    } else if (trouble == HOLD_THE_ANSWER) {
+        storage->held = exchange;
+    } else {
+        answer_append(storage, exchange);
     }
-    done.last_seq = storage->last_seq;
-    done.last_tx = storage->last_tx;
-    reply->op_case = BB__PROTO__STORAGE_REPLY__OP_APPEND;
-    reply->append = &done;
-    answer(exchange, reply);
 }
 
 /* The feed of an earlier epoch: ids 1, 2 and 3 at tx 10, 20 and 30. */
@@ -177,6 +198,7 @@ static void run_storage(void *arg)
     bb__proto__storage_reply__init(&reply);
     if (storage->lost != NULL)
         answer(storage->lost, &reply);
+    release_append(storage);
     bb_server_close(storage->server);
     bb_loop_free(storage->loop);
 }
@@ -189,6 +211,7 @@ struct suite {
     struct bb_peer *peer;
     struct bb_arena *arena;
     Bb__Proto__SequencerReply *reply;
+    bool is_answered;
     atomic_int stopped;
 };
 
@@ -248,6 +271,7 @@ static void on_reply(void *arg, int status, struct bb_slice bytes)
     struct bb_ctx *ctx = bb_loop_ctx(suite->loop);
 
     suite->reply = NULL;
+    suite->is_answered = true;
     if (status == BB_OK) {
         bb_arena_reset(suite->arena);
         cr_assert_eq(bb_unpack(ctx, suite->arena, &bb__proto__sequencer_reply__descriptor, bytes,
@@ -258,15 +282,27 @@ static void on_reply(void *arg, int status, struct bb_slice bytes)
     bb_loop_stop(suite->loop);
 }
 
-static const Bb__Proto__SequencerReply *ask(struct suite *suite,
-                                            Bb__Proto__SequencerRequest *request)
+static void ask_begin(struct suite *suite, const Bb__Proto__SequencerRequest *request)
 {
+    suite->is_answered = false;
     cr_assert_eq(bb_peer_request(bb_loop_ctx(suite->loop), suite->peer, &request->base, 8000,
                                  on_reply, suite),
                  BB_OK);
-    bb_loop_run(suite->loop);
+}
+
+static const Bb__Proto__SequencerReply *ask_end(struct suite *suite)
+{
+    if (!suite->is_answered)
+        bb_loop_run(suite->loop);
     bb_assert(suite->reply != NULL);
     return suite->reply;
+}
+
+static const Bb__Proto__SequencerReply *ask(struct suite *suite,
+                                            const Bb__Proto__SequencerRequest *request)
+{
+    ask_begin(suite, request);
+    return ask_end(suite);
 }
 
 static const Bb__Proto__FollowReply *follow(struct suite *suite, uint64_t epoch, uint64_t after,
@@ -370,24 +406,127 @@ Test(service, what_is_submitted_becomes_durable_and_is_followed, .timeout = 20)
     suite_stop(&suite);
 }
 
+static void mark_begin(struct suite *suite)
+{
+    Bb__Proto__SequencerRequest request;
+    Bb__Proto__Mark mark;
+
+    bb__proto__sequencer_request__init(&request);
+    bb__proto__mark__init(&mark);
+    request.op_case = BB__PROTO__SEQUENCER_REQUEST__OP_MARK;
+    request.mark = &mark;
+    ask_begin(suite, &request);
+}
+
+/* The tx of the mark that was asked for. */
+static uint64_t mark_end(struct suite *suite)
+{
+    const Bb__Proto__SequencerReply *reply = ask_end(suite);
+
+    cr_assert_eq(reply->status, BB_OK, "%s", reply->error);
+    return reply->mark->durable;
+}
+
+static void on_moment(void *arg)
+{
+    struct suite *suite = arg;
+
+    bb_loop_stop(suite->loop);
+}
+
+/* Does nothing come within a moment that is long beside an answer's way? */
+static bool is_silent(struct suite *suite)
+{
+    struct bb_timer *timer = bb_timer_new(suite->loop, on_moment, suite);
+
+    bb_timer_start(timer, 200, 0);
+    bb_loop_run(suite->loop);
+    bb_timer_free(timer);
+    return !suite->is_answered;
+}
+
+/* A commit that storage has, without an answer to the Append that brought it. */
+static uint64_t submit_held(struct suite *suite, unsigned number, uint64_t snapshot)
+{
+    uint64_t tx = 0;
+
+    suite->storage.trouble = HOLD_THE_ANSWER;
+    cr_assert_eq(submit(suite, number, snapshot, &tx), BB_OK);
+    while (suite->storage.held == NULL)
+        continue;
+    cr_assert_eq(suite->storage.last_tx, tx);
+    return tx;
+}
+
 Test(service, a_mark_is_the_durable_tx_under_a_lease, .timeout = 20)
 {
     struct suite suite = { .stopped = 0 };
-    Bb__Proto__SequencerRequest request;
-    Bb__Proto__Mark mark;
     uint64_t tx = 0;
 
     suite_start(&suite, "mark");
     first_contact(&suite);
     cr_assert_eq(submit(&suite, 1, 0, &tx), BB_OK);
     wait_durable(&suite, tx);
-    bb__proto__sequencer_request__init(&request);
-    bb__proto__mark__init(&mark);
-    request.op_case = BB__PROTO__SEQUENCER_REQUEST__OP_MARK;
-    request.mark = &mark;
-    const Bb__Proto__SequencerReply *reply = ask(&suite, &request);
-    cr_assert_eq(reply->status, BB_OK, "%s", reply->error);
-    cr_assert_eq(reply->mark->durable, tx);
+    mark_begin(&suite);
+    cr_assert_eq(mark_end(&suite), tx);
+    suite_stop(&suite);
+}
+
+/* Storage's own feed may have told of the commit by then: a mark is not older than that. */
+Test(service, a_mark_is_not_older_than_what_storage_took_before_it, .timeout = 20)
+{
+    struct suite suite = { .stopped = 0 };
+
+    suite_start(&suite, "mark-held");
+    first_contact(&suite);
+    uint64_t tx = submit_held(&suite, 1, 0);
+    mark_begin(&suite);
+    cr_assert(is_silent(&suite), "answered while the Append is under way");
+    release_append(&suite.storage);
+    cr_assert_eq(mark_end(&suite), tx);
+    suite_stop(&suite);
+}
+
+Test(service, a_mark_waits_for_no_append_that_began_after_it, .timeout = 20)
+{
+    struct suite suite = { .stopped = 0 };
+    uint64_t second = 0;
+
+    suite_start(&suite, "mark-load");
+    first_contact(&suite);
+    uint64_t first = submit_held(&suite, 1, 0);
+    cr_assert_eq(submit(&suite, 2, first, &second), BB_OK);
+    mark_begin(&suite);
+    cr_assert(is_silent(&suite));
+    suite.storage.trouble = HOLD_THE_ANSWER;
+    release_append(&suite.storage);
+    cr_assert_eq(mark_end(&suite), first);
+    while (suite.storage.held == NULL)
+        continue;
+    release_append(&suite.storage);
+    wait_durable(&suite, second);
+    suite_stop(&suite);
+}
+
+Test(service, a_mark_is_refused_when_storage_takes_nothing_for_long, .timeout = 20)
+{
+    struct suite suite = { .stopped = 0 };
+    struct bb_ctx ctx = { .env = bb_env_real() };
+    uint64_t tx = 0;
+
+    suite_start(&suite, "mark-deaf");
+    first_contact(&suite);
+    suite.storage.is_deaf = true;
+    cr_assert_eq(submit(&suite, 1, 0, &tx), BB_OK);
+    uint64_t start_us = bb_now_us(&ctx);
+    mark_begin(&suite);
+    const Bb__Proto__SequencerReply *reply = ask_end(&suite);
+    cr_assert_eq(reply->status, BB_UNAVAILABLE);
+    cr_assert_str_eq(reply->error, "storage does not answer");
+    cr_assert_lt(bb_now_us(&ctx) - start_us, 4000000);
+    suite.storage.is_deaf = false;
+    mark_begin(&suite);
+    cr_assert_eq(mark_end(&suite), tx);
     suite_stop(&suite);
 }
 
