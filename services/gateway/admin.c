@@ -183,10 +183,11 @@ static void append_call_log(struct bb_buf *json, const Bb__Proto__CallLog *entry
                   entry->duration_us);
     append_hex_field(json, "requestId", bb_slice(entry->request_id.data, entry->request_id.len));
     bb_buf_printf(json, ",\"status\":\"%s\",\"error\":", bb_status_name((int)entry->status));
-    if (entry->error[0] == '\0')
+    if (entry->error[0] == '\0') {
         bb_buf_append_str(json, "null");
-    else
+    } else {
         bb_json_string(json, bb_slice_str(entry->error));
+    }
     bb_buf_append_str(json, ",\"lines\":[");
     for (size_t i = 0; i < entry->n_lines; i++) {
         bb_buf_append_str(json, i > 0 ? ",{\"level\":" : "{\"level\":");
@@ -279,11 +280,12 @@ static void parse_cursor(struct logs_work *work, struct bb_slice text)
     size_t part = 0;
 
     for (size_t i = 0; i < text.size && part < work->part_count; i++) {
-        if (text.data[i] == '.')
+        if (text.data[i] == '.') {
             part++;
-        else if (text.data[i] >= '0' && text.data[i] <= '9')
+        } else if (text.data[i] >= '0' && text.data[i] <= '9') {
             work->parts[part].cursor =
                 work->parts[part].cursor * 10 + (uint64_t)(text.data[i] - '0');
+        }
     }
 }
 

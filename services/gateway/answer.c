@@ -12,10 +12,11 @@ static void append_key(struct bb_buf *to, const char *key)
 
 static void append_value(struct bb_buf *to, struct bb_slice value, enum bb_json_format format)
 {
-    if (value.size == 0)
+    if (value.size == 0) {
         bb_buf_append_str(to, "null");
-    else
+    } else {
         bb_json_encode(value, format, to);
+    }
 }
 
 /* Lines as clients print them: "[LOG] 'text'". */
@@ -136,10 +137,11 @@ static void append_success(struct bb_buf *to, const struct outcome *outcome)
     bb_buf_append_str(to, "{\"status\":\"success\",\"value\":");
     append_value(to, bb_pb_slice(reply->value), outcome->format);
     /* A query's tx is the moment it was read at; a mutation that changed nothing has none. */
-    if (tx != 0 || is_query)
+    if (tx != 0 || is_query) {
         bb_buf_printf(to, ",\"tx\":%" PRIu64, tx);
-    else
+    } else {
         bb_buf_printf(to, ",\"tx\":null,\"readTx\":%" PRIu64, reply->read_tx);
+    }
     append_log_lines(to, outcome);
     bb_buf_append_byte(to, '}');
 }

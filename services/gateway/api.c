@@ -143,9 +143,10 @@ static int take_body(struct bb_ctx *ctx, struct api *api, const char *path)
     struct ask ask = { .path = path };
     int rc = gateway_body_value(ctx, api->request, &api->body);
 
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         rc = gateway_ask_envelope(ctx, bb_http_arena(api->request), bb_buf_slice(&api->body), path,
                                   &ask);
+    }
     api->call.path = ask.path;
     api->call.args = ask.args;
     api->format = ask.format;
@@ -170,9 +171,10 @@ static int take_url(struct bb_ctx *ctx, struct api *api)
         rc = gateway_ask_format(ctx, format, &api->format);
     if (rc == BB_OK && args.size > 0)
         rc = bb_json_decode(ctx, args, false, &api->body);
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         rc = gateway_ask_args(ctx, args.size > 0 ? bb_buf_slice(&api->body) : BB_SLICE_EMPTY,
                               &api->call.args);
+    }
     return rc;
 }
 
@@ -183,9 +185,10 @@ static void run(struct gateway *gateway, struct bb_http_request *request,
     struct api *api = api_new(gateway, request, kind);
     int rc = gateway_caller(&ctx, gateway, request, &api->caller);
 
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         rc = bb_http_method(request) == BB_HTTP_POST ? take_body(&ctx, api, path)
                                                      : take_url(&ctx, api);
+    }
     api_go(&ctx, api, rc);
 }
 
@@ -215,10 +218,11 @@ void gateway_api_run(struct gateway *gateway, struct bb_http_request *request)
 
     if (rc == BB_OK)
         rc = gateway_ask_run_path(&ctx, bb_http_arena(request), text, &path);
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         run(gateway, request, BB__PROTO__FUNCTION_KIND__KIND_ANY, path);
-    else
+    } else {
         gateway_refuse(&ctx, request, rc);
+    }
 }
 
 void gateway_api_action(struct gateway *gateway, struct bb_http_request *request)
@@ -248,10 +252,11 @@ void gateway_api_query_at_ts(struct gateway *gateway, struct bb_http_request *re
         rc = take_body(&ctx, api, NULL);
     if (rc == BB_OK) {
         ts = bb_value_field_str(bb_buf_slice(&api->body), "ts");
-        if (ts.data == NULL || bb_value_tag(ts) != BB_TAG_STRING)
+        if (ts.data == NULL || bb_value_tag(ts) != BB_TAG_STRING) {
             rc = bb_fail(&ctx, BB_BAD_REQUEST, "the body has no text field `ts`");
-        else
+        } else {
             rc = gateway_parse_ts(&ctx, bb_value_bytes(ts), &api->call.at_tx);
+        }
     }
     api_go(&ctx, api, rc);
 }
@@ -301,9 +306,10 @@ void gateway_api_deploy(struct gateway *gateway, struct bb_http_request *request
     if (rc == BB_OK)
         rc = gateway_body_value(&ctx, request, &api->body);
     if (rc == BB_OK && (bb_value_tag(bb_buf_slice(&api->body)) != BB_TAG_OBJECT ||
-                        bb_value_field_str(bb_buf_slice(&api->body), "modules").data == NULL))
+                        bb_value_field_str(bb_buf_slice(&api->body), "modules").data == NULL)) {
         rc = bb_fail(&ctx, BB_BAD_REQUEST,
                      "the body must be {modules: [{path, source, sourceMap}], dryRun?}");
+    }
     api->caller.is_admin = true;
     api->call.path = "_system:deploy";
     api->call.args = bb_buf_slice(&api->body);

@@ -8,9 +8,10 @@ static bool is_path_text(struct bb_slice text)
 {
     if (text.size == 0 || text.size > ASK_PATH_MAX)
         return false;
-    for (size_t i = 0; i < text.size; i++)
+    for (size_t i = 0; i < text.size; i++) {
         if (text.data[i] <= ' ' || text.data[i] == 0x7f)
             return false;
+    }
     return bb_utf8_is_valid(text);
 }
 
@@ -21,11 +22,12 @@ int gateway_ask_path(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice
     struct bb_slice function = bb_slice_str("default");
     size_t colon = text.size;
 
-    if (!is_path_text(text))
+    if (!is_path_text(text)) {
         return bb_fail(
             ctx, BB_BAD_REQUEST,
             "`path` must name a function, like \"messages:list\" (at most %u bytes, no blanks)",
             ASK_PATH_MAX);
+    }
     while (colon > 0 && text.data[colon - 1] != ':')
         colon--;
     if (colon > 0) {
@@ -34,9 +36,10 @@ int gateway_ask_path(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice
     }
     if (module.size > 3 && memcmp(module.data + module.size - 3, ".js", 3) == 0)
         module.size -= 3;
-    if (module.size == 0 || function.size == 0)
+    if (module.size == 0 || function.size == 0) {
         return bb_fail(ctx, BB_BAD_REQUEST, "`path` has no module or no function: \"%.*s\"",
                        BB_SLICE_ARG(text));
+    }
     *path = bb_arena_printf(arena, "%.*s:%.*s", BB_SLICE_ARG(module), BB_SLICE_ARG(function));
     return *path == NULL ? bb_fail(ctx, BB_TOO_LARGE, "the request is too large") : BB_OK;
 }
@@ -74,30 +77,34 @@ int gateway_ask_args(struct bb_ctx *ctx, struct bb_slice value, struct bb_slice 
             *args = bb_slice(empty, sizeof(empty));
             return BB_OK;
         }
-        if (bb_value_count(value) > 1)
+        if (bb_value_count(value) > 1) {
             return bb_fail(ctx, BB_BAD_REQUEST, "`args` must hold one object, it holds %zu values",
                            bb_value_count(value));
+        }
         value = bb_value_at(value, 0);
     }
-    if (bb_value_tag(value) != BB_TAG_OBJECT)
+    if (bb_value_tag(value) != BB_TAG_OBJECT) {
         return bb_fail(ctx, BB_BAD_REQUEST,
                        "`args` must be an object, or an array with one object");
-    if (value.size > GATEWAY_ARGS_MAX)
+    }
+    if (value.size > GATEWAY_ARGS_MAX) {
         return bb_fail(ctx, BB_BODY_TOO_LARGE,
                        "`args` has %zu bytes, the limit is %u: send less at once", value.size,
                        GATEWAY_ARGS_MAX);
+    }
     *args = value;
     return BB_OK;
 }
 
 int gateway_ask_format(struct bb_ctx *ctx, struct bb_slice text, enum bb_json_format *format)
 {
-    if (text.size == 0 || bb_slice_equal_str(text, "json"))
+    if (text.size == 0 || bb_slice_equal_str(text, "json")) {
         *format = BB_JSON_CLEAN;
-    else if (bb_slice_equal_str(text, "convex_encoded_json"))
+    } else if (bb_slice_equal_str(text, "convex_encoded_json")) {
         *format = BB_JSON_ENCODED;
-    else
+    } else {
         return bb_fail(ctx, BB_BAD_REQUEST, "`format` must be \"json\" or \"convex_encoded_json\"");
+    }
     return BB_OK;
 }
 
@@ -120,12 +127,13 @@ int gateway_ask_envelope(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_s
     if (rc == BB_OK && field.data != NULL && bb_value_tag(field) != BB_TAG_STRING &&
         bb_value_tag(field) != BB_TAG_NULL)
         rc = bb_fail(ctx, BB_BAD_REQUEST, "`format` must be a text");
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         rc = gateway_ask_format(ctx,
                                 field.data == NULL || bb_value_tag(field) == BB_TAG_NULL
                                     ? BB_SLICE_EMPTY
                                     : bb_value_bytes(field),
                                 &ask->format);
+    }
     if (rc == BB_OK)
         rc = gateway_ask_args(ctx, bb_value_field_str(envelope, "args"), &ask->args);
     return rc;
@@ -191,15 +199,17 @@ int gateway_authorize(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slic
     *caller = (struct caller){ .is_admin = false };
     if (header.data == NULL || header.size == 0)
         return BB_OK;
-    if (takes_scheme(&header, "Bearer"))
+    if (takes_scheme(&header, "Bearer")) {
         return bb_fail(
             ctx, BB_UNAUTHORIZED,
             "A token was sent, but no auth provider is configured. Call without Authorization.");
+    }
     if (!takes_scheme(&header, "BitBend") && !takes_scheme(&header, "Convex"))
         return bb_fail(ctx, BB_UNAUTHORIZED, "Authorization must be `BitBend <admin key>`.");
-    if (admin_key.size == 0)
+    if (admin_key.size == 0) {
         return bb_fail(ctx, BB_UNAUTHORIZED,
                        "This gateway has no admin key; start it with --admin-key-file.");
+    }
     if (is_key(admin_key, header)) {
         caller->is_admin = true;
         return BB_OK;

@@ -76,10 +76,11 @@ static void start_more(struct batch *batch)
         if (batch->tx != 0)
             part->call.min_tx = 0;
         rc = gateway_call_start(&ctx, batch->gateway, &part->call);
-        if (rc != BB_OK)
+        if (rc != BB_OK) {
             fail(batch, rc, ctx.error);
-        else
+        } else {
             batch->started_count++;
+        }
     }
     if (batch->failure != BB_OK ? batch->done_count == batch->started_count
                                 : batch->done_count == batch->count)
@@ -104,12 +105,13 @@ static void on_done(struct call *call, int status, const char *error,
     batch->done_count++;
     part->is_done = true;
     if (status == BB_OK && reply->value.len > 0 &&
-        bb_value_validate(&ctx, bb_pb_slice(reply->value)) != BB_OK)
+        bb_value_validate(&ctx, bb_pb_slice(reply->value)) != BB_OK) {
         fail(batch, BB_INTERNAL, "A worker's answer could not be read.");
-    else if (status != BB_OK && bb_status_http(status) >= 500)
+    } else if (status != BB_OK && bb_status_http(status) >= 500) {
         fail(batch, status, error);
-    else
+    } else {
         (void)gateway_envelope(&part->answer, &outcome, true);
+    }
     if (batch->tx == 0 && reply != NULL)
         batch->tx = reply->tx != 0 ? reply->tx : reply->read_tx;
     start_more(batch);
@@ -121,9 +123,10 @@ static void on_gone(void *arg)
     struct batch *batch = arg;
 
     fail(batch, BB_UNAVAILABLE, "the client left");
-    for (size_t i = 0; i < batch->started_count; i++)
+    for (size_t i = 0; i < batch->started_count; i++) {
         if (!batch->parts[i].is_done)
             gateway_call_leave(&batch->parts[i].call);
+    }
 }
 
 static int take_parts(struct bb_ctx *ctx, struct batch *batch)
@@ -139,9 +142,10 @@ static int take_parts(struct bb_ctx *ctx, struct batch *batch)
     if (queries.data == NULL || bb_value_tag(queries) != BB_TAG_ARRAY)
         return bb_fail(ctx, BB_BAD_REQUEST, "the body must be {queries: [{path, args}, ..]}");
     batch->count = bb_value_count(queries);
-    if (batch->count > GATEWAY_BRANCHES_MAX)
+    if (batch->count > GATEWAY_BRANCHES_MAX) {
         return bb_fail(ctx, BB_BAD_REQUEST, "a batch has at most %u queries, this one has %zu",
                        GATEWAY_BRANCHES_MAX, batch->count);
+    }
     batch->parts = bb_arena_zero(arena, batch->count + 1, sizeof(struct part));
     bb_assert(batch->parts != NULL);
     for (size_t i = 0; i < batch->count && rc == BB_OK; i++) {
@@ -179,9 +183,10 @@ void gateway_api_query_batch(struct gateway *gateway, struct bb_http_request *re
     rc = gateway_caller(&ctx, gateway, request, &batch->caller);
     if (rc == BB_OK)
         rc = take_parts(&ctx, batch);
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         rc = gateway_parse_tx(&ctx, bb_http_header(request, "bitbend-after"), "BitBend-After",
                               &after);
+    }
     if (rc != BB_OK) {
         bb_buf_fini(&batch->body);
         gateway_refuse(&ctx, request, rc);

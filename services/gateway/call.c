@@ -60,14 +60,15 @@ static void finish(struct call *call, int status, const char *error,
 /* Nobody answered in time. What may have happened is never told as "failed". */
 static void give_up(struct call *call)
 {
-    if (call->may_have_run && has_effects(call))
+    if (call->may_have_run && has_effects(call)) {
         finish(
             call, BB_OUTCOME_UNKNOWN,
             "The connection to the worker was lost; whether the call took effect is not known. Send it "
             "again with the same Idempotency-Key.",
             NULL);
-    else
+    } else {
         finish(call, BB_UNAVAILABLE, "No worker can run the call now; try again.", NULL);
+    }
 }
 
 static void wait_for_worker(struct call *call, uint64_t delay_us)
@@ -146,9 +147,10 @@ static void on_call_reply(void *arg, int status, struct bb_slice bytes)
     struct bb_ctx ctx = *call->gateway->ctx;
     Bb__Proto__WorkerReply *reply = NULL;
 
-    if (status == BB_OK)
+    if (status == BB_OK) {
         status =
             bb_unpack(&ctx, workers->arena, &bb__proto__worker_reply__descriptor, bytes, &reply);
+    }
     if (status == BB_OK)
         status = bb_worker_reply_validate(&ctx, reply);
     if (status == BB_OK && reply->status == BB_OK &&
@@ -169,10 +171,11 @@ static void on_call_reply(void *arg, int status, struct bb_slice bytes)
         bb_error(call->gateway->ctx, "gateway.bad_reply", "worker=%s status=%s why=\"%s\"",
                  bb_peer_url(worker->peer), bb_status_name(status), ctx.error);
         call->may_have_run = true;
-        if (has_effects(call))
+        if (has_effects(call)) {
             give_up(call);
-        else
+        } else {
             finish(call, BB_INTERNAL, "A worker's answer could not be read.", NULL);
+        }
     }
     bb_arena_reset(workers->arena);
 }
@@ -226,10 +229,11 @@ static void send_call(struct call *call)
     call->attempts++;
     rc = bb_peer_request(&ctx, worker->peer, &request.base, body.timeout_ms + REPLY_SLACK_MS,
                          on_call_reply, call);
-    if (rc == BB_OVERLOADED)
+    if (rc == BB_OVERLOADED) {
         wait_for_worker(call, RETRY_US);
-    else if (rc != BB_OK)
+    } else if (rc != BB_OK) {
         finish(call, rc, ctx.error, NULL);
+    }
 }
 
 int gateway_call_start(struct bb_ctx *ctx, struct gateway *gateway, struct call *call)
@@ -252,10 +256,11 @@ int gateway_call_start(struct bb_ctx *ctx, struct gateway *gateway, struct call 
     call->started_us = bb_loop_now_us(gateway->loop);
     call->deadline_us = call->started_us + (call->limit_us == 0 ? GATEWAY_CALL_US : call->limit_us);
     /* `done` must not be called from here, so the rare ends at once wait for the next tick. */
-    if (gateway_workers_any_up(workers) && call->args.size < BB_WIRE_MESSAGE_MAX / 2)
+    if (gateway_workers_any_up(workers) && call->args.size < BB_WIRE_MESSAGE_MAX / 2) {
         send_call(call);
-    else
+    } else {
         wait_for_worker(call, 0);
+    }
     return BB_OK;
 }
 
@@ -353,7 +358,8 @@ void gateway_calls_cancel(struct workers *workers)
 
     if (bb_list_is_empty(&workers->leaving))
         return;
-    for (size_t i = 0; i < workers->count; i++)
+    for (size_t i = 0; i < workers->count; i++) {
         while (cancel_some(workers, &workers->items[i], now))
             continue;
+    }
 }

@@ -46,10 +46,11 @@ static void go_on(void *arg)
 {
     struct feed *feed = arg;
 
-    if (feed->has_cursor)
+    if (feed->has_cursor) {
         ask_tail(feed);
-    else
+    } else {
         ask_start(feed);
+    }
 }
 
 /* Another storage node, after a pause. */
@@ -67,10 +68,11 @@ static void begin_at(struct feed *feed, uint64_t cursor, bool is_new_history)
     feed->cursor = cursor;
     feed->has_cursor = true;
     feed->behind_us = 0;
-    if (is_new_history)
+    if (is_new_history) {
         gateway_subscriptions_restart(feed->gateway, cursor);
-    else
+    } else {
         gateway_subscriptions_skip(feed->gateway, cursor);
+    }
 }
 
 static int unpack_reply(struct feed *feed, int status, struct bb_slice bytes,
@@ -108,10 +110,11 @@ static void on_start_info(void *arg, int status, struct bb_slice bytes)
         begin_at(feed, info->last_tx, is_other || info->last_tx < feed->cursor);
     }
     bb_arena_reset(feed->arena);
-    if (is_usable)
+    if (is_usable) {
         ask_tail(feed);
-    else
+    } else {
         try_next(feed);
+    }
 }
 
 static void ask_start(struct feed *feed)
@@ -148,12 +151,14 @@ static int take_record(struct bb_ctx *ctx, struct feed *feed, ProtobufCBinaryDat
 
     if (rc == BB_OK)
         rc = bb_tx_record_validate(ctx, record);
-    if (rc == BB_OK && (record->prev != feed->cursor || record->tx <= record->prev))
+    if (rc == BB_OK && (record->prev != feed->cursor || record->tx <= record->prev)) {
         return bb_fail(ctx, BB_GAP, "record %" PRIu64 " follows %" PRIu64 ", we are at %" PRIu64,
                        record->tx, record->prev, feed->cursor);
-    if (rc == BB_OK)
+    }
+    if (rc == BB_OK) {
         rc = bb_unpack(ctx, feed->arena, &bb__proto__tx_body__descriptor, bb_pb_slice(record->body),
                        &body);
+    }
     if (rc != BB_OK)
         return rc;
     feed->key_count = 0;
@@ -230,10 +235,11 @@ static void on_tail(void *arg, int status, struct bb_slice bytes)
         is_away = true;
     }
     bb_arena_reset(feed->arena);
-    if (is_away)
+    if (is_away) {
         try_next(feed);
-    else
+    } else {
         go_on(feed);
+    }
 }
 
 static void ask_tail(struct feed *feed)
@@ -307,10 +313,11 @@ size_t gateway_feed_ask_info(struct feed *feed,
         request.op_case = BB__PROTO__STORAGE_REQUEST__OP_INFO;
         request.info = &info;
         if (bb_peer_request(&ctx, feed->storages[i], &request.base, INFO_TIMEOUT_MS, on_info,
-                            question) == BB_OK)
+                            question) == BB_OK) {
             count++;
-        else
+        } else {
             bb_free(question);
+        }
     }
     return count;
 }
@@ -319,9 +326,10 @@ static int add_storage(struct bb_ctx *ctx, struct feed *feed, struct bb_slice ur
 {
     char text[512];
 
-    if (feed->count == STORAGES_MAX || url.size >= sizeof(text))
+    if (feed->count == STORAGES_MAX || url.size >= sizeof(text)) {
         return bb_fail(ctx, BB_BAD_REQUEST,
                        "option storage: at most %u urls of at most 511 characters", STORAGES_MAX);
+    }
     (void)snprintf(text, sizeof(text), "%.*s", BB_SLICE_ARG(url));
     return bb_peer_open(ctx, feed->gateway->loop, &(struct bb_peer_options){ .url = text },
                         &feed->storages[feed->count++]);

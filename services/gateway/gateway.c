@@ -77,9 +77,10 @@ static int load_admin_key(struct bb_ctx *ctx, struct gateway *gateway, const str
     rc = bb_file_read_all(ctx, file, &content);
     while (rc == BB_OK && size < content.size && content.data[size] > ' ')
         size++;
-    if (rc == BB_OK && size == 0)
+    if (rc == BB_OK && size == 0) {
         rc = bb_fail(ctx, BB_BAD_REQUEST,
                      "the first line of %s, which should hold the admin key, is empty", file);
+    }
     if (rc == BB_OK)
         bb_buf_append(&gateway->admin_key, content.data, size);
     bb_buf_fini(&content);
@@ -125,9 +126,10 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
         bb_histogram("bb_gateway_call_seconds", "From acceptance of a call to its answer.");
     bb_random(ctx, gateway->random_key, sizeof(gateway->random_key));
     rc = load_admin_key(ctx, gateway, conf);
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         rc = gateway_workers_open(ctx, gateway, bb_conf_text(conf, "workers"),
                                   (size_t)bb_conf_number(conf, "calls-max"));
+    }
     if (rc == BB_OK) {
         gateway_subscriptions_open(ctx, gateway, (size_t)bb_conf_number(conf, "live-bytes"));
         rc = gateway_feed_open(ctx, gateway, bb_conf_text(conf, "storage"));

@@ -73,10 +73,11 @@ static struct interval *insert(struct interval *tree, struct interval *node)
         refresh(node);
         return node;
     }
-    if (order(node, tree) < 0)
+    if (order(node, tree) < 0) {
         tree->left = insert(tree->left, node);
-    else
+    } else {
         tree->right = insert(tree->right, node);
+    }
     refresh(tree);
     return tree;
 }
@@ -100,10 +101,11 @@ static struct interval *take_out(struct interval *tree, const struct interval *n
         return merge(tree->left, tree->right);
     c = order(node, tree);
     bb_assert(c != 0);
-    if (c < 0)
+    if (c < 0) {
         tree->left = take_out(tree->left, node);
-    else
+    } else {
         tree->right = take_out(tree->right, node);
+    }
     refresh(tree);
     return tree;
 }

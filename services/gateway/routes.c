@@ -57,9 +57,10 @@ int gateway_require_admin(struct bb_ctx *ctx, struct gateway *gateway,
     struct caller caller;
     int rc = gateway_caller(ctx, gateway, request, &caller);
 
-    if (rc == BB_OK && !caller.is_admin)
+    if (rc == BB_OK && !caller.is_admin) {
         rc = bb_fail(ctx, BB_UNAUTHORIZED,
                      "This needs the admin key: send `Authorization: BitBend <key>`.");
+    }
     return rc;
 }
 
@@ -70,22 +71,25 @@ int gateway_body_value(struct bb_ctx *ctx, const struct bb_http_request *request
 
 static int check_future(struct bb_ctx *ctx, const char *what, uint64_t tx)
 {
-    if (tx > bb_wall_us(ctx) + GATEWAY_CLOCK_SLACK_US)
+    if (tx > bb_wall_us(ctx) + GATEWAY_CLOCK_SLACK_US) {
         return bb_fail(ctx, BB_TX_IN_FUTURE,
                        "%s: %" PRIu64 " lies beyond the clock; no such tx exists yet", what, tx);
+    }
     return BB_OK;
 }
 
 int gateway_parse_tx(struct bb_ctx *ctx, struct bb_slice text, const char *what, uint64_t *tx)
 {
     *tx = 0;
-    if (text.size > 19)
+    if (text.size > 19) {
         return bb_fail(ctx, BB_BAD_REQUEST, "%s must be a transaction time, a decimal number",
                        what);
+    }
     for (size_t i = 0; i < text.size; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9')
+        if (text.data[i] < '0' || text.data[i] > '9') {
             return bb_fail(ctx, BB_BAD_REQUEST, "%s must be a transaction time, a decimal number",
                            what);
+        }
         *tx = *tx * 10 + (uint64_t)(text.data[i] - '0');
     }
     return check_future(ctx, what, *tx);
@@ -98,16 +102,18 @@ int gateway_parse_ts(struct bb_ctx *ctx, struct bb_slice text, uint64_t *tx)
 
     bb_buf_init(&bytes);
     rc = bb_base64_decode(ctx, text, &bytes);
-    if (rc == BB_OK && bytes.size == 8)
+    if (rc == BB_OK && bytes.size == 8) {
         *tx = bb_get_le64(bytes.data);
-    else
+    } else {
         rc = bb_fail(ctx, BB_BAD_REQUEST,
                      "`ts` must be what /api/query_ts answered: 8 bytes as base64");
+    }
     bb_buf_fini(&bytes);
-    if (rc == BB_OK && *tx == 0)
+    if (rc == BB_OK && *tx == 0) {
         rc = bb_fail(
             ctx, BB_BAD_REQUEST,
             "`ts` is 0, and no transaction has that number; send what /api/query_ts answered");
+    }
     return rc == BB_OK ? check_future(ctx, "`ts`", *tx) : rc;
 }
 
@@ -192,17 +198,18 @@ void gateway_route(void *arg, struct bb_http_request *request)
     struct bb_slice path = bb_http_path(request);
     const struct route *route = find_route(path);
 
-    if (bb_http_method(request) == BB_HTTP_OPTIONS)
+    if (bb_http_method(request) == BB_HTTP_OPTIONS) {
         answer_preflight(request);
-    else if (route != NULL && (METHOD(bb_http_method(request)) & route->methods) == 0)
+    } else if (route != NULL && (METHOD(bb_http_method(request)) & route->methods) == 0) {
         refuse_method(request, route);
-    else if (route != NULL)
+    } else if (route != NULL) {
         route->handle(gateway, request);
-    else if (bb_slice_starts_with(path, bb_slice_str("/http/")))
+    } else if (bb_slice_starts_with(path, bb_slice_str("/http/"))) {
         bb_http_respond_error(request, 501, "Unsupported",
                               "Routes of httpAction functions are not served by this version.");
-    else if (gateway->files != NULL && !bb_slice_starts_with(path, bb_slice_str("/api/")))
+    } else if (gateway->files != NULL && !bb_slice_starts_with(path, bb_slice_str("/api/"))) {
         bb_http_files_serve(gateway->files, request);
-    else
+    } else {
         bb_http_respond_error(request, 404, "NotFound", "There is no such path in this API.");
+    }
 }

@@ -91,9 +91,10 @@ static void on_probe_reply(void *arg, int status, struct bb_slice bytes)
     worker->is_probing = false;
     if (workers->is_closing)
         return;
-    if (status == BB_OK)
+    if (status == BB_OK) {
         status =
             bb_unpack(&ctx, workers->arena, &bb__proto__worker_reply__descriptor, bytes, &reply);
+    }
     if (status == BB_OK)
         status = bb_worker_reply_validate(&ctx, reply);
     worker->is_up = status == BB_OK && reply->status == BB_OK &&
@@ -104,9 +105,10 @@ static void on_probe_reply(void *arg, int status, struct bb_slice bytes)
         worker->info.isolation = worker->isolation;
     }
     bb_arena_reset(workers->arena);
-    if (worker->is_up != was_up)
+    if (worker->is_up != was_up) {
         bb_info(workers->gateway->ctx, worker->is_up ? "gateway.worker_up" : "gateway.worker_down",
                 "url=%s", bb_peer_url(worker->peer));
+    }
     if (worker->is_up && !was_up)
         gateway_calls_kick(workers, true);
 }
@@ -145,9 +147,10 @@ static void on_tick(void *arg)
 
 bool gateway_workers_any_up(const struct workers *workers)
 {
-    for (size_t i = 0; i < workers->count; i++)
+    for (size_t i = 0; i < workers->count; i++) {
         if (workers->items[i].is_up)
             return true;
+    }
     return false;
 }
 
@@ -185,9 +188,10 @@ static int add_worker(struct bb_ctx *ctx, struct workers *workers, struct bb_sli
     char text[512];
     int rc;
 
-    if (workers->count == WORKERS_MAX || url.size >= sizeof(text))
+    if (workers->count == WORKERS_MAX || url.size >= sizeof(text)) {
         return bb_fail(ctx, BB_BAD_REQUEST,
                        "option workers: at most %u urls of at most 511 characters", WORKERS_MAX);
+    }
     (void)snprintf(text, sizeof(text), "%.*s", BB_SLICE_ARG(url));
     rc = bb_peer_open(ctx, workers->gateway->loop,
                       &(struct bb_peer_options){ .url = text, .outstanding_max = OUTSTANDING_MAX },

@@ -518,6 +518,8 @@ Test(service, a_mark_is_refused_when_storage_takes_nothing_for_long, .timeout = 
     first_contact(&suite);
     suite.storage.is_deaf = true;
     cr_assert_eq(submit(&suite, 1, 0, &tx), BB_OK);
+    while (suite.storage.appends == 0)
+        continue;
     uint64_t start_us = bb_now_us(&ctx);
     mark_begin(&suite);
     const Bb__Proto__SequencerReply *reply = ask_end(&suite);
