@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #define FREE_BYTES_MIN     (128ull << 20) /* two segments, the largest entry, a reserve */
-#define SNAPSHOT_BYTES     (32ull << 20)
+#define SNAPSHOT_BYTES     (16ull << 20)
 #define ADDRESS_IF_NO_PEER "127.0.0.1:1"
 
 _Noreturn void replog_die(struct bb_replog *replog, int exit_code, const char *what,

@@ -11,7 +11,6 @@
 #include "bb/env.h"
 #include "bb/wire.h"
 
-#define PORT        28414
 #define PEERS       24
 #define RESTARTS    20
 #define RUDE_US     200000
@@ -129,11 +128,13 @@ static void place_ipc(struct place *place)
     (void)snprintf(place->url, sizeof place->url, "ipc:///tmp/bb-reconnect-%d", (int)getpid());
 }
 
-static void place_tcp(struct place *place)
+/* The tests run at the same time: each has a port of its own. */
+static void place_tcp(struct place *place, uint16_t port)
 {
-    *place = (struct place){ .url = "tcp://127.0.0.1:28414", .size = sizeof(struct sockaddr_in) };
+    *place = (struct place){ .size = sizeof(struct sockaddr_in) };
+    (void)snprintf(place->url, sizeof place->url, "tcp://127.0.0.1:%u", port);
     place->address.in.sin_family = AF_INET;
-    place->address.in.sin_port = htons(PORT);
+    place->address.in.sin_port = htons(port);
     place->address.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 }
 
@@ -187,7 +188,7 @@ Test(peer, one_whose_server_died_during_the_greeting_dials_anew, .timeout = 30)
 
     place_ipc(&place);
     check_rude(&place);
-    place_tcp(&place);
+    place_tcp(&place, 28414);
     check_rude(&place);
 }
 
@@ -215,6 +216,6 @@ Test(peer, a_server_may_come_and_go_many_times, .timeout = 60)
 
     place_ipc(&place);
     check_restarts(&place);
-    place_tcp(&place);
+    place_tcp(&place, 28415);
     check_restarts(&place);
 }

@@ -78,7 +78,7 @@ struct bb_replog_options {
     const char *listen;  /* numeric "ip:port"; NULL: no peer can connect */
     uint64_t applied;    /* replay starts after this index */
     uint64_t free_bytes_min; /* 0: room for two segments, the largest entry and a reserve */
-    uint64_t snapshot_bytes; /* the log is cut when it has grown by this; 0: 32 MB */
+    uint64_t snapshot_bytes; /* the log is cut when it has grown by this; 0: 16 MB */
     struct bb_replog_callbacks callbacks;
 };
 
