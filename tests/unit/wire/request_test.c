@@ -1,12 +1,12 @@
+#include <stdio.h>
+#include <unistd.h>
+
 #include <criterion/criterion.h>
 
 #include "sequencer.pb-c.h"
 
 #include "bb/env.h"
 #include "bb/wire.h"
-
-#include <stdio.h>
-#include <unistd.h>
 
 /* One loop with both sides on it. */
 struct pair {
@@ -19,6 +19,15 @@ struct pair {
     int replies, statuses[300];
     int wanted; /* replies after which the loop stops */
 };
+
+/* A port of this process, below the ephemeral ones: each test is a process of its own. */
+static const char *tcp_url(void)
+{
+    static char url[64];
+
+    (void)snprintf(url, sizeof url, "tcp://127.0.0.1:%u", 20000 + (unsigned)getpid() * 7 % 12000);
+    return url;
+}
 
 static void handle(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
 {
@@ -89,7 +98,7 @@ Test(peer, a_request_is_answered_over_every_transport, .timeout = 20)
 {
     char ipc[64];
     (void)snprintf(ipc, sizeof ipc, "ipc:///tmp/bb-wire-%d", (int)getpid());
-    const char *urls[] = { "inproc://wire-test", ipc, "tcp://127.0.0.1:28411" };
+    const char *urls[] = { "inproc://wire-test", ipc, tcp_url() };
 
     for (size_t i = 0; i < BB_COUNT_OF(urls); i++) {
         struct pair pair;
@@ -162,13 +171,15 @@ Test(server, an_address_that_is_taken_is_named, .timeout = 20)
 {
     struct pair pair;
     struct bb_server *second = NULL;
-    struct bb_server_options options = { .url = "tcp://127.0.0.1:28412", .handle = handle };
+    struct bb_server_options options = { .url = tcp_url(), .handle = handle };
     struct bb_ctx *ctx;
 
-    pair_open(&pair, "tcp://127.0.0.1:28412", true);
+    pair_open(&pair, tcp_url(), true);
     ctx = bb_loop_ctx(pair.loop);
     cr_assert_eq(bb_server_open(ctx, pair.loop, &options, &second), BB_ADDRESS_IN_USE);
-    cr_assert_not_null(strstr(ctx->error, "tcp://127.0.0.1:28412 is taken"), "%s", ctx->error);
+    char taken[96];
+    (void)snprintf(taken, sizeof taken, "%s is taken", tcp_url());
+    cr_assert_not_null(strstr(ctx->error, taken), "%s", ctx->error);
     options.url = "nonsense";
     cr_assert_neq(bb_server_open(ctx, pair.loop, &options, &second), BB_OK);
     pair_close(&pair);
@@ -187,7 +198,7 @@ Test(peer, a_peer_that_dies_at_work_is_noticed_at_once_and_nothing_is_sent_again
 {
     struct pair pair;
 
-    pair_open(&pair, "tcp://127.0.0.1:28413", true);
+    pair_open(&pair, tcp_url(), true);
     pair.is_silent = true;
     pair.wanted = 1;
     uint64_t before = bb_loop_now_us(pair.loop);
@@ -197,9 +208,7 @@ Test(peer, a_peer_that_dies_at_work_is_noticed_at_once_and_nothing_is_sent_again
     bb_loop_run(pair.loop);
     cr_assert_eq(pair.statuses[0], BB_PEER_GONE);
     cr_assert_lt(bb_loop_now_us(pair.loop) - before, 3000000);
-    struct bb_server_options options = { .url = "tcp://127.0.0.1:28413",
-                                         .handle = handle,
-                                         .arg = &pair };
+    struct bb_server_options options = { .url = tcp_url(), .handle = handle, .arg = &pair };
     cr_assert_eq(bb_server_open(bb_loop_ctx(pair.loop), pair.loop, &options, &pair.server), BB_OK);
     pair.is_silent = false;
     pair.wanted = 2;
