@@ -147,6 +147,7 @@ static void on_tick(uv_timer_t *timer)
         return;
     }
     replog_watch(replog);
+    replog_install_tick(replog);
     seek_snapshot(replog);
     seek_ready(replog);
 }
@@ -354,6 +355,7 @@ void bb_replog_close(struct bb_replog *replog, void (*closed)(void *arg), void *
     replog->is_closing = true;
     replog->closed = closed;
     replog->closed_arg = arg;
+    replog_install_close(replog);
     if (replog->has_raft) {
         raft_close(&replog->raft, on_raft_closed);
         return;

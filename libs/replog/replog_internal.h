@@ -29,6 +29,7 @@ enum {
     REPLOG_TICK_MS = 100,
     REPLOG_APPEND_TICKS_MAX = 30,    /* 3 s of loop time without a completion */
     REPLOG_SNAPSHOT_TICKS_MAX = 300, /* 30 s */
+    REPLOG_FETCH_PAUSE_TICKS = 10, /* before a state that could not be brought is asked for again */
     REPLOG_TRAILING_MIN = 128,
     REPLOG_THRESHOLD_NEVER = 1000000,
     REPLOG_ELECTION_MS = 500,
@@ -61,6 +62,16 @@ struct replog_real_io {
     int (*truncate)(struct raft_io *io, raft_index index);
     int (*snapshot_put)(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
                         const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb);
+    int (*start)(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv);
+    raft_io_recv_cb recv; /* what the log wanted to be called */
+};
+
+/* The InstallSnapshot that waits for the application to bring a state; install.c. */
+struct replog_held {
+    struct raft_message message;
+    char *address; /* the message's, owned */
+    bool is_held, is_fetching;
+    uint64_t wait_ticks; /* before `fetch` is called again */
 };
 
 struct bb_replog {
@@ -95,6 +106,7 @@ struct bb_replog {
     uint64_t log_bytes;
     uint64_t appends_in_flight, append_ticks;
     uint64_t snapshots_in_flight, snapshot_ticks;
+    struct replog_held held;
     uint64_t lag_warned_us; /* when the log last complained that the data lags behind */
     bool is_snapshot_due;
 };
@@ -114,6 +126,12 @@ int replog_clear_half_start(struct bb_ctx *ctx, const struct bb_replog *replog);
 void replog_wrap_io(struct bb_replog *replog);
 void replog_wrap_transport(struct bb_replog *replog);
 void replog_watch(struct bb_replog *replog); /* one tick */
+
+/* install.c */
+void replog_recv(struct raft_io *io, struct raft_message *message);
+void replog_wrap_recv(struct bb_replog *replog);
+void replog_install_tick(struct bb_replog *replog);
+void replog_install_close(struct bb_replog *replog);
 
 /* machine.c */
 void replog_machine_init(struct bb_replog *replog);

@@ -236,6 +236,7 @@ void replog_wrap_io(struct bb_replog *replog)
     io->append = wrapped_append;
     io->truncate = wrapped_truncate;
     io->snapshot_put = wrapped_snapshot_put;
+    replog_wrap_recv(replog);
 }
 
 /* ---- network ---- */

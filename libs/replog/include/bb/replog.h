@@ -66,6 +66,13 @@ struct bb_replog_callbacks {
     void (*manifest)(void *arg, struct bb_buf *to);
     /* Whether the state on this node includes what the manifest names. */
     bool (*covers)(void *arg, struct bb_slice manifest);
+    /*
+     * This node fell behind what the log of its leader still holds: bring the state that the
+     * manifest names, or a later one, from node `from` or any other, then call bb_replog_fetched.
+     * One at a time; `manifest` is valid during the call only. NULL: such a node stays behind for
+     * ever.
+     */
+    void (*fetch)(void *arg, uint64_t from, struct bb_slice manifest);
     /* Leader, readiness or term changed. */
     void (*role)(void *arg, const struct bb_replog_status *status);
     void *arg;
@@ -109,6 +116,13 @@ typedef void bb_replog_done_fn(void *tag, int status);
  * BB_TOO_LARGE: it is not in the log and `done` is not called. `tag` is not NULL. */
 int bb_replog_propose_take(struct bb_ctx *ctx, struct bb_replog *replog, uint8_t *entry,
                            size_t size, bb_replog_done_fn *done, void *tag);
+
+/*
+ * What `fetch` asked for has ended. BB_OK: the state on this node is the one after entry `applied`,
+ * never an older one than before; entries up to there are not shown any more. Else the same or a
+ * newer state is asked for again in a moment. Never from inside `fetch`.
+ */
+void bb_replog_fetched(struct bb_replog *replog, int status, uint64_t applied);
 
 void bb_replog_status(const struct bb_replog *replog, struct bb_replog_status *status);
 

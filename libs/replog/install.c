@@ -1,0 +1,156 @@
+/*
+ * A leader whose log was cut sends its snapshot, which is a manifest only. When the state here does
+ * not include what the manifest names, the message is held while the application brings the state
+ * from another node; then the log gets it as if it had just come. The leader sends it again now and
+ * then; what comes meanwhile is dropped. The log itself drops a message that has become stale: the
+ * state that was brought is good all the same.
+ *
+ * A message is also held while the log writes a snapshot of its own: libraft 0.22 crashes when both
+ * meet.
+ */
+#include "replog_internal.h"
+
+static struct bb_replog *replog_of(struct raft_io *io)
+{
+    return bb_container(io, struct bb_replog, io);
+}
+
+static void install_free(struct raft_message *message)
+{
+    raft_configuration_close(&message->install_snapshot.conf);
+    raft_free(message->install_snapshot.data.base);
+}
+
+static void drop_held(struct bb_replog *replog)
+{
+    struct replog_held *held = &replog->held;
+
+    if (held->is_held) {
+        install_free(&held->message);
+        bb_free(held->address);
+        held->address = NULL;
+        held->is_held = false;
+    }
+}
+
+static void hold(struct bb_replog *replog, const struct raft_message *message)
+{
+    struct replog_held *held = &replog->held;
+
+    drop_held(replog);
+    held->message = *message;
+    held->address = bb_strdup(message->server_address);
+    held->message.server_address = held->address;
+    held->is_held = true;
+    held->wait_ticks = 0;
+}
+
+/* What the application is asked about. An unreadable manifest is one that nothing covers. */
+static struct bb_slice manifest_of(struct bb_replog *replog, const struct raft_message *message)
+{
+    const struct raft_buffer *data = &message->install_snapshot.data;
+    struct bb_slice application = BB_SLICE_EMPTY;
+    uint64_t index;
+
+    if (replog_manifest_decode(&replog->ctx, bb_slice(data->base, data->len), &index,
+                               &application) != BB_OK) {
+        bb_error(&replog->ctx, "replog.manifest", "from=%llu why=\"%s\"", message->server_id,
+                 replog->ctx.error);
+    }
+    return application;
+}
+
+static bool is_covered(struct bb_replog *replog, const struct raft_message *message)
+{
+    struct bb_slice manifest = manifest_of(replog, message);
+
+    return manifest.size > 0 && replog->callbacks.covers(replog->callbacks.arg, manifest);
+}
+
+/* Gives the held message to the log, or has the state brought that it needs. */
+static void seek_install(struct bb_replog *replog)
+{
+    struct replog_held *held = &replog->held;
+    struct raft_message message = held->message;
+    char *address = held->address;
+
+    if (!held->is_held || held->is_fetching || replog->snapshots_in_flight > 0) {
+        return;
+    }
+    if (is_covered(replog, &message)) {
+        held->is_held = false;
+        held->address = NULL;
+        replog->real.recv(&replog->io, &message); /* owns what the message points to */
+        bb_free(address);
+        return;
+    }
+    if (held->wait_ticks > 0) {
+        return;
+    }
+    if (replog->callbacks.fetch == NULL || manifest_of(replog, &message).size == 0) {
+        drop_held(replog);
+        return;
+    }
+    bb_info(&replog->ctx, "replog.fetch", "from=%llu index=%llu applied=%" PRIu64,
+            message.server_id, message.install_snapshot.last_index, replog->applied);
+    held->is_fetching = true;
+    replog->callbacks.fetch(replog->callbacks.arg, message.server_id,
+                            manifest_of(replog, &message));
+}
+
+void replog_recv(struct raft_io *io, struct raft_message *message)
+{
+    struct bb_replog *replog = replog_of(io);
+
+    if (message->type != RAFT_INSTALL_SNAPSHOT) {
+        replog->real.recv(io, message);
+    } else if (replog->is_closing || replog->held.is_fetching) {
+        install_free(message);
+    } else {
+        hold(replog, message);
+        seek_install(replog);
+    }
+}
+
+static int wrapped_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick,
+                         raft_io_recv_cb recv)
+{
+    struct bb_replog *replog = replog_of(io);
+
+    replog->real.recv = recv;
+    return replog->real.start(io, msecs, tick, replog_recv);
+}
+
+void replog_wrap_recv(struct bb_replog *replog)
+{
+    replog->real.start = replog->io.start;
+    replog->io.start = wrapped_start;
+}
+
+void replog_install_tick(struct bb_replog *replog)
+{
+    if (replog->held.wait_ticks > 0) {
+        replog->held.wait_ticks -= 1;
+    }
+    seek_install(replog);
+}
+
+void replog_install_close(struct bb_replog *replog)
+{
+    drop_held(replog);
+}
+
+void bb_replog_fetched(struct bb_replog *replog, int status, uint64_t applied)
+{
+    bb_assert(replog->held.is_fetching);
+    replog->held.is_fetching = false;
+    bb_info(&replog->ctx, "replog.fetched", "status=%s applied=%" PRIu64 " before=%" PRIu64,
+            bb_status_name(status), applied, replog->applied);
+    if (status == BB_OK) {
+        bb_assert(applied >= replog->applied);
+        replog->applied = applied;
+    } else {
+        replog->held.wait_ticks = REPLOG_FETCH_PAUSE_TICKS;
+    }
+    seek_install(replog);
+}

@@ -1,0 +1,155 @@
+/* A snapshot that comes from a leader: held until the application has brought the state. */
+#include <criterion/criterion.h>
+
+#include "log.h"
+
+struct install_world {
+    struct log_world log;
+    uint64_t covered;   /* manifests up to this number are covered */
+    size_t fetch_count; /* how often the application was asked */
+    uint64_t fetch_from, fetch_manifest;
+    size_t delivered; /* messages that the log got */
+    uint64_t delivered_index;
+};
+
+/* What the log would be called with; it owns the message's memory. */
+static struct install_world *the_world;
+
+static void count_delivered(struct raft_io *io, struct raft_message *message)
+{
+    (void)io;
+    cr_assert_str_eq(message->server_address, "leader:1");
+    the_world->delivered++;
+    the_world->delivered_index = message->install_snapshot.last_index;
+    raft_configuration_close(&message->install_snapshot.conf);
+    raft_free(message->install_snapshot.data.base);
+}
+
+static bool covers(void *arg, struct bb_slice manifest)
+{
+    struct install_world *world = bb_container(arg, struct install_world, log);
+    return bb_get_le64(manifest.data) <= world->covered;
+}
+
+static void fetch(void *arg, uint64_t from, struct bb_slice manifest)
+{
+    struct install_world *world = bb_container(arg, struct install_world, log);
+    world->fetch_count++;
+    world->fetch_from = from;
+    world->fetch_manifest = bb_get_le64(manifest.data);
+}
+
+static void start(struct install_world *world)
+{
+    memset(world, 0, sizeof *world);
+    the_world = world;
+    log_init(&world->log);
+    world->log.options.callbacks.covers = covers;
+    world->log.options.callbacks.fetch = fetch;
+    cr_assert_eq(log_start(&world->log), BB_OK, "%s", world->log.ctx.error);
+    world->log.replog->real.recv = count_delivered;
+}
+
+/* The message that a leader sends whose snapshot's manifest is `number`. */
+static void receive(struct install_world *world, uint64_t from, uint64_t number)
+{
+    char address[] = "leader:1";
+    struct raft_message message = { .type = RAFT_INSTALL_SNAPSHOT,
+                                    .server_id = from,
+                                    .server_address = address };
+    struct raft_install_snapshot *install = &message.install_snapshot;
+    struct bb_buf manifest;
+    uint8_t bytes[8];
+    bb_put_le64(bytes, number);
+    bb_buf_init(&manifest);
+    replog_manifest_encode(number, bb_slice(bytes, sizeof bytes), &manifest);
+    install->last_index = number;
+    raft_configuration_init(&install->conf);
+    cr_assert_eq(raft_configuration_add(&install->conf, 1, "a:1", RAFT_VOTER), 0);
+    install->data.base = raft_malloc(manifest.size);
+    install->data.len = manifest.size;
+    memcpy(install->data.base, manifest.data, manifest.size);
+    bb_buf_fini(&manifest);
+    replog_recv(&world->log.replog->io, &message);
+    memset(address, 'x', sizeof address - 1); /* the sender's memory is gone after the call */
+}
+
+static void stop(struct install_world *world)
+{
+    log_stop(&world->log);
+    log_fini(&world->log);
+}
+
+Test(replog_install, state_that_is_here_already_is_not_brought, .timeout = 20)
+{
+    struct install_world world;
+    start(&world);
+    world.covered = 50;
+    receive(&world, 2, 50);
+    cr_assert_eq(world.delivered, 1);
+    cr_assert_eq(world.fetch_count, 0);
+    stop(&world);
+}
+
+Test(replog_install, message_is_held_until_the_state_is_brought_and_others_are_dropped,
+     .timeout = 20)
+{
+    struct install_world world;
+    start(&world);
+    receive(&world, 2, 50);
+    receive(&world, 2, 50);
+    receive(&world, 2, 60);
+    cr_assert_eq(world.fetch_count, 1);
+    cr_assert_eq(world.fetch_from, 2);
+    cr_assert_eq(world.fetch_manifest, 50);
+    cr_assert_eq(world.delivered, 0);
+    world.covered = 55;
+    bb_replog_fetched(world.log.replog, BB_OK, 55);
+    cr_assert_eq(world.delivered, 1);
+    cr_assert_eq(world.delivered_index, 50);
+    struct bb_replog_status status;
+    bb_replog_status(world.log.replog, &status);
+    cr_assert_eq(status.applied, 55);
+    /* One that asks for more later is looked at anew. */
+    receive(&world, 3, 60);
+    cr_assert_eq(world.fetch_count, 2);
+    cr_assert_eq(world.fetch_from, 3);
+    bb_replog_fetched(world.log.replog, BB_CANCELLED, 0);
+    stop(&world);
+}
+
+Test(replog_install, state_that_could_not_be_brought_is_asked_for_again, .timeout = 20)
+{
+    struct install_world world;
+    start(&world);
+    receive(&world, 2, 50);
+    bb_replog_fetched(world.log.replog, BB_PEER_GONE, 0);
+    cr_assert_eq(world.fetch_count, 1, "not at once");
+    log_run_ms(&world.log, 1500);
+    cr_assert_eq(world.fetch_count, 2);
+    bb_replog_fetched(world.log.replog, BB_PEER_GONE, 0);
+    /* Another leader's message takes the place of the one that is held. */
+    receive(&world, 3, 70);
+    log_run_ms(&world.log, 1500);
+    cr_assert_eq(world.fetch_count, 3);
+    cr_assert_eq(world.fetch_from, 3);
+    world.covered = 70;
+    bb_replog_fetched(world.log.replog, BB_OK, 70);
+    cr_assert_eq(world.delivered_index, 70);
+    cr_assert_eq(world.delivered, 1);
+    stop(&world);
+}
+
+Test(replog_install, message_is_held_while_the_log_writes_a_snapshot_of_its_own, .timeout = 20)
+{
+    struct install_world world;
+    start(&world);
+    world.covered = 50;
+    world.log.replog->snapshots_in_flight = 1;
+    receive(&world, 2, 50);
+    cr_assert_eq(world.delivered, 0);
+    world.log.replog->snapshots_in_flight = 0;
+    log_run_ms(&world.log, 300);
+    cr_assert_eq(world.delivered, 1);
+    stop(&world);
+}
