@@ -1,6 +1,6 @@
 // The benchmarks: BitBend and PostgreSQL (SERIALIZABLE) interleaved in one run, medians of the rounds.
 //
-//   run.sh [--rounds 3] [--seconds 5] [--only w1_counter,w3_get,w1_single,w11_start] [--no-peers]
+//   run.sh [--rounds 3] [--seconds 5] [--only w1_counter,w2_hot,w2_zipf,w3_get,w1_single,w11_start] [--no-peers]
 //
 // Every measurement is one line of build/bench/results.jsonl; the table at the end shows medians.
 import { execFileSync, spawn, spawnSync } from "node:child_process";
@@ -21,7 +21,7 @@ const { values: options } = parseArgs({
   options: {
     rounds: { type: "string", default: "3" },
     seconds: { type: "string", default: "5" },
-    only: { type: "string", default: "w1_counter,w3_get,w1_single,w11_start" },
+    only: { type: "string", default: "w1_counter,w2_hot,w2_zipf,w3_get,w1_single,w11_start" },
     "no-peers": { type: "boolean", default: false },
   },
 });
@@ -30,6 +30,8 @@ const seconds = Number(options.seconds);
 const wanted = new Set(options.only.split(","));
 const results = join(bench, "results.jsonl");
 const keys = 10000;
+const accounts = 100000;
+const zipf = 1.5;
 const records = [];
 
 function record(entry) {
@@ -39,7 +41,7 @@ function record(entry) {
   console.log(
     `${entry.run}  ${entry.workload.padEnd(11)} ${entry.system.padEnd(9)} ${String(entry.ops_s ?? "").padStart(8)} op/s  ` +
       `p50 ${entry.p50_ms ?? "-"} ms  p99 ${entry.p99_ms ?? "-"} ms  server ${entry.server_cpu_us_per_op ?? "-"} us/op  ` +
-      `${entry.pss_mb ?? "-"} MB  errors ${entry.errors ?? 0}${entry.ready_ms === undefined ? "" : `  ready ${entry.ready_ms} ms`}`,
+      `${entry.pss_mb ?? "-"} MB  errors ${entry.errors ?? 0}  retries ${entry.retries ?? "-"}${entry.ready_ms === undefined ? "" : `  ready ${entry.ready_ms} ms`}`,
   );
 }
 
@@ -118,16 +120,20 @@ async function benchBitBend(run) {
       stdio: ["ignore", "ignore", "inherit"],
     });
     for (let from = 0; from < keys; from += 1000) await call(port, "/api/mutation", "bench:seed", { from, count: 1000 });
-    const common = ["--port", port, "--seconds", seconds, "--keys", keys, "--seed", run];
+    if (wanted.has("w2_zipf"))
+      for (let from = 0; from < accounts; from += 1000) await call(port, "/api/mutation", "bench:seedAccounts", { from, count: 1000 });
+    const common = ["--port", port, "--seconds", seconds, "--seed", run];
     const work = [
       ["w1_counter", 64, "/api/mutation", "bench:increment"],
+      ["w2_hot", 64, "/api/mutation", "bench:increment", ["--keys", 1]],
+      ["w2_zipf", 64, "/api/mutation", "bench:transfer", ["--keys", accounts, "--zipf", zipf]],
       ["w3_get", 64, "/api/query", "bench:get"],
       ["w1_single", 1, "/api/mutation", "bench:increment"],
     ];
-    for (const [workload, connections, route, path] of work) {
+    for (const [workload, connections, route, path, more = ["--keys", keys]] of work) {
       if (!wanted.has(workload)) continue;
       const before = await retriesOf(url, admin.adminKey);
-      const result = await load([...common, "--connections", connections, "--route", route, "--path", path], child.pid);
+      const result = await load([...common, ...more, "--connections", connections, "--route", route, "--path", path], child.pid);
       record({ workload, system: "bitbend", run, ...result, pss_mb: pssMb(child.pid), retries: (await retriesOf(url, admin.adminKey)) - before });
     }
   } finally {
@@ -172,6 +178,15 @@ async function startPostgres() {
     create function increment(k int) returns bigint language plpgsql as
     'declare v bigint; begin select value into v from counters where key = k; v := v + 1; update counters set value = v where key = k; return v; end';`);
   if (seeded.status !== 0) throw new Error(seeded.stderr);
+  const more = psql(`create table accounts (key int primary key, balance bigint not null);
+    insert into accounts select i, 1000 from generate_series(0, ${accounts - 1}) i; analyze accounts;
+    create function transfer(f int, t int) returns void language plpgsql as
+    'begin perform balance from accounts where key = f; perform balance from accounts where key = t;
+     update accounts set balance = balance - 1 where key = f; update accounts set balance = balance + 1 where key = t; end';`);
+  if (more.status !== 0) throw new Error(more.stderr);
+  writeFileSync(join(dir, "w2_hot.sql"), "select increment(0);\n");
+  writeFileSync(join(dir, "w2_zipf.sql"), `\\set f random_zipfian(1, ${accounts}, ${zipf})\n\\set t random_zipfian(1, ${accounts}, ${zipf})\n` +
+    `select transfer(:f - 1, case when :f = :t then :t % ${accounts} else :t - 1 end);\n`);
   writeFileSync(join(dir, "w1_counter.sql"), `\\set key random(0, ${keys - 1})\nselect increment(:key);\n`);
   writeFileSync(join(dir, "w3_get.sql"), `\\set key random(0, ${keys - 1})\nselect value from counters where key = :key;\n`);
   return { child, port, dir, readyMs };
@@ -182,7 +197,8 @@ async function benchPostgres(run) {
   try {
     if (wanted.has("w11_start"))
       record({ workload: "w11_start", system: "postgres", run, ready_ms: server.readyMs, pss_mb: pssMb(server.child.pid) });
-    for (const [workload, clients, script] of [["w1_counter", 64, "w1_counter"], ["w3_get", 64, "w3_get"], ["w1_single", 1, "w1_counter"]]) {
+    const work = [["w1_counter", 64], ["w2_hot", 64], ["w2_zipf", 64], ["w3_get", 64], ["w1_single", 1, "w1_counter"]];
+    for (const [workload, clients, script = workload] of work) {
       if (!wanted.has(workload)) continue;
       const before = cpuSeconds(server.child.pid);
       // -P 1 is not used: the latency percentiles come from the per-transaction log.
@@ -207,7 +223,7 @@ async function benchPostgres(run) {
       const latencies = execFileSync("sh", ["-c", `cat ${log}.* | awk '{print $3}' | sort -n`], { encoding: "utf8", maxBuffer: 1 << 28 })
         .split("\n").filter(Boolean).map(Number);
       const at = (q) => Math.round(latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * q))] / 10) / 100;
-      record({ workload, system: "postgres", run, ops_s: Math.round(Number(/tps = ([\d.]+)/.exec(ran.text)[1])), p50_ms: at(0.5), p99_ms: at(0.99),
+      record({ workload, system: "postgres", run, ops: done, ops_s: Math.round(Number(/tps = ([\d.]+)/.exec(ran.text)[1])), p50_ms: at(0.5), p99_ms: at(0.99),
         errors: failed, retries, server_cpu_us_per_op: Math.round((cpu * 1e7) / Math.max(1, done)) / 10, pss_mb: pssMb(server.child.pid) });
     }
   } finally {
@@ -219,11 +235,12 @@ async function benchPostgres(run) {
 
 function table() {
   const median = (list) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
-  console.log("\n| workload | system | op/s | p50 ms | p99 ms | server us/op | PSS MB | ready ms | errors |\n|---|---|---|---|---|---|---|---|---|");
+  console.log("\n| workload | system | op/s | p50 ms | p99 ms | server us/op | PSS MB | ready ms | errors | retries/op |\n|---|---|---|---|---|---|---|---|---|---|");
   const groups = Map.groupBy(records, (r) => `${r.workload} ${r.system}`);
   for (const list of groups.values()) {
+    const perOp = list.some((r) => typeof r.retries === "number") ? median(list.map((r) => r.retries / Math.max(1, r.ops))).toFixed(3) : "";
     const of = (field) => (list.some((r) => typeof r[field] === "number") ? median(list.map((r) => r[field])) : "");
-    console.log(`| ${list[0].workload} | ${list[0].system} | ${of("ops_s")} | ${of("p50_ms")} | ${of("p99_ms")} | ${of("server_cpu_us_per_op")} | ${of("pss_mb")} | ${of("ready_ms")} | ${of("errors")} |`);
+    console.log(`| ${list[0].workload} | ${list[0].system} | ${of("ops_s")} | ${of("p50_ms")} | ${of("p99_ms")} | ${of("server_cpu_us_per_op")} | ${of("pss_mb")} | ${of("ready_ms")} | ${of("errors")} | ${perOp} |`);
   }
 }
 

@@ -2,15 +2,17 @@
  * A closed-loop HTTP load generator: N keep-alive connections on one thread, one request each at a
  * time.
  *
- *   load --port P [--connections 64] [--seconds 5] [--warmup 1] --route /api/mutation
- *        --path bench:increment [--keys 10000] [--seed 1]
+ *   load --port P[,P..] [--connections 64] [--seconds 5] [--warmup 1] --route /api/mutation
+ *        --path bench:increment [--keys 10000] [--seed 1] [--zipf 1.5]
  *
- * Each request calls the function with {"key": <uniform in [0, keys)>}. One JSON object on stdout:
- * ops_s, p50_ms, p99_ms, max_ms, errors, cpu_us_per_op (its own). An answer counts as an error
- * unless it is HTTP 200 and holds "status":"success".
+ * Each request calls the function with {"key": <uniform in [0, keys)>}; with --zipf, with
+ * {"from", "to"}, two different keys of that distribution. Connections take the ports in turn. One
+ * JSON object on stdout: ops_s, p50_ms, p99_ms, max_ms, errors, cpu_us_per_op (its own). An answer
+ * counts as an error unless it is HTTP 200 and holds "status":"success".
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <math.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,13 +25,15 @@
 #include "bb/base.h"
 
 #define CONNECTIONS_MAX 4096
+#define PORTS_MAX       8
 #define BUCKETS         100000 /* of 10 us: up to 1 s */
 
 struct options {
-    unsigned port, connections, keys;
-    double seconds, warmup;
+    unsigned ports[PORTS_MAX], port_count, connections, keys;
+    double seconds, warmup, zipf;
     const char *route, *path;
     uint64_t seed;
+    double *shares; /* of the keys up to each, when they follow Zipf's law */
 };
 struct connection {
     int fd;
@@ -58,17 +62,62 @@ static _Noreturn void die(const char *what)
     exit(1);
 }
 
-static void send_request(struct options *options, struct connection *connection)
+static uint64_t next_random(struct options *options)
 {
-    char body[256];
-    char request[1024];
-
     options->seed ^= options->seed << 13;
     options->seed ^= options->seed >> 7;
     options->seed ^= options->seed << 17;
-    int size =
-        snprintf(body, sizeof body, "{\"path\":\"%s\",\"args\":{\"key\":%u},\"format\":\"json\"}",
-                 options->path, (unsigned)(options->seed % options->keys));
+    return options->seed;
+}
+
+static void make_shares(struct options *options)
+{
+    double sum = 0;
+
+    options->shares = bb_alloc(options->keys * sizeof(double));
+    for (unsigned key = 0; key < options->keys; key++)
+        options->shares[key] = sum += pow(key + 1.0, -options->zipf);
+}
+
+/* The first key whose share reaches a uniform number. */
+static unsigned zipf_key(struct options *options)
+{
+    double top = options->shares[options->keys - 1];
+    double wanted = (double)(next_random(options) >> 11) * 0x1p-53 * top;
+    unsigned low = 0;
+    unsigned high = options->keys - 1;
+
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (options->shares[middle] > wanted)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+static void write_args(struct options *options, char *to, size_t size)
+{
+    if (options->shares == NULL) {
+        (void)snprintf(to, size, "{\"key\":%u}", (unsigned)(next_random(options) % options->keys));
+        return;
+    }
+    unsigned from = zipf_key(options);
+    unsigned into = zipf_key(options);
+    (void)snprintf(to, size, "{\"from\":%u,\"to\":%u}", from,
+                   into == from ? (into + 1) % options->keys : into);
+}
+
+static void send_request(struct options *options, struct connection *connection)
+{
+    char args[64];
+    char body[256];
+    char request[1024];
+
+    write_args(options, args, sizeof args);
+    int size = snprintf(body, sizeof body, "{\"path\":\"%s\",\"args\":%s,\"format\":\"json\"}",
+                        options->path, args);
     int length =
         snprintf(request, sizeof request,
                  "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
@@ -80,10 +129,11 @@ static void send_request(struct options *options, struct connection *connection)
         die("send");
 }
 
-static void open_connection(struct options *options, struct connection *connection, int epoll)
+static void open_connection(struct options *options, unsigned port, struct connection *connection,
+                            int epoll)
 {
     struct sockaddr_in address = { .sin_family = AF_INET,
-                                   .sin_port = htons((uint16_t)options->port),
+                                   .sin_port = htons((uint16_t)port),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     struct epoll_event event = { .events = EPOLLIN, .data.ptr = connection };
     int one = 1;
@@ -153,7 +203,7 @@ static void run(struct options *options, struct connection *connections, struct 
     uint64_t end = count_from + (uint64_t)(options->seconds * 1e6);
 
     for (unsigned i = 0; i < options->connections; i++)
-        open_connection(options, &connections[i], epoll);
+        open_connection(options, options->ports[i % options->port_count], &connections[i], epoll);
     while (now_us() < end) {
         int ready = epoll_wait(epoll, events, 256, 100);
         if (!totals->is_counting && now_us() >= count_from)
@@ -184,6 +234,15 @@ static double own_cpu_us(void)
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
+static void read_ports(struct options *options, const char *text)
+{
+    for (char *end; *text != '\0' && options->port_count < PORTS_MAX; text = end + (*end == ',')) {
+        options->ports[options->port_count++] = (unsigned)strtoul(text, &end, 10);
+        if (end == text)
+            break;
+    }
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {
@@ -194,11 +253,13 @@ int main(int argc, char **argv)
         const char *name = argv[i];
         const char *value = argv[i + 1];
         if (strcmp(name, "--port") == 0)
-            options.port = (unsigned)strtoul(value, NULL, 10);
+            read_ports(&options, value);
         else if (strcmp(name, "--connections") == 0)
             options.connections = (unsigned)strtoul(value, NULL, 10);
         else if (strcmp(name, "--keys") == 0)
             options.keys = (unsigned)strtoul(value, NULL, 10);
+        else if (strcmp(name, "--zipf") == 0)
+            options.zipf = strtod(value, NULL);
         else if (strcmp(name, "--seconds") == 0)
             options.seconds = strtod(value, NULL);
         else if (strcmp(name, "--warmup") == 0)
@@ -212,14 +273,17 @@ int main(int argc, char **argv)
         else
             return 2;
     }
-    if (options.port == 0 || options.route == NULL || options.path == NULL || options.keys == 0 ||
-        options.connections == 0 || options.connections > CONNECTIONS_MAX) {
+    if (options.port_count == 0 || options.ports[0] == 0 || options.route == NULL ||
+        options.path == NULL || options.keys == 0 || options.connections == 0 ||
+        options.connections > CONNECTIONS_MAX) {
         (void)fprintf(stderr,
                       "load: --port, --route and --path are needed; see the head of load.c\n");
         return 2;
     }
     struct connection *connections = bb_alloc_zero(options.connections, sizeof *connections);
     struct totals *totals = bb_alloc_zero(1, sizeof *totals);
+    if (options.zipf > 0)
+        make_shares(&options);
     run(&options, connections, totals);
     (void)printf(
         "{\"ops_s\":%.0f,\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"max_ms\":%.1f,\"errors\":%" PRIu64
@@ -229,5 +293,6 @@ int main(int argc, char **argv)
         own_cpu_us() / (double)(totals->done == 0 ? 1 : totals->done));
     bb_free(connections);
     bb_free(totals);
+    bb_free(options.shares);
     return 0;
 }

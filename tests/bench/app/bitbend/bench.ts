@@ -20,6 +20,29 @@ export const get = query({
   handler: async (ctx, { key }) => (await ctx.db.getByKey("counters", name(key)))?.value ?? null,
 });
 
+const account = (key: number) => `account/${key}`;
+
+/** Moves 1 between two accounts: two reads, two writes. */
+export const transfer = mutation({
+  args: { from: v.number(), to: v.number() },
+  handler: async (ctx, { from, to }) => {
+    const source = await ctx.db.getByKey("accounts", account(from));
+    const target = await ctx.db.getByKey("accounts", account(to));
+    await ctx.db.put("accounts", account(from), { key: from, balance: (source?.balance ?? 0) - 1 });
+    await ctx.db.put("accounts", account(to), { key: to, balance: (target?.balance ?? 0) + 1 });
+    return null;
+  },
+});
+
+/** Fills the accounts in one transaction per thousand. */
+export const seedAccounts = mutation({
+  args: { from: v.number(), count: v.number() },
+  handler: async (ctx, { from, count }) => {
+    for (let key = from; key < from + count; key++) await ctx.db.put("accounts", account(key), { key, balance: 1000 });
+    return count;
+  },
+});
+
 /** Fills the counters in one transaction per thousand. */
 export const seed = mutation({
   args: { from: v.number(), count: v.number() },

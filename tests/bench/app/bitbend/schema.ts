@@ -3,4 +3,5 @@ import { v } from "bitbend/values";
 
 export default defineSchema({
   counters: defineTable({ key: v.number(), value: v.number() }).index("by_number", ["key"]),
+  accounts: defineTable({ key: v.number(), balance: v.number() }),
 });
