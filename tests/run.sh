@@ -140,6 +140,7 @@ stage_integration() {
     shopt -s nullglob globstar
     node_tests package libs/js/bitbend/test/*.test.mjs
     node_tests integration tests/integration/**/*.test.{js,mjs}
+    node_tests functions tests/functions/*.test.mjs
 }
 
 stage_browser() {

@@ -4,6 +4,10 @@
  */
 #include "vm_internal.hh"
 
+extern "C" {
+#include "digest.h"
+}
+
 namespace bb
 {
 
@@ -171,14 +175,26 @@ static void hash(const Info &info, uint8_t digest[32], bool *is_good)
     bb_buf_fini(&text);
 }
 
-static void native_sha256(const Info &info)
+/* digest(hash, data), hmac(hash, key, data): an ArrayBuffer. `hash` is an enum vm_hash. */
+static void native_digest(const Info &info)
 {
-    uint8_t digest[32];
-    bool is_good;
+    struct bb_slice data;
+    uint8_t digest[VM_DIGEST_MAX];
 
-    hash(info, digest, &is_good);
-    if (is_good) {
-        return_buffer(info, bb_slice(digest, sizeof digest));
+    if (info[0]->IsUint32() && bytes_of(info[1], &data)) {
+        const enum vm_hash hash = static_cast<enum vm_hash>(info[0].As<v8::Uint32>()->Value());
+        return_buffer(info, bb_slice(digest, vm_digest(hash, data, digest)));
+    }
+}
+
+static void native_hmac(const Info &info)
+{
+    struct bb_slice key, data;
+    uint8_t digest[VM_DIGEST_MAX];
+
+    if (info[0]->IsUint32() && bytes_of(info[1], &key) && bytes_of(info[2], &data)) {
+        const enum vm_hash hash = static_cast<enum vm_hash>(info[0].As<v8::Uint32>()->Value());
+        return_buffer(info, bb_slice(digest, vm_hmac(hash, key, data, digest)));
     }
 }
 
@@ -260,7 +276,8 @@ void install_natives(struct bb_vm *vm, v8::Local<v8::Object> internals)
     set_native(vm, internals, "now", native_now);
     set_native(vm, internals, "utf8Encode", native_utf8_encode);
     set_native(vm, internals, "utf8Decode", native_utf8_decode);
-    set_native(vm, internals, "sha256", native_sha256);
+    set_native(vm, internals, "digest", native_digest);
+    set_native(vm, internals, "hmac", native_hmac);
     set_native(vm, internals, "sha256hex", native_sha256_hex);
     set_native(vm, internals, "clone", native_clone);
 }

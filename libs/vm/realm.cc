@@ -134,6 +134,10 @@ int open_realm(struct bb_ctx *ctx, struct bb_vm *vm, const struct bb_vm_options 
     const char *what = "";
 
     context->AllowCodeGenerationFromStrings(false);
+    context->SetErrorMessageForCodeGenerationFromStrings(
+        str(isolate, "eval and new Function are not available in queries and mutations: the code "
+                     "that runs is the code that was deployed. Write a function instead, or use an "
+                     "action"));
     vm->context.Reset(isolate, context);
     remember_symbols(vm, context);
     install_natives(vm, internals);

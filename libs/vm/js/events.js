@@ -137,12 +137,24 @@ const SECRET = {};
 class AbortSignal extends EventTarget {
   #isAborted = false;
   #reason = undefined;
-  onabort = null;
+  #onabort = null;
+  #listens = false;
   constructor(secret) {
     if (secret !== SECRET) {
       throw new TypeError("Illegal constructor: use an AbortController");
     }
     super();
+  }
+  get onabort() {
+    return this.#onabort;
+  }
+  // Its place among the listeners is that of the first assignment.
+  set onabort(handler) {
+    this.#onabort = typeof handler === "function" ? handler : null;
+    if (!this.#listens && this.#onabort !== null) {
+      this.#listens = true;
+      this.addEventListener("abort", (event) => this.#onabort?.(event));
+    }
   }
   get aborted() {
     return this.#isAborted;
@@ -186,11 +198,7 @@ class AbortSignal extends EventTarget {
     signal.#isAborted = true;
     signal.#reason =
       reason === undefined ? new DOMException("This operation was aborted", "AbortError") : reason;
-    const event = new Event("abort");
-    if (typeof signal.onabort === "function") {
-      Reflect.apply(signal.onabort, signal, [event]);
-    }
-    signal.dispatchEvent(event);
+    signal.dispatchEvent(new Event("abort"));
   }
 }
 const abort = AbortSignal.fire;

@@ -33,10 +33,22 @@ define("performance", { now: () => 0, timeOrigin: 0, mark() {}, measure() {} });
 define("process", { env: {} });
 define("self", globalThis);
 
+const fail = (name, advice) => {
+  throw internals.error("NotAvailableHere", `${name} is not available in queries and mutations: ${advice}`);
+};
 const absent = (name, advice) =>
   define(name, {
     [name]() {
-      throw internals.error("NotAvailableHere", `${name} is not available in queries and mutations: ${advice}`);
+      fail(name, advice);
+    },
+  }[name]);
+// Packages ask whether something is an instance of these: nothing is.
+const absentClass = (name, advice) =>
+  define(name, {
+    [name]: class {
+      constructor() {
+        fail(name, advice);
+      }
     },
   }[name]);
 const TIMER = "they run at one moment; use ctx.scheduler.runAfter, or an action";
@@ -44,8 +56,14 @@ const NETWORK = "they see the database only; use an action";
 for (const name of ["setTimeout", "setInterval", "setImmediate", "requestAnimationFrame"]) {
   absent(name, TIMER);
 }
-for (const name of ["fetch", "XMLHttpRequest", "WebSocket", "EventSource"]) {
-  absent(name, NETWORK);
+absent("fetch", NETWORK);
+for (const name of ["XMLHttpRequest", "WebSocket", "EventSource", "Headers", "Request", "Response", "FormData"]) {
+  absentClass(name, NETWORK);
+}
+const STREAM = "they see whole values only; keep bytes as an ArrayBuffer, or use an action";
+for (const name of ["Blob", "File", "ReadableStream", "WritableStream", "TransformStream", "CompressionStream",
+  "DecompressionStream", "TextEncoderStream", "TextDecoderStream"]) {
+  absentClass(name, STREAM);
 }
 for (const name of ["clearTimeout", "clearInterval", "clearImmediate"]) {
   define(name, { [name]() {} }[name]);

@@ -89,16 +89,17 @@ const keys = Reflect.ownKeys(regexp);
 const parent = Object.getPrototypeOf(regexp);
 const kept = keys.map((key) => Object.getOwnPropertyDescriptor(regexp, key));
 const count = keys.length;
-const { ownKeys, getPrototypeOf, getOwnPropertyDescriptor } = Reflect;
+const { ownKeys, getPrototypeOf, getOwnPropertyDescriptor, isExtensible } = Reflect;
 
 internals.isSound = () => {
-  if (getPrototypeOf(regexp) !== parent || ownKeys(regexp).length !== count) {
+  if (getPrototypeOf(regexp) !== parent || !isExtensible(regexp) || ownKeys(regexp).length !== count) {
     return false;
   }
   for (let i = 0; i < count; i++) {
     const now = getOwnPropertyDescriptor(regexp, keys[i]);
     const was = kept[i];
-    if (now === undefined || now.value !== was.value || now.get !== was.get || now.set !== was.set) {
+    if (now === undefined || now.value !== was.value || now.get !== was.get || now.set !== was.set ||
+      now.writable !== was.writable || now.configurable !== was.configurable || now.enumerable !== was.enumerable) {
       return false;
     }
   }

@@ -1,0 +1,38 @@
+// Whatever one call leaves behind, by any channel that is known, a later call in the same slot does not find.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { startSuite } from "../integration/js/suite.mjs";
+import { makeApp } from "./app.mjs";
+
+const CHANNELS = [
+  "moduleVariable", "moduleMap", "privateStatic", "globalProperty", "everyIntrinsic", "everyMethod", "regexpPrototype", "regexpFrozen",
+  "regexpFlag", "regexpStatics", "regexpLiteral", "symbolRegistry", "templateObject", "errorHooks", "consoleState", "environment",
+  "privateFieldsStampedOnIntrinsics", "contextOfTheCall", "promiseLeftRunning", "webassemblyMemory",
+];
+
+describe("isolation: nothing is smuggled from call to call", () => {
+  let app, suite;
+  const call = async (name, args = {}) => {
+    const { json, text } = await suite.http("/api/query", { body: { path: `smuggle:${name}`, args } });
+    assert.equal(json?.status, "success", json?.errorMessage ?? text);
+    return json.value;
+  };
+  before(async () => {
+    app = await makeApp();
+    suite = await startSuite({ memory: true, appDir: app.dir, options: { solo: { slots: 1 } } });
+  });
+  after(async () => {
+    await suite?.stop();
+    app?.remove();
+  });
+
+  test("every channel has its test", async () => assert.deepEqual(await call("names"), CHANNELS));
+  for (const name of CHANNELS) {
+    test(`isolation: ${name}`, async () => {
+      assert.equal(await call("look", { name }), 0);
+      for (let i = 0; i < 3; i++) await call("put", { name });
+      assert.equal(await call("look", { name }), 0);
+    });
+  }
+});
