@@ -19,14 +19,26 @@ int wire_status(int nng_error)
     }
 }
 
+int wire_fail_too_large(struct bb_ctx *ctx, size_t size)
+{
+    return bb_fail(ctx, BB_TOO_LARGE, "a message of %zu bytes; at most %u can be sent", size,
+                   BB_WIRE_MESSAGE_MAX);
+}
+
+int wire_fail_in_use(struct bb_ctx *ctx, const char *url)
+{
+    return bb_fail(ctx, BB_ADDRESS_IN_USE,
+                   "%s is taken by another process: stop that one or choose another address with "
+                   "--listen",
+                   url);
+}
+
 int wire_pack(struct bb_ctx *ctx, const ProtobufCMessage *message, nng_msg **packed)
 {
     size_t size = protobuf_c_message_get_packed_size(message);
 
-    if (size > BB_WIRE_MESSAGE_MAX) {
-        return bb_fail(ctx, BB_TOO_LARGE, "a message of %zu bytes; at most %u can be sent", size,
-                       BB_WIRE_MESSAGE_MAX);
-    }
+    if (size > BB_WIRE_MESSAGE_MAX)
+        return wire_fail_too_large(ctx, size);
     if (nng_msg_alloc(packed, size) != 0)
         return bb_fail(ctx, BB_NO_MEMORY, "no memory for a message of %zu bytes", size);
     size_t done = protobuf_c_message_pack(message, nng_msg_body(*packed));

@@ -1,6 +1,6 @@
 /*
- * Requests between services: nng REQ/REP with contexts, protobuf-c messages, one deadline a
- * request.
+ * Requests between services: protobuf-c messages, one deadline a request; nng REQ/REP with contexts
+ * between processes, a mailbox between the loops of one process.
  *
  * - A peer never resends by itself (resend time is infinite): when the other side dies, a request
  *   ends with BB_PEER_GONE at once, and the caller knows whether sending again is safe.
