@@ -16,11 +16,15 @@
 void http_on_idle(uv_idle_t *handle)
 {
     struct bb_http *http = bb_cast(struct bb_http, handle->data, HTTP_MAGIC);
+    struct bb_list batch;
 
     (void)uv_idle_stop(handle);
-    while (!bb_list_is_empty(&http->dirty)) {
+    /* Who has more to send when this is sent waits for the next turn, so that others are served. */
+    bb_list_push_back(&http->dirty, &batch);
+    bb_list_remove(&http->dirty);
+    while (!bb_list_is_empty(&batch)) {
         struct http_connection *connection =
-            bb_container(http->dirty.next, struct http_connection, dirty);
+            bb_container(batch.next, struct http_connection, dirty);
 
         bb_list_remove(&connection->dirty);
         http_connection_flush(connection);

@@ -119,6 +119,12 @@ bool bb_http_stream_is_blocked(const struct bb_http_stream *stream)
     return stream->connection->is_writing;
 }
 
+size_t bb_http_stream_queued(const struct bb_http_stream *stream, size_t *bytes)
+{
+    *bytes = stream->bytes;
+    return stream->queue_count + stream->writing_count;
+}
+
 void bb_http_stream_close(struct bb_http_stream *stream)
 {
     if (stream->is_ending)

@@ -55,6 +55,16 @@ static void job_free(struct write_job *job)
     bb_free(job);
 }
 
+/* The owner may send more, or close. */
+static void tell_sent(struct http_connection *connection)
+{
+    struct bb_http_stream *stream = connection->stream;
+
+    if (!connection->is_closing && stream != NULL && !stream->is_ending &&
+        stream->events.on_sent != NULL)
+        stream->events.on_sent(stream->events.arg);
+}
+
 static void on_written(uv_write_t *write, int status)
 {
     struct write_job *job = write->data;
@@ -74,9 +84,11 @@ static void on_written(uv_write_t *write, int status)
         http_connection_close(connection, BB_HTTP_END_GONE);
         return;
     }
-    if (stream != NULL && !stream->is_ending && stream->events.on_drain != NULL &&
-        stream->queue_count == 0 && connection->out.size == 0)
-        stream->events.on_drain(stream->events.arg);
+    if (stream != NULL && stream->queue_count == 0 && connection->out.size == 0) {
+        if (!stream->is_ending && stream->events.on_drain != NULL)
+            stream->events.on_drain(stream->events.arg);
+        tell_sent(connection);
+    }
     http_connection_dirty(connection);
 }
 
@@ -123,6 +135,7 @@ static void write_rest(struct http_connection *connection, uv_buf_t *parts, unsi
 void http_connection_flush(struct http_connection *connection)
 {
     struct bb_http_stream *stream = connection->stream;
+    size_t event_count = queue_count(connection);
     uv_buf_t parts[IOV_MAX_COUNT];
     unsigned part_count = 0;
     size_t total = connection->out.size;
@@ -165,4 +178,6 @@ void http_connection_flush(struct http_connection *connection)
     if (stream != NULL)
         stream->queue_count = 0;
     all_written(connection);
+    if (event_count > 0)
+        tell_sent(connection);
 }

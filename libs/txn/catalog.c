@@ -10,7 +10,7 @@ static const char *const system_tables[] = {
     [BB_TABLE_TABLES] = "_tables",           [BB_TABLE_INDEXES] = "_indexes",
     [BB_TABLE_FUNCTIONS] = "_functions",     [BB_TABLE_MODULES] = "_modules",
     [BB_TABLE_DEPLOYMENT] = "_deployment",   [BB_TABLE_REQUESTS] = "_requests",
-    [BB_TABLE_ENVIRONMENT] = "_environment",
+    [BB_TABLE_ENVIRONMENT] = "_environment", [BB_TABLE_CONSUMERS] = "_consumers",
 };
 
 static void set_built_in(struct bb_arena *arena, struct txn_index *index, enum txn_index_kind kind,

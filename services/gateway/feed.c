@@ -4,6 +4,7 @@
 
 #include "bb/wire_validate.h"
 #include "subscribe.h"
+#include "txfeed.h"
 
 #define STORAGES_MAX    16u
 #define TAIL_BYTES      (4u << 20)
@@ -68,6 +69,7 @@ static void begin_at(struct feed *feed, uint64_t cursor, bool is_new_history)
     feed->cursor = cursor;
     feed->has_cursor = true;
     feed->behind_us = 0;
+    gateway_txfeed_skip(feed->gateway, cursor, is_new_history);
     if (is_new_history) {
         gateway_subscriptions_restart(feed->gateway, cursor);
     } else {
@@ -171,6 +173,7 @@ static int take_record(struct bb_ctx *ctx, struct feed *feed, ProtobufCBinaryDat
             add_key(feed, write->keys[k]->key);
     }
     feed->cursor = record->tx;
+    gateway_txfeed_record(feed->gateway, bb_pb_slice(bytes), record, body);
     gateway_subscriptions_write(feed->gateway, record->tx, feed->keys, feed->key_count);
     return BB_OK;
 }
@@ -190,6 +193,7 @@ static void take_records(struct feed *feed, const Bb__Proto__TailReply *tail)
         }
     }
     gateway_subscriptions_advance(feed->gateway, feed->cursor);
+    gateway_txfeed_advance(feed->gateway, feed->cursor);
 }
 
 /* A node whose newest tx lies before our cursor: behind for a moment, or of another history. */
@@ -269,6 +273,48 @@ bool gateway_feed_is_following(const struct feed *feed)
 uint64_t gateway_feed_cursor(const struct feed *feed)
 {
     return feed->cursor;
+}
+
+struct bb_slice gateway_feed_cluster(const struct feed *feed)
+{
+    return feed->has_cluster_id ? bb_slice(feed->cluster_id, sizeof(feed->cluster_id))
+                                : BB_SLICE_EMPTY;
+}
+
+/* ---- questions of others ---- */
+
+struct question {
+    struct feed *feed;
+    void (*done)(void *arg, int status, const Bb__Proto__StorageReply *reply);
+    void *arg;
+};
+
+static void on_answer(void *arg, int status, struct bb_slice bytes)
+{
+    struct question *question = arg;
+    struct feed *feed = question->feed;
+    Bb__Proto__StorageReply *reply = NULL;
+
+    status = unpack_reply(feed, status, bytes, &reply);
+    question->done(question->arg, status, status == BB_OK ? reply : NULL);
+    bb_arena_reset(feed->arena);
+    bb_free(question);
+}
+
+int gateway_feed_ask(struct bb_ctx *ctx, struct feed *feed,
+                     const Bb__Proto__StorageRequest *request, uint32_t timeout_ms,
+                     void (*done)(void *arg, int status, const Bb__Proto__StorageReply *reply),
+                     void *arg)
+{
+    struct question *question = bb_alloc(sizeof(*question));
+    int rc;
+
+    *question = (struct question){ .feed = feed, .done = done, .arg = arg };
+    rc = bb_peer_request(ctx, feed->storages[feed->current], &request->base, timeout_ms, on_answer,
+                         question);
+    if (rc != BB_OK)
+        bb_free(question);
+    return rc;
 }
 
 struct info_question {

@@ -9,6 +9,7 @@
 #include "options.h"
 #include "routes.h"
 #include "subscribe.h"
+#include "txfeed.h"
 
 #include "bb/conf.h"
 #include "bb/gateway_service.h"
@@ -132,6 +133,7 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
     }
     if (rc == BB_OK) {
         gateway_subscriptions_open(ctx, gateway, (size_t)bb_conf_number(conf, "live-bytes"));
+        gateway_txfeed_open(gateway, (size_t)bb_conf_number(conf, "feed-bytes"));
         rc = gateway_feed_open(ctx, gateway, bb_conf_text(conf, "storage"));
     }
     /* Last: whoever can connect is served, even while workers are still starting. */
@@ -164,6 +166,7 @@ static void stop(struct bb_service *service, void *state)
     gateway->is_stopping = true;
     bb_timer_stop(life->check);
     gateway_subscriptions_bye(gateway);
+    gateway_txfeed_bye(gateway);
     gateway_admin_bye(gateway);
     bb_http_stop(gateway->http, STOP_LIMIT_MS, on_http_stopped, gateway);
 }
@@ -178,10 +181,12 @@ static void close_gateway(struct bb_service *service, void *state)
     gateway->is_stopping = true;
     bb_timer_free(life->check);
     gateway_subscriptions_stop(gateway);
+    gateway_txfeed_stop(gateway);
     gateway_workers_close(gateway->workers);
     gateway_feed_close(gateway->feed);
     bb_http_close(gateway->http);
     gateway_subscriptions_close(gateway->subscriptions);
+    gateway_txfeed_close(gateway->txfeed);
     bb_http_files_close(gateway->files);
     bb_buf_fini(&gateway->admin_key);
     bb_buf_fini(&gateway->json);

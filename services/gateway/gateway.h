@@ -24,6 +24,7 @@
 struct workers;
 struct feed;
 struct subscriptions;
+struct txfeed;
 
 struct gateway {
     uint32_t magic;
@@ -35,6 +36,7 @@ struct gateway {
     struct workers *workers;
     struct feed *feed;
     struct subscriptions *subscriptions;
+    struct txfeed *txfeed;
     struct bb_list logs; /* requests for log lines that wait */
     struct bb_buf admin_key;
     uint8_t random_key[32]; /* request ids and seeds are hashes of it and a counter */

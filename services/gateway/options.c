@@ -23,5 +23,7 @@ const struct bb_option gateway_options[] = {
       "The largest body of a request; larger ones get 413." },
     { "live-bytes", BB_OPTION_SIZE, "64M", 1u << 20, 1ull << 40, "SIZE",
       "Memory for results and read ranges of live queries; beyond it new subscriptions get 503." },
+    { "feed-bytes", BB_OPTION_SIZE, "8M", 64u << 10, 1ull << 40, "SIZE",
+      "Memory for the newest transactions, which consumers of the feed share; others read storage." },
     { NULL, BB_OPTION_TEXT, NULL, 0, 0, NULL, NULL },
 };

@@ -24,6 +24,9 @@ static const struct route routes[] = {
     { "/api/query_at_ts", POSTS, gateway_api_query_at_ts },
     { "/api/query_batch", POSTS, gateway_api_query_batch },
     { "/api/subscribe", METHOD(BB_HTTP_GET), gateway_api_subscribe },
+    { "/api/tx", METHOD(BB_HTTP_GET), gateway_api_tx },
+    { "/api/tx/consumers", METHOD(BB_HTTP_GET), gateway_api_consumers },
+    { "/api/tx/consumers/", POSTS | METHOD(BB_HTTP_DELETE), gateway_api_consumer },
     { "/api/ping", GETS, gateway_api_ping },
     { "/ping", GETS, gateway_api_ping },
     { "/api/deploy", POSTS, gateway_api_deploy },
@@ -154,7 +157,7 @@ static void answer_preflight(struct bb_http_request *request)
     struct bb_buf headers;
 
     bb_buf_init(&headers);
-    bb_buf_append_str(&headers, "Access-Control-Allow-Methods: GET, HEAD, POST, OPTIONS\r\n"
+    bb_buf_append_str(&headers, "Access-Control-Allow-Methods: GET, HEAD, POST, DELETE, OPTIONS\r\n"
                                 "Access-Control-Max-Age: 7200\r\n");
     if (wanted.size > 0)
         bb_buf_printf(&headers, "Access-Control-Allow-Headers: %.*s\r\n", BB_SLICE_ARG(wanted));
@@ -170,8 +173,9 @@ static void refuse_method(struct bb_http_request *request, const struct route *r
     bool posts = (route->methods & POSTS) != 0;
 
     bb_buf_init(&body);
-    (void)snprintf(headers, sizeof(headers), "Allow: %s%s%s\r\n", gets ? "GET" : "",
-                   gets && posts ? ", " : "", posts ? "POST" : "");
+    (void)snprintf(headers, sizeof(headers), "Allow: %s%s%s%s\r\n", gets ? "GET" : "",
+                   gets && posts ? ", " : "", posts ? "POST" : "",
+                   (route->methods & METHOD(BB_HTTP_DELETE)) != 0 ? ", DELETE" : "");
     gateway_failure(&body, "MethodNotAllowed",
                     posts ? "This path does not know the method; use POST."
                           : "This path does not know the method; use GET.");

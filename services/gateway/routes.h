@@ -24,6 +24,10 @@ void gateway_api_ping(struct gateway *gateway, struct bb_http_request *request);
 void gateway_api_query_batch(struct gateway *gateway, struct bb_http_request *request);
 /* subscribe.c */
 void gateway_api_subscribe(struct gateway *gateway, struct bb_http_request *request);
+/* txfeed.c, txfeed_consumers.c */
+void gateway_api_tx(struct gateway *gateway, struct bb_http_request *request);
+void gateway_api_consumers(struct gateway *gateway, struct bb_http_request *request);
+void gateway_api_consumer(struct gateway *gateway, struct bb_http_request *request);
 /* admin.c */
 void gateway_admin_status(struct gateway *gateway, struct bb_http_request *request);
 void gateway_admin_logs(struct gateway *gateway, struct bb_http_request *request);

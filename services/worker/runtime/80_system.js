@@ -130,6 +130,49 @@ const status = async (frame, db) => {
   };
 };
 
+// Durable consumers of the transaction feed: a row holds the position up to which one has acknowledged.
+
+const CONSUMERS_MAX = 1000;
+
+const shownConsumer = ({ name, tx, time }) => ({ name, tx: Number(tx), time });
+
+const consumers = async (frame, db) => (await rowsOf(db, "_consumers")).map(shownConsumer);
+
+// The position of a consumer, which begins at `tx` when it is new.
+const openConsumer = async (frame, db, args) => {
+  const name = stringArgument("_system:openConsumer", args, "name");
+  const found = await db.getByKey("_consumers", name);
+  if (found !== null) {
+    return { state: "open", ...shownConsumer(found) };
+  }
+  if ((await rowsOf(db, "_consumers")).length >= CONSUMERS_MAX) {
+    return { state: "full", max: CONSUMERS_MAX };
+  }
+  const row = { name, tx: BigInt(args.tx), time: Date.now() };
+  await db.put("_consumers", name, row);
+  return { state: "new", ...shownConsumer(row) };
+};
+
+// A position only moves forward, so that a late acknowledgement takes nothing back; `isReset` moves it anywhere.
+const ackConsumer = async (frame, db, args) => {
+  const name = stringArgument("_system:ackConsumer", args, "name");
+  const found = await db.getByKey("_consumers", name);
+  if (found === null) {
+    return { state: "missing" };
+  }
+  const tx = BigInt(args.tx);
+  if (tx > found.tx || (args.isReset === true && tx !== found.tx)) {
+    await db.patch(found._id, { tx, time: Date.now() });
+    return { state: "moved", name, tx: Number(tx) };
+  }
+  return { state: "kept", name, tx: Number(found.tx) };
+};
+
+const removeConsumer = async (frame, db, args) => {
+  const name = stringArgument("_system:removeConsumer", args, "name");
+  return { state: (await db.retract({ table: "_consumers", keys: [name] })) > 0 ? "removed" : "missing" };
+};
+
 const SYSTEM = new Map([
   ["_system:deploy", { kind: "mutation", run: (frame, db, args) => bb.deploy(frame, args) }],
   ["_system:backfill", { kind: "mutation", run: backfill }],
@@ -138,6 +181,10 @@ const SYSTEM = new Map([
   ["_system:tableData", { kind: "query", run: tableData }],
   ["_system:functions", { kind: "query", run: functions }],
   ["_system:indexes", { kind: "query", run: indexes }],
+  ["_system:consumers", { kind: "query", run: consumers }],
+  ["_system:openConsumer", { kind: "mutation", run: openConsumer }],
+  ["_system:ackConsumer", { kind: "mutation", run: ackConsumer }],
+  ["_system:removeConsumer", { kind: "mutation", run: removeConsumer }],
   ["_system:status", { kind: "query", run: status }],
 ]);
 

@@ -137,11 +137,13 @@ const char *bb_http_end_name(enum bb_http_end end);
 /*
  * `on_end` is called exactly once, last, on the owner thread and never from inside begin or send;
  * the stream is gone when it returns. `on_drain` (may be NULL): a blocked stream has sent all it
- * had.
+ * had. `on_sent` (may be NULL): all that was queued is with the kernel, whether the stream was
+ * blocked or not; for who sends a long text piece by piece.
  */
 struct bb_http_stream_events {
     void (*on_end)(void *arg, enum bb_http_end end);
     void (*on_drain)(void *arg);
+    void (*on_sent)(void *arg);
     void *arg;
 };
 /* The head goes out at once, with this content type and lines that keep proxies from buffering.
@@ -154,6 +156,8 @@ struct bb_http_stream *bb_http_stream_begin(struct bb_http_request *request,
 void bb_http_stream_send(struct bb_http_stream *stream, struct bb_http_buffer *buffer);
 /* The client does not take what was sent: newest state should wait for on_drain. */
 bool bb_http_stream_is_blocked(const struct bb_http_stream *stream);
+/* What is queued and not with the kernel yet: events, and their bytes. */
+size_t bb_http_stream_queued(const struct bb_http_stream *stream, size_t *bytes);
 /* Sends what is queued, then closes; on_end follows. */
 void bb_http_stream_close(struct bb_http_stream *stream);
 

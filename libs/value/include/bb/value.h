@@ -137,7 +137,8 @@ enum bb_system_table {
     BB_TABLE_DEPLOYMENT = 5,  /* _deployment: one row, _key = "current" */
     BB_TABLE_REQUESTS = 6,    /* _requests: id = first 16 bytes of client_key */
     BB_TABLE_ENVIRONMENT = 7, /* _environment: _key = variable name */
-    BB_TABLE_COUNT_SYSTEM = 8
+    BB_TABLE_CONSUMERS = 8,   /* _consumers: _key = name of a consumer of the feed */
+    BB_TABLE_COUNT_SYSTEM = 9
 };
 /* 4 bytes index id + 16 bytes id. */
 void bb_key_by_id(struct bb_buf *key, uint32_t table, const struct bb_id *id);
