@@ -14,6 +14,7 @@ struct bb_kv {
     char *dir;
     uint64_t map_bytes;
     int lock_fd; /* held as long as the store is open; -1: not yet */
+    bool is_volatile;
 };
 
 struct bb_kv_read {

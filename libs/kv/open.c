@@ -18,6 +18,9 @@ static unsigned flags_of(const struct bb_kv_options *options)
     /* NOTLS: a read belongs to an object, not to a thread. NOMETASYNC: the last commit may be lost
      * in a power cut and comes again from the log; the file stays whole. */
     unsigned flags = MDB_NOTLS;
+    if (options->is_read_only) {
+        return flags | MDB_RDONLY | MDB_NOLOCK;
+    }
     flags |= options->is_volatile ? MDB_NOSYNC : MDB_NOMETASYNC;
     if (options->is_larger_than_memory) {
         flags |= MDB_NORDAHEAD;
@@ -46,6 +49,30 @@ static int check_version(struct bb_ctx *ctx, struct bb_kv *kv, MDB_txn *txn, boo
                        kv->dir, format, BB_KV_FORMAT);
     }
     return BB_OK;
+}
+
+/* Of a store that only is looked at. */
+static int find_databases(struct bb_ctx *ctx, struct bb_kv *kv)
+{
+    MDB_txn *txn = NULL;
+    bool is_new = false;
+    int rc = mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0) {
+        return kv_fail(ctx, kv, rc, "begin");
+    }
+    rc = mdb_dbi_open(txn, "meta", 0, &kv->meta);
+    if (rc == 0) {
+        rc = mdb_dbi_open(txn, "data", 0, &kv->data);
+    }
+    int status = kv_fail(ctx, kv, rc == MDB_NOTFOUND ? MDB_INVALID : rc, "opening the data");
+    if (status == BB_OK) {
+        status = check_version(ctx, kv, txn, &is_new);
+    }
+    if (status != BB_OK) {
+        mdb_txn_abort(txn);
+        return status;
+    }
+    return kv_fail(ctx, kv, mdb_txn_commit(txn), "opening the data");
 }
 
 static int open_databases(struct bb_ctx *ctx, struct bb_kv *kv)
@@ -94,15 +121,19 @@ static int open_databases(struct bb_ctx *ctx, struct bb_kv *kv)
  * One process, once: LMDB itself would let a second one in. The lock is the kernel's and ends with
  * the process, however it ends.
  */
-static int lock_folder(struct bb_ctx *ctx, struct bb_kv *kv)
+static int lock_folder(struct bb_ctx *ctx, struct bb_kv *kv, bool is_read_only)
 {
     struct bb_buf path;
     bb_buf_init(&path);
     bb_buf_printf(&path, "%s/owner.lock", kv->dir);
     bb_buf_append_byte(&path, 0);
-    kv->lock_fd = open((const char *)path.data, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    int flags = is_read_only ? O_RDONLY : O_RDWR | O_CREAT;
+    kv->lock_fd = open((const char *)path.data, flags | O_CLOEXEC, 0640);
     int error = errno;
     bb_buf_fini(&path);
+    if (kv->lock_fd < 0 && is_read_only && error == ENOENT) {
+        return BB_OK; /* a copy without it */
+    }
     if (kv->lock_fd < 0) {
         return kv_fail(ctx, kv, error, "opening owner.lock");
     }
@@ -139,7 +170,7 @@ static int reserve_readers(struct bb_ctx *ctx, const struct bb_kv *kv, uint32_t 
 static int open_env(struct bb_ctx *ctx, struct bb_kv *kv, const struct bb_kv_options *options)
 {
     uint32_t readers = options->readers_max == 0 ? READERS_DEFAULT : options->readers_max;
-    int status = reserve_readers(ctx, kv, readers);
+    int status = options->is_read_only ? BB_OK : reserve_readers(ctx, kv, readers);
     if (status != BB_OK) {
         return status;
     }
@@ -150,7 +181,7 @@ static int open_env(struct bb_ctx *ctx, struct bb_kv *kv, const struct bb_kv_opt
     if (rc == 0) {
         rc = mdb_env_set_maxreaders(kv->env, readers);
     }
-    if (rc == 0) {
+    if (rc == 0 && !options->is_read_only) {
         rc = mdb_env_set_mapsize(kv->env, kv->map_bytes);
     }
     if (rc == 0) {
@@ -165,15 +196,16 @@ int bb_kv_open(struct bb_ctx *ctx, const struct bb_kv_options *options, struct b
     kv->dir = bb_strdup(options->dir);
     kv->map_bytes = options->map_bytes == 0 ? MAP_BYTES_DEFAULT : options->map_bytes;
     kv->lock_fd = -1;
-    int rc = lock_folder(ctx, kv);
+    kv->is_volatile = options->is_volatile;
+    int rc = lock_folder(ctx, kv, options->is_read_only);
     if (rc == BB_OK) {
         rc = open_env(ctx, kv, options);
     }
-    if (rc == BB_OK) {
+    if (rc == BB_OK && !options->is_read_only) {
         rc = bb_kv_reader_check(ctx, kv);
     }
     if (rc == BB_OK) {
-        rc = open_databases(ctx, kv);
+        rc = options->is_read_only ? find_databases(ctx, kv) : open_databases(ctx, kv);
     }
     if (rc != BB_OK) {
         bb_kv_close(kv);
@@ -206,6 +238,33 @@ int bb_kv_sync(struct bb_ctx *ctx, struct bb_kv *kv)
 int bb_kv_copy(struct bb_ctx *ctx, struct bb_kv *kv, int fd)
 {
     return kv_fail(ctx, kv, mdb_env_copyfd2(kv->env, fd, MDB_CP_COMPACT), "copying");
+}
+
+int bb_kv_free_bytes(struct bb_ctx *ctx, struct bb_kv *kv, uint64_t *bytes)
+{
+    MDB_txn *txn = NULL;
+    MDB_cursor *cursor = NULL;
+    MDB_stat stat;
+    MDB_val key, value;
+    uint64_t pages = 0;
+    int rc = mdb_env_stat(kv->env, &stat);
+    if (rc == 0) {
+        rc = mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &txn);
+    }
+    if (rc == 0) {
+        rc = mdb_cursor_open(txn, 0, &cursor); /* 0: LMDB's own list of free pages */
+    }
+    while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+        pages += *(const size_t *)value.mv_data; /* each entry begins with how many it names */
+    }
+    if (cursor != NULL) {
+        mdb_cursor_close(cursor);
+    }
+    if (txn != NULL) {
+        mdb_txn_abort(txn);
+    }
+    *bytes = pages * stat.ms_psize;
+    return kv_fail(ctx, kv, rc == MDB_NOTFOUND ? 0 : rc, "counting free pages");
 }
 
 int bb_kv_reader_check(struct bb_ctx *ctx, struct bb_kv *kv)

@@ -27,7 +27,7 @@ int store_check(struct bb_ctx *ctx, const struct bb_store *store)
 }
 
 /* Remember the first failure and tell it once. */
-static int fail_stop(struct bb_ctx *ctx, struct bb_store *store, int rc)
+int store_fail_stop(struct bb_ctx *ctx, struct bb_store *store, int rc)
 {
     bb_mutex_lock(store->view);
     bool is_first = store->failed == BB_OK;
@@ -86,20 +86,21 @@ static int write_chunk(struct bb_ctx *ctx, struct bb_kv_batch *batch,
     return rc;
 }
 
-static int write_all(struct bb_ctx *ctx, struct bb_store *store, const struct flush *flush)
+int store_write(struct bb_ctx *ctx, struct bb_kv *kv, const struct store_chunk *chunk,
+                const struct store_mark *mark)
 {
     struct bb_kv_batch *batch = NULL;
-    int rc = bb_kv_begin(ctx, store->kv, &batch);
+    int rc = bb_kv_begin(ctx, kv, &batch);
     if (rc != BB_OK) {
         return rc;
     }
-    if (flush->chunk != NULL) {
-        rc = write_chunk(ctx, batch, flush->chunk);
+    if (chunk != NULL) {
+        rc = write_chunk(ctx, batch, chunk);
     }
-    if (rc == BB_OK) {
+    if (rc == BB_OK && mark != NULL) {
         struct bb_buf state;
         bb_buf_init(&state);
-        store_mark_encode(&flush->mark, &state);
+        store_mark_encode(mark, &state);
         rc = bb_kv_put_meta(ctx, batch, "state", bb_buf_slice(&state));
         bb_buf_fini(&state);
     }
@@ -133,7 +134,7 @@ static void publish(struct bb_ctx *ctx, struct bb_store *store, const struct flu
     bb_mutex_unlock(store->view);
 }
 
-/* Under `flushing`. */
+/* With the turn. */
 static int flush_once(struct bb_ctx *ctx, struct bb_store *store)
 {
     struct flush flush = { .started_us = bb_now_us(ctx) };
@@ -141,9 +142,9 @@ static int flush_once(struct bb_ctx *ctx, struct bb_store *store)
     int rc = store_check(ctx, store);
     if (rc == BB_OK && seal(store, &flush)) {
         struct store_generation *generation = NULL;
-        rc = write_all(ctx, store, &flush);
+        rc = store_write(ctx, store->base->kv, flush.chunk, &flush.mark);
         if (rc == BB_OK && flush.chunk != NULL) {
-            rc = store_generation_new(ctx, store, flush.mark.last_tx, &generation);
+            rc = store_generation_new(ctx, store, store->base, flush.mark.last_tx, &generation);
         }
         if (rc == BB_OK) {
             publish(ctx, store, &flush, generation);
@@ -152,23 +153,23 @@ static int flush_once(struct bb_ctx *ctx, struct bb_store *store)
                 store->options.on_flushed(store->options.arg, &state);
             }
         } else {
-            rc = fail_stop(ctx, store, rc);
+            rc = store_fail_stop(ctx, store, rc);
         }
     }
     store_mark_fini(&flush.mark);
     return rc;
 }
 
-/* Under `flushing`: what LMDB has becomes durable. */
+/* With the turn: what LMDB has becomes durable. */
 static int sync_once(struct bb_ctx *ctx, struct bb_store *store)
 {
     int rc = store_check(ctx, store);
     if (rc != BB_OK) {
         return rc;
     }
-    rc = store->options.is_volatile ? BB_OK : bb_kv_sync(ctx, store->kv);
+    rc = store->options.is_volatile ? BB_OK : bb_kv_sync(ctx, store->base->kv);
     if (rc != BB_OK) {
-        return fail_stop(ctx, store, rc);
+        return store_fail_stop(ctx, store, rc);
     }
     bb_mutex_lock(store->view);
     store_mark_copy(&store->durable, &store->flushed);
@@ -198,36 +199,22 @@ void store_expire(struct bb_store *store)
 
 int bb_store_flush(struct bb_ctx *ctx, struct bb_store *store)
 {
-    bb_mutex_lock(store->flushing);
+    store_turn_take(store);
     int rc = flush_once(ctx, store);
-    bb_mutex_unlock(store->flushing);
+    store_turn_give(store);
     store_expire(store);
     return rc;
 }
 
 int bb_store_sync(struct bb_ctx *ctx, struct bb_store *store)
 {
-    bb_mutex_lock(store->flushing);
+    store_turn_take(store);
     int rc = flush_once(ctx, store);
     if (rc == BB_OK) {
         rc = sync_once(ctx, store);
     }
-    bb_mutex_unlock(store->flushing);
+    store_turn_give(store);
     return rc;
-}
-
-int bb_store_checkpoint(struct bb_ctx *ctx, struct bb_store *store, int fd,
-                        struct bb_store_state *state)
-{
-    int rc = bb_store_flush(ctx, store);
-    if (rc != BB_OK) {
-        return rc;
-    }
-    bb_mutex_lock(store->view);
-    *state = store_mark_state(&store->flushed);
-    state->opaque = bb_arena_dup(ctx->arena, state->opaque);
-    bb_mutex_unlock(store->view);
-    return bb_kv_copy(ctx, store->kv, fd);
 }
 
 /* ---- the thread ---- */
@@ -289,13 +276,13 @@ void store_thread(void *arg)
         }
         bb_mutex_unlock(store->view);
         int rc = BB_OK;
-        bb_mutex_lock(store->flushing);
+        store_turn_take(store);
         if (plan.flushes) {
             rc = flush_once(&ctx, store);
         } else if (plan.syncs) {
             rc = sync_once(&ctx, store);
         }
-        bb_mutex_unlock(store->flushing);
+        store_turn_give(store);
         if (rc != BB_OK) {
             bb_error(&ctx, "store.failed", "status=%s", bb_status_name(rc));
         }

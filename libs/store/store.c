@@ -18,60 +18,37 @@ static void fill_defaults(struct bb_store_options *options)
     options->generation_ms = options->generation_ms == 0 ? 6000 : options->generation_ms;
     options->memory_max = options->memory_max == 0 ? 384u << 20 : options->memory_max;
     options->unflushed_max = options->unflushed_max == 0 ? 192u << 20 : options->unflushed_max;
+    options->copy_rate = options->copy_rate == 0 ? 100u << 20 : options->copy_rate;
+    options->copy_pinned_max = options->copy_pinned_max == 0 ? 1u << 30 : options->copy_pinned_max;
     options->dir = NULL;
 }
 
-/* Reads open at once: a generation for each flush while one lives, one more, and what others open.
- */
-static uint32_t readers_needed(const struct bb_store_options *options)
+static int open_data(struct bb_ctx *ctx, struct bb_store *store)
 {
-    uint64_t generations = options->generation_ms / options->flush_ms + 4;
-    uint64_t readers = generations * options->reader_count + 64;
-    return readers < 1024 ? 1024 : readers > 65536 ? 65536 : (uint32_t)readers;
-}
-
-static int load_mark(struct bb_ctx *ctx, struct bb_store *store)
-{
-    struct bb_kv_read *read = NULL;
-    struct bb_slice bytes;
-    int rc = bb_kv_read_open(ctx, store->kv, &read);
-    if (rc != BB_OK) {
-        return rc;
-    }
-    rc = bb_kv_get_meta(ctx, read, "state", &bytes);
+    struct bb_kv *kv = NULL;
+    int rc = ctx->env->ops->make_dir(ctx, ctx->env, store->dir);
     if (rc == BB_OK) {
-        rc = store_mark_decode(ctx, bytes, &store->applied);
-    } else if (rc == BB_NOT_FOUND) {
-        rc = BB_OK; /* new */
+        rc = store_kv_open(ctx, store, store->dir, &kv);
     }
-    bb_kv_read_close(read);
-    return rc;
-}
-
-static int open_data(struct bb_ctx *ctx, struct bb_store *store, const char *dir)
-{
-    struct bb_kv_options kv_options = {
-        .dir = dir,
-        .map_bytes = store->options.map_bytes,
-        .readers_max = readers_needed(&store->options),
-        .is_volatile = store->options.is_volatile,
-    };
-    int rc = ctx->env->ops->make_dir(ctx, ctx->env, dir);
     if (rc == BB_OK) {
-        rc = bb_kv_open(ctx, &kv_options, &store->kv);
+        store->base = store_base_new(kv);
+        rc = store_beside_clear(ctx, store, STORE_NEXT_DIR);
+    }
+    if (rc == BB_OK) {
+        rc = store_beside_clear(ctx, store, STORE_INCOMING_DIR);
     }
     /* What a killed process committed last is in the page cache only. */
     if (rc == BB_OK && !store->options.is_volatile) {
-        rc = bb_kv_sync(ctx, store->kv);
+        rc = bb_kv_sync(ctx, kv);
     }
     if (rc == BB_OK) {
-        rc = load_mark(ctx, store);
+        rc = store_load_mark(ctx, kv, &store->applied);
     }
     if (rc != BB_OK) {
         return rc;
     }
     struct store_generation *generation = NULL;
-    rc = store_generation_new(ctx, store, store->applied.last_tx, &generation);
+    rc = store_generation_new(ctx, store, store->base, store->applied.last_tx, &generation);
     if (rc != BB_OK) {
         return rc;
     }
@@ -91,17 +68,18 @@ int bb_store_open(struct bb_ctx *ctx, const struct bb_store_options *options, st
     fill_defaults(&store->options);
     store->env = ctx->env;
     store->log = ctx->log;
-    store->flushing = bb_mutex_new();
+    store->dir = bb_strdup(options->dir);
     store->applying = bb_mutex_new();
     store->view = bb_mutex_new();
     store->wake = bb_cond_new();
+    store->idle = bb_cond_new();
     store->scratch = bb_arena_new(0);
     bb_buf_init(&store->value);
     bb_list_init(&store->generations);
     store_mark_init(&store->applied);
     store_mark_init(&store->flushed);
     store_mark_init(&store->durable);
-    int rc = open_data(ctx, store, options->dir);
+    int rc = open_data(ctx, store);
     if (rc != BB_OK) {
         bb_store_abandon(store);
         return rc;
@@ -139,16 +117,17 @@ void bb_store_abandon(struct bb_store *store)
     }
     store_chunk_free(store->active);
     store_chunk_free(store->sealed);
-    bb_kv_close(store->kv);
+    store_base_release(store, store->base);
     store_mark_fini(&store->applied);
     store_mark_fini(&store->flushed);
     store_mark_fini(&store->durable);
     bb_buf_fini(&store->value);
     bb_arena_free(store->scratch);
     bb_cond_free(store->wake);
+    bb_cond_free(store->idle);
     bb_mutex_free(store->view);
     bb_mutex_free(store->applying);
-    bb_mutex_free(store->flushing);
+    bb_free(store->dir);
     bb_free(store);
 }
 
@@ -297,9 +276,7 @@ void bb_store_durable(struct bb_ctx *ctx, const struct bb_store *store,
 struct bb_txtime bb_store_oldest(const struct bb_store *store)
 {
     bb_mutex_lock(store->view);
-    const struct store_generation *oldest = store_oldest(store);
-    bb_assert(oldest != NULL);
-    struct bb_txtime flushed = oldest->flushed;
+    struct bb_txtime flushed = store_oldest_open(store)->flushed;
     bb_mutex_unlock(store->view);
     return flushed;
 }
@@ -307,11 +284,12 @@ struct bb_txtime bb_store_oldest(const struct bb_store *store)
 void bb_store_stats(struct bb_ctx *ctx, struct bb_store *store, struct bb_store_stats *stats)
 {
     struct bb_kv_stat kv = { 0 };
-    (void)bb_kv_stat(ctx, store->kv, &kv); /* numbers for a person: zeros say that there are none */
+    struct store_base *base = store_base_use(store);
+    (void)bb_kv_stat(ctx, base->kv, &kv); /* numbers for a person: zeros say that there are none */
+    store_base_release(store, base);
     uint64_t now_us = bb_now_us(ctx);
     bb_mutex_lock(store->view);
-    const struct store_generation *oldest = store_oldest(store);
-    bb_assert(oldest != NULL);
+    const struct store_generation *oldest = store_oldest_open(store);
     *stats = (struct bb_store_stats){
         .applied_tx = store->applied.last_tx,
         .flushed_tx = store->flushed.last_tx,
@@ -328,6 +306,8 @@ void bb_store_stats(struct bb_ctx *ctx, struct bb_store *store, struct bb_store_
         .flush_keys = store->counters.flush_keys,
         .flush_us = store->counters.flush_us,
         .flush_us_max = store->counters.flush_us_max,
+        .compactions = store->counters.compactions,
+        .is_copying = store->is_copying,
     };
     bb_list_each(item, &store->generations) {
         stats->generations++;

@@ -11,8 +11,13 @@
  * Generations end from the oldest on, and a chunk ends with the generation before it; so what a
  * pinned generation may need stays.
  *
- * Locks, taken in this order: `flushing` for a whole flush; `applying` while versions are put into
- * the active chunk or it is sealed; `view` for moments, over everything that is marked so below.
+ * A generation reads the LMDB file that was the store's when it began. When another file takes its
+ * place (a compaction, a checkpoint of another replica), the old one goes on without a name until
+ * the last generation on it has ended.
+ *
+ * Whoever writes the file or replaces it has the *turn*: one at a time, for a whole flush. Locks,
+ * taken in this order: `applying` while versions are put into the active chunk or it is sealed;
+ * `view` for moments, over everything that is marked so below.
  */
 #ifndef BB_STORE_INTERNAL_H
 #define BB_STORE_INTERNAL_H
@@ -49,28 +54,39 @@ struct store_chunk {
     struct bb_txtime base; /* its versions are newer than this */
 };
 
+/* An LMDB file: the store's own, or one that a generation still reads. */
+struct store_base {
+    struct bb_kv *kv;
+    uint32_t users; /* under `view` */
+};
+
 struct store_generation {
-    struct bb_list link;       /* in store->generations, oldest first */
+    struct bb_list link; /* in store->generations, oldest first */
+    struct store_base *base;
     struct bb_txtime flushed;  /* F */
     struct store_chunk *chunk; /* (F, next F]; NULL: this is the newest */
     uint64_t superseded_us;    /* monotonic; when the next one came */
     uint64_t opened_us;
+    bool is_ended;                               /* a checkpoint came after it: no new reads */
     uint32_t pins;                               /* snapshots open on it */
     struct bb_kv_read *reads[STORE_READERS_MAX]; /* one a reader thread */
 };
 
 struct store_counters {
     uint64_t flushes, flush_keys, flush_us, flush_us_max;
+    uint64_t compactions;
 };
 
 struct bb_store {
-    struct bb_store_options options; /* defaults filled in; dir is not kept */
+    struct bb_store_options options; /* defaults filled in */
+    char *dir;
     struct bb_env *env;
     struct bb_log *log;
-    struct bb_kv *kv;
+    struct store_base *base; /* changed by whoever has the turn, under `view` */
     struct bb_thread *thread;
-    struct bb_mutex *flushing, *applying, *view;
+    struct bb_mutex *applying, *view;
     struct bb_cond *wake; /* of the store's thread; with `view` */
+    struct bb_cond *idle; /* the turn is free; with `view` */
 
     /* The owner thread's. */
     struct bb_arena *scratch;
@@ -86,7 +102,9 @@ struct bb_store {
     uint64_t dirty_since_us;    /* monotonic; 0: LMDB has all */
     uint64_t unsynced_since_us; /* monotonic; 0: all that LMDB has is durable */
     bool is_stopping;
-    int failed; /* status of the disk's first error */
+    bool has_turn;   /* somebody flushes or replaces the file */
+    bool is_copying; /* a compaction, a checkpoint to another replica or one from there */
+    int failed;      /* status of the disk's first error */
     char error[BB_ERROR_MAX];
     struct store_counters counters;
 };
@@ -102,15 +120,21 @@ struct bb_store_snapshot {
     bool has_delivered;
 };
 
+/* Folders beside the file, made and removed by the store; leftovers go at the start. */
+#define STORE_NEXT_DIR     "next"     /* a compaction writes there */
+#define STORE_INCOMING_DIR "incoming" /* a checkpoint of another replica */
+
 /* view.c; all under `view` unless said */
 struct store_chunk *store_chunk_new(struct bb_txtime base);
 void store_chunk_free(struct store_chunk *chunk); /* no lock; accepts NULL */
-int store_generation_new(struct bb_ctx *ctx, struct bb_store *store, struct bb_txtime flushed,
-                         struct store_generation **generation); /* no lock */
+/* The generation uses `base`. No lock. */
+int store_generation_new(struct bb_ctx *ctx, struct bb_store *store, struct store_base *base,
+                         struct bb_txtime flushed, struct store_generation **generation);
 void store_generation_free(struct bb_store *store,
                            struct store_generation *generation); /* no lock */
 struct store_generation *store_newest(const struct bb_store *store);
 struct store_generation *store_oldest(const struct bb_store *store);
+struct store_generation *store_oldest_open(const struct bb_store *store);
 void store_supersede(struct bb_store *store, struct store_generation *newer, uint64_t now_us);
 size_t store_memory(const struct bb_store *store);
 size_t store_unflushed(const struct bb_store *store);
@@ -121,9 +145,40 @@ uint64_t store_expiry_us(const struct bb_store *store);
 int store_choose(struct bb_ctx *ctx, const struct bb_store *store, struct bb_txtime at,
                  struct bb_store_snapshot *snapshot);
 
+/* base.c */
+struct store_base *store_base_new(struct bb_kv *kv); /* used once; takes the kv */
+/* The store's present one. Takes `view`. */
+struct store_base *store_base_use(struct bb_store *store);
+/* Closes the file with its last user, which may take long. Takes `view`; accepts NULL. */
+void store_base_release(struct bb_store *store, struct store_base *base);
+/* Removes the folder beside the file with all that is in it. */
+int store_beside_clear(struct bb_ctx *ctx, const struct bb_store *store, const char *name);
+void store_beside_path(const struct bb_store *store, const char *name, char *path, size_t size);
+int store_kv_open(struct bb_ctx *ctx, const struct bb_store *store, const char *dir,
+                  struct bb_kv **kv);
+/* The state record of `kv`; none: as it was. */
+int store_load_mark(struct bb_ctx *ctx, struct bb_kv *kv, struct store_mark *mark);
+
+/* turn.c; all take `view` */
+void store_turn_take(struct bb_store *store); /* waits */
+bool store_turn_try(struct bb_store *store);
+void store_turn_give(struct bb_store *store);
+/* BB_BUSY: there is one already. */
+int store_copy_begin(struct bb_ctx *ctx, struct bb_store *store);
+void store_copy_end(struct bb_store *store);
+/* Whether a copy whose stream is `stream` may go on, and not too fast: `total` bytes since
+ * `start_us`. BB_OVERLOADED: it costs too much; BB_CANCELLED. */
+int store_copy_pace(struct bb_ctx *ctx, struct bb_store *store, const struct bb_kv_stream *stream,
+                    uint64_t total, uint64_t start_us);
+
 /* flush.c */
 void store_thread(void *arg);
 void store_expire(struct bb_store *store);
+/* One batch: the newest version of each key of the chunk (NULL: none), and the mark (NULL: as it
+ * was). */
+int store_write(struct bb_ctx *ctx, struct bb_kv *kv, const struct store_chunk *chunk,
+                const struct store_mark *mark);
+int store_fail_stop(struct bb_ctx *ctx, struct bb_store *store, int rc);
 /* The status with which the disk failed before, with its text; BB_OK. Takes `view`. */
 int store_check(struct bb_ctx *ctx, const struct bb_store *store);
 

@@ -22,15 +22,19 @@ void store_chunk_free(struct store_chunk *chunk)
     bb_free(chunk);
 }
 
-int store_generation_new(struct bb_ctx *ctx, struct bb_store *store, struct bb_txtime flushed,
-                         struct store_generation **out)
+int store_generation_new(struct bb_ctx *ctx, struct bb_store *store, struct store_base *base,
+                         struct bb_txtime flushed, struct store_generation **out)
 {
     struct store_generation *generation = bb_alloc_zero(1, sizeof(*generation));
     bb_list_init(&generation->link);
+    bb_mutex_lock(store->view);
+    base->users++;
+    bb_mutex_unlock(store->view);
+    generation->base = base;
     generation->flushed = flushed;
     generation->opened_us = bb_now_us(ctx);
     for (size_t i = 0; i < store->options.reader_count; i++) {
-        int rc = bb_kv_read_open(ctx, store->kv, &generation->reads[i]);
+        int rc = bb_kv_read_open(ctx, base->kv, &generation->reads[i]);
         if (rc != BB_OK) {
             store_generation_free(store, generation);
             return rc;
@@ -51,6 +55,7 @@ void store_generation_free(struct bb_store *store, struct store_generation *gene
     for (size_t i = 0; i < store->options.reader_count; i++) {
         bb_kv_read_close(generation->reads[i]);
     }
+    store_base_release(store, generation->base);
     store_chunk_free(generation->chunk);
     bb_free(generation);
 }
@@ -67,6 +72,18 @@ struct store_generation *store_oldest(const struct bb_store *store)
     return bb_list_is_empty(&store->generations)
                ? NULL
                : bb_container(store->generations.next, struct store_generation, link);
+}
+
+/* The oldest one that answers reads. */
+struct store_generation *store_oldest_open(const struct bb_store *store)
+{
+    bb_list_each(item, &store->generations) {
+        struct store_generation *generation = bb_container(item, struct store_generation, link);
+        if (!generation->is_ended) {
+            return generation;
+        }
+    }
+    BB_UNREACHABLE("the newest is never ended");
 }
 
 /* The sealed chunk is in LMDB now: it moves behind the generation before. */
@@ -99,6 +116,9 @@ size_t store_memory(const struct bb_store *store)
 
 static uint64_t end_us(const struct bb_store *store, const struct store_generation *generation)
 {
+    if (generation->is_ended) {
+        return 0;
+    }
     return generation->superseded_us + store->options.generation_ms * 1000ull;
 }
 
@@ -139,13 +159,12 @@ int store_choose(struct bb_ctx *ctx, const struct bb_store *store, struct bb_txt
     for (struct bb_list *item = store->generations.prev; item != &store->generations;
          item = item->prev) {
         struct store_generation *generation = bb_container(item, struct store_generation, link);
-        if (generation->flushed.us <= at.us) {
+        if (generation->flushed.us <= at.us && !generation->is_ended) {
             chosen = generation;
             break;
         }
     }
-    const struct store_generation *oldest = store_oldest(store);
-    bb_assert(oldest != NULL);
+    const struct store_generation *oldest = store_oldest_open(store);
     if (chosen == NULL) {
         return bb_fail(ctx, BB_TOO_OLD,
                        "tx %" PRIu64 " is gone: the oldest that can be read is %" PRIu64, at.us,

@@ -32,6 +32,8 @@ struct bb_kv_options {
     uint32_t readers_max; /* reads open at once; 0: 1024 */
     bool is_volatile;     /* never sync: for data that need not survive the machine */
     bool is_larger_than_memory; /* no read-ahead */
+    bool
+        is_read_only; /* looks at a store that nobody has open, and changes nothing in the folder */
 };
 /*
  * Opens or creates. BB_WRONG_VERSION: written by another format version or no store at all, the
@@ -89,6 +91,25 @@ struct bb_slice bb_kv_cursor_value(const struct bb_kv_cursor *cursor);
 /* A compacted copy of the last commit into `fd`; a folder with it as "data.mdb" opens as a store.
  * Blocks for as long as the stream takes and keeps that state from being reused meanwhile. */
 int bb_kv_copy(struct bb_ctx *ctx, struct bb_kv *kv, int fd);
+/*
+ * The same as a stream, no faster than it is read. The state that is copied is of some commit after
+ * the call; its pages stay as they are until the stream has ended or is closed. At the end `done`
+ * is less than `size`, and BB_OK says that all of it came. One thread at a time; read blocks.
+ */
+struct bb_kv_stream;
+int bb_kv_stream_open(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_kv_stream **stream);
+int bb_kv_stream_read(struct bb_ctx *ctx, struct bb_kv_stream *stream, void *to, size_t size,
+                      size_t *done);
+/* By how much the file has grown since the stream was opened: what the copy costs at most. */
+uint64_t bb_kv_stream_pinned(const struct bb_kv_stream *stream);
+void bb_kv_stream_close(struct bb_kv_stream *stream); /* gives up what has not come; accepts NULL */
+/*
+ * `kv`, open in a folder of its own on the same file system and synced, takes the place of `other`:
+ * its files get the names of the other's, for good when this returns. `other` stays open, on files
+ * without a name, until it is closed; it must not be written to. On failure both folders may hold
+ * either: stop.
+ */
+int bb_kv_take_place(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_kv *other);
 /* Frees reader slots of processes that died. */
 int bb_kv_reader_check(struct bb_ctx *ctx, struct bb_kv *kv);
 
@@ -100,5 +121,8 @@ struct bb_kv_stat {
     uint32_t readers; /* slots taken */
 };
 int bb_kv_stat(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_kv_stat *stat);
+/* Pages that hold nothing, in bytes: what a compaction would give back at least. Reads the list of
+ * them. */
+int bb_kv_free_bytes(struct bb_ctx *ctx, struct bb_kv *kv, uint64_t *bytes);
 
 #endif

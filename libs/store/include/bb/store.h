@@ -30,16 +30,18 @@ struct bb_store_state {
 };
 
 struct bb_store_options {
-    const char *dir;        /* created when missing */
-    size_t reader_count;    /* reader threads have indexes 0 .. reader_count - 1; at most 64 */
-    uint32_t flush_ms;      /* after the first change since the last flush; 0: 500 */
-    size_t flush_bytes;     /* of memory, then flush at once; 0: 64 MB */
-    uint32_t generation_ms; /* how long a superseded generation stays; 0: 6000 */
-    size_t memory_max;      /* of all chunks; beyond, old generations end early; 0: 384 MB */
-    size_t unflushed_max;   /* bb_store_is_full beyond; 0: 192 MB */
-    uint64_t map_bytes;     /* the largest LMDB file; 0: 256 GiB */
-    bool is_volatile;       /* never sync (option `memory`) */
-    bool has_no_thread;     /* flush only when bb_store_flush is called: tests, simulation */
+    const char *dir;          /* created when missing */
+    size_t reader_count;      /* reader threads have indexes 0 .. reader_count - 1; at most 64 */
+    uint32_t flush_ms;        /* after the first change since the last flush; 0: 500 */
+    size_t flush_bytes;       /* of memory, then flush at once; 0: 64 MB */
+    uint32_t generation_ms;   /* how long a superseded generation stays; 0: 6000 */
+    size_t memory_max;        /* of all chunks; beyond, old generations end early; 0: 384 MB */
+    size_t unflushed_max;     /* bb_store_is_full beyond; 0: 192 MB */
+    uint64_t map_bytes;       /* the largest LMDB file; 0: 256 GiB */
+    uint64_t copy_rate;       /* bytes a second of a copy; 0: 100 MB */
+    uint64_t copy_pinned_max; /* a copy that makes the file grow by more is given up; 0: 1 GB */
+    bool is_volatile;         /* never sync (option `memory`) */
+    bool has_no_thread;       /* flush only when bb_store_flush is called: tests, simulation */
     /* Any of these may be NULL. On the flushing thread, without locks held. */
     void (*on_flushed)(void *arg, const struct bb_store_state *flushed);
     void (*on_error)(void *arg, int status, const char *error); /* once; the store serves no more */
@@ -90,10 +92,55 @@ struct bb_txtime bb_store_oldest(const struct bb_store *store);
 int bb_store_flush(struct bb_ctx *ctx,
                    struct bb_store *store); /* what was applied before the call */
 int bb_store_sync(struct bb_ctx *ctx, struct bb_store *store); /* flush, and all of it is durable */
-/* A flush, then a compacted copy of the data to `fd`; see bb_kv_copy. `state` is at most what it
- * holds. */
+
+/* ---- copies; any thread but the owner, and one at a time: else BB_BUSY ---- */
+
+/*
+ * A flush, then the data as a stream, not faster than `copy_rate`. `state` is at most what it holds
+ * (its `opaque` is in ctx->arena). BB_NOT_YET: the data does not reach entry `index_min`;
+ * BB_OVERLOADED, also from read: the file grew by more than `copy_pinned_max` meanwhile, or memory
+ * is full; BB_CANCELLED. At the end `done` < `size`.
+ */
+struct bb_store_copy;
+int bb_store_copy_open(struct bb_ctx *ctx, struct bb_store *store, uint64_t index_min,
+                       struct bb_store_copy **copy, struct bb_store_state *state);
+int bb_store_copy_read(struct bb_ctx *ctx, struct bb_store_copy *copy, void *to, size_t size,
+                       size_t *done);
+void bb_store_copy_close(struct bb_store_copy *copy); /* accepts NULL */
+/* The same in one call, into `fd`; a folder with it as "data.mdb" opens as a store. */
 int bb_store_checkpoint(struct bb_ctx *ctx, struct bb_store *store, int fd,
                         struct bb_store_state *state);
+
+/* Pages of the file that hold nothing, and all of it. */
+int bb_store_free_bytes(struct bb_ctx *ctx, struct bb_store *store, uint64_t *used_bytes,
+                        uint64_t *free_bytes);
+/*
+ * Writes the file anew without them, while reads and writes go on; the old file goes with the last
+ * generation that reads it. On failure nothing has changed: BB_BUSY, BB_NO_SPACE, BB_OVERLOADED,
+ * BB_CANCELLED (ctx, or the store is closed).
+ */
+struct bb_store_compaction {
+    uint64_t before_bytes, after_bytes, took_us;
+};
+int bb_store_compact(struct bb_ctx *ctx, struct bb_store *store,
+                     struct bb_store_compaction *compaction);
+
+/*
+ * A checkpoint of another replica, in three steps. Begin names the file to write (and counts as a
+ * copy until discard). Open looks at it when it is complete and was checked; `state` lives as long
+ * as `incoming`. Install, on the owner thread, makes it what this store has. BB_DUPLICATE: the
+ * store is as far already, nothing was done; BB_BUSY: a flush is under way, try again soon; any
+ * other error has stopped the store. Close, on any thread but the owner's (it may take long), then
+ * discard, in any case.
+ */
+struct bb_store_incoming;
+int bb_store_incoming_begin(struct bb_ctx *ctx, struct bb_store *store, char *path, size_t size);
+int bb_store_incoming_open(struct bb_ctx *ctx, struct bb_store *store,
+                           struct bb_store_incoming **incoming, struct bb_store_state *state);
+int bb_store_install(struct bb_ctx *ctx, struct bb_store *store,
+                     struct bb_store_incoming *incoming);
+void bb_store_incoming_close(struct bb_store_incoming *incoming); /* accepts NULL */
+void bb_store_incoming_discard(struct bb_ctx *ctx, struct bb_store *store);
 
 /* ---- reading; reader threads ---- */
 
@@ -135,6 +182,30 @@ int bb_store_read(struct bb_ctx *ctx, struct bb_store_snapshot *snapshot,
 
 /* ---- what a person wants to know ---- */
 
+/*
+ * A hash of the content at a moment: of each key in order and its value. Two replicas with one hash
+ * at one tx hold the same. Reads all of it.
+ */
+struct bb_store_sum {
+    struct bb_txtime tx;
+    uint64_t hash, entries, bytes;
+};
+/* A reader thread's. Statuses of bb_store_snapshot_open; BB_CANCELLED, BB_TIMEOUT by ctx. */
+int bb_store_hash(struct bb_ctx *ctx, struct bb_store *store, size_t reader_index,
+                  struct bb_txtime at, struct bb_store_sum *sum);
+
+/* The same from a folder that nobody has open, without a change to it; each index apart. */
+struct bb_store_look {
+    bool has_state; /* something was applied once; `opaque` is in ctx->arena */
+    struct bb_store_state state;
+    uint64_t file_bytes, used_bytes, free_bytes; /* of data.mdb; free: pages without content */
+    struct bb_store_sum sum;
+};
+/* `each`: one index, in order; may be NULL. */
+int bb_store_look(struct bb_ctx *ctx, const char *dir, struct bb_store_look *look,
+                  void (*each)(void *arg, uint32_t index, uint64_t entries, uint64_t bytes),
+                  void *arg);
+
 struct bb_store_stats {
     struct bb_txtime applied_tx, flushed_tx, oldest_tx;
     uint64_t applied_index, flushed_index, durable_index;
@@ -142,6 +213,8 @@ struct bb_store_stats {
     uint64_t data_bytes, entries; /* of the LMDB file */
     uint64_t generations, oldest_generation_us;
     uint64_t flushes, flush_keys, flush_us, flush_us_max; /* since start; keys and us are sums */
+    uint64_t compactions;
+    bool is_copying;
 };
 void bb_store_stats(struct bb_ctx *ctx, struct bb_store *store, struct bb_store_stats *stats);
 

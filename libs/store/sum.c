@@ -1,0 +1,153 @@
+/*
+ * The content as one number, so that replicas can be compared, and a look at a store that is
+ * stopped.
+ */
+#include <stdio.h>
+
+#include "bb/env.h"
+
+#include "store.h"
+
+enum {
+    CHECK_EVERY = 4096 /* entries */
+};
+
+/* Order and lengths are part of it: XXH64 of the key, seeded with the hash so far and the sizes,
+ * then of the value, seeded with that. */
+static void sum_add(struct bb_store_sum *sum, struct bb_slice key, struct bb_slice value)
+{
+    uint64_t sizes = (uint64_t)key.size << 40 ^ value.size;
+    sum->hash = bb_hash64(value, bb_hash64(key, sum->hash + sizes));
+    sum->entries++;
+    sum->bytes += key.size + value.size;
+}
+
+int bb_store_hash(struct bb_ctx *ctx, struct bb_store *store, size_t reader_index,
+                  struct bb_txtime at, struct bb_store_sum *sum)
+{
+    static const uint8_t low[1] = { 0 };
+    static const uint8_t high[4] = { 0xff, 0xff, 0xff, 0xff }; /* no index has this number */
+    struct bb_store_op op = { .low = bb_slice(low, sizeof(low)),
+                              .high = bb_slice(high, sizeof(high)) };
+    struct bb_store_snapshot *snapshot = NULL;
+    struct store_merge merge;
+    int rc = bb_store_snapshot_open(ctx, store, reader_index, at, &snapshot);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    *sum = (struct bb_store_sum){ .tx = bb_store_snapshot_tx(snapshot) };
+    rc = store_merge_begin(ctx, &merge, snapshot, &op);
+    while (rc == BB_OK) {
+        rc = store_merge_step(ctx, &merge);
+        if (rc == BB_OK) {
+            sum_add(sum, merge.key, merge.value);
+        }
+        if (rc == BB_OK && sum->entries % CHECK_EVERY == 0) {
+            rc = bb_check(ctx);
+        }
+    }
+    bb_store_snapshot_close(snapshot);
+    return rc == BB_NOT_FOUND ? BB_OK : rc;
+}
+
+/* ---- a stopped store ---- */
+
+struct group {
+    uint32_t index;
+    uint64_t entries, bytes;
+};
+
+static int look_entries(struct bb_ctx *ctx, const struct bb_kv_read *read,
+                        struct bb_store_look *look,
+                        void (*each)(void *arg, uint32_t index, uint64_t entries, uint64_t bytes),
+                        void *arg)
+{
+    static const uint8_t zero[1] = { 0 };
+    struct bb_slice first = bb_slice(zero, sizeof(zero)); /* no key is less */
+    struct bb_kv_cursor *cursor = NULL;
+    struct group group = { 0 };
+    int rc = bb_kv_cursor_open(ctx, read, &cursor);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    for (rc = bb_kv_seek(ctx, cursor, first); rc == BB_OK; rc = bb_kv_next(ctx, cursor)) {
+        struct bb_slice key = bb_kv_cursor_key(cursor), value = bb_kv_cursor_value(cursor);
+        uint32_t index = key.size < 4 ? 0 : bb_get_be32(key.data);
+        if (each != NULL && group.entries > 0 && index != group.index) {
+            each(arg, group.index, group.entries, group.bytes);
+            group = (struct group){ 0 };
+        }
+        group.index = index;
+        group.entries++;
+        group.bytes += key.size + value.size;
+        sum_add(&look->sum, key, value);
+    }
+    if (each != NULL && group.entries > 0 && rc == BB_NOT_FOUND) {
+        each(arg, group.index, group.entries, group.bytes);
+    }
+    bb_kv_cursor_close(cursor);
+    return rc == BB_NOT_FOUND ? BB_OK : rc;
+}
+
+static int look_state(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_store_look *look)
+{
+    struct store_mark mark;
+    store_mark_init(&mark);
+    int rc = store_load_mark(ctx, kv, &mark);
+    if (rc == BB_OK) {
+        look->state = store_mark_state(&mark);
+        look->has_state = mark.index > 0;
+        look->state.opaque = bb_arena_dup(ctx->arena, look->state.opaque);
+        look->sum.tx = mark.last_tx;
+    }
+    store_mark_fini(&mark);
+    return rc;
+}
+
+static int look_numbers(struct bb_ctx *ctx, const char *dir, struct bb_kv *kv,
+                        struct bb_store_look *look)
+{
+    char path[4096];
+    struct bb_kv_stat stat;
+    struct bb_file *file = NULL;
+    int rc = bb_kv_stat(ctx, kv, &stat);
+    if (rc == BB_OK) {
+        look->used_bytes = stat.used_bytes;
+        rc = bb_kv_free_bytes(ctx, kv, &look->free_bytes);
+    }
+    if (rc == BB_OK) {
+        (void)snprintf(path, sizeof(path), "%s/data.mdb", dir); /* it could be opened */
+        rc = ctx->env->ops->open(ctx, ctx->env, path, BB_OPEN_READ, &file);
+    }
+    if (rc == BB_OK) {
+        rc = ctx->env->ops->size(ctx, file, &look->file_bytes);
+    }
+    ctx->env->ops->close(file);
+    return rc;
+}
+
+int bb_store_look(struct bb_ctx *ctx, const char *dir, struct bb_store_look *look,
+                  void (*each)(void *arg, uint32_t index, uint64_t entries, uint64_t bytes),
+                  void *arg)
+{
+    struct bb_kv_options options = { .dir = dir, .is_read_only = true };
+    struct bb_kv *kv = NULL;
+    struct bb_kv_read *read = NULL;
+    *look = (struct bb_store_look){ .has_state = false };
+    int rc = bb_kv_open(ctx, &options, &kv);
+    if (rc == BB_OK) {
+        rc = look_state(ctx, kv, look);
+    }
+    if (rc == BB_OK) {
+        rc = look_numbers(ctx, dir, kv, look);
+    }
+    if (rc == BB_OK) {
+        rc = bb_kv_read_open(ctx, kv, &read);
+    }
+    if (rc == BB_OK) {
+        rc = look_entries(ctx, read, look, each, arg);
+    }
+    bb_kv_read_close(read);
+    bb_kv_close(kv);
+    return rc;
+}
