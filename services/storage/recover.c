@@ -3,14 +3,8 @@
  * log and carry the fence of that point. Replay begins at the earlier one, decides every entry
  * again, and gives each part what it does not have yet.
  */
+#include "manifest.h"
 #include "storage.h"
-
-#define MANIFEST_VERSION 1u
-enum {
-    MANIFEST_INDEX_AT = 24,
-    MANIFEST_CHAIN_AT = 32,
-    MANIFEST_END = 40
-};
 
 static int check_cluster(struct bb_ctx *ctx, const struct storage *node, const struct fence *fence,
                          const char *part)
@@ -80,27 +74,25 @@ uint64_t storage_durable_index(void *arg)
 void storage_manifest(void *arg, struct bb_buf *to)
 {
     struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
-    uint8_t *at = bb_buf_reserve(to, MANIFEST_END);
+    struct storage_manifest_of manifest = { .index = node->fence.index,
+                                            .chain = node->fence.chain };
 
-    bb_put_le32(at, MANIFEST_VERSION);
-    bb_put_le32(at + 4, 0);
-    memcpy(at + 8, node->folder.cluster, FOLDER_CLUSTER);
-    bb_put_le64(at + MANIFEST_INDEX_AT, node->fence.index);
-    bb_put_le64(at + MANIFEST_CHAIN_AT, node->fence.chain);
-    to->size += MANIFEST_END;
+    memcpy(manifest.cluster, node->folder.cluster, FOLDER_CLUSTER);
+    storage_manifest_encode(&manifest, to);
 }
 
-bool storage_covers(void *arg, struct bb_slice manifest)
+bool storage_covers(void *arg, struct bb_slice bytes)
 {
     struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
+    struct bb_ctx ctx = { .env = node->ctx->env };
+    struct storage_manifest_of manifest;
 
-    if (manifest.size != MANIFEST_END || bb_get_le32(manifest.data) != MANIFEST_VERSION ||
-        memcmp(manifest.data + 8, node->folder.cluster, FOLDER_CLUSTER) != 0) {
+    if (storage_manifest_decode(&ctx, bytes, &manifest) != BB_OK ||
+        memcmp(manifest.cluster, node->folder.cluster, FOLDER_CLUSTER) != 0) {
         return false;
     }
-    return node->fence.index > bb_get_le64(manifest.data + MANIFEST_INDEX_AT) ||
-           (node->fence.index == bb_get_le64(manifest.data + MANIFEST_INDEX_AT) &&
-            node->fence.chain == bb_get_le64(manifest.data + MANIFEST_CHAIN_AT));
+    return node->fence.index > manifest.index ||
+           (node->fence.index == manifest.index && node->fence.chain == manifest.chain);
 }
 
 static void on_feed_synced(void *arg)
