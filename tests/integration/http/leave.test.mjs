@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { eventually, post, query } from "./api.mjs";
 import { inEachMode } from "./modes.mjs";
 
-const LEAVERS = 40;
+const LEAVERS = 80;
 
 /** Sends a call on a connection of its own; `leave()` closes it. */
 function send(url, body, headers = {}) {
