@@ -5,6 +5,8 @@
  */
 #include "feed_internal.h"
 
+#include "bb/failpoint.h"
+
 #include <stdio.h>
 
 void feed_sync_free(struct feed_sync *sync)
@@ -26,6 +28,7 @@ static int new_segment(struct bb_ctx *ctx, struct feed_sync *sync)
     char path[4096];
     int rc;
 
+    bb_failpoint(ctx->env, BB_FAILPOINT_FEED_SEGMENT_BEFORE);
     ctx->env->ops->close(feed->file);
     feed->file = NULL;
     feed_segment_path(feed->dir, sync->first, path, sizeof path);
@@ -41,6 +44,7 @@ static int new_segment(struct bb_ctx *ctx, struct feed_sync *sync)
     if (rc == BB_OK && !feed->is_volatile) {
         rc = ctx->env->ops->sync_dir(ctx, ctx->env, feed->dir);
     }
+    bb_failpoint(ctx->env, BB_FAILPOINT_FEED_SEGMENT_AFTER);
     sync->segment_bytes = FEED_SEGMENT_HEADER;
     return rc;
 }
@@ -50,6 +54,7 @@ static int write_all(struct bb_ctx *ctx, struct feed_sync *sync)
     struct bb_feed *feed = sync->feed;
     int rc;
 
+    bb_failpoint(ctx->env, BB_FAILPOINT_FEED_WRITE_BEFORE);
     for (size_t i = 0; i < sync->span_count; i++) {
         const struct feed_span *span = &sync->spans[i];
         if (i == 0 || span->starts_block) {
@@ -61,13 +66,17 @@ static int write_all(struct bb_ctx *ctx, struct feed_sync *sync)
         }
         sync->segment_bytes += span->size;
     }
+    bb_failpoint(ctx->env, BB_FAILPOINT_FEED_MARK_BEFORE);
     rc = ctx->env->ops->write(ctx, feed->file, sync->segment_bytes, sync->mark.data,
                               sync->mark.size);
     if (rc != BB_OK) {
         return rc;
     }
     sync->segment_bytes += sync->mark.size;
-    return feed->is_volatile ? BB_OK : ctx->env->ops->sync(ctx, feed->file);
+    bb_failpoint(ctx->env, BB_FAILPOINT_FEED_SYNC_BEFORE);
+    rc = feed->is_volatile ? BB_OK : ctx->env->ops->sync(ctx, feed->file);
+    bb_failpoint(ctx->env, BB_FAILPOINT_FEED_SYNC_AFTER);
+    return rc;
 }
 
 static void sync_work(struct bb_job *job, size_t thread_index)

@@ -7,6 +7,8 @@
  */
 #include "replog_internal.h"
 
+#include "bb/failpoint.h"
+
 struct wrapped_append {
     struct raft_io_append request; /* what the library's disk code gets */
     struct bb_replog *replog;
@@ -36,6 +38,7 @@ static void append_done(struct raft_io_append *request, int status)
     if (status != 0 && !replog->is_closing) {
         replog_die(replog, REPLOG_EXIT_APPEND, "append", raft_strerror(status));
     }
+    bb_failpoint(replog->ctx.env, BB_FAILPOINT_LOG_APPEND_AFTER);
     replog->appends_in_flight -= 1;
     replog->append_ticks = 0;
     append->done(append->caller, status);
@@ -59,6 +62,7 @@ static int wrapped_append(struct raft_io *io, struct raft_io_append *request,
     if (replog->appends_in_flight++ == 0) {
         replog->append_ticks = 0;
     }
+    bb_failpoint(replog->ctx.env, BB_FAILPOINT_LOG_APPEND_BEFORE);
     rc = replog->real.append(io, &append->request, entries, count, append_done);
     if (rc != 0) {
         replog_die(replog, REPLOG_EXIT_APPEND, "append", io->errmsg);
@@ -101,6 +105,7 @@ static void put_done(struct raft_io_snapshot_put *request, int status)
     if (status != 0 && !replog->is_closing) {
         replog_die(replog, REPLOG_EXIT_IO, "write of a snapshot", raft_strerror(status));
     }
+    bb_failpoint(replog->ctx.env, BB_FAILPOINT_LOG_SNAPSHOT_AFTER);
     replog->snapshots_in_flight -= 1;
     replog->snapshot_ticks = 0;
     put->done(put->caller, status);
@@ -120,6 +125,7 @@ static int wrapped_snapshot_put(struct raft_io *io, unsigned trailing,
     put->request.data = put;
     replog->snapshots_in_flight += 1;
     replog->snapshot_ticks = 0;
+    bb_failpoint(replog->ctx.env, BB_FAILPOINT_LOG_SNAPSHOT_BEFORE);
     if (replog->real.snapshot_put(io, trailing, &put->request, snapshot, put_done) != 0) {
         replog_die(replog, REPLOG_EXIT_IO, "write of a snapshot", io->errmsg);
     }

@@ -9,6 +9,7 @@
 #include <uv.h>
 
 #include "bb/env.h"
+#include "bb/failpoint.h"
 #include "bb/obs.h"
 #include "rt.h"
 
@@ -24,6 +25,8 @@ const struct bb_option bb_service_options[] = {
     { "admin-listen", BB_OPTION_TEXT, NULL, 0, 0, "HOST:PORT",
       "Where /healthz, /readyz and /metrics are served; off: nowhere." },
     { "config", BB_OPTION_TEXT, NULL, 0, 0, "FILE", "A file with lines name = value." },
+    { "failpoint", BB_OPTION_TEXT, NULL, 0, 0, "NAME[:N]",
+      "For tests: end as by kill -9 when this point is reached (for the N-th time)." },
     { NULL, BB_OPTION_TEXT, NULL, 0, 0, NULL, NULL },
 };
 
@@ -264,6 +267,8 @@ int bb_service_main(const struct bb_service_def *def, int argc, char **argv)
         return 0;
     if (rc == BB_OK)
         rc = parse_level(&ctx, bb_conf_text(service.conf, "log-level"), &level);
+    if (rc == BB_OK && bb_conf_text(service.conf, "failpoint") != NULL)
+        rc = bb_failpoint_arm(&ctx, ctx.env, bb_conf_text(service.conf, "failpoint"));
     if (rc != BB_OK) {
         complain(def, &ctx);
         bb_conf_free(service.conf);

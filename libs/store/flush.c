@@ -4,6 +4,7 @@
 #include <malloc.h>
 
 #include "bb/env.h"
+#include "bb/failpoint.h"
 #include "bb/obs.h"
 
 #include "store.h"
@@ -90,6 +91,7 @@ int store_write(struct bb_ctx *ctx, struct bb_kv *kv, const struct store_chunk *
                 const struct store_mark *mark)
 {
     struct bb_kv_batch *batch = NULL;
+    bb_failpoint(ctx->env, BB_FAILPOINT_STORE_FLUSH_BEFORE);
     int rc = bb_kv_begin(ctx, kv, &batch);
     if (rc != BB_OK) {
         return rc;
@@ -108,7 +110,10 @@ int store_write(struct bb_ctx *ctx, struct bb_kv *kv, const struct store_chunk *
         bb_kv_abort(batch);
         return rc;
     }
-    return bb_kv_commit(ctx, batch);
+    bb_failpoint(ctx->env, BB_FAILPOINT_STORE_COMMIT_BEFORE);
+    rc = bb_kv_commit(ctx, batch);
+    bb_failpoint(ctx->env, BB_FAILPOINT_STORE_COMMIT_AFTER);
+    return rc;
 }
 
 /* LMDB holds it: let readers see the new generation, and the marks move on. */
@@ -168,6 +173,7 @@ static int sync_once(struct bb_ctx *ctx, struct bb_store *store)
         return rc;
     }
     rc = store->options.is_volatile ? BB_OK : bb_kv_sync(ctx, store->base->kv);
+    bb_failpoint(ctx->env, BB_FAILPOINT_STORE_SYNC_AFTER);
     if (rc != BB_OK) {
         return store_fail_stop(ctx, store, rc);
     }

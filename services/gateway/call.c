@@ -1,5 +1,6 @@
 #include "workers.h"
 
+#include "bb/failpoint.h"
 #include "bb/wire_validate.h"
 
 #define RETRY_US    20000u
@@ -54,7 +55,9 @@ static void finish(struct call *call, int status, const char *error,
     if (status != BB_OK)
         bb_metric_add(gateway->call_errors, 1);
     bb_histogram_observe(gateway->call_time, bb_loop_now_us(gateway->loop) - call->started_us);
+    bb_failpoint(gateway->ctx->env, BB_FAILPOINT_GATEWAY_ANSWER_BEFORE);
     call->done(call, status, error, reply);
+    bb_failpoint(gateway->ctx->env, BB_FAILPOINT_GATEWAY_ANSWER_AFTER);
 }
 
 /* Nobody answered in time. What may have happened is never told as "failed". */
@@ -227,8 +230,10 @@ static void send_call(struct call *call)
     bb_list_remove(&call->link);
     call->worker = worker;
     call->attempts++;
+    bb_failpoint(ctx.env, BB_FAILPOINT_GATEWAY_CALL_BEFORE);
     rc = bb_peer_request(&ctx, worker->peer, &request.base, body.timeout_ms + REPLY_SLACK_MS,
                          on_call_reply, call);
+    bb_failpoint(ctx.env, BB_FAILPOINT_GATEWAY_CALL_AFTER);
     if (rc == BB_OVERLOADED) {
         wait_for_worker(call, RETRY_US);
     } else if (rc != BB_OK) {

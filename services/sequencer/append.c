@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "bb/env.h"
+#include "bb/failpoint.h"
 #include "bb/wire_validate.h"
 
 #define APPEND_TIMEOUT_MS 2000
@@ -57,6 +58,7 @@ static void on_appended(void *arg, int status, struct bb_slice bytes)
         sequencer->ctx, &sequencer->core, status, has_seq, has_seq ? reply->append->last_seq : 0);
     switch (verdict) {
     case SEQUENCER_DONE:
+        bb_failpoint(sequencer->ctx->env, BB_FAILPOINT_SEQUENCER_APPEND_AFTER);
         bb_histogram_observe(sequencer->metrics.append_seconds,
                              bb_now_us(sequencer->ctx) - sequencer->append_sent_us);
         bb_metric_add(sequencer->metrics.batches, 1);
@@ -85,6 +87,7 @@ void sequencer_append_again(struct sequencer *sequencer)
     Bb__Proto__StorageRequest request;
     Bb__Proto__Append append;
 
+    bb_failpoint(sequencer->ctx->env, BB_FAILPOINT_SEQUENCER_APPEND_BEFORE);
     bb__proto__storage_request__init(&request);
     bb__proto__append__init(&append);
     append.epoch = next->epoch;

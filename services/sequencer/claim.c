@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "bb/env.h"
+#include "bb/failpoint.h"
 #include "bb/wire_validate.h"
 
 #define RETRY_MS         50
@@ -129,6 +130,7 @@ static void begin_loading(struct sequencer *sequencer, const Bb__Proto__ClaimRep
     const struct sequencer_voter *leader = &sequencer->voters[sequencer->leader];
     uint64_t last_tx = claim->last_tx;
 
+    bb_failpoint(sequencer->ctx->env, BB_FAILPOINT_SEQUENCER_CLAIM_AFTER);
     bb_info(sequencer->ctx, "sequencer.claimed", "epoch=%" PRIu64 " claim_tx=%" PRIu64,
             claim->epoch, last_tx);
     sequencer->phase = SEQUENCER_LOADING;
@@ -188,6 +190,7 @@ static void claim(struct sequencer *sequencer)
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_CLAIM;
     request.claim = &message;
     sequencer->phase = SEQUENCER_CLAIMING;
+    bb_failpoint(sequencer->ctx->env, BB_FAILPOINT_SEQUENCER_CLAIM_BEFORE);
     if (bb_peer_request(sequencer->ctx, leader->peer, &request.base, CLAIM_TIMEOUT_MS, on_claimed,
                         sequencer) != BB_OK)
         retry(sequencer, sequencer->ctx->error);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "bb/env.h"
+#include "bb/failpoint.h"
 #include "bb/wire_validate.h"
 
 #include "sequencer.h"
@@ -72,7 +73,9 @@ void sequencer_submit(struct sequencer *sequencer, struct bb_exchange *exchange,
     answer.outcomes = list;
     reply.op_case = BB__PROTO__SEQUENCER_REPLY__OP_SUBMIT;
     reply.submit = &answer;
+    bb_failpoint(ctx.env, BB_FAILPOINT_SEQUENCER_SUBMIT_AFTER);
     bb_exchange_reply(exchange, &reply.base);
+    bb_failpoint(ctx.env, BB_FAILPOINT_SEQUENCER_REPLY_AFTER);
 }
 
 /* What an id became is known only to the one sequencer, hence the lease. */

@@ -4,6 +4,8 @@
  */
 #include <inttypes.h>
 
+#include "bb/failpoint.h"
+
 #include "storage.h"
 
 /* One proposal under way; lives from propose to done. */
@@ -58,6 +60,7 @@ static void on_proposed(void *tag, int status)
     struct pending *pending = tag;
     struct storage *node = pending->node;
 
+    bb_failpoint(node->ctx->env, BB_FAILPOINT_STORAGE_REPLY_BEFORE);
     node->proposals -= 1;
     if (status != BB_OK) {
         storage_refuse(pending->exchange, status,
@@ -68,6 +71,7 @@ static void on_proposed(void *tag, int status)
     } else {
         reply_claim(node, pending->exchange, &pending->answer);
     }
+    bb_failpoint(node->ctx->env, BB_FAILPOINT_STORAGE_REPLY_AFTER);
     bb_free(pending);
     storage_stop_if_idle(node);
 }
@@ -296,6 +300,7 @@ void storage_apply(void *arg, const struct bb_replog_entry *entry)
     if (rc != BB_OK) {
         storage_die(node, "apply", ctx.error);
     }
+    bb_failpoint(node->ctx->env, BB_FAILPOINT_STORAGE_APPLY_BEFORE);
     storage_fence_apply(&node->fence, entry->index, entry->bytes, &frame, &answer);
     bb_buf_clear(&node->encoded);
     storage_fence_encode(&node->fence, &node->encoded);
@@ -329,6 +334,7 @@ void storage_apply(void *arg, const struct bb_replog_entry *entry)
         bb_info(node->ctx, "storage.claimed", "epoch=%" PRIu64 " last_tx=%" PRIu64 " by=%s",
                 answer.epoch, answer.last_tx.us, node->fence.address);
     }
+    bb_failpoint(node->ctx->env, BB_FAILPOINT_STORAGE_APPLY_AFTER);
     if (pending != NULL) {
         pending->answer = answer;
     }

@@ -1,4 +1,5 @@
 /* The end of a call: its reply to the gateway, its log lines, its numbers. */
+#include "bb/failpoint.h"
 #include "bb/value.h"
 
 #include "worker.h"
@@ -136,7 +137,9 @@ void worker_answer(struct worker *worker, struct call *call, int status, const c
         Bb__Proto__CallReply body;
         bb__proto__call_reply__init(&body);
         fill_reply(call, status, error, &reply, &body);
+        bb_failpoint(worker->ctx->env, BB_FAILPOINT_WORKER_REPLY_BEFORE);
         bb_exchange_reply(call->exchange, &reply.base);
+        bb_failpoint(worker->ctx->env, BB_FAILPOINT_WORKER_REPLY_AFTER);
         call->exchange = NULL;
     } else if (call->on_end != NULL) {
         const char *own = call->done == NULL ? NULL : call->done->error;

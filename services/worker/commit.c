@@ -1,6 +1,8 @@
 /* Durable marks and commits, each with one request under way, and values of repeated mutations. */
 #include "link.h"
 
+#include "bb/failpoint.h"
+
 #define SUBMIT_BYTES_MAX (8u << 20)
 #define MARKED_LOOK_MAX  64u
 
@@ -105,6 +107,7 @@ static void submitted(void *arg, int status, struct bb_slice bytes)
         }
         return;
     }
+    bb_failpoint(worker->ctx->env, BB_FAILPOINT_WORKER_OUTCOME_BEFORE);
     worker->has_submit_failed = false;
     for (size_t i = 0; i < count; i++) {
         const Bb__Proto__Outcome *outcome = reply->submit->outcomes[i];
@@ -172,11 +175,13 @@ void worker_submit_send(struct worker *worker)
     bb__proto__sequencer_request__init(&request);
     request.op_case = BB__PROTO__SEQUENCER_REQUEST__OP_SUBMIT;
     request.submit = &submit;
+    bb_failpoint(worker->ctx->env, BB_FAILPOINT_WORKER_SUBMIT_BEFORE);
     int rc = worker_link_ask(worker, &request, CALL_MS_MAX, submitted);
     if (rc != BB_OK) {
         worker->submit_at_us = worker_now(worker) + LINK_RETRY_US;
         return;
     }
+    bb_failpoint(worker->ctx->env, BB_FAILPOINT_WORKER_SUBMIT_AFTER);
     bb_metric_add(worker->count.submits, 1);
     worker->is_submitting = true;
     worker->submitted_count = count;

@@ -3,52 +3,11 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import { eventually, mutation, post, query, subscribe } from "../http/api.mjs";
+import { eventually, mutation, query, subscribe } from "../http/api.mjs";
 import { app } from "../http/modes.mjs";
 import { treeOf } from "../../bench/processes.mjs";
 import { startSuite } from "../js/suite.mjs";
-
-/** Clients that add numbers with keys of their own until told to stop; what was acknowledged is noted. */
-function writers(url, group, count) {
-  const state = { acknowledged: new Set(), sent: new Set(), stopped: false, unknown: 0 };
-  const clients = Array.from({ length: count }, async (_, client) => {
-    for (let i = 0; !state.stopped; i++) {
-      const n = client * 1_000_000 + i;
-      state.sent.add(n);
-      // The same key until an answer comes: exactly once over every kill.
-      for (;;) {
-        try {
-          const answer = await post(url, "/api/mutation", { path: "items:add", args: { group, n } }, { "idempotency-key": `${group}-${n}` });
-          if (answer.status === 200) {
-            assert.equal(answer.body.status, "success", answer.text);
-            state.acknowledged.add(n);
-            break;
-          }
-          assert.equal(answer.status, 503, answer.text);
-          assert.ok(answer.headers.get("retry-after"), answer.text);
-        } catch (error) {
-          if (error instanceof assert.AssertionError) throw error;
-          state.unknown++;
-        }
-        if (state.stopped) return;
-        await new Promise((resolve) => setTimeout(resolve, 30));
-      }
-    }
-  });
-  state.stop = async () => {
-    state.stopped = true;
-    await Promise.all(clients);
-  };
-  return state;
-}
-
-async function verify(url, group, state) {
-  const numbers = await eventually(() => query(url, "items:numbers", { group }), 30000);
-  const found = new Set(numbers);
-  assert.equal(found.size, numbers.length, "something was applied twice");
-  for (const n of state.acknowledged) assert.ok(found.has(n), `acknowledged ${n} is lost`);
-  for (const n of found) assert.ok(state.sent.has(n), `${n} was never sent`);
-}
+import { verify, writers } from "./ledger.mjs";
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 

@@ -77,6 +77,15 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
       return suite;
     },
 
+    /** Starts the named part with further options for this once; `ready` and `exited` are the child's promises. */
+    startWith(name, extra) {
+      const part = parts.find((one) => one.name === name);
+      const child = startPart(dir, { ...part, settings: { ...part.settings, ...extra } });
+      running.set(name, child);
+      child.exited.then(() => running.get(name) === child && running.delete(name));
+      return child;
+    },
+
     /** Kills the named part (or all) and waits until it is gone. */
     async kill(name, signal = "SIGKILL") {
       const names = name === undefined ? [...running.keys()] : [name];

@@ -1,6 +1,9 @@
+#include <signal.h>
+
 #include <criterion/criterion.h>
 
 #include "bb/env.h"
+#include "bb/failpoint.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -173,4 +176,47 @@ Test(env, check_knows_deadline_and_cancel)
     cr_assert_eq(bb_check(&work), BB_CANCELLED);
     cr_assert_eq(ctx.env->ops->free_bytes(&ctx, ctx.env, folder, &bytes), BB_OK);
     cr_assert_gt(bytes, 0);
+}
+
+/* ---- failpoints ---- */
+
+Test(failpoint, one_that_is_armed_ends_the_process_at_the_nth_time, .signal = SIGKILL)
+{
+    struct bb_ctx ctx = { .env = bb_env_real() };
+    cr_assert_eq(bb_failpoint_arm(&ctx, ctx.env, "store.commit.after:2"), BB_OK);
+    bb_failpoint(ctx.env, BB_FAILPOINT_STORE_COMMIT_BEFORE);
+    bb_failpoint(ctx.env, BB_FAILPOINT_STORE_COMMIT_AFTER);
+    cr_assert_eq(atomic_load(&ctx.env->failpoint_left), 1);
+    bb_failpoint(ctx.env, BB_FAILPOINT_STORE_COMMIT_AFTER);
+    cr_assert_fail("it goes on");
+}
+
+Test(failpoint, none_is_reached_when_none_is_armed)
+{
+    struct bb_env *env = bb_env_real();
+    for (unsigned i = 0; i < BB_FAILPOINT_COUNT; i++) {
+        bb_failpoint(env, (enum bb_failpoint)i);
+        cr_assert(strchr(bb_failpoint_name((enum bb_failpoint)i), '.') != NULL);
+    }
+}
+
+Test(failpoint, an_unknown_one_is_refused_and_those_of_its_part_are_named)
+{
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        { "worker.lunch", "there are: worker.submit.before, " },
+        { "lunch", "those of log, storage" },
+        { "", "those of log, storage" },
+        { "feed.sync.after:0", "1 or more" },
+        { "feed.sync.after:x", "1 or more" },
+        { "feed.sync", "there are: feed." },
+    };
+    for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
+        struct bb_ctx ctx = { .env = bb_env_real() };
+        cr_assert_eq(bb_failpoint_arm(&ctx, ctx.env, cases[i].text), BB_BAD_REQUEST, "%s",
+                     cases[i].text);
+        cr_assert(strstr(ctx.error, cases[i].says) != NULL, "%s: %s", cases[i].text, ctx.error);
+        cr_assert_eq(atomic_load(&ctx.env->failpoint), 0);
+    }
 }

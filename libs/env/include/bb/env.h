@@ -45,6 +45,9 @@ struct bb_env_ops {
 };
 struct bb_env {
     const struct bb_env_ops *ops;
+    /* Of bb/failpoint.h: which point ends the process (0: none), and after how many more times. */
+    _Atomic unsigned failpoint;
+    _Atomic unsigned long failpoint_left;
 };
 
 /* The real world; one static object, never freed. */
