@@ -193,3 +193,30 @@ test("dev starts a suite that died again and keeps its log, and sees that a miss
   assert.doesNotMatch(dev.out(), /_system:deploy/);
   assert.equal(await dev.stop(), 0);
 });
+
+test("consumers lists, moves and removes the durable consumers of the feed", { skip }, async (t) => {
+  const suite = await startSuite({ functions: { "notes.ts": APP["bitbend/notes.ts"].replace("./_generated/server", "bitbend/server") } });
+  t.after(() => suite.stop());
+  const cwd = mkdtempSync(join(tmpdir(), "bitbend-cli-"));
+  t.after(() => rmSync(cwd, { recursive: true, force: true }));
+  const run = async (...args) => {
+    const command = bitbend(t, cwd, "consumers", ...args, "--url", suite.url, "--admin-key", suite.adminKey);
+    return { code: await command.code, out: command.out() };
+  };
+  assert.match((await run()).out, /^No consumers/);
+  const client = suite.client({ adminKey: suite.adminKey });
+  const consumer = client.consumer("mailer", { from: "earliest" });
+  const { value: record } = await consumer.next();
+  await record.ack();
+  await consumer.return();
+  const [row] = (await run("--json")).out.trim().split("\n").map((line) => JSON.parse(line));
+  assert.deepEqual([row.name, row.tx], ["mailer", record.tx]);
+  assert.match((await run()).out, new RegExp(`mailer\\s+${record.tx}`));
+  assert.match((await run("move", "mailer", "5")).out, /mailer is at 5/);
+  assert.equal((await run("move", "mailer", "x")).code, 2);
+  assert.equal((await run("rename", "mailer")).code, 2);
+  assert.match((await run("remove", "mailer")).out, /mailer removed/);
+  const missing = await run("remove", "mailer");
+  assert.equal(missing.code, 1);
+  assert.match(missing.out, /no consumer/);
+});

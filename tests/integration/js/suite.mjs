@@ -39,13 +39,14 @@ export function suiteMissing() {
 /**
  * `mode`: "solo" (one process, its slots besides) or "processes" (storage, sequencer, worker, gateway).
  * `functions`: `{"messages.ts": source, ..}`, deployed before it returns. `appDir`: an application whose
- * `bitbend/` is deployed instead. `options`: more options by part, `{solo: {slots: 1}, worker: {..}}`.
+ * `bitbend/` is deployed instead. `gateways`: how many, of separate processes (gateway, gateway2, ..). `options`: more options by part, `{solo: {slots: 1}, worker: {..}}`.
  */
-export async function startSuite({ mode = "solo", functions, appDir, options = {}, memory = false, staticDir, showErrors = true } = {}) {
+export async function startSuite({ mode = "solo", functions, appDir, options = {}, memory = false, staticDir, showErrors = true, gateways = 1 } = {}) {
   const dir = mkdtempSync(join(tmpdir(), "bitbend-test-"));
-  const parts = mode === "solo" ? await soloParts(dir, { memory, staticDir, showErrors, options }) : await processParts(dir, { memory, staticDir, showErrors, options });
+  const parts = mode === "solo" ? await soloParts(dir, { memory, staticDir, showErrors, options }) : await processParts(dir, { memory, staticDir, showErrors, options, gateways });
   const running = new Map(); // name -> child
-  const url = parts.at(-1).url;
+  const urls = parts.flatMap((part) => part.url ?? []);
+  const [url] = urls;
   let adminKey = ADMIN_KEY;
   let admin = null;
   const clients = new Set();
@@ -53,6 +54,7 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
   const suite = {
     dir,
     url,
+    urls, // of all gateways
     mode,
     names: parts.map(({ name }) => name),
     get adminKey() {
@@ -210,8 +212,9 @@ async function soloParts(dir, { memory, staticDir, showErrors, options }) {
   return [{ name: "solo", settings, url: `http://127.0.0.1:${port}`, readyLine: /^bitbend: ready / }];
 }
 
-async function processParts(dir, { memory, staticDir, showErrors, options }) {
-  const [storage, sequencer, worker, gateway, ...admins] = await freePorts(8);
+async function processParts(dir, { memory, staticDir, showErrors, options, gateways }) {
+  const [storage, sequencer, worker, gateway, ...more] = await freePorts(6 + 2 * gateways);
+  const admins = more.splice(0, 3 + gateways);
   const tcp = (port) => `tcp://127.0.0.1:${port}`;
   const settings = {
     storage: { listen: tcp(storage), data: join(dir, "data"), memory },
@@ -227,18 +230,20 @@ async function processParts(dir, { memory, staticDir, showErrors, options }) {
     },
     gateway: { listen: `127.0.0.1:${gateway}`, workers: tcp(worker), storage: tcp(storage), "admin-key": ADMIN_KEY, static: staticDir, "show-errors": showErrors },
   };
+  for (let n = 2; n <= gateways; n++) settings[`gateway${n}`] = { ...settings.gateway, listen: `127.0.0.1:${more[n - 2]}` };
   return Object.entries(settings).map(([name, own], index) => ({
     name,
+    program: name.replace(/\d+$/, ""),
     settings: { ...own, "admin-listen": `127.0.0.1:${admins[index]}`, ...options[name] },
     readyUrl: `http://127.0.0.1:${admins[index]}/readyz`,
-    url: name === "gateway" ? `http://127.0.0.1:${gateway}` : undefined,
+    url: name.startsWith("gateway") ? `http://${own.listen}` : undefined,
   }));
 }
 
 /** A child process with `exited` and `ready` promises. */
-function startPart(dir, { name, settings, readyLine, readyUrl }) {
+function startPart(dir, { name, program = name, settings, readyLine, readyUrl }) {
   const log = openSync(join(dir, `${name}.log`), "a");
-  const child = spawn(join(BUILD, `bin/bb-${name}`), flagsOf(settings), { stdio: ["ignore", "pipe", log], env: { ...process.env, NODE_OPTIONS: "" } });
+  const child = spawn(join(BUILD, `bin/bb-${program}`), flagsOf(settings), { stdio: ["ignore", "pipe", log], env: { ...process.env, NODE_OPTIONS: "" } });
   closeSync(log);
   alive.add(child);
   child.exited = new Promise((done) => {

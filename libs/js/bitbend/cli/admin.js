@@ -49,6 +49,9 @@ export function createAdmin({ url, adminKey }) {
 
     logs: ({ cursor, waitMs = 0, signal }) => request(`/api/admin/logs?cursor=${cursor}&wait=${waitMs}`, { method: "GET", signal }),
 
+    consumers: () => request("/api/tx/consumers", { method: "GET" }),
+    consumer: (method, name, body) => request(`/api/tx/consumers/${encodeURIComponent(name)}`, { method, body }),
+
     async isAlive(timeoutMs = 2000) {
       try {
         const response = await fetch(`${url}/api/ping`, { signal: AbortSignal.timeout(timeoutMs) });

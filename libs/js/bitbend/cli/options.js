@@ -52,6 +52,12 @@ export const COMMANDS = {
     options: { ...REMOTE, limit: { type: "string", value: "N", help: "how many documents (default 100)" } },
     positionals: 1,
   },
+  consumers: {
+    usage: "consumers [remove NAME | move NAME TX]",
+    help: "the durable consumers of the transaction feed, and how far they are",
+    options: { ...REMOTE },
+    positionals: 3,
+  },
   status: { usage: "status", help: "what runs, and how it is", options: { ...REMOTE }, positionals: 0 },
 };
 
@@ -94,7 +100,7 @@ export function numberOption(options, name, min, max) {
 
 function helpOf(name) {
   if (name === undefined || !Object.hasOwn(COMMANDS, name)) {
-    const rows = Object.values(COMMANDS).map(({ usage, help }) => `  ${usage.padEnd(24)}${help}`);
+    const rows = Object.values(COMMANDS).map(({ usage, help }) => `  ${usage.padEnd(24)}${usage.length < 24 ? "" : `\n${" ".repeat(26)}`}${help}`);
     return ["Usage: bitbend <command> [options]", "", ...rows, "", "bitbend <command> --help lists its options."].join("\n");
   }
   const { usage, help, options } = COMMANDS[name];

@@ -11,6 +11,7 @@ import { decodeValue, encodeValue } from "../values/encode.js";
 import { ClosedError, errorOfAnswer, isRetryable, RequestError } from "./errors.js";
 import { backoffMs, connectionOf, initialState, step } from "./reducer.js";
 import { createTransport } from "./transport.js";
+import { createFeed } from "./txs.js";
 
 const FORMAT = "convex_encoded_json";
 const QUERY_RETRY_MS = 30_000;
@@ -19,6 +20,7 @@ const WARN_AFTER_ATTEMPTS = 5;
 export class Client {
   #origin;
   #transport;
+  #feed;
   #timers;
   #random;
   #logger;
@@ -44,6 +46,8 @@ export class Client {
     this.#idPrefix = `${Date.now().toString(36)}-${globalThis.crypto.randomUUID()}`;
     const headers = async () => authorization(options.adminKey, this.#token);
     this.#transport = options.transport ?? createTransport({ origin: this.#origin, headers, fetch: options.fetch, timers: this.#timers });
+    const { request } = this.#transport;
+    this.#feed = createFeed({ origin: this.#origin, headers, request, fetch: options.fetch, timers: this.#timers, random: this.#random, signal: this.#inFlight.signal });
     if (typeof globalThis.addEventListener === "function") globalThis.addEventListener("online", this.#onOnline);
   }
 
@@ -114,6 +118,14 @@ export class Client {
     };
     stop.getCurrentValue = () => (listener.isActive ? this.#state.queries.get(key)?.result.value : undefined);
     return stop;
+  }
+
+  txs(options) {
+    return this.#feed.txs(options);
+  }
+
+  consumer(name, options) {
+    return this.#feed.consumer(name, options);
   }
 
   connectionState() {

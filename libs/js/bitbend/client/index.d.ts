@@ -1,11 +1,14 @@
 /** The client, for browsers and Node.js >= 20.19. */
 
 import type { ArgsOf, CallArgs, FunctionReference, ReturnsOf } from "../server/functions.js";
+import type { AnyDataModel } from "../server/data.js";
 import type { FunctionErrorCode, RequestErrorCode } from "./codes.js";
+import type { ConsumerRecord, TxRecord, TxsOptions } from "./txs.js";
 
 export { anyApi, getFunctionName, makeFunctionReference } from "../server/references.js";
 export type { ArgsOf, FunctionReference, ReturnsOf } from "../server/functions.js";
 export type { FunctionErrorCode, RequestErrorCode } from "./codes.js";
+export type { ConsumerRecord, TxChange, TxRecord, TxsOptions } from "./txs.js";
 
 /** A code of a newer server is a text too. */
 type OrNewer<Code extends string> = Code | (string & {});
@@ -72,6 +75,31 @@ export declare class Client {
     onValue: (value: ReturnsOf<R>) => void,
     onError?: (error: Error & { code: string }) => void,
   ): Unsubscribe<ReturnsOf<R>>;
+
+  /**
+   * Every transaction, in order, each once. It goes on by itself when the connection is lost, and reads as
+   * fast as the loop does. It needs the admin key. The types of changes come from the data model, if named.
+   *
+   * ```ts
+   * for await (const record of client.txs<DataModel>({ from: "now", tables: ["messages"] })) {
+   *   for (const change of record.changes) console.log(record.tx, change.op, change.after?.body);
+   * }
+   * ```
+   */
+  txs<Model = AnyDataModel>(options?: TxsOptions<Model>): AsyncIterableIterator<TxRecord<Model>>;
+
+  /**
+   * The same from a position that the database keeps under a name: after a restart it begins behind the last
+   * record that was acknowledged, so each record comes at least once. A new name begins at `from`.
+   *
+   * ```ts
+   * for await (const record of client.consumer("mailer", { tables: ["users"] })) {
+   *   await sendMails(record.changes);
+   *   await record.ack();
+   * }
+   * ```
+   */
+  consumer<Model = AnyDataModel>(name: string, options?: TxsOptions<Model>): AsyncIterableIterator<ConsumerRecord<Model>>;
 
   connectionState(): ConnectionState;
   /** Calls back when the state changes. Returns what ends that. */

@@ -1,7 +1,7 @@
 import { BitBendError, Client, v, type Infer } from "bitbend";
 
 import { api, internal } from "./bitbend/_generated/api";
-import type { Doc, Id } from "./bitbend/_generated/dataModel";
+import type { DataModel, Doc, Id } from "./bitbend/_generated/dataModel";
 
 declare const channel: Id<"channels">;
 type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
@@ -50,6 +50,21 @@ export async function calls(): Promise<void> {
   // @ts-expect-error Clients do not call internal functions.
   await client.mutation(api.messages.hidden, { id: sent });
   void internal.messages.hidden;
+}
+
+export async function feed(): Promise<void> {
+  for await (const record of client.txs<DataModel>({ from: "now", tables: ["messages"], include: "both" })) {
+    assertSame<Same<typeof record.tx, number>>();
+    for (const change of record.changes) {
+      if (change.table === "messages") assertSame<Same<NonNullable<typeof change.after>, Doc<"messages">>>();
+    }
+  }
+  for await (const record of client.txs({ from: new Date(), include: "diff" })) record.changes[0]?.fields?.anything;
+  for await (const record of client.consumer<DataModel>("mailer", { tables: ["channels"] })) await record.ack();
+  // @ts-expect-error There is no such table.
+  client.txs<DataModel>({ tables: ["message"] });
+  // @ts-expect-error Records of a plain iterator are not acknowledged.
+  for await (const record of client.txs()) await record.ack();
 }
 
 const user = v.object({ name: v.string(), age: v.optional(v.number()), role: v.union(v.literal("a"), v.literal("b")) });

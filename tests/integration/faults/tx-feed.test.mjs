@@ -1,0 +1,159 @@
+// The transaction feed over kills: every gateway shows every transaction, in order, once; what was
+// acknowledged is among them; durable consumers go on where they were.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { eventually, get, mutation, post } from "../http/api.mjs";
+import { app } from "../http/modes.mjs";
+import { pull } from "../http/tx-feed.mjs";
+import { Client } from "../../../libs/js/bitbend/index.js";
+import { startSuite } from "../js/suite.mjs";
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Clients that write until told to stop; what was acknowledged is noted by its tx. */
+function writers(urls, group, count) {
+  const state = { acknowledged: new Map(), isStopped: false };
+  const clients = Array.from({ length: count }, async (_, client) => {
+    for (let i = 0; !state.isStopped; i++) {
+      const n = client * 1_000_000 + i;
+      while (!state.isStopped) {
+        try {
+          const { status, body } = await post(urls[i % urls.length], "/api/mutation", { path: "items:add", args: { group, n } }, { "idempotency-key": `${group}-${n}` });
+          if (status === 200) {
+            state.acknowledged.set(n, body.tx);
+            break;
+          }
+        } catch {
+          // killed in between: again, under the same key
+        }
+        await pause(20);
+      }
+    }
+  });
+  state.stop = async () => {
+    state.isStopped = true;
+    await Promise.all(clients);
+  };
+  return state;
+}
+
+/** What a client sees of the feed, until `stop`. */
+function watch(client, options) {
+  const abort = new AbortController();
+  const seen = [];
+  const done = (async () => {
+    for await (const { tx, prev, changes } of client.txs({ ...options, signal: abort.signal })) seen.push({ tx, prev, ns: changes.map(({ after }) => after?.n) });
+  })();
+  return { seen, done, stop: () => (abort.abort(), done) };
+}
+
+describe("the transaction feed over kills (processes)", () => {
+  let suite;
+  const clients = [];
+  before(async () => {
+    suite = await startSuite({ mode: "processes", appDir: app, gateways: 2 });
+    suite.admin2 = { authorization: `BitBend ${suite.adminKey}` };
+    for (const url of suite.urls) clients.push(new Client(url, { adminKey: suite.adminKey }));
+  });
+  after(async () => {
+    for (const client of clients) client.close();
+    await suite?.stop();
+  });
+  const page = (query, url = suite.url) => get(url, `/api/tx?${query}`, suite.admin2);
+
+  test("p2_p3_every_peer: two peers see every transaction in order, once, while each process is killed", async () => {
+    const { next } = (await page("from=now&limit=1")).body;
+    const peers = [watch(clients[0], { from: next }), watch(clients[1], { from: next }), watch(clients[1], { from: next, tables: ["items"] })];
+    const load = writers(suite.urls, "peers", 6);
+    for (const role of ["gateway", "worker", "gateway2", "sequencer", "storage"]) {
+      const before = load.acknowledged.size;
+      await eventually(() => load.acknowledged.size > before + 20, 30000);
+      await suite.kill(role);
+      await pause(100);
+      await suite.start(role);
+    }
+    const before = load.acknowledged.size;
+    await eventually(() => load.acknowledged.size > before + 20, 30000);
+    await load.stop();
+
+    const truth = (await pull({ url: suite.url, admin: suite.admin2 }, `from=${next}`)).txs;
+    assert.ok(truth.length >= load.acknowledged.size);
+    await eventually(() => peers.slice(0, 2).every(({ seen }) => seen.length >= truth.length), 20000);
+    await eventually(() => peers[2].seen.length >= truth.filter(({ changes }) => changes.length > 0).length, 20000);
+    for (const peer of peers) await peer.stop();
+    const txsOf = (records) => records.map(({ tx }) => tx);
+    assert.deepEqual(txsOf(peers[0].seen), txsOf(truth), "the first peer saw what storage has");
+    assert.deepEqual(peers[1].seen, peers[0].seen, "both peers saw the same");
+    assert.deepEqual(peers[2].seen, peers[0].seen.filter(({ ns }) => ns.length > 0), "a filter leaves out, and nothing else");
+    peers[0].seen.forEach(({ tx, prev }, i) => assert.equal(prev, i === 0 ? next : peers[0].seen[i - 1].tx, `gap before ${tx}`));
+    const shown = new Map(peers[0].seen.flatMap(({ tx, ns }) => ns.map((n) => [n, tx])));
+    for (const [n, tx] of load.acknowledged) assert.equal(shown.get(n), tx, `acknowledged ${n}`);
+    const numbers = peers[0].seen.flatMap(({ ns }) => ns);
+    assert.equal(new Set(numbers).size, numbers.length, "nothing twice");
+  });
+
+  test("p3_resume: from any transaction of the past, through any peer, after everything was restarted", async () => {
+    const { txs } = await pull({ url: suite.url, admin: suite.admin2 }, "from=earliest&include=keys");
+    await suite.restart();
+    for (const share of [0, 0.3, 0.9]) {
+      const at = Math.floor((txs.length - 1) * share);
+      for (const client of clients) {
+        const seen = [];
+        for await (const { tx } of client.txs({ from: txs[at].tx, include: "keys" })) if (seen.push(tx) === txs.length - 1 - at) break;
+        assert.deepEqual(seen, txs.slice(at + 1).map(({ tx }) => tx));
+      }
+    }
+  });
+
+  test("a durable consumer goes on behind what it acknowledged, through another peer, after a restart", async () => {
+    const take = async (client, count, acks) => {
+      const taken = [];
+      for await (const record of client.consumer("mailer", { tables: ["items"] })) {
+        taken.push(record.changes[0].after.n);
+        if (taken.length <= acks) await record.ack();
+        if (taken.length === count) break;
+      }
+      return taken;
+    };
+    // The first record makes sure that the consumer is there before the others are written.
+    const first = take(clients[0], 4, 3);
+    await eventually(async () => (await get(suite.url, "/api/tx/consumers", suite.admin2)).body.consumers.length === 1);
+    for (let n = 1; n <= 6; n++) await mutation(suite.url, "items:add", { group: "consumer", n });
+    assert.deepEqual(await first, [1, 2, 3, 4]);
+    await suite.restart("storage");
+    await suite.restart("gateway");
+    assert.deepEqual(await take(clients[1], 3, 0), [4, 5, 6], "what was not acknowledged comes again");
+    const { consumers, closed } = (await get(suite.url, "/api/tx/consumers", suite.admin2)).body;
+    assert.equal(consumers.length, 1);
+    assert.equal(consumers[0].name, "mailer");
+    assert.ok(consumers[0].tx < closed);
+  });
+});
+
+describe("a feed whose past is gone", () => {
+  test("p3_truncated: a position that is too old is an error that names the earliest, on each way to read", async (t) => {
+    const suite = await startSuite({ mode: "processes", appDir: app, options: { storage: { "retention-bytes": "1M" } } });
+    t.after(() => suite.stop());
+    const admin = { authorization: `BitBend ${suite.adminKey}` };
+    const body = "x".repeat(900_000);
+    const old = (await get(suite.url, "/api/tx?from=now&limit=1", admin)).body.next;
+    const refused = await eventually(async () => {
+      await Promise.all(Array.from({ length: 8 }, (_, n) => mutation(suite.url, "items:add", { group: "old", n, body })));
+      const answer = await get(suite.url, `/api/tx?from=${old}&limit=1`, admin);
+      return answer.status !== 200 && answer;
+    }, 60000);
+    assert.deepEqual([refused.status, refused.body.code], [410, "TxTruncated"]);
+    const { earliest } = refused.body;
+    assert.ok(earliest > old);
+    assert.match(refused.body.message, new RegExp(String(earliest)));
+    assert.equal((await get(suite.url, `/api/tx?from=${old}`, admin)).status, 410);
+    const client = new Client(suite.url, { adminKey: suite.adminKey });
+    t.after(() => client.close());
+    await assert.rejects(client.txs({ from: old }).next(), { code: "TxTruncated" });
+    const from = (await get(suite.url, "/api/tx?from=earliest&limit=1&include=keys", admin)).body.txs[0];
+    assert.ok(from.prev >= earliest);
+    const { value } = await client.txs({ from: from.prev, include: "keys" }).next();
+    assert.equal(value.tx, from.tx);
+  });
+});
