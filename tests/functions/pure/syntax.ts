@@ -64,6 +64,10 @@ export function spreadOrder() {
 export function commaVoidTypeof() {
   return [(1, 2), void 0 === undefined, typeof null, typeof (() => 1), typeof 1n, typeof Symbol.iterator];
 }
+declare const require: unknown, module: unknown, exports: unknown, __filename: unknown;
+export function noCommonJs() {
+  return [typeof require, typeof module, typeof exports, typeof __filename];
+}
 export function newTarget() {
   function F(this: any) { this.isNew = new.target === F; }
   // @ts-expect-error functions as constructors

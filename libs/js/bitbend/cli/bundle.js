@@ -156,6 +156,8 @@ async function convert(appDir, functionsDir, name, text) {
     // The body of a function is sloppy by itself, an ES module is strict. A slot has no loader but `require`.
     banner: '"use strict";',
     supported: { "dynamic-import": false },
+    // What the loader hands to a module is not the application's: to it there is no CommonJS, as in any ES module.
+    define: { require: "undefined", module: "undefined", exports: "undefined" },
     charset: "utf8",
     legalComments: "none",
     sourcefile: name,
