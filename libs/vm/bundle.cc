@@ -41,15 +41,30 @@ static struct bb_vm_bundle *bundle_of(v8::Local<v8::Value> data)
     return static_cast<struct bb_vm_bundle *>(data.As<v8::External>()->Value());
 }
 
-/* factoryOf(path): the module's function. */
+static bool is_wasm(const vm_module *module)
+{
+    return module->path.size() > 5 &&
+           module->path.compare(module->path.size() - 5, 5, ".wasm") == 0;
+}
+
+/* factoryOf(path): the module's function; of a WebAssembly file its text. */
 static void factory_of(const v8::FunctionCallbackInfo<v8::Value> &info)
 {
     struct bb_vm_bundle *bundle = bundle_of(info.Data());
     auto found = bundle->by_path.find(utf8_of(info.GetIsolate(), info[0]));
     v8::Local<v8::Function> factory;
+    v8::Local<v8::String> text;
 
-    if (found != bundle->by_path.end() &&
-        compile(bundle->vm, bundle, bundle->modules[found->second].get()).ToLocal(&factory)) {
+    if (found == bundle->by_path.end()) {
+        return;
+    }
+    vm_module *module = bundle->modules[found->second].get();
+    if (is_wasm(module)) {
+        if (str_of(info.GetIsolate(), bb_slice(module->source.data(), module->source.size()))
+                .ToLocal(&text)) {
+            info.GetReturnValue().Set(text);
+        }
+    } else if (compile(bundle->vm, bundle, module).ToLocal(&factory)) {
         info.GetReturnValue().Set(factory);
     }
 }

@@ -6,6 +6,7 @@
 
 extern "C" {
 #include "digest.h"
+#include "wasm.h"
 }
 
 namespace bb
@@ -15,7 +16,8 @@ using Info = v8::FunctionCallbackInfo<v8::Value>;
 
 enum {
     CLONE_BYTES_MAX = 64 << 20,
-    RANDOM_BYTES_MAX = 65536
+    RANDOM_BYTES_MAX = 65536,
+    WASM_MEMORIES_MAX = 4 /* of 64 MB each: --wasm-max-mem-pages */
 };
 
 void set_native(struct bb_vm *vm, v8::Local<v8::Object> object, const char *name,
@@ -106,9 +108,8 @@ static bool bytes_of(v8::Local<v8::Value> value, struct bb_slice *bytes)
     return false;
 }
 
-static void return_buffer(const Info &info, struct bb_slice bytes)
+static v8::MaybeLocal<v8::ArrayBuffer> new_buffer(v8::Isolate *isolate, struct bb_slice bytes)
 {
-    v8::Isolate *isolate = info.GetIsolate();
     std::unique_ptr<v8::BackingStore> store = v8::ArrayBuffer::NewBackingStore(
         isolate, bytes.size, v8::BackingStoreInitializationMode::kZeroInitialized,
         v8::BackingStoreOnFailureMode::kReturnNull);
@@ -116,12 +117,21 @@ static void return_buffer(const Info &info, struct bb_slice bytes)
     if (store == nullptr) {
         isolate->ThrowException(
             v8::Exception::RangeError(str(isolate, "Array buffer allocation failed")));
-        return;
+        return v8::MaybeLocal<v8::ArrayBuffer>();
     }
     if (bytes.size > 0) {
         memcpy(store->Data(), bytes.data, bytes.size);
     }
-    info.GetReturnValue().Set(v8::ArrayBuffer::New(isolate, std::move(store)));
+    return v8::ArrayBuffer::New(isolate, std::move(store));
+}
+
+static void return_buffer(const Info &info, struct bb_slice bytes)
+{
+    v8::Local<v8::ArrayBuffer> buffer;
+
+    if (new_buffer(info.GetIsolate(), bytes).ToLocal(&buffer)) {
+        info.GetReturnValue().Set(buffer);
+    }
 }
 
 /* utf8Encode(well-formed string): an ArrayBuffer. */
@@ -269,6 +279,58 @@ static void native_clone(const Info &info)
     free(bytes.first);
 }
 
+/* wasmHarden(bytes or base64): [ArrayBuffer, memories of an instance]. Throws a bare string. */
+static void native_wasm_harden(const Info &info)
+{
+    v8::Isolate *isolate = info.GetIsolate();
+    struct bb_vm *vm = vm_of(isolate);
+    struct bb_ctx *ctx = vm->call == nullptr ? nullptr : vm->call->ctx;
+    struct bb_slice bytes;
+    struct bb_buf given, code;
+    uint32_t memory_count = 0;
+
+    if (ctx == nullptr) {
+        throw_error(vm, BB_NOT_AVAILABLE_HERE, "WebAssembly: inside of a call only");
+        return;
+    }
+    bb_buf_init(&given);
+    bb_buf_init(&code);
+    int rc = BB_OK;
+    if (!bytes_of(info[0], &bytes)) {
+        const std::string text = utf8_of(isolate, info[0]);
+        rc = bb_base64_decode(ctx, bb_slice(text.data(), text.size()), &given);
+        bytes = bb_buf_slice(&given);
+    }
+    rc = rc == BB_OK ? vm_wasm_harden(ctx, bytes, &code, &memory_count) : rc;
+    if (rc != BB_OK) {
+        isolate->ThrowException(str(isolate, ctx->error));
+    } else {
+        v8::Local<v8::ArrayBuffer> buffer;
+        if (new_buffer(isolate, bb_buf_slice(&code)).ToLocal(&buffer)) {
+            v8::Local<v8::Value> answer[] = { buffer,
+                                              v8::Integer::NewFromUnsigned(isolate, memory_count) };
+            info.GetReturnValue().Set(v8::Array::New(isolate, answer, 2));
+        }
+    }
+    bb_buf_fini(&given);
+    bb_buf_fini(&code);
+}
+
+/* wasmTake(count): as many memories more belong to this call. */
+static void native_wasm_take(const Info &info)
+{
+    v8::Isolate *isolate = info.GetIsolate();
+    struct bb_vm_call *call = vm_of(isolate)->call;
+    const uint32_t count = info[0]->IsUint32() ? info[0].As<v8::Uint32>()->Value() : 0;
+
+    if (call == nullptr || count > WASM_MEMORIES_MAX - call->wasm_memory_count) {
+        isolate->ThrowException(v8::Exception::RangeError(
+            str(isolate, "WebAssembly: a call has at most 4 memories; instantiate a module once")));
+        return;
+    }
+    call->wasm_memory_count += count;
+}
+
 void install_natives(struct bb_vm *vm, v8::Local<v8::Object> internals)
 {
     set_native(vm, internals, "random", native_random);
@@ -280,6 +342,8 @@ void install_natives(struct bb_vm *vm, v8::Local<v8::Object> internals)
     set_native(vm, internals, "hmac", native_hmac);
     set_native(vm, internals, "sha256hex", native_sha256_hex);
     set_native(vm, internals, "clone", native_clone);
+    set_native(vm, internals, "wasmHarden", native_wasm_harden);
+    set_native(vm, internals, "wasmTake", native_wasm_take);
 }
 
 } // namespace bb

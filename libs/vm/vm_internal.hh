@@ -120,6 +120,7 @@ struct bb_vm_call {
     uint64_t now_ms = 0;
     uint32_t random[4] = { 0, 0, 0, 0 };
     bool saw_random = false, saw_time = false;
+    uint32_t wasm_memory_count = 0;
     bool is_done = false;
     v8::Global<v8::Promise> promise;
     std::vector<v8::Global<v8::Promise::Resolver>> tickets;

@@ -2,10 +2,8 @@
 // collector are taken out of the language.
 "use strict";
 
-for (const name of ["Intl", "SharedArrayBuffer", "Atomics", "WebAssembly", "escape", "unescape"]) {
-  if (name !== "escape" && name !== "unescape") {
-    delete globalThis[name];
-  }
+for (const name of ["Intl", "SharedArrayBuffer", "Atomics"]) {
+  delete globalThis[name];
 }
 for (const name of ["input", "$_", "lastMatch", "$&", "lastParen", "$+", "leftContext", "$`",
   "rightContext", "$'", "$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9"]) {

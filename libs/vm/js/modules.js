@@ -1,7 +1,7 @@
 // A bundle as the runtime sees it: { paths, has(path), require(path) }. The instances of the modules
 // live from the first require of a call to the reset after it. Modules below _bitbend/ are the npm
 // package's own (required as "bitbend/server"): they keep no state, so that one instance, frozen all
-// through, serves all calls of the bundle.
+// through, serves all calls of the bundle. So do those below _wasm/: compiled WebAssembly, without memory.
 "use strict";
 
 const dirname = (path) => path.slice(0, path.lastIndexOf("/") + 1);
@@ -23,6 +23,7 @@ const join = (from, name) => {
 };
 
 const SHARED = "_bitbend/";
+const WASM = "_wasm/";
 
 const freezeAll = (root) => {
   const seen = new Set();
@@ -77,6 +78,7 @@ const makeBundle = (factoryOf, paths) => {
       from === undefined ? name
       : name.startsWith(".") ? join(from, name)
       : name.startsWith("bitbend/") ? SHARED + name.slice("bitbend/".length)
+      : name.startsWith(WASM) ? name
       : undefined;
     if (path !== undefined && known.has(path)) {
       return path;
@@ -89,6 +91,18 @@ const makeBundle = (factoryOf, paths) => {
 
   const load = (name, from) => {
     const path = resolve(String(name), from);
+    return path.startsWith(WASM) ? loadWasm(path) : loadScript(path, from);
+  };
+
+  const loadWasm = (path) => {
+    if (!shared.has(path)) {
+      const module = internals.loadWasm(factoryOf(path), path);
+      shared.set(path, Object.freeze({ __esModule: true, default: module }));
+    }
+    return shared.get(path);
+  };
+
+  const loadScript = (path, from) => {
     const isShared = path.startsWith(SHARED);
     const mine = isShared ? shared : instances;
     const present = mine.get(path);

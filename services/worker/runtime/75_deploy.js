@@ -7,7 +7,7 @@ const { op } = bb;
 const TABLE_FIRST = 10001;
 const INDEX_FIRST = 0x80000000;
 const COUNT_MAX = 200000;
-const MODULE_PATH = /^[A-Za-z0-9_][A-Za-z0-9_.-]*(\/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\.js$/;
+const MODULE_PATH = /^(_wasm\/[A-Za-z0-9_-]+\.wasm|[A-Za-z0-9_][A-Za-z0-9_.-]*(\/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\.js)$/;
 const KINDS = new Set(["query", "mutation", "action", "httpAction"]);
 
 const refuse = (message) => bb.fail("BadRequest", `Deploy refused: ${message}`);
@@ -80,6 +80,8 @@ const analyse = (given) => {
   for (const { path } of sources) {
     if (path === "schema.js") {
       schema = evaluate(load, path)?.default ?? null;
+    } else if (path.startsWith("_wasm/")) {
+      evaluate(load, path);
     } else if (!path.startsWith("_deps/") && !path.startsWith("_bitbend/") && !path.startsWith("_generated/")) {
       describeModule(path, evaluate(load, path), functions, notes);
     }

@@ -106,7 +106,7 @@ test("vm: the same seed and time give the same bytes, another seed others", asyn
 
 test("vm: what would tell the machine or the moment is gone, and says what to use", async () => {
   const { byName } = await callEach({
-    gone: "() => ['Intl', 'SharedArrayBuffer', 'Atomics', 'WebAssembly', 'require', 'module', 'global', 'Buffer', 'host', 'internals', 'gc'].filter(n => n in globalThis)",
+    gone: "() => ['Intl', 'SharedArrayBuffer', 'Atomics', 'require', 'module', 'global', 'Buffer', 'host', 'internals', 'gc'].filter(n => n in globalThis)",
     types: "() => [typeof setTimeout, typeof fetch, typeof WeakRef, typeof FinalizationRegistry]",
     timer: "() => setTimeout(() => {}, 1)",
     fetch: "() => fetch('http://a')",

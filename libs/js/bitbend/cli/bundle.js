@@ -4,6 +4,7 @@
  * that leads back to the TypeScript sources.
  */
 
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { builtinModules } from "node:module";
 import { dirname, join, posix, relative, resolve, sep } from "node:path";
@@ -20,6 +21,8 @@ const TARGET = "es2024";
 /** What this package gives to functions: deployed once beside them, and shared by their calls in a slot. */
 const SHARED = { "bitbend/server": "server/index.js", "bitbend/values": "values/index.js" };
 const SHARED_DIR = "_bitbend";
+/** WebAssembly files, named by their content: `import add from "./add.wasm"` gives a `WebAssembly.Module`. */
+const WASM_DIR = "_wasm";
 
 /** What the sources hold is wrong: `messages` say where. */
 export class BundleError extends CliError {
@@ -38,12 +41,13 @@ export function createBundler({ appDir, functionsDir }) {
   let entries = "";
   let converted = new Map(); // text of an output -> module
   let shared = null; // modules of this package
+  const wasm = new Map(); // file -> module, of the last build
 
   async function contextFor(files) {
     const key = files.join("\n");
     if (context !== null && key === entries) return context;
     await context?.dispose();
-    context = await esbuild.context(buildOptions(appDir, functionsDir, files));
+    context = await esbuild.context(buildOptions(appDir, functionsDir, files, wasm));
     entries = key;
     return context;
   }
@@ -55,6 +59,7 @@ export function createBundler({ appDir, functionsDir }) {
     if (inV8.length === 0) {
       throw new CliError(`No functions in ${relative(appDir, functionsDir) || functionsDir}: add a file such as messages.ts that exports a query or a mutation.`);
     }
+    wasm.clear();
     const result = await rebuild(await contextFor(inV8.map(({ file }) => file)));
     const next = new Map();
     const modules = await Promise.all(
@@ -67,8 +72,8 @@ export function createBundler({ appDir, functionsDir }) {
     );
     converted = next;
     shared ??= await buildShared(appDir, functionsDir);
-    modules.push(...shared);
-    const inputs = Object.keys(result.metafile.inputs).map((input) => resolve(appDir, input));
+    modules.push(...shared, ...new Map([...wasm.values()].map((module) => [module.path, module])).values());
+    const inputs = [...Object.keys(result.metafile.inputs).map((input) => resolve(appDir, input)), ...wasm.keys()];
     return { modules: modules.sort((a, b) => (a.path < b.path ? -1 : 1)), inputs, notes: [...notes, ...result.warnings.map(formatMessage)] };
   }
 
@@ -100,7 +105,7 @@ async function rebuild(context) {
   }
 }
 
-function buildOptions(appDir, functionsDir, files) {
+function buildOptions(appDir, functionsDir, files, wasm = new Map()) {
   return {
     absWorkingDir: appDir,
     entryPoints: files.map((file) => join(functionsDir, file)),
@@ -127,7 +132,7 @@ function buildOptions(appDir, functionsDir, files) {
     // An application without a node_modules of its own finds the package that this command belongs to.
     nodePaths: [dirname(PACKAGE_DIR)],
     define: { "process.env.NODE_ENV": '"production"' },
-    plugins: [noNodeModules],
+    plugins: [noNodeModules, wasmModules(wasm)],
   };
 }
 
@@ -147,6 +152,22 @@ const noNodeModules = {
     });
   },
 };
+
+/** Imports of .wasm files lead to modules beside the bundle, collected in `found`. */
+const wasmModules = (found) => ({
+  name: "wasm-modules",
+  setup(build) {
+    build.onResolve({ filter: /\.wasm$/ }, async ({ path, importer, resolveDir, kind, pluginData }) => {
+      if (pluginData === "seen") return undefined;
+      const { path: file, errors } = await build.resolve(path, { importer, resolveDir, kind, pluginData: "seen" });
+      if (errors.length > 0) return { errors };
+      const bytes = readFileSync(file);
+      const name = `${WASM_DIR}/${createHash("sha256").update(bytes).digest("hex").slice(0, 16)}.wasm`;
+      found.set(file, { path: name, source: bytes.toString("base64"), sourceMap: null });
+      return { path: name, external: true };
+    });
+  },
+});
 
 async function convert(appDir, functionsDir, name, text) {
   const { code, map } = await esbuild.transform(text, {

@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-import { findModules } from "./modules.js";
+import { findModules, hasWasm } from "./modules.js";
 
 const HEAD = "/* Written by `npx bitbend codegen`; changes are lost. */\n\n";
 
@@ -17,6 +17,7 @@ export function generate(functionsDir) {
     "api.js": API_JS,
     "api.d.ts": apiTypes(modules.filter(({ path }) => path !== "schema.js")),
     "dataModel.d.ts": hasSchema ? MODEL_TYPES : ANY_MODEL_TYPES,
+    ...(hasWasm(functionsDir) ? { "wasm.d.ts": WASM_TYPES } : {}),
   };
   const dir = join(functionsDir, "_generated");
   mkdirSync(dir, { recursive: true });
@@ -58,6 +59,12 @@ export type MutationCtx = GenericMutationCtx<DataModel>;
 export type ActionCtx = GenericActionCtx<DataModel>;
 export type DatabaseReader = GenericDatabaseReader<DataModel>;
 export type DatabaseWriter = GenericDatabaseWriter<DataModel>;
+`;
+
+const WASM_TYPES = `declare module "*.wasm" {
+  const module: WebAssembly.Module;
+  export default module;
+}
 `;
 
 const API_JS = `import { anyApi } from "bitbend/server";

@@ -15,6 +15,11 @@ export function findModules(functionsDir) {
   return modules.sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
+/** Is there a WebAssembly file in the folder? */
+export function hasWasm(functionsDir) {
+  return readdirSync(functionsDir, { recursive: true }).some((file) => String(file).endsWith(".wasm"));
+}
+
 function collect(root, folder, modules) {
   for (const entry of readdirSync(join(root, folder), { withFileTypes: true })) {
     if (entry.name.startsWith("_") || entry.name.startsWith(".") || entry.name === "node_modules") continue;

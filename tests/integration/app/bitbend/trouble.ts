@@ -44,7 +44,7 @@ export const heap = query({
   args: {},
   handler: () => {
     const all: unknown[] = [];
-    for (;;) all.push(new Array(1000).fill(all.length));
+    for (;;) all.push(new Array(10000).fill(all.length));
   },
 });
 export const recursion = query({
