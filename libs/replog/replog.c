@@ -287,6 +287,9 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
         rc = replog_clear_half_start(ctx, replog);
     }
     if (rc == BB_OK) {
+        rc = replog_check_tail(ctx, replog);
+    }
+    if (rc == BB_OK) {
         rc = open_raft(ctx, replog);
     }
     if (rc != BB_OK) {

@@ -122,6 +122,12 @@ int replog_check_free_space(struct bb_ctx *ctx, const struct bb_replog *replog, 
 /* Removes what a first start left that was killed before the log had its first entry. */
 int replog_clear_half_start(struct bb_ctx *ctx, const struct bb_replog *replog);
 
+/* tail.c */
+/* BB_CORRUPT when a file that was being written is damaged before its end. */
+int replog_check_tail(struct bb_ctx *ctx, const struct bb_replog *replog);
+/* False: whole batches come after a broken one, which begins at `broken_at`. */
+bool replog_tail_is_sound(struct bb_slice file, uint64_t *broken_at);
+
 /* shims.c */
 void replog_wrap_io(struct bb_replog *replog);
 void replog_wrap_transport(struct bb_replog *replog);

@@ -229,3 +229,72 @@ Test(replog, close_ends_what_is_under_way_as_unknown, .timeout = 20)
     bb_loop_free(world.loop);
     log_fini(&world);
 }
+
+/* The folder as kill -9 would leave it now. */
+static void copy_folder(const struct log_world *world, const char *to)
+{
+    char command[1024];
+    snprintf(command, sizeof command, "rm -rf %s && cp -r %s %s", to, world->dir, to);
+    cr_assert_eq(system(command), 0);
+}
+
+static void flip(const char *dir, const char *file, long at)
+{
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%s", dir, file);
+    FILE *open = fopen(path, "r+b");
+    cr_assert_not_null(open, "%s", path);
+    fseek(open, at, SEEK_SET);
+    int byte = fgetc(open);
+    fseek(open, at, SEEK_SET);
+    fputc(byte ^ 0x10, open);
+    fclose(open);
+}
+
+Test(replog, b22_damage_before_the_end_of_the_file_that_was_written_is_refused, .timeout = 30)
+{
+    struct log_world world;
+    char crashed[64], kept[64];
+    log_init(&world);
+    cr_assert_eq(log_start(&world), BB_OK);
+    for (uint64_t value = 1; value <= 50; value++)
+        log_propose(&world, value, 400);
+    log_run(&world, 50);
+    snprintf(crashed, sizeof crashed, "%.40s.crashed", world.dir);
+    snprintf(kept, sizeof kept, "%.40s", world.dir);
+    static const long places[] = { 8, 20, 300, 5000, 12000 };
+    for (size_t i = 0; i < BB_COUNT_OF(places); i++) {
+        struct bb_replog *replog = NULL;
+        struct bb_replog_options options = world.options;
+        copy_folder(&world, crashed);
+        options.dir = crashed;
+        flip(crashed, "open-1", places[i]);
+        struct bb_ctx ctx = { .env = world.ctx.env };
+        cr_assert_eq(bb_replog_open(&ctx, world.loop, &options, &replog), BB_CORRUPT, "at %ld: %s",
+                     places[i], ctx.error);
+        cr_assert(strstr(ctx.error, "open-1 is damaged at byte") != NULL, "%s", ctx.error);
+    }
+    copy_folder(&world, crashed);
+    log_stop(&world);
+    snprintf(world.dir, sizeof world.dir, "%s", crashed); /* undamaged: all is there */
+    world.applied_count = 0;
+    cr_assert_eq(log_start(&world), BB_OK, "%s", world.ctx.error);
+    cr_assert_eq(world.applied_count, 50);
+    log_stop(&world);
+    log_fini(&world);
+    snprintf(world.dir, sizeof world.dir, "%s", kept);
+    char command[300];
+    snprintf(command, sizeof command, "rm -rf %s", kept);
+    cr_assert_eq(system(command), 0);
+}
+
+Test(replog, bytes_of_users_are_not_taken_for_whole_batches)
+{
+    uint8_t file[4096] = { 1 };
+    uint64_t broken_at;
+    for (size_t at = 8; at + 8 <= sizeof file; at += 8)
+        bb_put_le64(file + at, 1 + at % 64);
+    cr_assert(replog_tail_is_sound(bb_slice(file, sizeof file), &broken_at));
+    cr_assert_eq(broken_at, 8);
+    cr_assert(replog_tail_is_sound(bb_slice(file, 0), &broken_at));
+}
