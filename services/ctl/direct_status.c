@@ -8,6 +8,7 @@
 
 #include "bb/env.h"
 #include "bb/rt.h"
+#include "bb/value.h"
 #include "bb/wire.h"
 
 #include "ctl.h"
@@ -64,9 +65,11 @@ static void describe_sequencer(struct bb_ctx *ctx, struct bb_arena *arena, struc
     const Bb__Proto__SequencerInfoReply *info = message->info;
     bb_buf_printf(to,
                   "\"epoch\":%" PRIu64 ",\"sequenced\":%" PRIu64 ",\"durable\":%" PRIu64
-                  ",\"isActive\":%s,\"commits\":%" PRIu64 ",\"conflicts\":%" PRIu64,
+                  ",\"isActive\":%s,\"isStandby\":%s,\"commits\":%" PRIu64 ",\"conflicts\":%" PRIu64
+                  ",\"ids\":%" PRIu64 ",\"holder\":",
                   info->epoch, info->sequenced, info->durable, info->is_active ? "true" : "false",
-                  info->commits, info->conflicts);
+                  info->is_standby ? "true" : "false", info->commits, info->conflicts, info->ids);
+    bb_json_string(to, bb_slice_str(info->holder));
 }
 
 static void describe_worker(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice reply,

@@ -36,8 +36,10 @@ void sequencer_fenced(struct sequencer *sequencer, const char *why)
     bb_error(sequencer->ctx, "sequencer.fenced", "epoch=%" PRIu64 " durable=%" PRIu64 " why=%s",
              sequencer->core.epoch, sequencer->core.durable, bb_log_quote(why, text, sizeof text));
     sequencer->phase = SEQUENCER_LOOKING; /* nothing is answered any more */
+    sequencer->is_standby = false;
     (void)snprintf(sequencer->waits_for, sizeof sequencer->waits_for, "the epoch is over");
     bb_timer_stop(sequencer->claim_timer);
+    bb_timer_stop(sequencer->load_timer);
     bb_timer_stop(sequencer->renew_timer);
     bb_timer_stop(sequencer->resend_timer);
     bb_service_failed(sequencer->service);

@@ -6,11 +6,11 @@
 #include "bb/failpoint.h"
 #include "bb/wire_validate.h"
 
-#define RETRY_MS         50
-#define INFO_TIMEOUT_MS  300
-#define CLAIM_TIMEOUT_MS 2000
-#define LOAD_TIMEOUT_MS  5000
-#define LOAD_BYTES       (4u << 20)
+#define RETRY_MS        50
+#define INFO_TIMEOUT_MS 300
+#define CLAIM_TIMEOUT_MS                                                     \
+    1200 /* a node that is silent may be paused: another one may lead by now \
+          */
 
 /* Say once what keeps us from serving, not every 50 ms. */
 static void retry(struct sequencer *sequencer, const char *why)
@@ -18,7 +18,8 @@ static void retry(struct sequencer *sequencer, const char *why)
     if (strcmp(sequencer->waits_for, why) != 0) {
         char text[256];
         (void)snprintf(sequencer->waits_for, sizeof sequencer->waits_for, "%s", why);
-        bb_service_not_ready(sequencer->service, sequencer->waits_for);
+        if (!sequencer->is_standby)
+            bb_service_not_ready(sequencer->service, sequencer->waits_for);
         bb_info(sequencer->ctx, "sequencer.waits", "why=%s",
                 bb_log_quote(sequencer->waits_for, text, sizeof text));
     }
@@ -26,114 +27,17 @@ static void retry(struct sequencer *sequencer, const char *why)
     bb_timer_start(sequencer->claim_timer, RETRY_MS, 0);
 }
 
-/* ---- the ids of the last minutes ---- */
-
-static void load_more(struct sequencer *sequencer);
-
-static int load_record(struct sequencer *sequencer, struct bb_slice bytes)
-{
-    struct bb_ctx *ctx = sequencer->ctx;
-    Bb__Proto__TxRecord *record = NULL;
-    Bb__Proto__TxBody *body = NULL;
-
-    bb_arena_reset(sequencer->scratch);
-    int rc = bb_unpack(ctx, sequencer->scratch, &bb__proto__tx_record__descriptor, bytes, &record);
-    if (rc == BB_OK)
-        rc = bb_tx_record_validate(ctx, record);
-    if (rc == BB_OK) {
-        rc = bb_unpack(ctx, sequencer->scratch, &bb__proto__tx_body__descriptor,
-                       bb_pb_slice(record->body), &body);
-    }
-    if (rc == BB_OK)
-        rc = bb_tx_body_validate(ctx, body);
-    if (rc != BB_OK)
-        return rc;
-    if (record->prev > sequencer->load_after) {
-        /* An id that is not seen here could be committed once more. */
-        return bb_fail(ctx, BB_CORRUPT,
-                       "storage's feed has a gap: tx %" PRIu64 " follows %" PRIu64
-                       ", but came after %" PRIu64,
-                       record->tx, record->prev, sequencer->load_after);
-    }
-    sequencer_core_load_id(&sequencer->core, bb_pb_slice(body->request_id), BB_TX(record->tx));
-    sequencer->load_after = record->tx;
-    return BB_OK;
-}
-
-/* Any node has the ids. The next batch finds the leader by itself. */
-static void try_other(struct sequencer *sequencer, int status)
-{
-    if (status == BB_PEER_GONE || status == BB_TIMEOUT)
-        sequencer->leader = (sequencer->leader + 1) % sequencer->voter_count;
-}
-
-static void on_loaded(void *arg, int status, struct bb_slice bytes)
-{
-    struct sequencer *sequencer = bb_cast(struct sequencer, arg, SEQUENCER_MAGIC);
-    Bb__Proto__StorageReply *reply = NULL;
-
-    if (sequencer->phase != SEQUENCER_LOADING)
-        return;
-    status = sequencer_read_answer(sequencer, status, bytes, &reply);
-    bool has_tail = reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL;
-    if (status == BB_TX_TRUNCATED && has_tail && reply->tail->earliest > sequencer->load_after) {
-        sequencer->load_after = reply->tail->earliest;
-        load_more(sequencer);
-        return;
-    }
-    if (status != BB_OK || !has_tail) {
-        try_other(sequencer, status);
-        bb_timer_start(sequencer->claim_timer, RETRY_MS, 0);
-        return;
-    }
-    for (size_t i = 0; i < reply->tail->n_records; i++) {
-        int rc = load_record(sequencer, bb_pb_slice(reply->tail->records[i]));
-        if (rc != BB_OK) {
-            sequencer_fenced(sequencer, sequencer->ctx->error);
-            return;
-        }
-    }
-    bool is_all = sequencer->load_after >= sequencer->core.claim_tx;
-    if (!is_all && reply->tail->n_records == 0) {
-        bb_timer_start(sequencer->claim_timer, RETRY_MS, 0); /* it has not applied all yet */
-    } else if (!is_all) {
-        load_more(sequencer);
-    } else {
-        sequencer_became_active(sequencer);
-    }
-}
-
-static void load_more(struct sequencer *sequencer)
-{
-    Bb__Proto__StorageRequest request;
-    Bb__Proto__Tail tail;
-
-    if (sequencer->load_after >= sequencer->core.claim_tx) {
-        sequencer_became_active(sequencer);
-        return;
-    }
-    bb__proto__storage_request__init(&request);
-    bb__proto__tail__init(&tail);
-    tail.after = sequencer->load_after;
-    tail.max_bytes = LOAD_BYTES;
-    request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
-    request.tail = &tail;
-    if (bb_peer_request(sequencer->ctx, sequencer->voters[sequencer->leader].peer, &request.base,
-                        LOAD_TIMEOUT_MS, on_loaded, sequencer) != BB_OK)
-        bb_timer_start(sequencer->claim_timer, RETRY_MS, 0);
-}
-
 /* ---- the claim ---- */
 
 static void begin_loading(struct sequencer *sequencer, const Bb__Proto__ClaimReply *claim)
 {
-    const struct sequencer_voter *leader = &sequencer->voters[sequencer->leader];
     uint64_t last_tx = claim->last_tx;
 
     bb_failpoint(sequencer->ctx->env, BB_FAILPOINT_SEQUENCER_CLAIM_AFTER);
     bb_info(sequencer->ctx, "sequencer.claimed", "epoch=%" PRIu64 " claim_tx=%" PRIu64,
             claim->epoch, last_tx);
     sequencer->phase = SEQUENCER_LOADING;
+    sequencer->is_standby = false;
     sequencer->want = 0;
     sequencer_core_claimed(sequencer->ctx, &sequencer->core, claim->epoch, claim->last_seq,
                            last_tx);
@@ -143,10 +47,7 @@ static void begin_loading(struct sequencer *sequencer, const Bb__Proto__ClaimRep
     bb_service_not_ready(sequencer->service, sequencer->waits_for);
     sequencer_renew(sequencer);
     bb_timer_start(sequencer->renew_timer, SEQUENCER_LEASE_US / 2000, SEQUENCER_LEASE_US / 2000);
-    sequencer->load_after = last_tx > SEQUENCER_IDS_LOAD_US ? last_tx - SEQUENCER_IDS_LOAD_US : 0;
-    if (sequencer->load_after < leader->earliest)
-        sequencer->load_after = leader->earliest;
-    load_more(sequencer);
+    sequencer_load_claimed(sequencer, sequencer->voters[sequencer->leader].earliest);
 }
 
 static void on_claimed(void *arg, int status, struct bb_slice bytes)
@@ -157,6 +58,7 @@ static void on_claimed(void *arg, int status, struct bb_slice bytes)
 
     if (sequencer->phase != SEQUENCER_CLAIMING)
         return;
+    bb_assert(sequencer->core.epoch == 0);
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
     if (status == BB_OK && reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_CLAIM) {
         begin_loading(sequencer, reply->claim);
@@ -175,18 +77,15 @@ static void claim(struct sequencer *sequencer)
     struct sequencer_voter *leader = &sequencer->voters[sequencer->leader];
     Bb__Proto__StorageRequest request;
     Bb__Proto__Claim message;
-    char listen[256];
 
     /* A claim whose answer got lost may have succeeded; then the same one is asked for again. */
     if (sequencer->want == 0 || sequencer->want != leader->epoch)
         sequencer->want = leader->epoch + 1;
-    (void)snprintf(listen, sizeof listen, "%s",
-                   bb_conf_text(bb_service_conf(sequencer->service), "listen"));
     bb__proto__storage_request__init(&request);
     bb__proto__claim__init(&message);
     message.holder = bb_slice_pb(bb_slice(sequencer->holder, sizeof sequencer->holder));
     message.want = sequencer->want;
-    message.address = listen;
+    message.address = sequencer->address;
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_CLAIM;
     request.claim = &message;
     sequencer->phase = SEQUENCER_CLAIMING;
@@ -197,6 +96,21 @@ static void claim(struct sequencer *sequencer)
 }
 
 /* ---- who leads ---- */
+
+/*
+ * Another process holds the epoch, as far as storage knows: stand by. The claim goes out all the
+ * same. Storage keeps it until the holder has been silent for 0.9 s, so it is granted at once then.
+ */
+static void consider_holder(struct sequencer *sequencer)
+{
+    const struct sequencer_voter *leader = &sequencer->voters[sequencer->leader];
+
+    sequencer->is_standby =
+        leader->holder[0] != '\0' && strcmp(leader->holder, sequencer->address) != 0;
+    memcpy(sequencer->holder_address, leader->holder, sizeof leader->holder);
+    if (sequencer->is_standby)
+        sequencer_load_stand_by(sequencer, leader->last_tx, leader->earliest);
+}
 
 static void look_round_over(struct sequencer *sequencer)
 {
@@ -222,6 +136,7 @@ static void look_round_over(struct sequencer *sequencer)
                                           sequencer->voter_count) != BB_OK) {
         retry(sequencer, sequencer->ctx->error);
     } else {
+        consider_holder(sequencer);
         claim(sequencer);
     }
 }
@@ -241,6 +156,8 @@ static void on_info(void *arg, int status, struct bb_slice bytes)
         voter->wall_us = reply->info->wall_us;
         voter->epoch = reply->info->epoch;
         voter->earliest = reply->info->earliest;
+        voter->last_tx = reply->info->last_tx;
+        (void)snprintf(voter->holder, sizeof voter->holder, "%s", reply->info->sequencer);
     }
     if (--sequencer->questions == 0)
         look_round_over(sequencer);
@@ -251,10 +168,6 @@ void sequencer_claim_begin(struct sequencer *sequencer)
     Bb__Proto__StorageRequest request;
     Bb__Proto__Info info;
 
-    if (sequencer->phase == SEQUENCER_LOADING) { /* the timer goes on with what failed */
-        load_more(sequencer);
-        return;
-    }
     if (sequencer->phase != SEQUENCER_LOOKING)
         return;
     bb__proto__storage_request__init(&request);

@@ -60,6 +60,8 @@ void sequencer_core_load_id(struct sequencer_core *core, struct bb_slice id, str
     bb_assert(id.size == SEQUENCER_ID_BYTES && !core->is_active);
     if (sequencer_ids_find(core->ids, id.data, &known) == SEQUENCER_ID_UNKNOWN)
         sequencer_ids_add(core->ids, id.data, SEQUENCER_ID_SEQUENCED, tx);
+    if (tx.us > SEQUENCER_IDS_US)
+        sequencer_ids_expire(core->ids, BB_TX(tx.us - SEQUENCER_IDS_US));
 }
 
 void sequencer_core_activate(struct sequencer_core *core)

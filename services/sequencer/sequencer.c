@@ -36,7 +36,8 @@ void sequencer_submit(struct sequencer *sequencer, struct bb_exchange *exchange,
     Bb__Proto__SubmitReply answer;
 
     if (sequencer->phase != SEQUENCER_ACTIVE) {
-        sequencer_reply_error(exchange, BB_UNAVAILABLE, sequencer->waits_for);
+        if (!sequencer_refer(sequencer, exchange))
+            sequencer_reply_error(exchange, BB_UNAVAILABLE, sequencer->waits_for);
         return;
     }
     if (may_wait && !has_lease && has_finish(submit)) {
@@ -86,6 +87,8 @@ static void handle_status_of(struct sequencer *sequencer, struct bb_exchange *ex
     Bb__Proto__StatusOfReply answer;
     struct bb_txtime tx = BB_TX_NONE;
 
+    if (sequencer_refer(sequencer, exchange))
+        return;
     if (sequencer->phase < SEQUENCER_ACTIVE || !sequencer_has_lease(sequencer)) {
         sequencer_reply_error(exchange, BB_UNAVAILABLE, "the sequencer is not active");
         return;
@@ -102,7 +105,7 @@ static void handle_status_of(struct sequencer *sequencer, struct bb_exchange *ex
 
 static void handle_info(struct sequencer *sequencer, struct bb_exchange *exchange)
 {
-    const struct sequencer_core *core = &sequencer->core;
+    struct sequencer_core *core = &sequencer->core;
     Bb__Proto__SequencerReply reply;
     Bb__Proto__SequencerInfoReply info;
 
@@ -116,6 +119,10 @@ static void handle_info(struct sequencer *sequencer, struct bb_exchange *exchang
     info.window_keys = bb_occ_keys(core->window);
     info.commits = core->commits;
     info.conflicts = core->conflicts;
+    info.is_standby = sequencer->is_standby;
+    info.holder =
+        sequencer->phase >= SEQUENCER_LOADING ? sequencer->address : sequencer->holder_address;
+    info.ids = sequencer_ids_count(core->ids);
     reply.op_case = BB__PROTO__SEQUENCER_REPLY__OP_INFO;
     reply.info = &info;
     bb_exchange_reply(exchange, &reply.base);
@@ -210,6 +217,11 @@ static void on_tick(void *arg)
 static void on_claim_timer(void *arg)
 {
     sequencer_claim_begin(bb_cast(struct sequencer, arg, SEQUENCER_MAGIC));
+}
+
+static void on_load_timer(void *arg)
+{
+    sequencer_load_again(bb_cast(struct sequencer, arg, SEQUENCER_MAGIC));
 }
 
 static void on_renew_timer(void *arg)
@@ -314,11 +326,15 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
     bb_list_init(&sequencer->submits);
     bb_random(ctx, &limits.seed, sizeof limits.seed);
     bb_random(ctx, sequencer->holder, sizeof sequencer->holder);
+    const char *advertised = bb_conf_text(conf, "advertise");
+    (void)snprintf(sequencer->address, sizeof sequencer->address, "%s",
+                   advertised[0] != '\0' ? advertised : bb_conf_text(conf, "listen"));
     sequencer_core_init(&sequencer->core, &limits);
     register_metrics(&sequencer->metrics);
     sequencer->scratch = bb_arena_new(SCRATCH_MAX);
     sequencer->answers = bb_arena_new(SCRATCH_MAX);
     sequencer->claim_timer = bb_timer_new(sequencer->loop, on_claim_timer, sequencer);
+    sequencer->load_timer = bb_timer_new(sequencer->loop, on_load_timer, sequencer);
     sequencer->resend_timer = bb_timer_new(sequencer->loop, on_resend_timer, sequencer);
     sequencer->renew_timer = bb_timer_new(sequencer->loop, on_renew_timer, sequencer);
     sequencer->tick_timer = bb_timer_new(sequencer->loop, on_tick, sequencer);
@@ -365,11 +381,13 @@ static void close_sequencer(struct bb_service *service, void *state)
     /* Answers that come while the connections close one by one must not ask the others again. */
     sequencer->phase = SEQUENCER_LOOKING;
     sequencer->questions = 0;
+    sequencer->is_standby = false;
     sequencer_wake_waiters(sequencer, true);
     bb_server_close(sequencer->server);
     for (size_t i = 0; i < sequencer->voter_count; i++)
         bb_peer_close(sequencer->voters[i].peer);
     bb_timer_free(sequencer->claim_timer);
+    bb_timer_free(sequencer->load_timer);
     bb_timer_free(sequencer->resend_timer);
     bb_timer_free(sequencer->renew_timer);
     bb_timer_free(sequencer->tick_timer);

@@ -15,8 +15,9 @@
 #include "core.h"
 #include "lease.h"
 
-#define SEQUENCER_MAGIC    0x53455143u
-#define SEQUENCER_DRAIN_US 2000000 /* a stop waits this long for storage to take something */
+#define SEQUENCER_MAGIC       0x53455143u
+#define SEQUENCER_DRAIN_US    2000000 /* a stop waits this long for storage to take something */
+#define SEQUENCER_ADDRESS_MAX 256
 
 extern const struct bb_option sequencer_options[];
 
@@ -36,7 +37,8 @@ struct sequencer_voter {
     struct bb_peer *peer;
     /* Of the round of questions under way. */
     bool has_answered, is_leader;
-    uint64_t wall_us, epoch, earliest;
+    uint64_t wall_us, epoch, earliest, last_tx;
+    char holder[SEQUENCER_ADDRESS_MAX]; /* where the epoch's sequencer listens */
 };
 
 /* A Follow, Mark or Submit that cannot be answered yet. */
@@ -73,11 +75,18 @@ struct sequencer {
     size_t leader; /* the voter that takes Appends, as far as we know */
 
     uint8_t holder[16];
-    size_t questions;    /* answers that the round still waits for */
+    char address[SEQUENCER_ADDRESS_MAX];        /* where workers reach this one */
+    char holder_address[SEQUENCER_ADDRESS_MAX]; /* and the one that holds the epoch; "": none */
+    bool is_standby;                            /* that is another one */
+    size_t questions;                           /* answers that the round still waits for */
     uint64_t want;       /* the epoch of a claim whose outcome is unknown; 0: none */
-    uint64_t load_after; /* cursor of the ids' load */
     char waits_for[160]; /* what was said last about not being active */
     struct bb_timer *claim_timer;
+
+    uint64_t load_after;  /* up to here all ids are known; see has_load_begun */
+    uint64_t load_number; /* of the Tail whose answer counts */
+    bool has_load_begun, is_load_asked;
+    struct bb_timer *load_timer;
 
     uint64_t append_sent_us;
     uint64_t drain_until_us; /* while draining: then what storage did not take is given up */
@@ -94,6 +103,12 @@ struct sequencer {
 /* claim.c: from nothing to an epoch with its ids; calls sequencer_became_active. */
 void sequencer_claim_begin(struct sequencer *sequencer);
 void sequencer_became_active(struct sequencer *sequencer);
+
+/* load.c: the ids of the last minutes. A standby follows storage's feed all the time. */
+void sequencer_load_stand_by(struct sequencer *sequencer, uint64_t last_tx, uint64_t earliest);
+/* The epoch is ours: read what is missing up to the claim. */
+void sequencer_load_claimed(struct sequencer *sequencer, uint64_t earliest);
+void sequencer_load_again(struct sequencer *sequencer); /* the timer's */
 
 /* append.c: batches and RENEW. */
 void sequencer_append_next(struct sequencer *sequencer);  /* if one waits and none is under way */
@@ -120,6 +135,8 @@ void sequencer_submit_later(struct sequencer *sequencer, struct bb_exchange *exc
 /* Answer all that can be answered now; with `refuse`, all the others too, by BB_UNAVAILABLE. */
 void sequencer_wake_waiters(struct sequencer *sequencer, bool refuse);
 void sequencer_reply_error(struct bb_exchange *exchange, int status, const char *error);
+/* True: another one is active, as far as this one knows, and the answer says so. */
+bool sequencer_refer(struct sequencer *sequencer, struct bb_exchange *exchange);
 bool sequencer_has_lease(struct sequencer *sequencer);
 
 #endif

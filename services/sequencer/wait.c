@@ -25,6 +25,21 @@ void sequencer_reply_error(struct bb_exchange *exchange, int status, const char 
     bb_exchange_reply(exchange, &reply.base);
 }
 
+bool sequencer_refer(struct sequencer *sequencer, struct bb_exchange *exchange)
+{
+    Bb__Proto__SequencerReply reply;
+    static char text[] = "this sequencer stands by; another one is active";
+
+    if (!sequencer->is_standby || sequencer->phase >= SEQUENCER_LOADING)
+        return false;
+    bb__proto__sequencer_reply__init(&reply);
+    reply.status = BB_NOT_LEADER;
+    reply.error = text;
+    reply.holder = sequencer->holder_address;
+    bb_exchange_reply(exchange, &reply.base);
+    return true;
+}
+
 bool sequencer_has_lease(struct sequencer *sequencer)
 {
     return sequencer_lease_holds(&sequencer->lease, bb_now_us(sequencer->ctx));
@@ -70,6 +85,8 @@ static bool try_follow(struct sequencer *sequencer, struct sequencer_waiter *wai
     uint64_t end = 0;
 
     if (!is_serving(sequencer)) {
+        if (sequencer_refer(sequencer, waiter->exchange))
+            return true;
         if (is_last)
             sequencer_reply_error(waiter->exchange, BB_UNAVAILABLE, sequencer->waits_for);
         return is_last;
@@ -133,6 +150,8 @@ void sequencer_mark(struct sequencer *sequencer, struct bb_exchange *exchange)
 {
     const struct sequencer_core *core = &sequencer->core;
 
+    if (sequencer_refer(sequencer, exchange))
+        return;
     if (is_serving(sequencer) && sequencer_has_lease(sequencer) && !core->is_appending) {
         reply_mark(sequencer, exchange);
         return;
@@ -175,6 +194,8 @@ void sequencer_wake_waiters(struct sequencer *sequencer, bool refuse)
             waiter->epoch != sequencer->core.epoch || sequencer->core.durable >= waiter->after;
         if (can_mark && has_come) {
             reply_mark(sequencer, waiter->exchange);
+        } else if (sequencer_refer(sequencer, waiter->exchange)) {
+            /* it is answered */
         } else if (refuse || now_us >= waiter->until_us) {
             sequencer_reply_error(waiter->exchange, BB_UNAVAILABLE, sequencer->waits_for);
         } else {

@@ -5,6 +5,8 @@
 
 #define SUBMIT_BYTES_MAX (8u << 20)
 #define MARKED_LOOK_MAX  64u
+#define MARK_MS          1000u
+#define SUBMIT_MS        1500u /* it may wait for a lease; sent again, it is known by its ids */
 
 /* ---- marks ---- */
 
@@ -32,6 +34,9 @@ static void marked(void *arg, int status, struct bb_slice bytes)
                    worker_feed_durable(&worker->feed, reply->mark->epoch, reply->mark->durable);
     if (!is_mark) {
         worker->mark_at_us = worker_now(worker) + LINK_RETRY_US / 4;
+        if (reply == NULL || reply->status == BB_NOT_LEADER) {
+            worker_link_failed(worker, worker->mark_asked, reply);
+        }
         marks_end(worker, false, 0);
         return;
     }
@@ -65,7 +70,7 @@ void worker_mark_send(struct worker *worker)
     bb__proto__sequencer_request__init(&request);
     request.op_case = BB__PROTO__SEQUENCER_REQUEST__OP_MARK;
     request.mark = &mark;
-    if (worker_link_ask(worker, &request, 1000, marked) != BB_OK) {
+    if (worker_link_ask(worker, &request, MARK_MS, &worker->mark_asked, marked) != BB_OK) {
         worker->mark_at_us = worker_now(worker) + LINK_RETRY_US;
         return;
     }
@@ -101,7 +106,9 @@ static void submitted(void *arg, int status, struct bb_slice bytes)
                      count);
         worker->has_submit_failed = true; /* said once, until one succeeds */
         worker->submit_at_us = worker_now(worker) + LINK_RETRY_US;
-        worker_peer_rotate(&worker->sequencer);
+        if (reply == NULL || status == BB_NOT_LEADER) {
+            worker_link_failed(worker, worker->submit_asked, reply);
+        }
         for (size_t i = 0; i < count; i++) {
             worker_call_unanswered(worker, worker->submitted[i]);
         }
@@ -176,7 +183,7 @@ void worker_submit_send(struct worker *worker)
     request.op_case = BB__PROTO__SEQUENCER_REQUEST__OP_SUBMIT;
     request.submit = &submit;
     bb_failpoint(worker->ctx->env, BB_FAILPOINT_WORKER_SUBMIT_BEFORE);
-    int rc = worker_link_ask(worker, &request, CALL_MS_MAX, submitted);
+    int rc = worker_link_ask(worker, &request, SUBMIT_MS, &worker->submit_asked, submitted);
     if (rc != BB_OK) {
         worker->submit_at_us = worker_now(worker) + LINK_RETRY_US;
         return;

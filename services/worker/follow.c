@@ -1,8 +1,10 @@
 /* The sequenced feed: one Follow under way at all times. */
 #include "link.h"
 
-#define FOLLOW_WAIT_MS 10000u
-#define FOLLOW_BYTES   (4u << 20)
+/* Short, so that a sequencer that is paused, or whose host is gone, is left within a second. */
+#define FOLLOW_WAIT_MS    400u
+#define FOLLOW_TIMEOUT_MS 1000u
+#define FOLLOW_BYTES      (4u << 20)
 
 /* ---- the feed ---- */
 
@@ -79,7 +81,7 @@ static void followed(void *arg, int status, struct bb_slice bytes)
     if (!is_answer) {
         if (status != BB_CANCELLED) {
             worker->follow_at_us = worker_now(worker) + LINK_RETRY_US;
-            worker_peer_rotate(&worker->sequencer);
+            worker_link_failed(worker, worker->follow_asked, reply);
         }
         return;
     }
@@ -97,7 +99,7 @@ static void followed(void *arg, int status, struct bb_slice bytes)
     switch (verdict) {
     case FEED_STALE:
         worker->follow_at_us = worker_now(worker) + LINK_RETRY_US;
-        worker_peer_rotate(&worker->sequencer);
+        worker_link_failed(worker, worker->follow_asked, NULL);
         break;
     case FEED_GOES_ON:
         apply_records(worker, follow);
@@ -129,7 +131,8 @@ void worker_follow_send(struct worker *worker)
     bb__proto__sequencer_request__init(&request);
     request.op_case = BB__PROTO__SEQUENCER_REQUEST__OP_FOLLOW;
     request.follow = &follow;
-    if (worker_link_ask(worker, &request, FOLLOW_WAIT_MS + 5000, followed) == BB_OK) {
+    if (worker_link_ask(worker, &request, FOLLOW_TIMEOUT_MS, &worker->follow_asked, followed) ==
+        BB_OK) {
         worker->is_following = true;
     } else {
         worker->follow_at_us = worker_now(worker) + LINK_RETRY_US;

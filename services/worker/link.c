@@ -64,10 +64,26 @@ int worker_link_open_reply(struct worker *worker, int status, struct bb_slice by
 }
 
 int worker_link_ask(struct worker *worker, Bb__Proto__SequencerRequest *request,
-                    uint32_t timeout_ms, bb_peer_reply_fn *done)
+                    uint32_t timeout_ms, size_t *asked, bb_peer_reply_fn *done)
 {
+    *asked = worker->sequencer.current;
     return bb_peer_request(worker->ctx, worker_peer(&worker->sequencer), &request->base, timeout_ms,
                            done, worker);
+}
+
+void worker_link_failed(struct worker *worker, size_t asked, const Bb__Proto__SequencerReply *reply)
+{
+    struct peers *peers = &worker->sequencer;
+    if (peers->current != asked) {
+        return; /* another question has failed before */
+    }
+    for (size_t i = 0; reply != NULL && i < peers->count; i++) {
+        if (i != asked && strcmp(bb_peer_url(peers->peer[i]), reply->holder) == 0) {
+            peers->current = i;
+            return;
+        }
+    }
+    worker_peer_rotate(peers);
 }
 
 void worker_link_turn(struct worker *worker)

@@ -7,9 +7,13 @@
 #define LINK_RETRY_US   20000u
 #define LINK_SUBMIT_MAX 512u
 
-/* Send to the sequencer that is in use; `done` gets the worker. */
+/* Send to the sequencer that is in use; `done` gets the worker. `*asked` is which one that was. */
 int worker_link_ask(struct worker *worker, Bb__Proto__SequencerRequest *request,
-                    uint32_t timeout_ms, bb_peer_reply_fn *done);
+                    uint32_t timeout_ms, size_t *asked, bb_peer_reply_fn *done);
+/* The one that was asked is not the active one, or does not answer: use the one that `reply` (NULL:
+ * none came) names, or the next. */
+void worker_link_failed(struct worker *worker, size_t asked,
+                        const Bb__Proto__SequencerReply *reply);
 /* Unpack a reply of the sequencer into the scratch arena; its own status when it has no such op. */
 int worker_link_open_reply(struct worker *worker, int status, struct bb_slice bytes,
                            Bb__Proto__SequencerReply__OpCase op, Bb__Proto__SequencerReply **reply);

@@ -78,6 +78,7 @@ struct worker {
     /* link.c */
     bool is_following, is_marking, is_submitting, has_submit_failed;
     uint64_t follow_at_us, mark_at_us, submit_at_us; /* not before */
+    size_t follow_asked, mark_asked, submit_asked;   /* which sequencer */
     struct bb_list marking;                          /* calls that the Mark under way is for */
     struct call **submitted; /* calls of the Submit under way, in its order */
     size_t submitted_count;

@@ -4,11 +4,23 @@ import assert from "node:assert/strict";
 import { eventually, post, query } from "../http/api.mjs";
 
 /**
- * Clients that add numbers with keys of their own until told to stop; what was acknowledged is noted.
+ * Clients that add numbers with keys of their own until told to stop; what was acknowledged is noted, and how long none was.
  * `body`: what each document carries besides.
  */
 export function writers(url, group, count, body) {
-  const state = { acknowledged: new Set(), sent: new Set(), stopped: false, unknown: 0 };
+  const state = { acknowledged: new Set(), sent: new Set(), stopped: false, unknown: 0, lastAt: performance.now(), gapMs: 0 };
+  const acknowledge = (n) => {
+    const now = performance.now();
+    state.gapMs = Math.max(state.gapMs, now - state.lastAt);
+    state.lastAt = now;
+    state.acknowledged.add(n);
+  };
+  /** The longest time without an acknowledgement since the last call. */
+  state.takeGapMs = () => {
+    const gap = Math.round(state.gapMs);
+    state.gapMs = 0;
+    return gap;
+  };
   const clients = Array.from({ length: count }, async (_, client) => {
     for (let i = 0; !state.stopped; i++) {
       const n = client * 1_000_000 + i;
@@ -19,7 +31,7 @@ export function writers(url, group, count, body) {
           const answer = await post(url, "/api/mutation", { path: "items:add", args: { group, n, body } }, { "idempotency-key": `${group}-${n}` });
           if (answer.status === 200) {
             assert.equal(answer.body.status, "success", answer.text);
-            state.acknowledged.add(n);
+            acknowledge(n);
             break;
           }
           assert.equal(answer.status, 503, answer.text);

@@ -39,11 +39,12 @@ export function suiteMissing() {
 /**
  * `mode`: "solo" (one process, its slots besides) or "processes" (storage, sequencer, worker, gateway).
  * `functions`: `{"messages.ts": source, ..}`, deployed before it returns. `appDir`: an application whose
- * `bitbend/` is deployed instead. `gateways`: how many, of separate processes (gateway, gateway2, ..). `options`: more options by part, `{solo: {slots: 1}, worker: {..}}`.
+ * `bitbend/` is deployed instead. `options`: more options by part, `{solo: {slots: 1}, worker: {..}}`.
+ * `gateways`, `sequencers`, `workers`: how many, of separate processes (gateway, gateway2, ..).
  */
-export async function startSuite({ mode = "solo", functions, appDir, options = {}, memory = false, staticDir, showErrors = true, gateways = 1 } = {}) {
+export async function startSuite({ mode = "solo", functions, appDir, options = {}, memory = false, staticDir, showErrors = true, gateways = 1, sequencers = 1, workers = 1 } = {}) {
   const dir = mkdtempSync(join(tmpdir(), "bitbend-test-"));
-  const parts = mode === "solo" ? await soloParts(dir, { memory, staticDir, showErrors, options }) : await processParts(dir, { memory, staticDir, showErrors, options, gateways });
+  const parts = mode === "solo" ? await soloParts(dir, { memory, staticDir, showErrors, options }) : await processParts(dir, { memory, staticDir, showErrors, options, gateways, sequencers, workers });
   const running = new Map(); // name -> child
   const urls = parts.flatMap((part) => part.url ?? []);
   const [url] = urls;
@@ -64,6 +65,10 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
       return admin;
     },
     pid: (name = "solo") => running.get(name)?.pid,
+    /** The child process of a part, with `exited`; `forget` it when it has ended by itself. */
+    child: (name) => running.get(name),
+    forget: (name) => running.delete(name),
+    settings: (name) => parts.find((part) => part.name === name).settings,
     /** The processes that run functions. */
     slotPids: () => slotPids(running.get(mode === "solo" ? "solo" : "worker").pid),
 
@@ -212,29 +217,34 @@ async function soloParts(dir, { memory, staticDir, showErrors, options }) {
   return [{ name: "solo", settings, url: `http://127.0.0.1:${port}`, readyLine: /^bitbend: ready / }];
 }
 
-async function processParts(dir, { memory, staticDir, showErrors, options, gateways }) {
-  const [storage, sequencer, worker, gateway, ...more] = await freePorts(6 + 2 * gateways);
-  const admins = more.splice(0, 3 + gateways);
+async function processParts(dir, { memory, staticDir, showErrors, options, gateways, sequencers, workers }) {
+  const [storage, ...ports] = await freePorts(2 * (1 + gateways + sequencers + workers));
   const tcp = (port) => `tcp://127.0.0.1:${port}`;
+  const named = (name, count) => Object.fromEntries(Array.from({ length: count }, (_, i) => [i === 0 ? name : `${name}${i + 1}`, ports.shift()]));
+  const sequencerPorts = named("sequencer", sequencers);
+  const workerPorts = named("worker", workers);
+  const gatewayPorts = named("gateway", gateways);
+  const list = (byName) => Object.values(byName).map(tcp).join(",");
+  const each = (byName, own) => Object.fromEntries(Object.entries(byName).map(([name, port]) => [name, { listen: tcp(port), ...own }]));
+  const admins = ports;
   const settings = {
     storage: { listen: tcp(storage), data: join(dir, "data"), memory },
-    sequencer: { listen: tcp(sequencer), storage: tcp(storage) },
-    worker: {
-      listen: tcp(worker),
+    ...each(sequencerPorts, { storage: tcp(storage) }),
+    ...each(workerPorts, {
       storage: tcp(storage),
-      sequencer: tcp(sequencer),
+      sequencer: list(sequencerPorts),
       node: NODE,
       addon: join(BUILD, "bb_slot.node"),
       "slot-js": join(ROOT, "services/worker/slot.cjs"),
       "show-errors": showErrors,
-    },
-    gateway: { listen: `127.0.0.1:${gateway}`, workers: tcp(worker), storage: tcp(storage), "admin-key": ADMIN_KEY, static: staticDir, "show-errors": showErrors },
+    }),
   };
-  for (let n = 2; n <= gateways; n++) settings[`gateway${n}`] = { ...settings.gateway, listen: `127.0.0.1:${more[n - 2]}` };
+  for (const [name, port] of Object.entries(gatewayPorts))
+    settings[name] = { listen: `127.0.0.1:${port}`, workers: list(workerPorts), storage: tcp(storage), "admin-key": ADMIN_KEY, static: staticDir, "show-errors": showErrors };
   return Object.entries(settings).map(([name, own], index) => ({
     name,
     program: name.replace(/\d+$/, ""),
-    settings: { ...own, "admin-listen": `127.0.0.1:${admins[index]}`, ...options[name] },
+    settings: { ...own, "admin-listen": `127.0.0.1:${admins[index]}`, ...options[name.replace(/\d+$/, "")], ...options[name] },
     readyUrl: `http://127.0.0.1:${admins[index]}/readyz`,
     url: name.startsWith("gateway") ? `http://${own.listen}` : undefined,
   }));

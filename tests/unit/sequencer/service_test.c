@@ -33,6 +33,8 @@ struct storage {
     atomic_bool has_hole;            /* Tail leaves out what came second */
     atomic_bool is_deaf;             /* refuses every Append */
     atomic_uint unanswered_renewals; /* so many of the next RENEWs get no lease */
+    atomic_bool is_held;             /* another sequencer holds the epoch and renews */
+    atomic_uint tails;
     atomic_uint appends, distinct;
     _Atomic uint64_t last_seq, last_tx;
     struct bb_exchange *lost;           /* never answered in time */
@@ -106,6 +108,7 @@ static void take_tail(struct storage *storage, const Bb__Proto__Tail *asked,
     struct bb_buf packed[3], bodies;
     uint8_t id[16];
 
+    atomic_fetch_add(&storage->tails, 1);
     bb__proto__tail_reply__init(&tail);
     tail.last_tx = storage->last_tx;
     tail.records = list;
@@ -145,6 +148,7 @@ static void handle(void *arg, struct bb_exchange *exchange, struct bb_slice byte
     Bb__Proto__InfoReply info;
     Bb__Proto__ClaimReply claim;
     Bb__Proto__RenewReply renew;
+    static char holder[] = "inproc://the-other-one";
 
     cr_assert_eq(bb_unpack(ctx, bb_exchange_arena(exchange),
                            &bb__proto__storage_request__descriptor, bytes, &request),
@@ -155,8 +159,14 @@ static void handle(void *arg, struct bb_exchange *exchange, struct bb_slice byte
         bb__proto__info_reply__init(&info);
         info.is_leader = true;
         info.wall_us = bb_wall_us(ctx);
+        info.epoch = storage->is_held ? 7 : 0;
+        info.last_tx = storage->last_tx;
+        if (storage->is_held)
+            info.sequencer = holder;
         reply.op_case = BB__PROTO__STORAGE_REPLY__OP_INFO;
         reply.info = &info;
+    } else if (request->op_case == BB__PROTO__STORAGE_REQUEST__OP_CLAIM && storage->is_held) {
+        reply.status = BB_NOT_YET;
     } else if (request->op_case == BB__PROTO__STORAGE_REQUEST__OP_CLAIM) {
         bb__proto__claim_reply__init(&claim);
         claim.epoch = request->claim->want;
@@ -666,6 +676,49 @@ Test(service, after_a_take_over_every_id_of_the_log_is_known, .timeout = 20)
         cr_assert_eq(tx, 10 * n);
     }
     cr_assert_eq(submit(&suite, 4, 30, &tx), BB_OK);
+    suite_stop(&suite);
+}
+
+/* Asks until the answer is as it should be: the service looks for storage at its own pace. */
+static const Bb__Proto__SequencerInfoReply *info_when(struct suite *suite, bool is_standby)
+{
+    Bb__Proto__SequencerRequest request;
+    Bb__Proto__SequencerInfo info;
+
+    bb__proto__sequencer_request__init(&request);
+    bb__proto__sequencer_info__init(&info);
+    request.op_case = BB__PROTO__SEQUENCER_REQUEST__OP_INFO;
+    request.info = &info;
+    for (;;) {
+        const Bb__Proto__SequencerReply *reply = ask(suite, &request);
+        if (reply->info->is_standby == is_standby && reply->info->ids == 3)
+            return reply->info;
+    }
+}
+
+Test(service, p13_a_standby_refers_to_the_active_one_and_knows_its_ids_before_it_claims,
+     .timeout = 20)
+{
+    struct suite suite = { .storage = { .last_seq = 3, .last_tx = 30, .is_held = true } };
+    Bb__Proto__SequencerRequest request;
+    Bb__Proto__Follow message;
+    uint64_t tx = 0;
+
+    suite_start(&suite, "standby");
+    cr_assert_str_eq(info_when(&suite, true)->holder, "inproc://the-other-one");
+    bb__proto__sequencer_request__init(&request);
+    bb__proto__follow__init(&message);
+    message.wait_ms = 5000;
+    request.op_case = BB__PROTO__SEQUENCER_REQUEST__OP_FOLLOW;
+    request.follow = &message;
+    cr_assert_eq(ask(&suite, &request)->status, BB_NOT_LEADER);
+    cr_assert_str_eq(suite.reply->holder, "inproc://the-other-one");
+    suite.storage.is_held = false; /* it died */
+    (void)info_when(&suite, false);
+    cr_assert_eq(follow(&suite, 0, 0, 0)->claim_tx, 30);
+    cr_assert_str_eq(info_when(&suite, false)->holder, "inproc://sequencer-standby");
+    for (unsigned n = 1; n <= 3; n++)
+        cr_assert_eq(submit(&suite, n, 30, &tx), BB_DUPLICATE, "id %u", n);
     suite_stop(&suite);
 }
 
