@@ -276,6 +276,8 @@ static void on_read(uv_stream_t *tcp, ssize_t size, const uv_buf_t *buffer)
         on_end(connection, size != UV_EOF);
         return;
     }
+    if (!connection->is_closing && connection->stream != NULL && connection->stream->socket != NULL)
+        http_socket_read(connection, bytes);
     if (connection->is_closing || connection->stream != NULL)
         return;
     if (connection->is_lingering) {

@@ -185,6 +185,8 @@ int bb_http_parameter(struct bb_ctx *ctx, struct bb_http_request *request, const
 static const char *reason_of(int status)
 {
     switch (status) {
+    case 101:
+        return "Switching Protocols";
     case 200:
         return "OK";
     case 204:

@@ -5,7 +5,7 @@
  *   idle       request == NULL, stream == NULL
  *   receiving  request != NULL, !is_handling
  *   handling   request != NULL, is_handling: the owner has it; later bytes wait in `rest`
- *   streaming  stream != NULL
+ *   streaming  stream != NULL: events, or the messages of a WebSocket
  *   lingering  an error was answered; what still comes is dropped until the client hangs up
  *   closing    uv_close was called; memory goes with its callback
  */
@@ -16,6 +16,7 @@
 
 #include "bb/http.h"
 #include "bb/obs.h"
+#include "frame.h"
 #include "message.h"
 
 #define HTTP_MAGIC        0x68747470u
@@ -27,6 +28,8 @@
 #define HTTP_REQUEST_POOL 64u
 #define HTTP_TICK_MS      500u
 #define HTTP_ARENA_MAX    (64u << 20)
+
+struct http_socket;
 
 struct bb_http {
     uint32_t magic;
@@ -74,6 +77,7 @@ struct bb_http_stream {
     size_t bytes;           /* of both */
     enum bb_http_end end;
     bool is_ending;
+    struct http_socket *socket; /* NULL: a stream of events */
 };
 
 struct http_connection {
@@ -118,8 +122,15 @@ void http_head_append(struct bb_http_request *request, struct bb_buf *to, int st
                       const char *content_type, int64_t length, bool closes,
                       struct bb_slice headers);
 
-/* stream.c */
+/* stream.c; the request is not gone. */
+struct bb_http_stream *http_stream_new(struct bb_http_request *request, int status,
+                                       const char *content_type, struct bb_slice headers,
+                                       const struct bb_http_stream_events *events);
 void http_stream_ended(struct bb_http_stream *stream);
+
+/* socket.c */
+void http_socket_read(struct http_connection *connection, struct bb_slice bytes);
+void http_socket_free(struct http_socket *socket, struct bb_http *http); /* accepts NULL */
 
 /* server.c */
 void http_on_idle(uv_idle_t *handle);

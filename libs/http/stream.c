@@ -47,22 +47,16 @@ const char *bb_http_end_name(enum bb_http_end end)
     BB_UNREACHABLE("all ends are listed");
 }
 
-struct bb_http_stream *bb_http_stream_begin(struct bb_http_request *request,
-                                            const char *content_type,
-                                            const struct bb_http_stream_events *events)
+struct bb_http_stream *http_stream_new(struct bb_http_request *request, int status,
+                                       const char *content_type, struct bb_slice headers,
+                                       const struct bb_http_stream_events *events)
 {
     struct http_connection *connection = request->connection;
     struct bb_http_stream *stream;
     int send_buffer = STREAM_SEND_BUFFER;
 
-    if (bb_http_is_gone(request)) {
-        bb_http_respond(request, 200, content_type, BB_SLICE_EMPTY, BB_SLICE_EMPTY);
-        return NULL;
-    }
     bb_assert(connection->request == request && connection->is_handling);
-    http_head_append(
-        request, &connection->out, 200, content_type, -1, true,
-        bb_slice_str("Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n"));
+    http_head_append(request, &connection->out, status, content_type, -1, status != 101, headers);
     /* The kernel would take up to 4 MB for a reader that is stuck, and nobody would see it. */
     (void)uv_send_buffer_size((uv_handle_t *)&connection->tcp, &send_buffer);
     stream = bb_alloc_zero(1, sizeof(*stream));
@@ -83,6 +77,19 @@ struct bb_http_stream *bb_http_stream_begin(struct bb_http_request *request,
     return stream;
 }
 
+struct bb_http_stream *bb_http_stream_begin(struct bb_http_request *request,
+                                            const char *content_type,
+                                            const struct bb_http_stream_events *events)
+{
+    if (bb_http_is_gone(request)) {
+        bb_http_respond(request, 200, content_type, BB_SLICE_EMPTY, BB_SLICE_EMPTY);
+        return NULL;
+    }
+    return http_stream_new(
+        request, 200, content_type,
+        bb_slice_str("Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n"), events);
+}
+
 void http_stream_ended(struct bb_http_stream *stream)
 {
     bb_metric_add(stream->connection->http->streams, -1);
@@ -90,6 +97,7 @@ void http_stream_ended(struct bb_http_stream *stream)
         bb_http_buffer_release(stream->queue[i]);
     bb_free(stream->queue);
     stream->events.on_end(stream->events.arg, stream->end);
+    http_socket_free(stream->socket, stream->connection->http);
     bb_free(stream);
 }
 

@@ -161,6 +161,32 @@ size_t bb_http_stream_queued(const struct bb_http_stream *stream, size_t *bytes)
 /* Sends what is queued, then closes; on_end follows. */
 void bb_http_stream_close(struct bb_http_stream *stream);
 
+/* ---- WebSocket: a stream whose client sends text messages, too ---- */
+
+/* Does the request ask to become a WebSocket? */
+bool bb_http_wants_socket(const struct bb_http_request *request);
+
+/*
+ * `on_message` gets each whole message (UTF-8, at most body_max bytes), which lives during the
+ * call; the socket may be closed from inside. `on_end` and `on_sent` as those of a stream. Pings
+ * are answered here; a client that breaks the protocol is closed with the code that says so.
+ */
+struct bb_http_socket_events {
+    void (*on_message)(void *arg, struct bb_slice text);
+    void (*on_end)(void *arg, enum bb_http_end end);
+    void (*on_sent)(void *arg); /* may be NULL */
+    void *arg;
+};
+/* NULL: the client has left, or its handshake was refused; the request is done. What is sent with
+ * bb_http_stream_send must come from bb_http_socket_text. */
+struct bb_http_stream *bb_http_socket_begin(struct bb_http_request *request,
+                                            const struct bb_http_socket_events *events);
+/* A text message as the bytes of its frame, with one reference, the caller's. */
+struct bb_http_buffer *bb_http_socket_text(struct bb_slice text);
+/* Sends what is queued and a close frame, waits up to 2 s for the client's; on_end follows. Nothing
+ * is received any more. */
+void bb_http_socket_close(struct bb_http_stream *stream, uint16_t code, const char *reason);
+
 /* ---- files of one folder ---- */
 
 struct bb_http_files;
