@@ -19,6 +19,7 @@ extern const struct wire_validate_rule wire_validate_common[]; /* each ends with
 extern const struct wire_validate_rule wire_validate_storage[];
 extern const struct wire_validate_rule wire_validate_sequencer[];
 extern const struct wire_validate_rule wire_validate_worker[];
+extern const struct wire_validate_rule wire_validate_gateway[];
 extern const struct wire_validate_rule wire_validate_slot[];
 
 /* General rules and those of `rules` and wire_validate_common, for the message and all inside it.

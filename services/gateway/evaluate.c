@@ -2,6 +2,7 @@
 
 #include "answer.h"
 #include "call.h"
+#include "subscribe.h"
 
 /* One run of a live query on a worker. */
 struct evaluation {
@@ -72,7 +73,6 @@ static void on_evaluated(struct call *call, int status, const char *error,
                                .request_id = call->request_id,
                                .shows_errors = gateway->shows_errors || entry->key.is_admin };
 
-    answer.tx = reply == NULL ? 0 : reply->tx != 0 ? reply->tx : reply->read_tx;
     if (reply != NULL && reply->n_ranges > 0) {
         ranges = bb_alloc(reply->n_ranges * sizeof(*ranges));
         for (size_t i = 0; i < reply->n_ranges; i++)
@@ -93,20 +93,20 @@ static void on_evaluated(struct call *call, int status, const char *error,
         bb_value_null(builder);
         answer.payload = bb_value_finish(builder);
         hash_bytes(answer.payload, 0, answer.hash);
+    } else if (status == BB_TX_TRUNCATED) {
+        answer.end = LIVE_TOO_OLD;
     } else if (is_shown(status)) {
         answer.end = LIVE_FAILURE;
         answer.is_passing = status == BB_FUNCTION_TIMEOUT || status == BB_OUT_OF_MEMORY;
         answer.payload = failure_payload(builder, &outcome, answer.hash);
-        if (answer.tx == 0)
-            answer.tx = call->min_tx;
     }
-    gateway_live_answered(entry, &answer);
+    gateway_subscriptions_answered(gateway, entry, &answer);
     bb_value_builder_free(builder);
     bb_free(ranges);
     bb_free(evaluation);
 }
 
-void gateway_evaluate(struct gateway *gateway, struct live_entry *entry, uint64_t min_tx)
+void gateway_evaluate(struct gateway *gateway, struct live_entry *entry, uint64_t tx)
 {
     struct evaluation *evaluation;
     struct bb_ctx ctx = *gateway->ctx;
@@ -118,14 +118,14 @@ void gateway_evaluate(struct gateway *gateway, struct live_entry *entry, uint64_
                                       .path = entry->key.path,
                                       .args = entry->key.args,
                                       .identity = entry->key.identity,
-                                      .min_tx = min_tx,
+                                      .at_tx = tx,
                                       .is_admin = entry->key.is_admin,
                                       .is_live = true,
                                       .is_shared = entry->is_shared,
                                       .done = on_evaluated,
                                       .arg = evaluation };
     if (gateway_call_start(&ctx, gateway, &evaluation->call) != BB_OK) {
-        gateway_live_answered(entry, &(struct live_answer){ .end = LIVE_AWAY });
+        gateway_subscriptions_answered(gateway, entry, &(struct live_answer){ .end = LIVE_AWAY });
         bb_free(evaluation);
     }
 }

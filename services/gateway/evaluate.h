@@ -5,7 +5,7 @@
 #include "gateway.h"
 #include "live.h"
 
-/* gateway_live_answered follows, now or later. */
-void gateway_evaluate(struct gateway *gateway, struct live_entry *entry, uint64_t min_tx);
+/* Runs it at exactly `tx`; gateway_subscriptions_answered follows, now or later. */
+void gateway_evaluate(struct gateway *gateway, struct live_entry *entry, uint64_t tx);
 
 #endif

@@ -6,8 +6,10 @@
 
 #include "call.h"
 #include "feed.h"
+#include "forward.h"
 #include "options.h"
 #include "routes.h"
+#include "stream.h"
 #include "subscribe.h"
 #include "txfeed.h"
 
@@ -132,10 +134,14 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
                                   (size_t)bb_conf_number(conf, "calls-max"));
     }
     if (rc == BB_OK) {
-        gateway_subscriptions_open(ctx, gateway, (size_t)bb_conf_number(conf, "live-bytes"));
+        gateway->session_queries_max = (size_t)bb_conf_number(conf, "session-queries");
+        gateway->session_bytes_max = (size_t)bb_conf_number(conf, "session-bytes");
+        gateway_subscriptions_open(ctx, gateway, conf);
         gateway_txfeed_open(gateway, (size_t)bb_conf_number(conf, "feed-bytes"));
         rc = gateway_feed_open(ctx, gateway, bb_conf_text(conf, "storage"));
     }
+    if (rc == BB_OK)
+        rc = gateway_forward_open(ctx, gateway, conf);
     /* Last: whoever can connect is served, even while workers are still starting. */
     if (rc == BB_OK)
         rc = open_http(ctx, gateway, conf);
@@ -165,8 +171,8 @@ static void stop(struct bb_service *service, void *state)
     (void)service;
     gateway->is_stopping = true;
     bb_timer_stop(life->check);
-    gateway_subscriptions_bye(gateway);
     gateway_txfeed_bye(gateway);
+    gateway_streams_bye(gateway);
     gateway_admin_bye(gateway);
     bb_http_stop(gateway->http, STOP_LIMIT_MS, on_http_stopped, gateway);
 }
@@ -184,6 +190,7 @@ static void close_gateway(struct bb_service *service, void *state)
     gateway_txfeed_stop(gateway);
     gateway_workers_close(gateway->workers);
     gateway_feed_close(gateway->feed);
+    gateway_forward_close(gateway);
     bb_http_close(gateway->http);
     gateway_subscriptions_close(gateway->subscriptions);
     gateway_txfeed_close(gateway->txfeed);

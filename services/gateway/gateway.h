@@ -25,6 +25,8 @@ struct workers;
 struct feed;
 struct subscriptions;
 struct txfeed;
+struct streams;
+struct forward;
 
 struct gateway {
     uint32_t magic;
@@ -37,6 +39,9 @@ struct gateway {
     struct feed *feed;
     struct subscriptions *subscriptions;
     struct txfeed *txfeed;
+    struct streams *streams;
+    struct forward *forward;
+    size_t session_queries_max, session_bytes_max;
     struct bb_list logs; /* requests for log lines that wait */
     struct bb_buf admin_key;
     uint8_t random_key[32]; /* request ids and seeds are hashes of it and a counter */

@@ -9,47 +9,50 @@
 /* A function that never ends costs its five seconds this often, as long as somebody watches. */
 #define AGAIN_US 30000000u
 
-/* ---- what runs ---- */
+/* ---- where a result holds ---- */
 
-/* Start what is due, as far as the bound allows. */
-static void start_due(struct live *live)
+static bool holds_at(const struct live_entry *entry, uint64_t tx)
 {
-    if (live->is_starting)
-        return;
-    live->is_starting = true;
-    while (!bb_list_is_empty(&live->due) && live->running_count < live->options.running_max) {
-        struct live_entry *entry = bb_container(live->due.next, struct live_entry, due);
-
-        bb_list_remove(&entry->due);
-        bb_assert(entry->is_due && !entry->is_running);
-        bb_list_remove(&entry->again);
-        entry->is_due = false;
-        entry->is_running = true;
-        entry->history = live->history;
-        live->running_count++;
-        live->ops->evaluate(live->arg, entry,
-                            entry->due_tx > live->cursor ? entry->due_tx : live->cursor);
-    }
-    live->is_starting = false;
+    if (entry->result == NULL || entry->is_void || tx < entry->from_tx)
+        return false;
+    return entry->hit_tx == 0 ? tx <= entry->live->cursor : tx < entry->hit_tx;
 }
 
-/* The entry must run again and see `tx`. One that nobody watches goes to the front of the idle
- * ones, where drop_idle_due finds it. */
-static void make_due(struct live_entry *entry, uint64_t tx)
+static bool is_open(const struct live_entry *entry)
+{
+    return entry->result != NULL && !entry->is_void && entry->hit_tx == 0;
+}
+
+/* The result holds no longer. An unwatched entry goes to the front of the idle ones, where
+ * drop_idle_hit finds it. */
+static void tell_hit(struct live_entry *entry)
 {
     struct live *live = entry->live;
 
-    if (tx > entry->due_tx)
-        entry->due_tx = tx;
-    if (entry->is_due)
-        return;
-    entry->is_due = true;
     if (!bb_list_is_empty(&entry->idle)) {
         bb_list_remove(&entry->idle);
         bb_list_push_front(&live->idle, &entry->idle);
-    } else if (!entry->is_running && bb_list_is_empty(&entry->due)) {
-        bb_list_push_back(&live->due, &entry->due);
     }
+    bb_list_each(item, &entry->watches) {
+        live->ops->hit(live->arg, bb_container(item, struct live_watch, link));
+    }
+}
+
+static void make_void(struct live_entry *entry)
+{
+    bool was_open = is_open(entry);
+
+    entry->is_void = true;
+    if (was_open)
+        tell_hit(entry);
+}
+
+/* ---- what runs ---- */
+
+static void make_due(struct live_entry *entry)
+{
+    if (!entry->is_running && bb_list_is_empty(&entry->due))
+        bb_list_push_back(&entry->live->due, &entry->due);
 }
 
 static void make_due_later(struct live_entry *entry)
@@ -59,10 +62,59 @@ static void make_due_later(struct live_entry *entry)
     uint64_t delay = (uint64_t)RETRY_FIRST_US << shift;
 
     entry->failures++;
-    entry->is_due = true;
     entry->retry_us = bb_now_us(&live->ctx) + (delay < RETRY_MAX_US ? delay : RETRY_MAX_US);
     bb_list_remove(&entry->due);
     bb_list_push_back(&live->later, &entry->due);
+}
+
+/* Whoever waits for a moment at which the newest result holds has it. */
+static void settle(struct live_entry *entry)
+{
+    struct live *live = entry->live;
+
+    bb_list_each_safe(item, &entry->waiting) {
+        struct live_watch *watch = bb_container(item, struct live_watch, waiting);
+
+        if (!holds_at(entry, watch->wait_tx))
+            continue;
+        bb_list_remove(&watch->waiting);
+        live->ops->came(live->arg, watch, entry->result);
+    }
+}
+
+static uint64_t oldest_wanted(const struct live_entry *entry)
+{
+    uint64_t oldest = UINT64_MAX;
+
+    bb_list_each(item, &entry->waiting) {
+        const struct live_watch *watch = bb_container(item, struct live_watch, waiting);
+
+        if (watch->wait_tx < oldest)
+            oldest = watch->wait_tx;
+    }
+    return oldest;
+}
+
+void gateway_live_go(struct live *live)
+{
+    if (live->is_starting)
+        return;
+    live->is_starting = true;
+    while (!bb_list_is_empty(&live->due) && live->running_count < live->options.running_max) {
+        struct live_entry *entry = bb_container(live->due.next, struct live_entry, due);
+
+        bb_list_remove(&entry->due);
+        bb_assert(!entry->is_running);
+        settle(entry);
+        if (bb_list_is_empty(&entry->waiting))
+            continue;
+        entry->is_running = true;
+        entry->run_tx = oldest_wanted(entry);
+        entry->history = live->history;
+        live->running_count++;
+        live->ops->evaluate(live->arg, entry, entry->run_tx);
+    }
+    live->is_starting = false;
 }
 
 static bool key_hits(void *arg, struct bb_slice key)
@@ -77,7 +129,13 @@ static bool key_hits(void *arg, struct bb_slice key)
 
 /* ---- answers ---- */
 
-static void attach(struct live_entry *entry, struct live_subscriber *subscriber);
+static void attach(struct live_entry *entry, struct live_watch *watch)
+{
+    watch->entry = entry;
+    bb_list_push_back(&entry->watches, &watch->link);
+    entry->watch_count++;
+    bb_list_remove(&entry->idle);
+}
 
 /* The function looks at who calls: everybody gets an entry of their own identity. */
 static void split(struct live_entry *entry)
@@ -85,191 +143,251 @@ static void split(struct live_entry *entry)
     struct live *live = entry->live;
 
     entry->is_split = true;
-    entry->due_tx = 0;
-    while (!bb_list_is_empty(&entry->subscribers)) {
-        struct live_subscriber *subscriber =
-            bb_container(entry->subscribers.next, struct live_subscriber, link);
+    entry->is_void = true;
+    while (!bb_list_is_empty(&entry->watches)) {
+        struct live_watch *watch = bb_container(entry->watches.next, struct live_watch, link);
+        bool is_waiting = !bb_list_is_empty(&watch->waiting);
         struct live_key key = entry->key;
         struct live_entry *own;
 
-        key.identity = subscriber->identity;
+        key.identity = watch->identity;
         own = gateway_live_entry_find(live, &key, false);
         if (own == NULL)
             own = gateway_live_entry_add(live, &key, false);
-        bb_list_remove(&subscriber->link);
-        entry->subscriber_count--;
-        subscriber->version = 0;
-        attach(own, subscriber);
+        bb_list_remove(&watch->link);
+        bb_list_remove(&watch->waiting);
+        entry->watch_count--;
+        attach(own, watch);
+        /* What it holds is of the shared entry: it must hear of its own. */
+        live->ops->hit(live->arg, watch);
+        if (is_waiting) {
+            bb_list_push_back(&own->waiting, &watch->waiting);
+            make_due(own);
+        }
     }
     entry->idle_us = bb_now_us(&live->ctx);
     bb_list_remove(&entry->idle);
     bb_list_push_back(&live->idle, &entry->idle);
 }
 
+/* The newest result now. Equal ones stay the same object, which keeps what was encoded. */
 static void take_result(struct live_entry *entry, const struct live_answer *answer)
 {
+    struct live *live = entry->live;
+    const struct live_result *old = entry->result;
     bool is_failure = answer->end == LIVE_FAILURE;
-    bool is_equal = entry->has_result && entry->is_failure == is_failure &&
-                    entry->hash[0] == answer->hash[0] && entry->hash[1] == answer->hash[1];
+    bool was_open = is_open(entry);
+    uint64_t hit_tx = 0;
 
-    entry->tx = answer->tx;
-    if (is_equal)
+    gateway_live_entry_register(entry, answer->ranges, answer->range_count, is_failure);
+    if (old == NULL || old->is_failure != is_failure || old->hash[0] != answer->hash[0] ||
+        old->hash[1] != answer->hash[1]) {
+        gateway_live_release(entry->result);
+        entry->result = gateway_live_result_new(live, answer);
+    }
+    entry->from_tx = entry->run_tx;
+    entry->hit_tx = 0;
+    entry->is_void = false;
+    bb_list_remove(&entry->again);
+    if (answer->is_passing) {
+        entry->again_us = bb_now_us(&live->ctx) + AGAIN_US;
+        bb_list_push_back(&live->again, &entry->again);
+    }
+    /* The ring knows exactly what was written in (T, cursor]; whatever hit the old ranges while
+     * this ran is in there, too. */
+    if (gateway_ring_hits(&live->ring, entry->run_tx, key_hits, entry, &hit_tx)) {
+        entry->hit_tx = hit_tx;
+        tell_hit(entry);
+    }
+    bb_assert(!was_open || entry->hit_tx == 0 || entry->hit_tx > entry->from_tx);
+}
+
+/* A moment before that of the newest result: for those who wanted exactly that one. */
+static void serve_older(struct live_entry *entry, const struct live_answer *answer)
+{
+    struct live *live = entry->live;
+    struct live_result *result = gateway_live_result_new(live, answer);
+
+    bb_list_each_safe(item, &entry->waiting) {
+        struct live_watch *watch = bb_container(item, struct live_watch, waiting);
+
+        if (watch->wait_tx != entry->run_tx)
+            continue;
+        bb_list_remove(&watch->waiting);
+        live->ops->came(live->arg, watch, result);
+    }
+    gateway_live_release(result);
+}
+
+static struct live_watch *find_too_old(struct live_entry *entry)
+{
+    bb_list_each(item, &entry->waiting) {
+        struct live_watch *watch = bb_container(item, struct live_watch, waiting);
+
+        if (watch->wait_tx <= entry->run_tx)
+            return watch;
+    }
+    return NULL;
+}
+
+/* One that hears of it may stop waiting for others, too. */
+static void refuse_old(struct live_entry *entry)
+{
+    struct live *live = entry->live;
+    struct live_watch *watch;
+
+    while ((watch = find_too_old(entry)) != NULL) {
+        bb_list_remove(&watch->waiting);
+        live->ops->too_old(live->arg, watch);
+    }
+}
+
+static void take_answer(struct live_entry *entry, const struct live_answer *answer)
+{
+    switch (answer->end) {
+    case LIVE_AWAY:
+        if (!bb_list_is_empty(&entry->waiting))
+            make_due_later(entry);
         return;
-    entry->has_result = true;
-    entry->is_failure = is_failure;
-    entry->hash[0] = answer->hash[0];
-    entry->hash[1] = answer->hash[1];
-    entry->version++;
-    bb_buf_fini(&entry->payload);
-    bb_buf_init(&entry->payload);
-    bb_buf_append_slice(&entry->payload, answer->payload);
+    case LIVE_NEEDS_IDENTITY:
+        bb_assert(entry->is_shared);
+        split(entry);
+        return;
+    case LIVE_TOO_OLD:
+        refuse_old(entry);
+        break;
+    case LIVE_VALUE:
+    case LIVE_FAILURE:
+        entry->failures = 0;
+        if (entry->result == NULL || entry->is_void || entry->run_tx >= entry->from_tx) {
+            take_result(entry, answer);
+            settle(entry);
+        } else {
+            serve_older(entry, answer);
+        }
+        break;
+    }
+    if (!bb_list_is_empty(&entry->waiting))
+        make_due(entry);
 }
 
 void gateway_live_answered(struct live_entry *entry, const struct live_answer *answer)
 {
     struct live *live = entry->live;
-    uint64_t hit_tx = 0;
 
     bb_assert(entry->is_running);
     entry->is_running = false;
-    entry->running = NULL;
     live->running_count--;
-    if (bb_list_is_empty(&entry->subscribers)) {
+    if (bb_list_is_empty(&entry->watches)) {
         /* Nobody waits for it: what it says may be out of date before anybody comes. */
         gateway_live_entry_free(entry);
     } else if (entry->history != live->history) {
-        make_due(entry, 0);
-    } else if (answer->end == LIVE_AWAY ||
-               (answer->end != LIVE_NEEDS_IDENTITY && answer->tx < entry->tx)) {
-        make_due_later(entry);
-    } else if (answer->end == LIVE_NEEDS_IDENTITY) {
-        bb_assert(entry->is_shared);
-        split(entry);
+        if (!bb_list_is_empty(&entry->waiting))
+            make_due(entry);
     } else {
-        entry->failures = 0;
-        entry->is_due = false;
-        gateway_live_entry_register(entry, answer->ranges, answer->range_count,
-                                    answer->end == LIVE_FAILURE);
-        take_result(entry, answer);
-        gateway_live_entry_account(entry);
-        /* The ring knows exactly what was written in (T, cursor]; whatever hit the old ranges while
-         * this ran is in there, too. */
-        if (gateway_ring_hits(&live->ring, answer->tx, key_hits, entry, &hit_tx))
-            make_due(entry, hit_tx);
-        bb_list_each(item, &entry->subscribers) {
-            struct live_subscriber *subscriber = bb_container(item, struct live_subscriber, link);
-
-            if (subscriber->tx > answer->tx)
-                make_due(entry, subscriber->tx);
-        }
-        if (answer->is_passing) {
-            entry->again_us = bb_now_us(&live->ctx) + AGAIN_US;
-            bb_list_push_back(&live->again, &entry->again);
-        }
-        live->ops->publish(live->arg, entry);
+        take_answer(entry, answer);
     }
-    start_due(live);
 }
 
-/* ---- subscribers ---- */
+/* ---- watching ---- */
 
-uint64_t gateway_live_result_tx(const struct live_entry *entry)
-{
-    /* Nothing up to the cursor touched what it was read from: the result holds there as well. */
-    if (!entry->is_due && !entry->is_running && entry->live->cursor > entry->tx)
-        return entry->live->cursor;
-    return entry->tx;
-}
-
-bool gateway_live_can_send(const struct live_subscriber *subscriber)
-{
-    const struct live_entry *entry = subscriber->entry;
-
-    return entry->has_result && subscriber->version != entry->version &&
-           gateway_live_result_tx(entry) >= subscriber->tx;
-}
-
-void gateway_live_sent(struct live_subscriber *subscriber, uint64_t tx)
-{
-    bb_assert(tx >= subscriber->tx);
-    subscriber->tx = tx;
-    subscriber->version = subscriber->entry->version;
-}
-
-static void attach(struct live_entry *entry, struct live_subscriber *subscriber)
-{
-    struct live *live = entry->live;
-    bool was_idle = !bb_list_is_empty(&entry->idle);
-
-    subscriber->entry = entry;
-    bb_list_push_back(&entry->subscribers, &subscriber->link);
-    entry->subscriber_count++;
-    bb_list_remove(&entry->idle);
-    if (was_idle && entry->is_due)
-        bb_list_push_back(&live->due, &entry->due); /* hit, and not dropped yet */
-    if (entry->is_running || entry->is_due)
-        return; /* its answer is on the way */
-    if (entry->has_result && gateway_live_result_tx(entry) >= subscriber->tx)
-        live->ops->publish(live->arg, entry);
-    else
-        make_due(entry, subscriber->tx);
-}
-
-int gateway_live_subscribe(struct bb_ctx *ctx, struct live *live, const struct live_key *key,
-                           struct live_subscriber *subscriber, uint64_t after_tx)
+static struct live_entry *find(struct live *live, const struct live_key *key)
 {
     struct live_entry *entry = gateway_live_entry_find(live, key, true);
 
     if (entry != NULL && entry->is_split)
         entry = gateway_live_entry_find(live, key, false);
-    if (entry == NULL) {
-        const struct live_entry *shared = gateway_live_entry_find(live, key, true);
+    return entry;
+}
 
-        if (!gateway_live_has_room(live))
-            return bb_fail(ctx, BB_OVERLOADED, "Too many live queries are open; try again later.");
-        entry = gateway_live_entry_add(live, key, shared == NULL);
+static void watch_in(struct live *live, const struct live_key *key, struct live_watch *watch)
+{
+    struct live_entry *entry = find(live, key);
+
+    if (entry == NULL) {
+        bool is_shared = gateway_live_entry_find(live, key, true) == NULL;
+
+        entry = gateway_live_entry_add(live, key, is_shared);
     }
-    bb_list_init(&subscriber->link);
-    subscriber->version = 0;
-    subscriber->tx = after_tx;
-    attach(entry, subscriber);
-    start_due(live);
+    bb_list_init(&watch->link);
+    bb_list_init(&watch->waiting);
+    attach(entry, watch);
+}
+
+int gateway_live_watch(struct bb_ctx *ctx, struct live *live, const struct live_key *key,
+                       struct live_watch *watch)
+{
+    if (!gateway_live_has_room(live) && find(live, key) == NULL) {
+        return bb_fail(ctx, BB_OVERLOADED,
+                       "Live queries have used up their memory (--live-bytes) on this gateway; try "
+                       "again later.");
+    }
+    watch_in(live, key, watch);
     return BB_OK;
 }
 
-void gateway_live_unsubscribe(struct live_subscriber *subscriber)
+void gateway_live_rewatch(struct live_watch *watch, const struct live_key *key)
 {
-    struct live_entry *entry = subscriber->entry;
+    struct live *live = watch->entry->live;
+
+    gateway_live_unwatch(watch);
+    watch_in(live, key, watch);
+}
+
+void gateway_live_unwatch(struct live_watch *watch)
+{
+    struct live_entry *entry = watch->entry;
     struct live *live = entry->live;
 
-    bb_list_remove(&subscriber->link);
-    subscriber->entry = NULL;
-    entry->subscriber_count--;
-    if (entry->subscriber_count > 0 || entry->is_running)
+    bb_list_remove(&watch->waiting);
+    bb_list_remove(&watch->link);
+    watch->entry = NULL;
+    entry->watch_count--;
+    if (entry->watch_count > 0 || entry->is_running)
         return;
-    if (entry->is_due || !entry->has_result) {
+    if (!is_open(entry)) {
         gateway_live_entry_free(entry);
         return;
     }
+    bb_list_remove(&entry->due);
     entry->idle_us = bb_now_us(&live->ctx);
     bb_list_push_back(&live->idle, &entry->idle);
 }
 
-void gateway_live_forget(struct live_subscriber *subscriber)
+struct live_result *gateway_live_get(const struct live_watch *watch, uint64_t tx)
 {
-    struct live_entry *entry = subscriber->entry;
+    bb_assert(tx <= watch->entry->live->cursor);
+    return holds_at(watch->entry, tx) ? watch->entry->result : NULL;
+}
 
-    subscriber->tx = 0;
-    entry->due_tx = entry->live->cursor;
-    bb_list_each(item, &entry->subscribers) {
-        const struct live_subscriber *other = bb_container(item, struct live_subscriber, link);
+bool gateway_live_is_current(const struct live_watch *watch, const struct live_result *result)
+{
+    return is_open(watch->entry) && watch->entry->result == result;
+}
 
-        if (other->tx > entry->due_tx)
-            entry->due_tx = other->tx;
-    }
-    if (!entry->is_running && !entry->is_due && entry->has_result)
-        entry->live->ops->publish(entry->live->arg, entry);
-    gateway_live_retry_now(entry->live);
+void gateway_live_want(struct live_watch *watch, uint64_t tx)
+{
+    bb_assert(bb_list_is_empty(&watch->waiting) && tx <= watch->entry->live->cursor);
+    watch->wait_tx = tx;
+    bb_list_push_back(&watch->entry->waiting, &watch->waiting);
+    make_due(watch->entry);
+}
+
+void gateway_live_unwant(struct live_watch *watch)
+{
+    bb_list_remove(&watch->waiting);
+}
+
+uint64_t gateway_live_wanted_tx(const struct live_watch *watch)
+{
+    const struct live_entry *entry = watch->entry;
+    uint64_t running_tx = entry->is_running ? entry->run_tx : 0;
+    uint64_t newest = 0;
+
+    /* The newest comes last but for restarted rounds, which are seldom. */
+    if (!bb_list_is_empty(&entry->waiting))
+        newest = bb_container(entry->waiting.prev, struct live_watch, waiting)->wait_tx;
+    return newest > running_tx ? newest : 0;
 }
 
 /* ---- the feed ---- */
@@ -284,8 +402,10 @@ static void on_hit(void *arg, struct interval *node)
     const struct hit *hit = arg;
     struct live_entry *entry = node->owner;
 
-    if (hit->tx > entry->tx && !entry->is_running)
-        make_due(entry, hit->tx);
+    if (!is_open(entry) || hit->tx <= entry->from_tx)
+        return;
+    entry->hit_tx = hit->tx;
+    tell_hit(entry);
 }
 
 void gateway_live_write(struct live *live, uint64_t tx, const struct bb_slice *keys,
@@ -298,13 +418,13 @@ void gateway_live_write(struct live *live, uint64_t tx, const struct bb_slice *k
         gateway_interval_stab(&live->ranges, keys[i], on_hit, &hit);
 }
 
-/* Entries that nobody watches need not run: the next subscriber starts afresh. */
-static void drop_idle_due(struct live *live)
+/* Entries that nobody watches need not run: whoever comes next starts afresh. */
+static void drop_idle_hit(struct live *live)
 {
     while (!bb_list_is_empty(&live->idle)) {
         struct live_entry *entry = bb_container(live->idle.next, struct live_entry, idle);
 
-        if (!entry->is_due)
+        if (entry->is_split || is_open(entry))
             return;
         gateway_live_entry_free(entry);
     }
@@ -314,28 +434,25 @@ void gateway_live_advance(struct live *live, uint64_t cursor)
 {
     if (cursor > live->cursor)
         live->cursor = cursor;
-    drop_idle_due(live);
-    start_due(live);
+    drop_idle_hit(live);
 }
 
-static void all_due(struct live *live, uint64_t tx)
+static void all_void(struct live *live)
 {
     for (size_t i = 0; i < live->bucket_count; i++) {
         for (struct live_entry *entry = live->buckets[i]; entry != NULL; entry = entry->next)
-            if (!entry->is_split && !entry->is_running)
-                make_due(entry, tx);
+            make_void(entry);
     }
-    drop_idle_due(live);
+    drop_idle_hit(live);
 }
 
 void gateway_live_skip(struct live *live, uint64_t cursor)
 {
     if (cursor > live->cursor)
         live->cursor = cursor;
-    /* What runs now finds that the ring does not reach back to it, and runs again. */
+    /* What runs now finds that the ring does not reach back to it, and holds at its moment only. */
     gateway_ring_clear(&live->ring, live->cursor);
-    all_due(live, live->cursor);
-    start_due(live);
+    all_void(live);
 }
 
 void gateway_live_restart(struct live *live, uint64_t cursor)
@@ -345,21 +462,12 @@ void gateway_live_restart(struct live *live, uint64_t cursor)
     gateway_ring_clear(&live->ring, cursor);
     for (size_t i = 0; i < live->bucket_count; i++) {
         for (struct live_entry *entry = live->buckets[i]; entry != NULL; entry = entry->next) {
-            entry->tx = 0;
-            entry->due_tx = 0;
-            entry->version++;
-            entry->has_result = false;
-            bb_list_each(item, &entry->subscribers) {
-                struct live_subscriber *subscriber =
-                    bb_container(item, struct live_subscriber, link);
-
-                subscriber->tx = 0;
-                live->ops->resync(live->arg, subscriber);
-            }
+            while (!bb_list_is_empty(&entry->waiting))
+                bb_list_remove(entry->waiting.next);
+            bb_list_remove(&entry->due);
         }
     }
-    all_due(live, 0);
-    start_due(live);
+    all_void(live);
 }
 
 void gateway_live_retry_now(struct live *live)
@@ -370,7 +478,6 @@ void gateway_live_retry_now(struct live *live)
         bb_list_remove(item);
         bb_list_push_back(&live->due, item);
     }
-    start_due(live);
 }
 
 static void try_again(struct live *live, uint64_t now)
@@ -381,10 +488,7 @@ static void try_again(struct live *live, uint64_t now)
         if (now < entry->again_us)
             return;
         bb_list_remove(&entry->again);
-        if (entry->subscriber_count > 0)
-            make_due(entry, 0);
-        else
-            gateway_live_entry_free(entry);
+        make_void(entry);
     }
 }
 
@@ -393,7 +497,7 @@ void gateway_live_tick(struct live *live)
     uint64_t now = bb_now_us(&live->ctx);
 
     try_again(live, now);
-
+    drop_idle_hit(live);
     bb_list_each_safe(item, &live->later) {
         struct live_entry *entry = bb_container(item, struct live_entry, due);
 
@@ -409,7 +513,6 @@ void gateway_live_tick(struct live *live)
             break;
         gateway_live_entry_free(entry);
     }
-    start_due(live);
 }
 
 /* ---- the whole ---- */
@@ -482,4 +585,14 @@ size_t gateway_live_range_count(const struct live *live)
 size_t gateway_live_bytes(const struct live *live)
 {
     return live->bytes;
+}
+
+size_t gateway_live_running(const struct live *live)
+{
+    return live->running_count;
+}
+
+void gateway_live_set_running_max(struct live *live, size_t running_max)
+{
+    live->options.running_max = running_max;
 }

@@ -63,10 +63,10 @@ struct live_entry *gateway_live_entry_add(struct live *live, const struct live_k
     entry->key.is_admin = key->is_admin;
     entry->is_shared = is_shared;
     entry->key_hash = hash_key(key, is_shared);
-    bb_buf_init(&entry->payload);
     bb_list_init(&entry->due);
     bb_list_init(&entry->again);
-    bb_list_init(&entry->subscribers);
+    bb_list_init(&entry->watches);
+    bb_list_init(&entry->waiting);
     bb_list_init(&entry->idle);
     entry->size_bytes = sizeof(*entry) + key->args.size + entry->key.identity.size;
     live->bytes += entry->size_bytes;
@@ -107,7 +107,7 @@ void gateway_live_entry_free(struct live_entry *entry)
     struct live *live = entry->live;
     struct live_entry **at = &live->buckets[entry->key_hash % live->bucket_count];
 
-    bb_assert(bb_list_is_empty(&entry->subscribers) && !entry->is_running);
+    bb_assert(bb_list_is_empty(&entry->watches) && !entry->is_running);
     while (*at != entry)
         at = &(*at)->next;
     *at = entry->next;
@@ -117,7 +117,7 @@ void gateway_live_entry_free(struct live_entry *entry)
     bb_list_remove(&entry->again);
     bb_list_remove(&entry->idle);
     drop_ranges(entry);
-    bb_buf_fini(&entry->payload);
+    gateway_live_release(entry->result);
     free_path(entry->key.path);
     free_bytes(entry->key.args);
     free_bytes(entry->key.identity);
@@ -143,6 +143,18 @@ static struct bb_slice copy_bytes(uint8_t **at, struct bb_slice from)
         memcpy(*at, from.data, from.size);
     *at += from.size;
     return to;
+}
+
+/* What the entry takes of the memory of all, after its ranges changed. */
+static void account(struct live_entry *entry)
+{
+    size_t size = sizeof(*entry) + entry->key.args.size + entry->key.identity.size +
+                  entry->range_count * sizeof(struct interval);
+
+    for (size_t i = 0; i < entry->range_count; i++)
+        size += entry->ranges[i].low.size + entry->ranges[i].high.size;
+    entry->live->bytes += size - entry->size_bytes;
+    entry->size_bytes = size;
 }
 
 void gateway_live_entry_register(struct live_entry *entry, const struct live_range *ranges,
@@ -172,15 +184,54 @@ void gateway_live_entry_register(struct live_entry *entry, const struct live_ran
     entry->ranges = nodes;
     entry->range_count = kept;
     entry->range_bytes = bytes;
+    account(entry);
 }
 
-void gateway_live_entry_account(struct live_entry *entry)
-{
-    size_t size = sizeof(*entry) + entry->key.args.size + entry->key.identity.size +
-                  entry->payload.capacity + entry->range_count * sizeof(struct interval);
+/* ---- results ---- */
 
-    for (size_t i = 0; i < entry->range_count; i++)
-        size += entry->ranges[i].low.size + entry->ranges[i].high.size;
-    entry->live->bytes += size - entry->size_bytes;
-    entry->size_bytes = size;
+struct live_result *gateway_live_result_new(struct live *live, const struct live_answer *answer)
+{
+    struct live_result *result = bb_alloc_zero(1, sizeof(*result));
+
+    result->live = live;
+    result->reference_count = 1;
+    result->is_failure = answer->end == LIVE_FAILURE;
+    result->hash[0] = answer->hash[0];
+    result->hash[1] = answer->hash[1];
+    bb_buf_init(&result->payload);
+    bb_buf_append_slice(&result->payload, answer->payload);
+    result->size_bytes = sizeof(*result) + result->payload.capacity;
+    live->bytes += result->size_bytes;
+    return result;
+}
+
+struct live_result *gateway_live_retain(struct live_result *result)
+{
+    result->reference_count++;
+    return result;
+}
+
+void gateway_live_release(struct live_result *result)
+{
+    struct live *live;
+
+    if (result == NULL)
+        return;
+    bb_assert(result->reference_count > 0);
+    if (--result->reference_count > 0)
+        return;
+    live = result->live;
+    if (live->ops->forget != NULL)
+        live->ops->forget(live->arg, result);
+    live->bytes -= result->size_bytes;
+    bb_buf_fini(&result->payload);
+    bb_free(result);
+}
+
+void gateway_live_result_grew(struct live_result *result, size_t size)
+{
+    size_t now = sizeof(*result) + result->payload.capacity + size;
+
+    result->live->bytes += now - result->size_bytes;
+    result->size_bytes = now;
 }

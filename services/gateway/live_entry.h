@@ -1,5 +1,6 @@
 /*
- * Shared between live.c, which decides, and live_entry.c, which keeps the entries and their ranges.
+ * Shared between live.c, which decides, and live_entry.c, which keeps the entries, their ranges and
+ * results.
  */
 #ifndef GATEWAY_LIVE_ENTRY_H
 #define GATEWAY_LIVE_ENTRY_H
@@ -20,13 +21,13 @@ struct live {
     struct bb_list due;   /* entries that should run, in order */
     struct bb_list later; /* entries that wait for a retry */
     struct bb_list again; /* entries that failed and may not fail later, in order of again_us */
-    struct bb_list idle;  /* entries that nobody watches, oldest first */
+    struct bb_list idle;  /* entries that nobody watches, those that were hit first, then oldest */
     size_t running_count;
     uint32_t history; /* counts restarts: answers to older questions mean nothing */
     size_t bytes;
     struct bb_buf deployment_low, deployment_high; /* the row that every deploy writes */
     struct bb_buf catalog_low, catalog_high;       /* all rows that say what can run */
-    bool is_starting;                              /* in start_due */
+    bool is_starting;                              /* in gateway_live_go */
 };
 
 /* The entry of this key; NULL when there is none. A shared one is found whatever the identity. */
@@ -40,7 +41,7 @@ void gateway_live_entry_free(struct live_entry *entry);
  * everything that a deploy or the background work after it may change. Copies all. */
 void gateway_live_entry_register(struct live_entry *entry, const struct live_range *ranges,
                                  size_t count, bool is_failure);
-/* What the entry takes of the memory of all, after its payload or its ranges changed. */
-void gateway_live_entry_account(struct live_entry *entry);
+/* One reference, the caller's. */
+struct live_result *gateway_live_result_new(struct live *live, const struct live_answer *answer);
 
 #endif

@@ -84,8 +84,10 @@ static bool record_hits(const struct record *record, bool (*hits)(void *arg, str
 bool gateway_ring_hits(const struct ring *ring, uint64_t tx,
                        bool (*hits)(void *arg, struct bb_slice key), void *arg, uint64_t *hit_tx)
 {
+    bool is_hit = false;
+
     if (tx < ring->floor_tx) {
-        *hit_tx = ring->newest_tx;
+        *hit_tx = tx + 1;
         return true;
     }
     for (const struct bb_list *item = ring->records.prev; item != &ring->records;
@@ -94,11 +96,11 @@ bool gateway_ring_hits(const struct ring *ring, uint64_t tx,
             (const void *)((const uint8_t *)(const void *)item - offsetof(struct record, link));
 
         if (record->tx <= tx)
-            return false;
+            break;
         if (record_hits(record, hits, arg)) {
             *hit_tx = record->tx;
-            return true;
+            is_hit = true;
         }
     }
-    return false;
+    return is_hit;
 }

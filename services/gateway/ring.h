@@ -22,7 +22,7 @@ void gateway_ring_clear(struct ring *ring, uint64_t tx);
 void gateway_ring_add(struct ring *ring, uint64_t tx, const struct bb_slice *keys, size_t count,
                       bool is_wanted);
 /* Does any write after `tx` have a key that `hits` says yes to, or is that unknown? `hit_tx`: the
- * newest such write (the newest of all when unknown). */
+ * oldest such write (the first that may be, when unknown). */
 bool gateway_ring_hits(const struct ring *ring, uint64_t tx,
                        bool (*hits)(void *arg, struct bb_slice key), void *arg, uint64_t *hit_tx);
 

@@ -27,6 +27,8 @@ static const struct route routes[] = {
     { "/api/tx", METHOD(BB_HTTP_GET), gateway_api_tx },
     { "/api/tx/consumers", METHOD(BB_HTTP_GET), gateway_api_consumers },
     { "/api/tx/consumers/", POSTS | METHOD(BB_HTTP_DELETE), gateway_api_consumer },
+    { "/api/sync", METHOD(BB_HTTP_GET) | POSTS, gateway_api_sync },
+    { "/api/sync/", POSTS, gateway_api_sync_change },
     { "/api/ping", GETS, gateway_api_ping },
     { "/ping", GETS, gateway_api_ping },
     { "/api/deploy", POSTS, gateway_api_deploy },
@@ -72,7 +74,7 @@ int gateway_body_value(struct bb_ctx *ctx, const struct bb_http_request *request
     return bb_json_decode(ctx, bb_http_body(request), false, to);
 }
 
-static int check_future(struct bb_ctx *ctx, const char *what, uint64_t tx)
+int gateway_check_tx(struct bb_ctx *ctx, const char *what, uint64_t tx)
 {
     if (tx > bb_wall_us(ctx) + GATEWAY_CLOCK_SLACK_US) {
         return bb_fail(ctx, BB_TX_IN_FUTURE,
@@ -95,7 +97,7 @@ int gateway_parse_tx(struct bb_ctx *ctx, struct bb_slice text, const char *what,
         }
         *tx = *tx * 10 + (uint64_t)(text.data[i] - '0');
     }
-    return check_future(ctx, what, *tx);
+    return gateway_check_tx(ctx, what, *tx);
 }
 
 int gateway_parse_ts(struct bb_ctx *ctx, struct bb_slice text, uint64_t *tx)
@@ -117,7 +119,7 @@ int gateway_parse_ts(struct bb_ctx *ctx, struct bb_slice text, uint64_t *tx)
             ctx, BB_BAD_REQUEST,
             "`ts` is 0, and no transaction has that number; send what /api/query_ts answered");
     }
-    return rc == BB_OK ? check_future(ctx, "`ts`", *tx) : rc;
+    return rc == BB_OK ? gateway_check_tx(ctx, "`ts`", *tx) : rc;
 }
 
 void gateway_append_ts(struct bb_buf *to, uint64_t tx)

@@ -22,12 +22,15 @@ void gateway_api_deploy(struct gateway *gateway, struct bb_http_request *request
 void gateway_api_ping(struct gateway *gateway, struct bb_http_request *request);
 /* batch.c */
 void gateway_api_query_batch(struct gateway *gateway, struct bb_http_request *request);
-/* subscribe.c */
+/* watch.c */
 void gateway_api_subscribe(struct gateway *gateway, struct bb_http_request *request);
 /* txfeed.c, txfeed_consumers.c */
 void gateway_api_tx(struct gateway *gateway, struct bb_http_request *request);
 void gateway_api_consumers(struct gateway *gateway, struct bb_http_request *request);
 void gateway_api_consumer(struct gateway *gateway, struct bb_http_request *request);
+/* sync.c */
+void gateway_api_sync(struct gateway *gateway, struct bb_http_request *request);
+void gateway_api_sync_change(struct gateway *gateway, struct bb_http_request *request);
 /* admin.c */
 void gateway_admin_status(struct gateway *gateway, struct bb_http_request *request);
 void gateway_admin_logs(struct gateway *gateway, struct bb_http_request *request);
@@ -48,6 +51,8 @@ int gateway_body_value(struct bb_ctx *ctx, const struct bb_http_request *request
 /* A tx of header BitBend-After or another decimal text; empty: 0. BB_BAD_REQUEST, BB_TX_IN_FUTURE.
  */
 int gateway_parse_tx(struct bb_ctx *ctx, struct bb_slice text, const char *what, uint64_t *tx);
+/* BB_TX_IN_FUTURE: beyond the clock. */
+int gateway_check_tx(struct bb_ctx *ctx, const char *what, uint64_t tx);
 /* base64 of a u64, little-endian. */
 int gateway_parse_ts(struct bb_ctx *ctx, struct bb_slice text, uint64_t *tx);
 void gateway_append_ts(struct bb_buf *to, uint64_t tx);

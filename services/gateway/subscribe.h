@@ -1,20 +1,31 @@
 /*
- * Live queries over SSE: binds the decisions of live.h to calls of workers and to HTTP streams.
+ * Live queries of this gateway: binds the decisions of session.h to calls of workers, to the feed
+ * and to whoever sends (a `sink`: an event stream, a WebSocket).
  */
 #ifndef GATEWAY_SUBSCRIBE_H
 #define GATEWAY_SUBSCRIBE_H
 
 #include "gateway.h"
+#include "session.h"
 
-void gateway_subscriptions_open(struct bb_ctx *ctx, struct gateway *gateway, size_t bytes_max);
+/* The owner of a session (session_options.owner) begins with one of these. */
+struct sink {
+    /* As in session_ops. */
+    void (*deliver)(struct sink *sink, struct session *session, const struct session_event *event);
+    bool (*is_blocked)(const struct sink *sink);
+};
+
+void gateway_subscriptions_open(struct bb_ctx *ctx, struct gateway *gateway,
+                                const struct bb_conf *conf);
 /* No query is run any more. Before the workers are closed. */
 void gateway_subscriptions_stop(struct gateway *gateway);
 /* After workers and HTTP server are closed. Accepts NULL. */
 void gateway_subscriptions_close(struct subscriptions *subscriptions);
-/* A graceful end: every stream is told to come back after a while, and closed. */
-void gateway_subscriptions_bye(struct gateway *gateway);
 /* Workers or the feed are there again. */
 void gateway_subscriptions_retry(struct gateway *gateway);
+struct sessions *gateway_sessions(struct gateway *gateway);
+void gateway_subscriptions_answered(struct gateway *gateway, struct live_entry *entry,
+                                    const struct live_answer *answer);
 
 /* What the feed brings. */
 void gateway_subscriptions_write(struct gateway *gateway, uint64_t tx, const struct bb_slice *keys,
@@ -23,7 +34,7 @@ void gateway_subscriptions_advance(struct gateway *gateway, uint64_t cursor);
 void gateway_subscriptions_skip(struct gateway *gateway, uint64_t cursor);
 void gateway_subscriptions_restart(struct gateway *gateway, uint64_t cursor);
 
-size_t gateway_subscriptions_count(const struct gateway *gateway);
+size_t gateway_subscriptions_count(const struct gateway *gateway); /* sessions */
 size_t gateway_subscriptions_entry_count(const struct gateway *gateway);
 
 #endif

@@ -54,12 +54,14 @@ export async function eventually(check, timeoutMs = 15000) {
 }
 
 /** An SSE stream as a list of events {event, id, data} that grows; `next(test)` waits for one. */
-export async function subscribe(url, path, args, headers = {}) {
+export function subscribe(url, path, args, headers = {}) {
+  return openStream(`${url}/api/subscribe?path=${encodeURIComponent(path)}&args=${encodeURIComponent(JSON.stringify(args))}`, { headers });
+}
+
+/** The same of any request. */
+export async function openStream(url, options = {}) {
   const abort = new AbortController();
-  const answer = await fetch(`${url}/api/subscribe?path=${encodeURIComponent(path)}&args=${encodeURIComponent(JSON.stringify(args))}`, {
-    headers,
-    signal: abort.signal,
-  });
+  const answer = await fetch(url, { ...options, signal: abort.signal });
   const events = [];
   const stream = { status: answer.status, headers: answer.headers, events, ended: false, close: () => abort.abort() };
   let wake = () => {};

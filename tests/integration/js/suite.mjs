@@ -218,7 +218,7 @@ async function soloParts(dir, { memory, staticDir, showErrors, options }) {
 }
 
 async function processParts(dir, { memory, staticDir, showErrors, options, gateways, sequencers, workers }) {
-  const [storage, ...ports] = await freePorts(2 * (1 + gateways + sequencers + workers));
+  const [storage, ...ports] = await freePorts(2 * (1 + gateways + sequencers + workers) + gateways);
   const tcp = (port) => `tcp://127.0.0.1:${port}`;
   const named = (name, count) => Object.fromEntries(Array.from({ length: count }, (_, i) => [i === 0 ? name : `${name}${i + 1}`, ports.shift()]));
   const sequencerPorts = named("sequencer", sequencers);
@@ -240,7 +240,7 @@ async function processParts(dir, { memory, staticDir, showErrors, options, gatew
     }),
   };
   for (const [name, port] of Object.entries(gatewayPorts))
-    settings[name] = { listen: `127.0.0.1:${port}`, workers: list(workerPorts), storage: tcp(storage), "admin-key": ADMIN_KEY, static: staticDir, "show-errors": showErrors };
+    settings[name] = { listen: `127.0.0.1:${port}`, "peer-listen": tcp(ports.pop()), workers: list(workerPorts), storage: tcp(storage), "admin-key": ADMIN_KEY, static: staticDir, "show-errors": showErrors };
   return Object.entries(settings).map(([name, own], index) => ({
     name,
     program: name.replace(/\d+$/, ""),

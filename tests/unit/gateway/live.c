@@ -4,7 +4,7 @@
 
 #include "bb/env.h"
 #include "bb/value.h"
-#include "live.h"
+#include "session.h"
 
 #define RUNS_MAX 64
 
@@ -21,22 +21,24 @@ struct world {
     struct bb_env_ops env_ops;
     struct bb_env env;
     struct bb_ctx ctx;
-    struct live *live;
+    struct sessions *sessions;
     struct live_entry *runs[RUNS_MAX]; /* asked for and not answered */
     uint64_t min_txs[RUNS_MAX];
     size_t run_count, asked_count;
-    size_t publish_count, resync_count;
+    size_t resync_count;
 };
 
-/* A subscriber that keeps what it was sent. */
+/* A session of one query that keeps what it was sent. */
 struct reader {
-    struct live_subscriber subscriber;
+    struct session *session;
     bool is_blocked;
     size_t event_count;
     char last[64];
     bool last_is_failure;
     uint64_t last_tx;
 };
+
+static struct world *the_world;
 
 static void evaluate(void *arg, struct live_entry *entry, uint64_t min_tx)
 {
@@ -48,39 +50,40 @@ static void evaluate(void *arg, struct live_entry *entry, uint64_t min_tx)
     world->asked_count++;
 }
 
-static void publish(void *arg, struct live_entry *entry)
+static void deliver(void *arg, struct session *session, const struct session_event *event)
 {
     struct world *world = arg;
-    uint64_t tx = gateway_live_result_tx(entry);
+    struct reader *reader = gateway_session_owner(session);
 
-    world->publish_count++;
-    bb_list_each(item, &entry->subscribers) {
-        struct live_subscriber *subscriber = bb_container(item, struct live_subscriber, link);
-        struct reader *reader = bb_container(subscriber, struct reader, subscriber);
+    cr_assert_not(reader->is_blocked);
+    if (event->is_resync) {
+        world->resync_count++;
+        reader->last_tx = 0;
+    }
+    cr_assert_geq(event->tx, reader->last_tx, "time went back from %" PRIu64 " to %" PRIu64,
+                  reader->last_tx, event->tx);
+    reader->last_tx = event->tx;
+    for (size_t i = 0; i < event->change_count; i++) {
+        const struct live_result *result = event->changes[i].result;
 
-        if (!gateway_live_can_send(subscriber) || reader->is_blocked)
-            continue;
-        cr_assert_geq(tx, reader->last_tx, "time went back from %" PRIu64 " to %" PRIu64,
-                      reader->last_tx, tx);
-        gateway_live_sent(subscriber, tx);
         reader->event_count++;
-        reader->last_tx = tx;
-        reader->last_is_failure = entry->is_failure;
+        reader->last_is_failure = result->is_failure;
         (void)snprintf(reader->last, sizeof(reader->last), "%.*s",
-                       BB_SLICE_ARG(bb_buf_slice(&entry->payload)));
+                       BB_SLICE_ARG(bb_buf_slice(&result->payload)));
     }
 }
 
-static void resync(void *arg, struct live_subscriber *subscriber)
+static bool is_blocked(void *arg, const struct session *session)
 {
-    struct world *world = arg;
-    struct reader *reader = bb_container(subscriber, struct reader, subscriber);
+    const struct reader *reader = gateway_session_owner(session);
 
-    world->resync_count++;
-    reader->last_tx = 0;
+    (void)arg;
+    return reader->is_blocked;
 }
 
-static const struct live_ops ops = { .evaluate = evaluate, .publish = publish, .resync = resync };
+static const struct session_ops ops = { .evaluate = evaluate,
+                                        .deliver = deliver,
+                                        .is_blocked = is_blocked };
 
 static void world_init(struct world *world, uint64_t cursor, size_t running_max, size_t ring_bytes)
 {
@@ -89,28 +92,33 @@ static void world_init(struct world *world, uint64_t cursor, size_t running_max,
     world->env_ops.now_us = fake_now;
     world->env.ops = &world->env_ops;
     world->ctx.env = &world->env;
-    world->live =
-        gateway_live_new(&world->ctx, &(struct live_options){ .ops = &ops,
-                                                              .arg = world,
-                                                              .running_max = running_max,
-                                                              .bytes_max = 1 << 20,
-                                                              .ring_bytes_max = ring_bytes,
-                                                              .idle_us = 10000000 });
-    gateway_live_skip(world->live, cursor);
+    the_world = world;
+    world->sessions =
+        gateway_sessions_new(&world->ctx, &(struct sessions_options){ .ops = &ops,
+                                                                      .arg = world,
+                                                                      .running_max = running_max,
+                                                                      .bytes_max = 1 << 20,
+                                                                      .ring_bytes_max = ring_bytes,
+                                                                      .idle_us = 10000000,
+                                                                      .queries_max = 4,
+                                                                      .query_bytes_max = 100,
+                                                                      .wait_us = 5000000 });
+    gateway_sessions_skip(world->sessions, cursor);
 }
 
 static void subscribe_as(struct world *world, struct reader *reader, const char *path,
                          const char *identity, uint64_t after)
 {
-    struct live_key key = { .path = path,
-                            .args = bb_slice_str("args"),
-                            .identity = bb_slice_str(identity) };
-
     memset(reader, 0, sizeof(*reader));
-    reader->subscriber.identity = bb_slice_str(identity);
     reader->last_tx = after;
-    cr_assert_eq(gateway_live_subscribe(&world->ctx, world->live, &key, &reader->subscriber, after),
-                 BB_OK);
+    reader->session = gateway_session_new(
+        world->sessions, &(struct session_options){ .identity = bb_slice_str(identity),
+                                                    .after_tx = after,
+                                                    .owner = reader });
+    cr_assert_eq(
+        gateway_session_add(&world->ctx, reader->session, 1, path, bb_slice_str("args"), NULL),
+        BB_OK);
+    (void)gateway_session_go(reader->session);
 }
 
 static void subscribe(struct world *world, struct reader *reader, const char *path)
@@ -136,13 +144,14 @@ static void answer_end(struct live_entry *entry, enum live_end end, uint64_t tx,
     struct live_range range = { bb_slice_str(low), bb_slice_str(high) };
     struct bb_slice payload = bb_slice_str(value);
 
-    gateway_live_answered(
-        entry, &(struct live_answer){ .end = end,
-                                      .tx = tx,
-                                      .hash = { bb_hash64(payload, 0), bb_hash64(payload, 1) },
-                                      .payload = payload,
-                                      .ranges = &range,
-                                      .range_count = low[0] == '\0' ? 0 : 1 });
+    cr_expect(end != LIVE_VALUE || entry->run_tx == tx, "it ran at %" PRIu64, entry->run_tx);
+    gateway_sessions_answered(
+        the_world->sessions, entry,
+        &(struct live_answer){ .end = end,
+                               .hash = { bb_hash64(payload, 0), bb_hash64(payload, 1) },
+                               .payload = payload,
+                               .ranges = &range,
+                               .range_count = low[0] == '\0' ? 0 : 1 });
 }
 
 /* The oldest run ends with `value`, having read [low, high). */
@@ -156,8 +165,8 @@ static void write_key(struct world *world, uint64_t tx, const char *key)
 {
     struct bb_slice keys[] = { bb_slice_str(key) };
 
-    gateway_live_write(world->live, tx, keys, 1);
-    gateway_live_advance(world->live, tx);
+    gateway_sessions_write(world->sessions, tx, keys, 1);
+    gateway_sessions_advance(world->sessions, tx);
 }
 
 static void expect(const struct reader *reader, size_t count, const char *value, uint64_t tx)
@@ -181,8 +190,8 @@ Test(live, b18_a_write_into_a_read_range_pushes_the_new_result)
     cr_expect_eq(world.min_txs[0], 101u);
     answer(&world, 101, "two", "k1", "k3");
     expect(&a, 2, "two", 101);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, b19_a_write_elsewhere_runs_nothing)
@@ -198,8 +207,8 @@ Test(live, b19_a_write_elsewhere_runs_nothing)
     write_key(&world, 103, "j");
     cr_expect_eq(world.asked_count, 1u);
     expect(&a, 1, "one", 100);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, subscribers_of_one_query_share_one_run)
@@ -221,11 +230,11 @@ Test(live, subscribers_of_one_query_share_one_run)
     subscribe(&world, &c, "m:list");
     expect(&c, 1, "one", 105);
     cr_expect_eq(world.asked_count, 1u);
-    cr_expect_eq(gateway_live_entry_count(world.live), 1u);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_unsubscribe(&b.subscriber);
-    gateway_live_unsubscribe(&c.subscriber);
-    gateway_live_free(world.live);
+    cr_expect_eq(gateway_live_entry_count(gateway_sessions_live(world.sessions)), 1u);
+    gateway_session_free(a.session);
+    gateway_session_free(b.session);
+    gateway_session_free(c.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, equal_results_are_not_sent_again)
@@ -242,8 +251,8 @@ Test(live, equal_results_are_not_sent_again)
     write_key(&world, 102, "k1");
     answer(&world, 102, "two", "k1", "k3");
     expect(&a, 2, "two", 102);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, a_write_between_run_and_registration_is_not_lost)
@@ -263,8 +272,8 @@ Test(live, a_write_between_run_and_registration_is_not_lost)
     answer(&world, 101, "new", "k1", "k3");
     expect(&a, 2, "new", 101);
     cr_expect_eq(world.run_count, 0u);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, writes_up_to_the_run_do_not_hit_it)
@@ -273,18 +282,20 @@ Test(live, writes_up_to_the_run_do_not_hit_it)
     struct reader a;
 
     world_init(&world, 100, 8, 1 << 20);
-    subscribe(&world, &a, "m:list");
-    /* The worker is ahead of our feed. */
-    answer(&world, 105, "one", "k1", "k3");
+    /* It has seen 105 on another gateway: nothing runs before that is here. */
+    subscribe_as(&world, &a, "m:list", "", 105);
     write_key(&world, 103, "k2");
+    cr_expect_eq(world.asked_count, 0u);
     write_key(&world, 105, "k2");
+    cr_expect_eq(world.asked_count, 1u);
+    answer(&world, 105, "one", "k1", "k3");
     cr_expect_eq(world.asked_count, 1u);
     write_key(&world, 106, "k2");
     cr_expect_eq(world.asked_count, 2u);
     answer(&world, 106, "two", "k1", "k3");
     expect(&a, 2, "two", 106);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, a_ring_that_does_not_reach_back_means_run_again)
@@ -299,8 +310,8 @@ Test(live, a_ring_that_does_not_reach_back_means_run_again)
     answer(&world, 100, "old", "k1", "k3");
     cr_expect_eq(world.run_count, 1u);
     cr_expect_eq(world.min_txs[0], 119u);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, writes_faster_than_runs_coalesce)
@@ -321,8 +332,8 @@ Test(live, writes_faster_than_runs_coalesce)
     answer(&world, 150, "v150", "k1", "k3");
     cr_expect_eq(world.asked_count, 3u);
     expect(&a, 3, "v150", 150);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, old_ranges_stay_until_new_ones_replace_them)
@@ -340,8 +351,8 @@ Test(live, old_ranges_stay_until_new_ones_replace_them)
     write_key(&world, 103, "p1");
     cr_expect_eq(world.asked_count, 3u);
     answer(&world, 103, "three", "p1", "p3");
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, an_error_is_sent_and_recovers)
@@ -358,8 +369,8 @@ Test(live, an_error_is_sent_and_recovers)
     answer(&world, 101, "fine", "k1", "k3");
     expect(&a, 2, "fine", 101);
     cr_expect_not(a.last_is_failure);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
 }
 
 static void deploy(struct world *world, uint64_t tx)
@@ -371,8 +382,8 @@ static void deploy(struct world *world, uint64_t tx)
     bb_id_of_key(BB_TABLE_DEPLOYMENT, bb_slice_str("current"), &id);
     bb_key_by_id(&key, BB_TABLE_DEPLOYMENT, &id);
     keys[0] = bb_buf_slice(&key);
-    gateway_live_write(world->live, tx, keys, 1);
-    gateway_live_advance(world->live, tx);
+    gateway_sessions_write(world->sessions, tx, keys, 1);
+    gateway_sessions_advance(world->sessions, tx);
     bb_buf_fini(&key);
 }
 
@@ -393,14 +404,14 @@ Test(live, a_deploy_runs_everything_again)
     for (int i = 0; i < 2; i++) {
         struct live_entry *run = take_run(&world);
 
-        answer_end(run, LIVE_VALUE, 101, run == a.subscriber.entry ? "one" : "here now", "k1",
-                   "k3");
+        answer_end(run, LIVE_VALUE, 101, strcmp(run->key.path, "m:list") == 0 ? "one" : "here now",
+                   "k1", "k3");
     }
     expect(&a, 1, "one", 100);
     expect(&b, 2, "here now", 101);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_unsubscribe(&b.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_session_free(b.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, a_query_that_looks_at_identity_splits_before_anything_is_sent)
@@ -434,10 +445,10 @@ Test(live, a_query_that_looks_at_identity_splits_before_anything_is_sent)
     cr_expect_not(run->is_shared);
     answer_end(run, LIVE_VALUE, 100, "of eve", "k1", "k3");
     expect(&eve, 1, "of eve", 100);
-    gateway_live_unsubscribe(&ann.subscriber);
-    gateway_live_unsubscribe(&bob.subscriber);
-    gateway_live_unsubscribe(&eve.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(ann.session);
+    gateway_session_free(bob.session);
+    gateway_session_free(eve.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, a_query_that_looks_at_identity_later_splits_then)
@@ -456,8 +467,8 @@ Test(live, a_query_that_looks_at_identity_later_splits_then)
     cr_expect_not(run->is_shared);
     answer_end(run, LIVE_VALUE, 101, "of ann", "k1", "k3");
     expect(&ann, 2, "of ann", 101);
-    gateway_live_unsubscribe(&ann.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(ann.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, the_suite_being_away_is_silent_and_tried_again)
@@ -473,16 +484,16 @@ Test(live, the_suite_being_away_is_silent_and_tried_again)
     cr_expect_eq(world.run_count, 0u);
     expect(&a, 1, "one", 100);
     clock_us += 60000;
-    gateway_live_tick(world.live);
+    gateway_sessions_tick(world.sessions, true);
     cr_assert_eq(world.run_count, 1u);
     answer_end(take_run(&world), LIVE_AWAY, 0, "", "", "");
-    gateway_live_tick(world.live);
+    gateway_sessions_tick(world.sessions, true);
     cr_expect_eq(world.run_count, 0u, "the second pause is longer");
-    gateway_live_retry_now(world.live);
+    gateway_sessions_retry_now(world.sessions);
     answer(&world, 101, "two", "k1", "k3");
     expect(&a, 2, "two", 101);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, a_lost_feed_position_runs_everything_again)
@@ -495,7 +506,7 @@ Test(live, a_lost_feed_position_runs_everything_again)
     subscribe(&world, &a, "m:list");
     subscribe(&world, &b, "m:other");
     answer(&world, 100, "one", "k1", "k3");
-    gateway_live_skip(world.live, 500);
+    gateway_sessions_skip(world.sessions, 500);
     /* The one that was running cannot know what happened in between. */
     answer(&world, 100, "other", "p", "q");
     cr_assert_eq(world.run_count, 2u);
@@ -503,9 +514,9 @@ Test(live, a_lost_feed_position_runs_everything_again)
     answer(&world, 500, "otro", "p", "q");
     expect(&a, 2, "uno", 500);
     expect(&b, 2, "otro", 500);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_unsubscribe(&b.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_session_free(b.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, another_history_resyncs_subscribers)
@@ -519,14 +530,14 @@ Test(live, another_history_resyncs_subscribers)
     answer(&world, 1000, "one", "k1", "k3");
     write_key(&world, 1001, "k1");
     run = take_run(&world); /* still under way when the world changes */
-    gateway_live_restart(world.live, 50);
-    cr_expect_eq(world.resync_count, 1u);
+    gateway_sessions_restart(world.sessions, 50);
     answer_end(run, LIVE_VALUE, 1001, "of the old world", "k1", "k3");
-    expect(&a, 1, "one", 0);
+    expect(&a, 1, "one", 1000);
     answer(&world, 50, "new", "k1", "k3");
     expect(&a, 2, "new", 50);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_free(world.live);
+    cr_expect_eq(world.resync_count, 1u);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, a_resuming_subscriber_never_sees_an_older_moment)
@@ -541,14 +552,15 @@ Test(live, a_resuming_subscriber_never_sees_an_older_moment)
     /* It saw 200 on another gateway, whose feed is ahead of ours. */
     subscribe_as(&world, &b, "m:list", "", 200);
     expect(&b, 0, "", 200);
-    cr_assert_eq(world.run_count, 1u);
-    cr_expect_eq(world.min_txs[0], 200u);
+    cr_expect_eq(world.run_count, 0u);
+    write_key(&world, 200, "k2");
+    cr_assert_eq(world.run_count, 1u, "one run for both");
     answer(&world, 200, "two", "k1", "k3");
     expect(&b, 1, "two", 200);
     expect(&a, 2, "two", 200);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_unsubscribe(&b.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_session_free(b.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, a_moment_that_does_not_exist_can_be_forgotten)
@@ -558,15 +570,17 @@ Test(live, a_moment_that_does_not_exist_can_be_forgotten)
 
     world_init(&world, 100, 8, 1 << 20);
     subscribe_as(&world, &a, "m:list", "", 900);
-    answer_end(take_run(&world), LIVE_AWAY, 0, "", "", "");
-    a.last_tx = 0;
-    gateway_live_forget(&a.subscriber);
+    cr_expect_eq(world.run_count, 0u);
+    clock_us += 5000001;
+    gateway_sessions_tick(world.sessions, false);
+    cr_expect_eq(world.run_count, 0u, "who does not follow the feed cannot know");
+    gateway_sessions_tick(world.sessions, true);
     cr_assert_eq(world.run_count, 1u);
     cr_expect_eq(world.min_txs[0], 100u);
     answer(&world, 100, "one", "k1", "k3");
     expect(&a, 1, "one", 100);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, a_blocked_reader_gets_the_newest_result_only)
@@ -578,19 +592,16 @@ Test(live, a_blocked_reader_gets_the_newest_result_only)
     subscribe(&world, &a, "m:list");
     answer(&world, 100, "one", "k1", "k3");
     a.is_blocked = true;
-    for (uint64_t tx = 101; tx < 110; tx++) {
-        char value[16];
-
-        (void)snprintf(value, sizeof(value), "v%" PRIu64, tx);
+    for (uint64_t tx = 101; tx < 110; tx++)
         write_key(&world, tx, "k1");
-        answer(&world, tx, value, "k1", "k3");
-    }
+    cr_expect_eq(world.run_count, 0u, "nothing runs for who does not read");
     expect(&a, 1, "one", 100);
     a.is_blocked = false;
-    publish(&world, a.subscriber.entry);
+    gateway_session_wake(a.session);
+    answer(&world, 109, "v109", "k1", "k3");
     expect(&a, 2, "v109", 109);
-    gateway_live_unsubscribe(&a.subscriber);
-    gateway_live_free(world.live);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, runs_at_once_are_bounded_and_none_is_forgotten)
@@ -611,9 +622,9 @@ Test(live, runs_at_once_are_bounded_and_none_is_forgotten)
     }
     for (size_t i = 0; i < BB_COUNT_OF(readers); i++) {
         expect(&readers[i], 1, "one", 100);
-        gateway_live_unsubscribe(&readers[i].subscriber);
+        gateway_session_free(readers[i].session);
     }
-    gateway_live_free(world.live);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, an_entry_goes_some_time_after_its_last_subscriber)
@@ -625,19 +636,19 @@ Test(live, an_entry_goes_some_time_after_its_last_subscriber)
     world_init(&world, 100, 8, 1 << 20);
     subscribe(&world, &a, "m:list");
     answer(&world, 100, "one", "k1", "k3");
-    gateway_live_unsubscribe(&a.subscriber);
+    gateway_session_free(a.session);
     clock_us += 5000000;
-    gateway_live_tick(world.live);
+    gateway_sessions_tick(world.sessions, true);
     subscribe(&world, &b, "m:list");
     cr_expect_eq(world.asked_count, 1u, "it was kept");
     expect(&b, 1, "one", 100);
-    gateway_live_unsubscribe(&b.subscriber);
+    gateway_session_free(b.session);
     clock_us += 10000001;
-    gateway_live_tick(world.live);
-    cr_expect_eq(gateway_live_entry_count(world.live), 0u);
-    cr_expect_eq(gateway_live_range_count(world.live), 0u);
-    cr_expect_eq(gateway_live_bytes(world.live), 0u);
-    gateway_live_free(world.live);
+    gateway_sessions_tick(world.sessions, true);
+    cr_expect_eq(gateway_live_entry_count(gateway_sessions_live(world.sessions)), 0u);
+    cr_expect_eq(gateway_live_range_count(gateway_sessions_live(world.sessions)), 0u);
+    cr_expect_eq(gateway_live_bytes(gateway_sessions_live(world.sessions)), 0u);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, an_unwatched_entry_that_is_hit_is_freed_and_not_run)
@@ -649,19 +660,19 @@ Test(live, an_unwatched_entry_that_is_hit_is_freed_and_not_run)
     world_init(&world, 100, 8, 1 << 20);
     subscribe(&world, &a, "m:list");
     answer(&world, 100, "one", "k1", "k3");
-    gateway_live_unsubscribe(&a.subscriber);
+    gateway_session_free(a.session);
     write_key(&world, 101, "k1");
     cr_expect_eq(world.asked_count, 1u);
-    cr_expect_eq(gateway_live_entry_count(world.live), 0u);
+    cr_expect_eq(gateway_live_entry_count(gateway_sessions_live(world.sessions)), 0u);
     subscribe(&world, &b, "m:list");
     answer(&world, 101, "two", "k1", "k3");
     expect(&b, 1, "two", 101);
     /* Leaves while its next run is under way. */
     write_key(&world, 102, "k1");
-    gateway_live_unsubscribe(&b.subscriber);
+    gateway_session_free(b.session);
     answer(&world, 102, "three", "k1", "k3");
-    cr_expect_eq(gateway_live_entry_count(world.live), 0u);
-    gateway_live_free(world.live);
+    cr_expect_eq(gateway_live_entry_count(gateway_sessions_live(world.sessions)), 0u);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, who_comes_between_a_hit_and_the_end_of_its_batch_is_not_forgotten)
@@ -674,16 +685,17 @@ Test(live, who_comes_between_a_hit_and_the_end_of_its_batch_is_not_forgotten)
     world_init(&world, 100, 8, 1 << 20);
     subscribe(&world, &a, "m:list");
     answer(&world, 100, "one", "k1", "k3");
-    gateway_live_unsubscribe(&a.subscriber);
+    gateway_session_free(a.session);
     /* A record that does not follow on the last one ends the batch: the cursor stays. */
-    gateway_live_write(world.live, 101, keys, 1);
+    gateway_sessions_write(world.sessions, 101, keys, 1);
     subscribe(&world, &b, "m:list");
-    gateway_live_skip(world.live, 110);
+    expect(&b, 1, "one", 100);
+    gateway_sessions_skip(world.sessions, 110);
     while (world.run_count > 0)
         answer(&world, 110, "two", "k1", "k3");
-    expect(&b, 1, "two", 110);
-    gateway_live_unsubscribe(&b.subscriber);
-    gateway_live_free(world.live);
+    expect(&b, 2, "two", 110);
+    gateway_session_free(b.session);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, a_failure_that_may_pass_is_shown_and_tried_again_without_a_write)
@@ -691,52 +703,188 @@ Test(live, a_failure_that_may_pass_is_shown_and_tried_again_without_a_write)
     struct world world;
     struct reader a;
     struct live_answer slow = { .end = LIVE_FAILURE,
-                                .tx = 100,
                                 .hash = { 1, 2 },
                                 .payload = bb_slice_str("too slow"),
                                 .is_passing = true };
 
     world_init(&world, 100, 8, 1 << 20);
     subscribe(&world, &a, "m:list");
-    gateway_live_answered(take_run(&world), &slow);
+    gateway_sessions_answered(world.sessions, take_run(&world), &slow);
     expect(&a, 1, "too slow", 100);
     cr_expect(a.last_is_failure);
     clock_us += 29000000;
-    gateway_live_tick(world.live);
+    gateway_sessions_tick(world.sessions, true);
     cr_expect_eq(world.run_count, 0u, "a function that never ends must not run all the time");
     clock_us += 2000000;
-    gateway_live_tick(world.live);
+    gateway_sessions_tick(world.sessions, true);
     answer(&world, 100, "one", "k1", "k3");
     expect(&a, 2, "one", 100);
     clock_us += 60000000;
-    gateway_live_tick(world.live);
+    gateway_sessions_tick(world.sessions, true);
     cr_expect_eq(world.run_count, 0u);
     /* One that nobody watches any more is not run for nobody. */
     write_key(&world, 101, "k1");
-    slow.tx = 101;
-    gateway_live_answered(take_run(&world), &slow);
-    gateway_live_unsubscribe(&a.subscriber);
+    gateway_sessions_answered(world.sessions, take_run(&world), &slow);
+    gateway_session_free(a.session);
     clock_us += 31000000;
-    gateway_live_tick(world.live);
+    gateway_sessions_tick(world.sessions, true);
     cr_expect_eq(world.run_count, 0u);
-    cr_expect_eq(gateway_live_entry_count(world.live), 0u);
-    gateway_live_free(world.live);
+    cr_expect_eq(gateway_live_entry_count(gateway_sessions_live(world.sessions)), 0u);
+    gateway_sessions_free(world.sessions);
 }
 
 Test(live, memory_is_bounded)
 {
     struct world world;
-    struct reader readers[3];
-    struct live_key key = { .path = "m:more", .args = bb_slice_str("a") };
-    struct live_subscriber more = { .version = 0 };
+    struct reader readers[1];
     static char big[1 << 20];
 
     world_init(&world, 100, 8, 1 << 20);
     memset(big, 'x', sizeof(big) - 1);
     subscribe(&world, &readers[0], "m:list");
     answer(&world, 100, big, "k1", "k3");
-    cr_expect_not(gateway_live_has_room(world.live));
-    cr_expect_eq(gateway_live_subscribe(&world.ctx, world.live, &key, &more, 0), BB_OVERLOADED);
-    gateway_live_unsubscribe(&readers[0].subscriber);
-    gateway_live_free(world.live);
+    cr_expect_not(gateway_live_has_room(gateway_sessions_live(world.sessions)));
+    cr_expect_eq(
+        gateway_session_add(&world.ctx, readers[0].session, 2, "m:more", bb_slice_str("a"), NULL),
+        BB_OVERLOADED);
+    gateway_session_free(readers[0].session);
+    gateway_sessions_free(world.sessions);
+}
+
+Test(live, a_session_has_bounds_that_name_themselves)
+{
+    struct world world;
+    struct reader a;
+
+    world_init(&world, 100, 8, 1 << 20);
+    subscribe(&world, &a, "m:list");
+    cr_expect_eq(gateway_session_add(&world.ctx, a.session, 1, "m:other", bb_slice_str(""), NULL),
+                 BB_BAD_REQUEST, "the id is taken");
+    cr_expect_eq(gateway_session_add(&world.ctx, a.session, 2, "m:long",
+                                     bb_slice_str("12345678901234567890123456789012345678901234567"
+                                                  "8901234567890123456789012345678901234567890"),
+                                     NULL),
+                 BB_TOO_LARGE);
+    cr_expect_not_null(strstr(world.ctx.error, "--session-bytes"));
+    for (uint32_t id = 2; id <= 4; id++)
+        cr_expect_eq(gateway_session_add(&world.ctx, a.session, id, "m:l", bb_slice_str(""), NULL),
+                     BB_OK);
+    cr_expect_eq(gateway_session_add(&world.ctx, a.session, 5, "m:l", bb_slice_str(""), NULL),
+                 BB_TOO_LARGE);
+    cr_expect_not_null(strstr(world.ctx.error, "--session-queries"));
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
+}
+
+Test(live, p14_a_session_may_ask_for_fewer_events)
+{
+    struct world world;
+    struct reader a;
+
+    world_init(&world, 100, 8, 1 << 20);
+    subscribe(&world, &a, "m:list");
+    gateway_session_set_refresh(a.session, 500000);
+    answer(&world, 100, "one", "k1", "k3");
+    for (uint64_t tx = 101; tx < 110; tx++)
+        write_key(&world, tx, "k1");
+    cr_expect_eq(world.run_count, 0u, "too early");
+    clock_us += 499999;
+    gateway_sessions_tick(world.sessions, true);
+    cr_expect_eq(world.run_count, 0u);
+    clock_us += 1;
+    gateway_sessions_tick(world.sessions, true);
+    answer(&world, 109, "ten", "k1", "k3");
+    expect(&a, 2, "ten", 109);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
+}
+
+Test(live, two_queries_of_a_session_move_together)
+{
+    struct world world;
+    struct reader a;
+    struct live_entry *first;
+
+    world_init(&world, 100, 8, 1 << 20);
+    subscribe(&world, &a, "m:list");
+    cr_expect_eq(gateway_session_add(&world.ctx, a.session, 2, "m:count", bb_slice_str(""), NULL),
+                 BB_OK);
+    (void)gateway_session_go(a.session);
+    answer(&world, 100, "one", "k1", "k3");
+    expect(&a, 0, "", 0);
+    answer(&world, 100, "1", "k1", "k3");
+    cr_expect_eq(a.event_count, 2u);
+    write_key(&world, 101, "k1");
+    first = take_run(&world);
+    answer(&world, 101, "2", "k1", "k3");
+    /* A write that comes while the first still runs is for the next round. */
+    write_key(&world, 102, "k1");
+    cr_expect_eq(a.event_count, 2u);
+    cr_expect_eq(world.run_count, 0u);
+    answer_end(first, LIVE_VALUE, 101, "two", "k1", "k3");
+    cr_expect_eq(a.event_count, 4u);
+    cr_expect_eq(a.last_tx, 101u);
+    cr_assert_eq(world.run_count, 2u);
+    cr_expect_eq(world.min_txs[0], 102u);
+    answer(&world, 102, "three", "k1", "k3");
+    answer(&world, 102, "3", "k1", "k3");
+    cr_expect_eq(a.last_tx, 102u);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
+}
+
+Test(live, a_moment_that_is_too_old_twice_is_run_first_and_alone)
+{
+    struct world world;
+    struct reader a;
+    struct live_entry *slow;
+
+    world_init(&world, 100, 8, 1 << 20);
+    subscribe(&world, &a, "m:slow");
+    cr_expect_eq(gateway_session_add(&world.ctx, a.session, 2, "m:quick", bb_slice_str(""), NULL),
+                 BB_OK);
+    (void)gateway_session_go(a.session);
+    for (uint64_t tx = 101; tx < 103; tx++) {
+        slow = take_run(&world);
+        while (world.run_count > 0)
+            answer(&world, tx - 1, "quick", "q1", "q3");
+        write_key(&world, tx, "q1");
+        answer_end(slow, LIVE_TOO_OLD, 0, "", "", "");
+        cr_expect_eq(a.event_count, 0u);
+    }
+    cr_assert_eq(world.run_count, 1u, "the slow one alone");
+    answer(&world, 102, "slow", "k1", "k3");
+    answer(&world, 102, "quick", "q1", "q3");
+    cr_expect_eq(a.event_count, 2u);
+    cr_expect_eq(a.last_tx, 102u);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
+}
+
+Test(live, who_comes_back_gets_only_what_differs)
+{
+    struct world world;
+    struct reader a;
+    struct bb_slice held_payload = bb_slice_str("one");
+    uint64_t held[2] = { bb_hash64(held_payload, 0) & ~(uint64_t)1, bb_hash64(held_payload, 1) };
+
+    world_init(&world, 100, 8, 1 << 20);
+    memset(&a, 0, sizeof(a));
+    a.session = gateway_session_new(world.sessions,
+                                    &(struct session_options){ .after_tx = 90, .owner = &a });
+    cr_expect_eq(gateway_session_add(&world.ctx, a.session, 1, "m:list", bb_slice_str(""), held),
+                 BB_OK);
+    cr_expect_eq(gateway_session_add(&world.ctx, a.session, 2, "m:count", bb_slice_str(""), held),
+                 BB_OK);
+    (void)gateway_session_go(a.session);
+    answer(&world, 100, "one", "k1", "k3");
+    answer(&world, 100, "2", "k1", "k3");
+    expect(&a, 1, "2", 100);
+    gateway_session_reach(a.session, 101);
+    cr_expect_eq(a.last_tx, 100u);
+    write_key(&world, 101, "elsewhere");
+    cr_expect_eq(a.last_tx, 101u, "a moment that was promised comes, though nothing differs");
+    cr_expect_eq(a.event_count, 1u);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
 }

@@ -9,6 +9,7 @@
 #define BB_WIRE_VALIDATE_H
 
 #include "common.pb-c.h"
+#include "gateway.pb-c.h"
 #include "sequencer.pb-c.h"
 #include "slot.pb-c.h"
 #include "storage.pb-c.h"
@@ -23,6 +24,7 @@ int bb_storage_request_validate(struct bb_ctx *ctx, const Bb__Proto__StorageRequ
 int bb_storage_reply_validate(struct bb_ctx *ctx, const Bb__Proto__StorageReply *reply);
 int bb_sequencer_request_validate(struct bb_ctx *ctx, const Bb__Proto__SequencerRequest *request);
 int bb_sequencer_reply_validate(struct bb_ctx *ctx, const Bb__Proto__SequencerReply *reply);
+int bb_gateway_request_validate(struct bb_ctx *ctx, const Bb__Proto__GatewayRequest *request);
 int bb_worker_request_validate(struct bb_ctx *ctx, const Bb__Proto__WorkerRequest *request);
 int bb_worker_reply_validate(struct bb_ctx *ctx, const Bb__Proto__WorkerReply *reply);
 int bb_to_slot_validate(struct bb_ctx *ctx, const Bb__Proto__ToSlot *frame);

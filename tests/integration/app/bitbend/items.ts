@@ -77,3 +77,4 @@ export const firstAndUnique = query({
 });
 export const secret = internalQuery({ args: {}, handler: () => "internal" });
 export const secretWrite = internalMutation({ args: {}, handler: (ctx) => ctx.db.insert("items", { group: "secret", n: 1 }) });
+export const whoami = query({ args: {}, handler: async (ctx) => (await ctx.auth.getUserIdentity())?.subject ?? null });
