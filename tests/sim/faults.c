@@ -1,0 +1,279 @@
+/* What befalls the cluster, at random moments, by the weights of the scenario. */
+#include <stdio.h>
+
+#include "parts.h"
+#include "world.h"
+
+#define CUT_US 3000000
+
+static struct sim_node *any_node(enum sim_role role)
+{
+    struct sim_node *found = NULL;
+    size_t count = 0;
+
+    for (size_t i = 0; i < sim.node_count; i++) {
+        if (sim.nodes[i].role == role && sim_below(++count) == 0)
+            found = &sim.nodes[i];
+    }
+    bb_assert(found != NULL);
+    return found;
+}
+
+static struct sim_node *any_server(void)
+{
+    for (;;) {
+        struct sim_node *node = &sim.nodes[sim_below(sim.node_count)];
+        if (node->role != SIM_CLIENT)
+            return node;
+    }
+}
+
+static void kill_one(enum sim_role role, bool is_power)
+{
+    struct sim_node *node = any_node(role);
+
+    if (node->is_up)
+        sim_node_kill(node, is_power, "killed");
+}
+
+static void cut_some(bool is_one_way)
+{
+    struct sim_node *a = any_server();
+    struct sim_node *b = any_server();
+    uint64_t us = 100000 + sim_below(CUT_US);
+
+    if (a == b)
+        return;
+    sim_cut(a, b, us);
+    if (!is_one_way)
+        sim_cut(b, a, us);
+}
+
+/* One node hears nobody, or nobody hears it, or both. */
+static void isolate(void)
+{
+    struct sim_node *node = sim_chance(700000) ? any_node(SIM_SEQUENCER) : any_server();
+    unsigned how = 1 + (unsigned)sim_below(3);
+    uint64_t us = 100000 + sim_below(CUT_US);
+    bool is_from_storage_only = sim_chance(500000);
+
+    for (size_t i = 0; i < sim.node_count; i++) {
+        struct sim_node *other = &sim.nodes[i];
+        if (other == node || other->role == SIM_CLIENT ||
+            (is_from_storage_only && other->role != SIM_STORAGE))
+            continue;
+        if ((how & 1) != 0)
+            sim_cut(node, other, us);
+        if ((how & 2) != 0)
+            sim_cut(other, node, us);
+    }
+}
+
+static void end_full(void *arg)
+{
+    struct sim_node *node = arg;
+
+    sim_trace("%s: the disk has room again", node->name);
+    node->disk->is_full = false;
+}
+
+static void fill_disk(void)
+{
+    struct sim_node *node = any_node(SIM_STORAGE);
+
+    sim_trace("%s: the disk is full", node->name);
+    node->disk->is_full = true;
+    (void)sim_after(NULL, 50000 + sim_below(1500000), end_full, node);
+}
+
+static void slow_disk(void)
+{
+    struct sim_node *node = any_node(SIM_STORAGE);
+
+    sim_trace("%s: the disk is slow", node->name);
+    node->disk->slow_until_us = sim.now_us + sim_below(2000000);
+}
+
+/* A majority of the storage nodes keeps about the right time: it is what guards against the rest.
+ */
+static bool may_be_wrong(const struct sim_node *node)
+{
+    size_t before = 0;
+
+    for (size_t i = 0; i < node->index; i++)
+        before += sim.nodes[i].role == SIM_STORAGE;
+    return node->role != SIM_STORAGE || before < (world.scenario->storages - 1) / 2;
+}
+
+static void jump_clock(void)
+{
+    struct sim_node *node = any_server();
+    uint64_t range = may_be_wrong(node) && sim_chance(600000) ? world.scenario->skew_us : 1000000;
+
+    node->skew_us = (int64_t)sim_below(2 * range + 1) - (int64_t)range;
+    sim_trace("%s: its clock jumps to %+.3f s", node->name, (double)node->skew_us / 1e6);
+}
+
+static void lose_all_power(void)
+{
+    for (size_t i = 0; i < sim.node_count; i++) {
+        if (sim.nodes[i].role == SIM_STORAGE && sim.nodes[i].is_up)
+            sim_node_kill(&sim.nodes[i], true, "the house is dark");
+    }
+}
+
+static void on_deployed(struct bb_slice reply)
+{
+    (void)reply;
+}
+
+static void deploy(void)
+{
+    static unsigned count;
+    char key[32];
+
+    (void)snprintf(key, sizeof key, "deploy-%u", ++count);
+    sim_client_ask("deploy", "{\"path\":\"_system:deploy\",\"args\":{\"extra\":true}}", key,
+                   on_deployed);
+}
+
+static void stop_one(void)
+{
+    struct sim_node *node = any_server();
+
+    if (node->is_up)
+        sim_node_stop(node);
+}
+
+static void pause(struct sim_node *node, uint64_t us_max)
+{
+    sim_node_pause(node, 20000 + sim_below(us_max));
+}
+
+static void befall(unsigned fault)
+{
+    switch (fault) {
+    case 0:
+        kill_one(SIM_STORAGE, false);
+        return;
+    case 1:
+        kill_one(SIM_SEQUENCER, false);
+        return;
+    case 2:
+        kill_one(SIM_WORKER, false);
+        return;
+    case 3:
+        kill_one(SIM_GATEWAY, false);
+        return;
+    case 4:
+        kill_one(SIM_STORAGE, true);
+        return;
+    case 5:
+        pause(any_node(SIM_STORAGE), 1500000);
+        return;
+    case 6:
+        pause(any_node(SIM_SEQUENCER), 3000000);
+        return;
+    case 7:
+        pause(any_server(), 2000000);
+        return;
+    case 8:
+        cut_some(false);
+        return;
+    case 9:
+        cut_some(true);
+        return;
+    case 10:
+        isolate();
+        return;
+    case 11:
+        slow_disk();
+        return;
+    case 12:
+        fill_disk();
+        return;
+    case 13:
+        jump_clock();
+        return;
+    case 14:
+        sim_slot_kill(any_node(SIM_WORKER));
+        return;
+    case 15:
+        stop_one();
+        return;
+    case 16:
+        deploy();
+        return;
+    case 17:
+        sim_watches_drop();
+        return;
+    default:
+        lose_all_power();
+        return;
+    }
+}
+
+static void next_fault(void *arg)
+{
+    const struct sim_scenario *scenario = world.scenario;
+    const unsigned weights[] = {
+        scenario->faults.kill_storage,
+        scenario->faults.kill_sequencer,
+        scenario->faults.kill_worker,
+        scenario->faults.kill_gateway,
+        scenario->faults.power,
+        scenario->faults.pause_storage,
+        scenario->faults.pause_sequencer,
+        scenario->faults.pause_other,
+        scenario->faults.cut,
+        scenario->faults.cut_one_way,
+        scenario->faults.isolate,
+        scenario->faults.slow_disk,
+        scenario->faults.full_disk,
+        scenario->faults.clock_jump,
+        scenario->faults.kill_slot,
+        scenario->faults.stop,
+        scenario->faults.deploy,
+        scenario->faults.drop_streams,
+        scenario->faults.power_all,
+    };
+    unsigned sum = 0;
+
+    (void)arg;
+    if (world.is_settling)
+        return;
+    for (size_t i = 0; i < BB_COUNT_OF(weights); i++)
+        sum += weights[i];
+    unsigned at = (unsigned)sim_below(sum);
+    for (unsigned i = 0; i < BB_COUNT_OF(weights); i++) {
+        if (at < weights[i]) {
+            befall(i);
+            break;
+        }
+        at -= weights[i];
+    }
+    (void)sim_after(NULL, sim_below(2 * (uint64_t)scenario->fault_us), next_fault, NULL);
+}
+
+void sim_faults_start(void)
+{
+    if (world.scenario->fault_us != 0)
+        (void)sim_after(NULL, sim_below(world.scenario->fault_us), next_fault, NULL);
+    sim.failpoint_ppm = world.scenario->failpoint_ppm;
+}
+
+void sim_faults_end(void)
+{
+    sim_trace("the faults end");
+    sim.failpoint_ppm = 0;
+    sim_heal();
+    sim.weather = (struct sim_weather){
+        .latency_us = 50, .jitter_us = 100, .sync_us = 200, .sync_jitter_us = 200
+    };
+    for (size_t i = 0; i < sim.node_count; i++) {
+        sim.nodes[i].disk->is_full = false;
+        sim.nodes[i].disk->slow_until_us = 0;
+        if (sim.nodes[i].role == SIM_SEQUENCER)
+            sim.nodes[i].skew_us = 0; /* one that is far ahead refuses to serve */
+    }
+}

@@ -1,0 +1,349 @@
+/*
+ * bb/kv.h in memory: each commit is a sorted array of shared entries. A commit survives the
+ * process; the one before it survives the power.
+ */
+#include "bb/kv.h"
+
+#include <stdlib.h>
+
+#include "parts.h"
+
+struct entry {
+    struct bb_slice key, value;
+    bool is_deleted; /* in a batch only */
+};
+struct version {
+    uint64_t number;
+    const struct entry **entries; /* by key; metas under their names in a second array */
+    size_t count;
+    const struct entry **metas;
+    size_t meta_count;
+};
+struct sim_disk_state {
+    struct version *newest, *safe;
+};
+struct bb_kv {
+    struct sim_node *node;
+    struct sim_disk_state *state;
+};
+struct list {
+    const struct entry **items;
+    size_t count, capacity;
+};
+struct bb_kv_batch {
+    struct bb_kv *kv;
+    struct list entries, metas;
+};
+struct bb_kv_read {
+    const struct version *version;
+};
+struct bb_kv_cursor {
+    const struct version *version;
+    size_t at; /* count: nowhere */
+};
+
+/* ---- sorted arrays ---- */
+
+static size_t lower_bound(const struct entry *const *items, size_t count, struct bb_slice key)
+{
+    size_t low = 0;
+
+    while (low < count) {
+        size_t middle = low + (count - low) / 2;
+        if (bb_slice_compare(items[middle]->key, key) < 0) {
+            low = middle + 1;
+        } else {
+            count = middle;
+        }
+    }
+    return low;
+}
+
+static const struct entry *find(const struct entry *const *items, size_t count, struct bb_slice key)
+{
+    size_t at = lower_bound(items, count, key);
+
+    return at < count && bb_slice_equal(items[at]->key, key) ? items[at] : NULL;
+}
+
+/* The last of equal keys wins. */
+static void insert(struct list *list, struct bb_slice key, struct bb_slice value, bool is_deleted)
+{
+    struct entry *entry = bb_alloc(sizeof *entry);
+    size_t at = lower_bound(list->items, list->count, key);
+
+    *entry = (struct entry){ .key = bb_slice_dup(key),
+                             .value = bb_slice_dup(value),
+                             .is_deleted = is_deleted };
+    if (at < list->count && bb_slice_equal(list->items[at]->key, key)) {
+        list->items[at] = entry;
+        return;
+    }
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity == 0 ? 32 : list->capacity * 2;
+        list->items = bb_realloc(list->items, list->capacity * sizeof *list->items);
+    }
+    memmove(list->items + at + 1, list->items + at, (list->count - at) * sizeof *list->items);
+    list->items[at] = entry;
+    list->count++;
+}
+
+static const struct entry **merge(const struct entry *const *old, size_t old_count,
+                                  const struct list *changes, size_t *count)
+{
+    const struct entry **merged = bb_alloc((old_count + changes->count + 1) * sizeof *merged);
+    size_t i = 0;
+    size_t k = 0;
+
+    *count = 0;
+    while (i < old_count || k < changes->count) {
+        int order = i == old_count        ? 1
+                    : k == changes->count ? -1
+                                          : bb_slice_compare(old[i]->key, changes->items[k]->key);
+        if (order < 0) {
+            merged[(*count)++] = old[i++];
+            continue;
+        }
+        if (!changes->items[k]->is_deleted)
+            merged[(*count)++] = changes->items[k];
+        k++;
+        i += order == 0;
+    }
+    return merged;
+}
+
+/* ---- opening ---- */
+
+static struct version *empty_version(void)
+{
+    return bb_alloc_zero(1, sizeof(struct version));
+}
+
+int bb_kv_open(struct bb_ctx *ctx, const struct bb_kv_options *options, struct bb_kv **kv)
+{
+    struct bb_kv *opened = bb_alloc_zero(1, sizeof *opened);
+    struct sim_disk *disk = sim.current->disk;
+
+    (void)ctx;
+    (void)options;
+    if (disk->kv == NULL) {
+        disk->kv = bb_alloc_zero(1, sizeof *disk->kv);
+        disk->kv->newest = disk->kv->safe = empty_version();
+    }
+    opened->node = sim.current;
+    opened->state = disk->kv;
+    *kv = opened;
+    return BB_OK;
+}
+
+void bb_kv_close(struct bb_kv *kv)
+{
+    bb_free(kv);
+}
+
+void sim_kv_power_loss(struct sim_disk_state *kv)
+{
+    if (kv != NULL && sim_chance(700000))
+        kv->newest = kv->safe;
+    if (kv != NULL)
+        kv->safe = kv->newest;
+}
+
+/* ---- writing ---- */
+
+int bb_kv_begin(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_kv_batch **batch)
+{
+    (void)ctx;
+    *batch = bb_alloc_zero(1, sizeof **batch);
+    (*batch)->kv = kv;
+    return BB_OK;
+}
+
+int bb_kv_put(struct bb_ctx *ctx, struct bb_kv_batch *batch, struct bb_slice key,
+              struct bb_slice value)
+{
+    (void)ctx;
+    insert(&batch->entries, key, value, false);
+    return BB_OK;
+}
+
+int bb_kv_delete(struct bb_ctx *ctx, struct bb_kv_batch *batch, struct bb_slice key)
+{
+    (void)ctx;
+    insert(&batch->entries, key, BB_SLICE_EMPTY, true);
+    return BB_OK;
+}
+
+int bb_kv_put_meta(struct bb_ctx *ctx, struct bb_kv_batch *batch, const char *name,
+                   struct bb_slice value)
+{
+    (void)ctx;
+    insert(&batch->metas, bb_slice_str(name), value, false);
+    return BB_OK;
+}
+
+int bb_kv_commit(struct bb_ctx *ctx, struct bb_kv_batch *batch)
+{
+    struct bb_kv *kv = batch->kv;
+    struct version *old = kv->state->newest;
+    struct version *version = empty_version();
+
+    sim_failpoint("kv.commit");
+    sim_fiber_sleep(sim_sync_time(kv->node));
+    if (kv->node->disk->is_full)
+        return bb_fail(ctx, BB_NO_SPACE, "the data file: no space left on device");
+    version->number = old->number + 1;
+    version->entries = merge(old->entries, old->count, &batch->entries, &version->count);
+    version->metas = merge(old->metas, old->meta_count, &batch->metas, &version->meta_count);
+    kv->state->newest = version;
+    kv->state->safe = old;
+    sim_failpoint("kv.committed");
+    bb_kv_abort(batch);
+    return BB_OK;
+}
+
+void bb_kv_abort(struct bb_kv_batch *batch)
+{
+    if (batch == NULL)
+        return;
+    bb_free(batch->entries.items);
+    bb_free(batch->metas.items);
+    bb_free(batch);
+}
+
+int bb_kv_sync(struct bb_ctx *ctx, struct bb_kv *kv)
+{
+    (void)ctx;
+    sim_failpoint("kv.sync");
+    sim_fiber_sleep(sim_sync_time(kv->node));
+    kv->state->safe = kv->state->newest;
+    return BB_OK;
+}
+
+/* ---- reading ---- */
+
+int bb_kv_read_open(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_kv_read **read)
+{
+    (void)ctx;
+    *read = bb_alloc_zero(1, sizeof **read);
+    (*read)->version = kv->state->newest;
+    return BB_OK;
+}
+
+void bb_kv_read_close(struct bb_kv_read *read)
+{
+    bb_free(read);
+}
+
+uint64_t bb_kv_read_version(const struct bb_kv_read *read)
+{
+    return read->version->number;
+}
+
+int bb_kv_get(struct bb_ctx *ctx, const struct bb_kv_read *read, struct bb_slice key,
+              struct bb_slice *value)
+{
+    const struct entry *entry = find(read->version->entries, read->version->count, key);
+
+    (void)ctx;
+    if (entry == NULL)
+        return BB_NOT_FOUND;
+    *value = entry->value;
+    return BB_OK;
+}
+
+int bb_kv_get_meta(struct bb_ctx *ctx, const struct bb_kv_read *read, const char *name,
+                   struct bb_slice *value)
+{
+    const struct entry *entry =
+        find(read->version->metas, read->version->meta_count, bb_slice_str(name));
+
+    (void)ctx;
+    if (entry == NULL)
+        return BB_NOT_FOUND;
+    *value = entry->value;
+    return BB_OK;
+}
+
+int bb_kv_cursor_open(struct bb_ctx *ctx, const struct bb_kv_read *read,
+                      struct bb_kv_cursor **cursor)
+{
+    (void)ctx;
+    *cursor = bb_alloc_zero(1, sizeof **cursor);
+    (*cursor)->version = read->version;
+    (*cursor)->at = read->version->count;
+    return BB_OK;
+}
+
+void bb_kv_cursor_close(struct bb_kv_cursor *cursor)
+{
+    bb_free(cursor);
+}
+
+static int rest_at(struct bb_kv_cursor *cursor, size_t at)
+{
+    cursor->at = at;
+    return at < cursor->version->count ? BB_OK : BB_NOT_FOUND;
+}
+
+int bb_kv_seek(struct bb_ctx *ctx, struct bb_kv_cursor *cursor, struct bb_slice key)
+{
+    (void)ctx;
+    return rest_at(cursor, lower_bound(cursor->version->entries, cursor->version->count, key));
+}
+
+int bb_kv_seek_before(struct bb_ctx *ctx, struct bb_kv_cursor *cursor, struct bb_slice key)
+{
+    size_t at = lower_bound(cursor->version->entries, cursor->version->count, key);
+
+    (void)ctx;
+    return rest_at(cursor, at == 0 ? cursor->version->count : at - 1);
+}
+
+int bb_kv_next(struct bb_ctx *ctx, struct bb_kv_cursor *cursor)
+{
+    (void)ctx;
+    return rest_at(cursor, cursor->at < cursor->version->count ? cursor->at + 1 : cursor->at);
+}
+
+int bb_kv_prev(struct bb_ctx *ctx, struct bb_kv_cursor *cursor)
+{
+    size_t count = cursor->version->count;
+
+    (void)ctx;
+    return rest_at(cursor, cursor->at == 0 || cursor->at >= count ? count : cursor->at - 1);
+}
+
+struct bb_slice bb_kv_cursor_key(const struct bb_kv_cursor *cursor)
+{
+    return cursor->version->entries[cursor->at]->key;
+}
+
+struct bb_slice bb_kv_cursor_value(const struct bb_kv_cursor *cursor)
+{
+    return cursor->version->entries[cursor->at]->value;
+}
+
+/* ---- care ---- */
+
+int bb_kv_copy(struct bb_ctx *ctx, struct bb_kv *kv, int fd)
+{
+    (void)kv;
+    (void)fd;
+    return bb_fail(ctx, BB_UNSUPPORTED, "the simulated store is not copied");
+}
+
+int bb_kv_reader_check(struct bb_ctx *ctx, struct bb_kv *kv)
+{
+    (void)ctx;
+    (void)kv;
+    return BB_OK;
+}
+
+int bb_kv_stat(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_kv_stat *stat)
+{
+    (void)ctx;
+    *stat = (struct bb_kv_stat){ .entries = kv->state->newest->count,
+                                 .last_version = kv->state->newest->number };
+    return BB_OK;
+}

@@ -1,0 +1,338 @@
+/*
+ * sim: runs seeds of scenarios, each in a process of its own.
+ *
+ *   sim --seed=N --scenario=NAME [--verbose] [--history=FILE]    one run; prints its trace hash
+ *   sim --seconds=S [--seed=N] [--jobs=J]                        fresh seeds of all scenarios
+ *   sim --seeds=FILE                                             "scenario seed" lines, all of them
+ *   sim --list                                                   the scenarios
+ *
+ * SIM_LOAD_MS: simulated time under load (3000). SIM_STORAGES, SIM_SEQUENCERS:
+ * instead of the scenario's.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "parts.h"
+#include "world.h"
+
+#define SETTLE_US       UINT64_C(120000000)
+#define REAL_SECONDS    60u /* of one run; then it hangs */
+#define JOBS_MAX        16
+#define DEPLOY_WAIT_US  10000
+#define DEPLOY_LIMIT_US 30000000
+
+/* ---- one run ---- */
+
+static char *arguments[SIM_NODES_MAX][8];
+
+static void set_arguments(struct sim_node *node, const char *const *values)
+{
+    size_t count = 0;
+
+    for (; values[count] != NULL; count++)
+        arguments[node->index][count] = bb_strdup(values[count]);
+    node->argv = arguments[node->index];
+    node->argc = (int)count;
+}
+
+static void list_urls(char *to, size_t size, const char *prefix, const char *kind, unsigned count,
+                      unsigned port)
+{
+    size_t used = (size_t)snprintf(to, size, "%s", prefix);
+
+    for (unsigned i = 0; i < count; i++) {
+        used += (size_t)snprintf(to + used, size - used, "%stcp://%s-%u:%u", i == 0 ? "" : ",",
+                                 kind, i + 1, port);
+    }
+}
+
+static void add_servers(enum sim_role role, const char *kind, unsigned count, unsigned port,
+                        const char *const *options)
+{
+    for (unsigned i = 0; i < count; i++) {
+        char name[24];
+        char listen[48];
+        const char *values[8] = { kind, listen };
+        (void)snprintf(name, sizeof name, "%s-%u", kind, i + 1);
+        (void)snprintf(listen, sizeof listen, "--listen=tcp://%s:%u", name, port);
+        for (size_t k = 0; options[k] != NULL; k++)
+            values[k + 2] = options[k];
+        struct sim_node *node = sim_node_add(role, name);
+        set_arguments(node, values);
+        sim_node_start(node);
+    }
+}
+
+static void build(void)
+{
+    const struct sim_scenario *scenario = world.scenario;
+    char storages[256];
+    char sequencers[256];
+    char workers[256];
+
+    list_urls(storages, sizeof storages, "--storage=", "storage", scenario->storages, 3501);
+    list_urls(sequencers, sizeof sequencers, "--sequencer=", "sequencer", scenario->sequencers,
+              3511);
+    list_urls(workers, sizeof workers, "--workers=", "worker", scenario->workers, 3521);
+    add_servers(
+        SIM_STORAGE, "storage", scenario->storages, 3501,
+        (const char *const[]){
+            "--data=data",
+            scenario->storages > 1 ? "--raft-listen=127.0.0.1:1" : "--raft-listen=", NULL });
+    add_servers(SIM_SEQUENCER, "sequencer", scenario->sequencers, 3511,
+                (const char *const[]){ storages, NULL });
+    add_servers(SIM_WORKER, "worker", scenario->workers, 3521,
+                (const char *const[]){ storages, sequencers, "--slots=2", NULL });
+    add_servers(SIM_GATEWAY, "gateway", scenario->gateways, 3210,
+                (const char *const[]){ storages, workers, "--admin-key=key", NULL });
+}
+
+static uint64_t from_environment(const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name); /* NOLINT(concurrency-mt-unsafe): one thread */
+
+    return text == NULL ? otherwise : strtoull(text, NULL, 10);
+}
+
+static void end_load(void *arg)
+{
+    (void)arg;
+    sim_settle();
+}
+
+static void begin_load(struct bb_slice reply)
+{
+    (void)reply;
+    sim_trace("deployed");
+    world.is_deployed = true;
+    world.load_until_us = sim.now_us + from_environment("SIM_LOAD_MS", 3000) * 1000;
+    sim.end_us = world.load_until_us + SETTLE_US;
+    (void)sim_at(NULL, world.load_until_us, end_load, NULL);
+    sim_clients_start();
+    sim_watches_start();
+    sim_followers_start();
+    sim_faults_start();
+}
+
+static void deploy(void *arg)
+{
+    (void)arg;
+    sim_client_ask("deploy", "{\"path\":\"_system:deploy\",\"args\":{}}", "deploy-0", begin_load);
+}
+
+static void write_history(const char *path)
+{
+    struct bb_buf lines;
+    FILE *file = fopen(path, "w");
+
+    bb_buf_init(&lines);
+    check_write(&world.history, &lines);
+    if (file == NULL || fwrite(lines.data, 1, lines.size, file) != lines.size)
+        (void)fprintf(stderr, "cannot write %s\n", path);
+    if (file != NULL)
+        (void)fclose(file);
+    bb_buf_fini(&lines);
+}
+
+struct options {
+    uint64_t seed;
+    const char *scenario, *history, *seeds;
+    unsigned seconds, jobs;
+    bool is_verbose, is_list, has_seed;
+};
+
+/* 0: all is right. */
+static int run_one(const struct options *options, const struct sim_scenario *scenario,
+                   uint64_t seed, bool is_quiet)
+{
+    struct check_report report = { .count = 0 };
+
+    sim_init(seed);
+    sim.is_verbose = options->is_verbose;
+    static struct sim_scenario changed;
+    changed = *scenario;
+    changed.storages = (unsigned)from_environment("SIM_STORAGES", changed.storages);
+    changed.sequencers = (unsigned)from_environment("SIM_SEQUENCERS", changed.sequencers);
+    world.scenario = &changed;
+    sim.weather = scenario->weather;
+    build();
+    sim_checker_start();
+    (void)sim_after(world.checker, DEPLOY_WAIT_US, deploy, NULL);
+    sim.end_us = sim.now_us + DEPLOY_LIMIT_US;
+    sim_run();
+    if (sim.failure[0] == '\0')
+        check_all(&world.history, &report);
+    if (options->history != NULL)
+        write_history(options->history);
+    bool is_right = sim.failure[0] == '\0' && report.count == 0;
+    if (!is_right) {
+        sim_trace_print();
+        (void)fprintf(stderr, "\nFAILED %s\n%.*s", sim.failure,
+                      BB_SLICE_ARG(bb_buf_slice(&report.text)));
+        (void)fprintf(stderr, "again: make sim SCENARIO=%s SEED=%" PRIu64 "\n", scenario->name,
+                      seed);
+    } else if (!is_quiet) {
+        (void)printf("%s seed %" PRIu64 ": hash %016" PRIx64 ", %" PRIu64
+                     " events, %zu transactions"
+                     ", %" PRIu64 " retries, %" PRIu64 " deaths by failpoint\n",
+                     scenario->name, seed, sim.hash, sim.events, world.history.txn_count,
+                     world.retried, sim.failpoints);
+    }
+    return is_right ? 0 : 1;
+}
+
+/* ---- many runs ---- */
+
+struct job {
+    pid_t pid;
+    const struct sim_scenario *scenario;
+    uint64_t seed;
+};
+static struct job jobs[JOBS_MAX];
+static unsigned job_count, run_count, failure_count;
+
+static void reap(void)
+{
+    int status = 0;
+    pid_t pid = wait(&status);
+
+    for (unsigned i = 0; i < job_count; i++) {
+        if (jobs[i].pid != pid)
+            continue;
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+            failure_count++;
+            (void)printf("FAIL %s %" PRIu64 "%s\n", jobs[i].scenario->name, jobs[i].seed,
+                         WIFSIGNALED(status) ? " (it ended by a signal)" : "");
+        }
+        jobs[i] = jobs[--job_count];
+    }
+}
+
+static void start(const struct options *options, const struct sim_scenario *scenario, uint64_t seed)
+{
+    while (job_count >= options->jobs)
+        reap();
+    (void)fflush(stdout);
+    pid_t pid = fork();
+    bb_assert(pid >= 0);
+    if (pid == 0) {
+        (void)alarm(REAL_SECONDS);
+        int code = run_one(options, scenario, seed, true);
+        (void)fflush(stdout);
+        quick_exit(code);
+    }
+    run_count++;
+    jobs[job_count++] = (struct job){ .pid = pid, .scenario = scenario, .seed = seed };
+}
+
+static const struct sim_scenario *find_scenario(const char *name)
+{
+    for (const struct sim_scenario *at = sim_scenarios; at->name != NULL; at++) {
+        if (strcmp(at->name, name) == 0)
+            return at;
+    }
+    (void)fprintf(stderr, "there is no scenario %s; see --list\n", name);
+    exit(2);
+}
+
+static int finish(void)
+{
+    while (job_count > 0)
+        reap();
+    (void)printf("%u runs, %u failed\n", run_count, failure_count);
+    return failure_count == 0 && run_count > 0 ? 0 : 1;
+}
+
+static int run_fresh(const struct options *options)
+{
+    time_t until = time(NULL) + options->seconds;
+    uint64_t seed = options->has_seed ? options->seed : (uint64_t)time(NULL) * 1000;
+
+    while (time(NULL) < until) {
+        for (const struct sim_scenario *at = sim_scenarios; at->name != NULL && time(NULL) < until;
+             at++) {
+            if (options->scenario == NULL || strcmp(options->scenario, at->name) == 0)
+                start(options, at, seed);
+        }
+        seed++;
+    }
+    return finish();
+}
+
+static int run_kept(const struct options *options)
+{
+    FILE *file = fopen(options->seeds, "r");
+    char line[256];
+
+    if (file == NULL) {
+        (void)fprintf(stderr, "%s cannot be read\n", options->seeds);
+        return 2;
+    }
+    while (fgets(line, sizeof line, file) != NULL) {
+        char name[64];
+        char *end = line + strcspn(line, " \n");
+        if (line[0] == '#' || line[0] == '\n')
+            continue;
+        (void)snprintf(name, sizeof name, "%.*s", (int)(end - line), line);
+        start(options, find_scenario(name), strtoull(end, NULL, 10));
+    }
+    (void)fclose(file);
+    return finish();
+}
+
+static void parse(struct options *options, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *value = strchr(argv[i], '=');
+        value = value == NULL ? "" : value + 1;
+        if (strncmp(argv[i], "--seed=", 7) == 0) {
+            options->seed = strtoull(value, NULL, 10);
+            options->has_seed = true;
+        } else if (strncmp(argv[i], "--scenario=", 11) == 0) {
+            options->scenario = value;
+        } else if (strncmp(argv[i], "--seconds=", 10) == 0) {
+            options->seconds = (unsigned)strtoul(value, NULL, 10);
+        } else if (strncmp(argv[i], "--jobs=", 7) == 0) {
+            options->jobs = (unsigned)strtoul(value, NULL, 10);
+        } else if (strncmp(argv[i], "--history=", 10) == 0) {
+            options->history = value;
+        } else if (strncmp(argv[i], "--seeds=", 8) == 0) {
+            options->seeds = value;
+        } else if (strcmp(argv[i], "--verbose") == 0) {
+            options->is_verbose = true;
+        } else if (strcmp(argv[i], "--list") == 0) {
+            options->is_list = true;
+        } else {
+            (void)fprintf(stderr, "unknown option %s\n", argv[i]);
+            exit(2);
+        }
+    }
+    if (options->jobs == 0 || options->jobs > JOBS_MAX)
+        options->jobs = 1;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = { .jobs = 2 };
+    const struct rlimit no_core = { 0, 0 };
+
+    parse(&options, argc, argv);
+    (void)setrlimit(RLIMIT_CORE, &no_core);
+    if (options.is_list) {
+        for (const struct sim_scenario *at = sim_scenarios; at->name != NULL; at++)
+            (void)printf("%-12s %s\n", at->name, at->prevents);
+        return 0;
+    }
+    if (options.seeds != NULL)
+        return run_kept(&options);
+    if (options.seconds > 0)
+        return run_fresh(&options);
+    if (options.scenario == NULL) {
+        options.scenario = "everything";
+    }
+    return run_one(&options, find_scenario(options.scenario), options.seed, false);
+}

@@ -1,0 +1,16 @@
+/* What the parts of the simulated world tell each other. */
+#ifndef SIM_PARTS_H
+#define SIM_PARTS_H
+
+#include "sim.h"
+
+/* rt.c */
+void sim_service_start(struct sim_node *node, const struct bb_service_def *def);
+void sim_service_stop(void *node);
+void sim_loop_touch(struct sim_node *node);
+
+/* http.c */
+void sim_http_died(struct sim_node *node);
+void sim_http_handle(void *call);
+
+#endif

@@ -1,0 +1,72 @@
+/* The cluster under test, who uses it, and what befalls it. */
+#ifndef SIM_WORLD_H
+#define SIM_WORLD_H
+
+#include "checkers.h"
+#include "http.h"
+#include "sim.h"
+
+/* Weights of what clients do. */
+struct sim_mix {
+    unsigned append, registers, transfer, take, guard, counter, blind, erase, scan, query, look,
+        fail;
+};
+struct sim_scenario {
+    const char *name;
+    const char *prevents; /* the failure that it looks for */
+    unsigned storages, sequencers, workers, gateways, clients, watches;
+    struct sim_weather weather;
+    struct sim_mix mix;
+    unsigned hot_keys; /* of each kind; fewer: more conflicts */
+    uint32_t think_us; /* between the requests of a client, about */
+    uint32_t fault_us; /* between faults, about; 0: none */
+    uint32_t failpoint_ppm;
+    uint32_t skew_us; /* of the nodes' wall clocks at most */
+    /* Weights of faults. */
+    struct {
+        unsigned kill_storage, kill_sequencer, kill_worker, kill_gateway, power, pause_storage,
+            pause_sequencer, pause_other, cut, cut_one_way, isolate, slow_disk, full_disk,
+            clock_jump, kill_slot, stop, deploy, drop_streams, power_all;
+    } faults;
+};
+extern const struct sim_scenario sim_scenarios[]; /* ends with a name that is NULL */
+
+struct sim_world {
+    const struct sim_scenario *scenario;
+    uint64_t load_until_us;
+    bool is_settling, is_deployed;
+    struct check_history history;
+    struct sim_node *checker; /* the client that looks at the end */
+    unsigned busy_clients;
+    unsigned waiting_watches;
+    uint64_t answered, retried, refused;
+};
+extern struct sim_world world;
+
+/* client.c */
+void sim_checker_start(void);
+void sim_clients_start(void);
+/* One request of the checker, repeated until it is answered. */
+void sim_client_ask(const char *path, const char *body, const char *key,
+                    void (*done)(struct bb_slice reply));
+struct sim_node *sim_any_gateway(void);
+
+/* watch.c */
+void sim_watches_start(void);
+void sim_watches_drop(void); /* their connections end */
+bool sim_watch_shows(unsigned number, struct bb_slice value);
+const char *sim_watch_steps(unsigned number);
+void sim_watch_tell(unsigned number); /* that it never came to show it */
+
+/* follow.c: feeds as consumers see them */
+void sim_followers_start(void);
+bool sim_followers_have(uint64_t tx); /* all sources came that far */
+
+/* faults.c */
+void sim_faults_start(void);
+void sim_faults_end(void);
+
+/* settle.c */
+void sim_settle(void);
+
+#endif
