@@ -82,6 +82,18 @@ static void enter(struct worker *worker, struct call *call)
     worker_call_to(worker, call, is_plain_query ? CALL_WAIT_MARK : CALL_QUEUED);
 }
 
+/*
+ * Beyond this host's clock and beyond what the feed has shown: the sequencer runs on a clock of its
+ * own, which may be ahead of this one.
+ */
+static bool is_in_future(struct worker *worker, uint64_t tx)
+{
+    uint64_t wall_us = bb_wall_us(worker->ctx);
+    uint64_t newest = worker->feed.cursor > wall_us ? worker->feed.cursor : wall_us;
+
+    return tx > newest + CALL_US_MAX;
+}
+
 static const char *refusal(struct worker *worker, const Bb__Proto__Call *request, int *status)
 {
     *status = BB_BAD_REQUEST;
@@ -98,8 +110,7 @@ static const char *refusal(struct worker *worker, const Bb__Proto__Call *request
         *status = BB_FUNCTION_NOT_FOUND;
         return "Could not find this function: system functions need the admin key";
     }
-    uint64_t horizon = bb_wall_us(worker->ctx) + CALL_US_MAX;
-    if (request->at_tx > horizon || request->min_tx > horizon) {
+    if (is_in_future(worker, request->at_tx) || is_in_future(worker, request->min_tx)) {
         *status = BB_TX_IN_FUTURE;
         return "this tx lies in the future";
     }

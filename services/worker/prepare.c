@@ -35,7 +35,7 @@ static void catalog_came(struct reading *reading, void *arg)
         if (status == BB_CORRUPT) {
             worker_answer(worker, call, BB_INTERNAL,
                           "the catalog of deployed functions is damaged");
-        } else if (status == BB_TOO_OLD && call->request->at_tx == snapshot) {
+        } else if (status == BB_TOO_OLD && snapshot != 0 && call->request->at_tx == snapshot) {
             worker_answer(worker, call, BB_TX_TRUNCATED, WORKER_TOO_OLD_TEXT);
         } else {
             worker_call_requeue(worker, call);
