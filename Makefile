@@ -142,7 +142,7 @@ JOBS := $(shell nproc)
 STAGES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build dev test lint format clean bench deep \
+.PHONY: help setup setup-test build dev test lint format clean bench deep sim \
   programs libraries unit-programs race-programs fuzz-programs bench-programs
 
 programs: $(PROGRAMS) $(EXTRA_PROGRAMS)
@@ -171,7 +171,7 @@ build: setup
 dev: build
 	@cd docs/examples/chat && exec $(CURDIR)/$(NODE) node_modules/bitbend/bin/bitbend.cjs dev
 
-## test: install what is missing, build, run all tests (STAGES="lint unit clang asan race fuzz integration browser")
+## test: install what is missing, build, run all tests (STAGES="lint unit sim clang asan race fuzz integration browser")
 test: setup-test
 	@tests/run.sh $(STAGES)
 
@@ -186,6 +186,11 @@ format:
 ## deep: what is too long for every change: analyzers, long fuzzing, checkers and kills over many seeds
 deep: setup-test
 	@tests/deep.sh
+
+## sim: the services in one deterministic program (SCENARIO=kills SEED=7: one run; else SECONDS=30 of fresh seeds)
+sim:
+	@$(MAKE) -s -j$(JOBS) MODE=release sim-programs
+	@build/release/test/sim $(if $(SCENARIO),--scenario=$(SCENARIO)) $(if $(SEED),--seed=$(SEED),--seconds=$(if $(SECONDS),$(SECONDS),30)) $(if $(VERBOSE),--verbose)
 
 ## bench: BitBend and its peers, interleaved; one JSON object a line in build/bench/results.jsonl
 bench:

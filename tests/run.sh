@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 #
 # run.sh [stage ...] - builds what the stages need and runs them; all of them without arguments.
-# Stages: lint unit clang asan race fuzz integration browser. Ends with 0 only if every one passed.
+# Stages: lint unit sim clang asan race fuzz integration browser. Ends with 0 only if every one passed.
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-all_stages=(lint unit clang asan race fuzz integration browser)
+all_stages=(lint unit sim clang asan race fuzz integration browser)
 if [ $# -gt 0 ]; then stages=("$@"); else stages=("${all_stages[@]}"); fi
 jobs=$(nproc)
 logs=build/test-logs
@@ -119,6 +119,29 @@ stage_lint() {
         status=$?
         verdict "lint/$(basename "$script" .sh)" $status "$log" ''
     done
+}
+
+# The services in one deterministic program: kept seeds, then fresh ones for SIM_SECONDS.
+stage_sim() {
+    local log status first second
+    built MODE=release sim-programs || return
+    log=$logs/checkers.log
+    tests/checkers/test.sh build/release/test/check >"$log" 2>&1
+    verdict checkers $? "$log" "$(tail -n 1 "$log")"
+    log=$logs/sim-same.log
+    first=$(build/release/test/sim --scenario=kills --seed=1 2>"$log")
+    second=$(build/release/test/sim --scenario=kills --seed=1 2>>"$log")
+    [ -n "$first" ] && [ "$first" = "$second" ]
+    verdict sim-same-seed-same-trace $? "$log" "$first"
+    log=$logs/sim-kept.log
+    build/release/test/sim --seeds=tests/sim/seeds/kept.txt --jobs="$jobs" >"$log" 2>&1
+    status=$?
+    verdict sim-kept-seeds $status "$log" "$(tail -n 1 "$log")"
+    log=$logs/sim-fresh.log
+    build/release/test/sim --seconds="${SIM_SECONDS:-100}" --jobs="$jobs" >"$log" 2>&1
+    status=$?
+    verdict sim-fresh-seeds $status "$log" "$(tail -n 1 "$log")"
+    [ $status -eq 0 ] || grep -E '^(FAIL|again)' "$log" | head -20
 }
 
 stage_fuzz() {

@@ -23,6 +23,7 @@ struct check_txn {
     enum check_outcome outcome;
     uint64_t tx;    /* of a transaction that wrote; 0: it did not */
     uint64_t at;    /* without tx: the moment that it read at; 0: not told */
+    bool is_finish; /* a mutation that changed nothing */
     bool is_newest; /* it must not be older than what ended before it began */
     uint32_t watch; /* a push: of which subscription; 0: none */
     struct bb_slice log;

@@ -275,11 +275,13 @@ static void link_data(const struct check_history *history, struct graph *graph)
             if (!step_of(bb_value_at(txn->log, k), &name, &key, &value))
                 continue;
             has_written |= name == 'w';
+            struct bb_slice list = BB_SLICE_EMPTY;
+            if (key.data[0] == 'l')
+                list = list_of(history, graph, keys, &key_count, key); /* orders its writers */
             if (name == 'w' || has_written) /* its own writes are not read twice */
                 continue;
             if (key.data[0] == 'l') {
-                link_list_read(graph, (uint32_t)i, key,
-                               list_of(history, graph, keys, &key_count, key), value);
+                link_list_read(graph, (uint32_t)i, key, list, value);
             } else {
                 const struct writer *writer = writer_of(graph, key, value);
                 check_aborted(graph, txn, writer);

@@ -67,6 +67,7 @@ static void add_line(struct bb_slice line, struct check_history *history)
 {
     struct bb_slice outcome = text(line, "outcome");
     struct bb_slice newest = bb_value_field_str(line, "newest");
+    struct bb_slice finish = bb_value_field_str(line, "finish");
 
     if (bb_slice_equal_str(text(line, "type"), "record")) {
         check_add_record(history,
@@ -88,6 +89,7 @@ static void add_line(struct bb_slice line, struct check_history *history)
                       .tx = number(line, "tx"),
                       .at = number(line, "at"),
                       .is_newest = newest.data == NULL || bb_value_tag(newest) != BB_TAG_FALSE,
+                      .is_finish = finish.data != NULL && bb_value_tag(finish) == BB_TAG_TRUE,
                       .watch = (uint32_t)number(line, "watch"),
                       .log = log_of(line) });
 }
@@ -152,9 +154,10 @@ void check_write(const struct check_history *history, struct bb_buf *lines)
         bb_buf_printf(lines,
                       "{\"type\":\"txn\",\"start\":%" PRIu64 ",\"end\":%" PRIu64
                       ",\"outcome\":\"%s\",\"tx\":%" PRIu64 ",\"at\":%" PRIu64
-                      ",\"newest\":%s,\"watch\":%" PRIu32,
+                      ",\"newest\":%s,\"finish\":%s,\"watch\":%" PRIu32,
                       txn->start_us, txn->end_us, outcomes[txn->outcome], txn->tx, txn->at,
-                      txn->is_newest ? "true" : "false", txn->watch);
+                      txn->is_newest ? "true" : "false", txn->is_finish ? "true" : "false",
+                      txn->watch);
         append_text(lines, "id", txn->id);
         append_log(lines, txn->log);
     }

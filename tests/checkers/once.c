@@ -185,7 +185,7 @@ static void check_after(const struct check_txn *txn, const struct check_txn *new
     bool is_behind =
         newest != NULL && (place < place_of(newest) || (txn->tx != 0 && place == place_of(newest)));
 
-    if (txn->is_newest && is_behind) {
+    if (txn->is_newest && !txn->is_finish && is_behind) {
         check_found(report, "real-time",
                     "%.*s began at %" PRIu64 " us and is at %" PRIu64 ", though %.*s at %" PRIu64
                     " had ended at %" PRIu64 " us",

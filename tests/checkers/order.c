@@ -6,7 +6,10 @@
 
 #include "checkers.h"
 
-/* A thrown transaction tells no moment: it must fit one between those of its neighbours in time. */
+/*
+ * A thrown transaction tells no moment, and one that changed nothing is told the one that it read
+ * at though it was checked later: each must fit a moment between those of its neighbours in time.
+ */
 struct failed {
     const struct check_txn *txn;
     uint64_t low, high;
@@ -78,7 +81,8 @@ static size_t collect(const struct check_history *history, const struct check_tx
         const struct check_txn *txn = &history->txns[i];
         if (txn->outcome == CHECK_OK && txn->tx == 0 && txn->at != 0)
             (*reads)[count++] = txn;
-        if (txn->outcome == CHECK_FAILED && txn->log.size > 0) {
+        bool is_loose = txn->outcome == CHECK_FAILED || (txn->is_finish && txn->at != 0);
+        if (is_loose && txn->log.size > 0) {
             struct failed *one = &(*failed)[(*failed_count)++];
             one->txn = txn;
             window(history, one);
@@ -190,7 +194,8 @@ void check_order(const struct check_history *history, struct check_report *repor
     }
     for (size_t i = 0; i < failed_count; i++) {
         if (!failed[i].has_matched)
-            check_found(report, "as-of-thrown", "%.*s read what never was",
+            check_found(report, failed[i].txn->is_finish ? "stale-finish" : "as-of-thrown",
+                        "%.*s read what was not so at any time while it ran",
                         BB_SLICE_ARG(failed[i].txn->id));
     }
     check_model_free(&model);

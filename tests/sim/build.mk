@@ -6,11 +6,10 @@ SIM_INC := -Itests/sim -Itests/checkers -I$(GEN)/proto $(foreach m,$(SIM_SERVICE
   -Iservices/worker -Iservices/storage
 CHECK_OBJ := $(patsubst %.c,$(OUT)/%.o,$(filter-out %/main.c,$(wildcard tests/checkers/*.c)))
 SIM_OBJ := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/sim/*.c))
-$(OUT)/tests/sim/%.o $(OUT)/tests/checkers/%.o: | $(PROTO_H)
-$(OUT)/tests/sim/%.o: tests/sim/%.c
+$(OUT)/tests/sim/%.o: tests/sim/%.c | $(PROTO_H)
 	@mkdir -p $(@D)
 	@$(CC) $(CFLAGS_ALL) $(WARNINGS) $(SIM_INC) -MMD -MP -c $< -o $@
-$(OUT)/tests/checkers/%.o: tests/checkers/%.c
+$(OUT)/tests/checkers/%.o: tests/checkers/%.c | $(PROTO_H)
 	@mkdir -p $(@D)
 	@$(CC) $(CFLAGS_ALL) $(WARNINGS) $(SIM_INC) -MMD -MP -c $< -o $@
 $(OUT)/test/sim: $(SIM_OBJ) $(CHECK_OBJ) $(call link_libs,$(SIM_SERVICES) $(SIM_LIBS))

@@ -102,6 +102,7 @@ static void record(const struct request *request, enum check_outcome outcome, st
     } else if (outcome == CHECK_OK) {
         txn.tx = number(reply, "tx");
         txn.at = txn.tx == 0 ? number(reply, "readTx") : 0;
+        txn.is_finish = txn.tx == 0;
     }
     if (outcome != CHECK_UNKNOWN)
         txn.log = array_of(reply, outcome == CHECK_OK ? "value" : "errorData");

@@ -11,6 +11,7 @@ struct file {
     char *path;
     struct bb_buf data, synced;
     bool is_in_dir; /* the folder was synced since it was made */
+    bool is_dir;
 };
 struct bb_file {
     struct file *file;
@@ -216,9 +217,17 @@ static int rename_file(struct bb_ctx *ctx, struct bb_env *env, const char *from,
 
 static int make_dir(struct bb_ctx *ctx, struct bb_env *env, const char *path)
 {
+    struct sim_node *node = sim_node_of(env);
+
     (void)ctx;
-    (void)env;
-    (void)path;
+    if (find(node, path) == NULL) {
+        struct file *made = bb_alloc_zero(1, sizeof *made);
+        made->path = bb_strdup(path);
+        made->is_dir = made->is_in_dir = true;
+        bb_buf_init(&made->data);
+        bb_buf_init(&made->synced);
+        bb_list_push_back(&node->disk->files, &made->link);
+    }
     return BB_OK;
 }
 
@@ -245,7 +254,8 @@ static int list_dir(struct bb_ctx *ctx, struct bb_env *env, const char *path,
 {
     const char *last = "";
 
-    (void)ctx;
+    if (find(sim_node_of(env), path) == NULL)
+        return bb_fail(ctx, BB_NOT_FOUND, "%s: no such folder", path);
     for (;;) { /* the smallest name after the last one */
         const char *next = NULL;
         bb_list_each(item, &sim_node_of(env)->disk->files) {

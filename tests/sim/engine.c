@@ -223,8 +223,7 @@ struct sim_fiber *sim_fiber_new(void (*run)(void *arg), void *arg)
     struct sim_fiber *fiber = bb_alloc_zero(1, sizeof *fiber);
 
     bb_assert(getcontext(&fiber->context) == 0);
-    fiber->context.uc_stack.ss_sp =
-        stack_count > 0 ? stacks[--stack_count] : bb_alloc(FIBER_STACK);
+    fiber->context.uc_stack.ss_sp = stack_count > 0 ? stacks[--stack_count] : bb_alloc(FIBER_STACK);
     fiber->context.uc_stack.ss_size = FIBER_STACK;
     fiber->node = sim.current;
     fiber->run = run;

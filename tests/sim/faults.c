@@ -1,4 +1,5 @@
 /* What befalls the cluster, at random moments, by the weights of the scenario. */
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "parts.h"
@@ -207,6 +208,9 @@ static void befall(unsigned fault)
     case 17:
         sim_watches_drop();
         return;
+    case 18:
+        sim_failpoint_arm(any_server());
+        return;
     default:
         lose_all_power();
         return;
@@ -235,6 +239,7 @@ static void next_fault(void *arg)
         scenario->faults.stop,
         scenario->faults.deploy,
         scenario->faults.drop_streams,
+        scenario->faults.failpoint,
         scenario->faults.power_all,
     };
     unsigned sum = 0;
@@ -272,6 +277,7 @@ void sim_faults_end(void)
     };
     for (size_t i = 0; i < sim.node_count; i++) {
         sim.nodes[i].disk->is_full = false;
+        atomic_store(&sim.nodes[i].env.failpoint, 0);
         sim.nodes[i].disk->slow_until_us = 0;
         if (sim.nodes[i].role == SIM_SEQUENCER)
             sim.nodes[i].skew_us = 0; /* one that is far ahead refuses to serve */

@@ -495,6 +495,12 @@ bool bb_http_stream_is_blocked(const struct bb_http_stream *stream)
     return is_blocked;
 }
 
+size_t bb_http_stream_queued(const struct bb_http_stream *stream, size_t *bytes)
+{
+    *bytes = stream->call.queued_bytes;
+    return stream->call.queued;
+}
+
 void bb_http_stream_close(struct bb_http_stream *stream)
 {
     stream->call.must_close = true;

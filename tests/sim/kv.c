@@ -333,6 +333,45 @@ int bb_kv_copy(struct bb_ctx *ctx, struct bb_kv *kv, int fd)
     return bb_fail(ctx, BB_UNSUPPORTED, "the simulated store is not copied");
 }
 
+struct bb_kv_stream {
+    int none;
+};
+
+int bb_kv_stream_open(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_kv_stream **stream)
+{
+    (void)kv;
+    (void)stream;
+    return bb_fail(ctx, BB_UNSUPPORTED, "the simulated store is not copied");
+}
+
+int bb_kv_stream_read(struct bb_ctx *ctx, struct bb_kv_stream *stream, void *to, size_t size,
+                      size_t *done)
+{
+    (void)stream;
+    (void)to;
+    (void)size;
+    *done = 0;
+    return bb_fail(ctx, BB_UNSUPPORTED, "the simulated store is not copied");
+}
+
+uint64_t bb_kv_stream_pinned(const struct bb_kv_stream *stream)
+{
+    (void)stream;
+    return 0;
+}
+
+void bb_kv_stream_close(struct bb_kv_stream *stream)
+{
+    (void)stream;
+}
+
+int bb_kv_take_place(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_kv *other)
+{
+    (void)kv;
+    (void)other;
+    return bb_fail(ctx, BB_UNSUPPORTED, "the simulated store is not compacted");
+}
+
 int bb_kv_reader_check(struct bb_ctx *ctx, struct bb_kv *kv)
 {
     (void)ctx;

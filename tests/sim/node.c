@@ -106,11 +106,3 @@ void sim_node_stop(struct sim_node *node)
         (void)sim_after(node, 1, sim_service_stop, node);
     }
 }
-
-void sim_failpoint(const char *name)
-{
-    if (sim.failpoint_ppm == 0 || sim.current == NULL || !sim_chance(sim.failpoint_ppm))
-        return;
-    sim.failpoints++;
-    sim_die(137, name);
-}

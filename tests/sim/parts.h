@@ -13,4 +13,7 @@ void sim_loop_touch(struct sim_node *node);
 void sim_http_died(struct sim_node *node);
 void sim_http_handle(void *call);
 
+/* failpoint.c */
+void sim_failpoint_arm(struct sim_node *node);
+
 #endif

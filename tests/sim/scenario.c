@@ -7,10 +7,10 @@
     {                                                                              \
         .latency_us = 60, .jitter_us = 300, .sync_us = 300, .sync_jitter_us = 1500 \
     }
-#define ROUGH                                                                           \
-    {                                                                                   \
-        .latency_us = 100, .jitter_us = 15000, .loss_ppm = 3000, .duplicate_ppm = 3000, \
-        .sync_us = 500, .sync_jitter_us = 4000, .stall_ppm = 5000, .stall_us = 300000   \
+#define ROUGH                                                                          \
+    {                                                                                  \
+        .latency_us = 100, .jitter_us = 15000, .loss_ppm = 400, .duplicate_ppm = 3000, \
+        .sync_us = 500, .sync_jitter_us = 4000, .stall_ppm = 5000, .stall_us = 300000  \
     }
 #define MIXED                                                                               \
     {                                                                                       \
@@ -18,7 +18,7 @@
         .blind = 6, .erase = 4, .scan = 6, .query = 20, .look = 4, .fail = 3                \
     }
 #define CLUSTER                                                                              \
-    .storages = 1, .sequencers = 1, .workers = 2, .gateways = 2, .clients = 8, .watches = 6, \
+    .storages = 1, .sequencers = 2, .workers = 2, .gateways = 2, .clients = 8, .watches = 6, \
     .hot_keys = 6, .think_us = 12000
 
 const struct sim_scenario sim_scenarios[] = {
@@ -52,7 +52,7 @@ const struct sim_scenario sim_scenarios[] = {
       CLUSTER,
       .weather = LAN,
       .mix = MIXED,
-      .fault_us = 250000,
+      .fault_us = 350000,
       .faults = { .kill_storage = 4,
                   .kill_sequencer = 5,
                   .kill_worker = 4,
@@ -72,7 +72,7 @@ const struct sim_scenario sim_scenarios[] = {
       CLUSTER,
       .weather = LAN,
       .mix = MIXED,
-      .fault_us = 600000,
+      .fault_us = 900000,
       .faults = { .kill_sequencer = 3, .pause_sequencer = 6, .isolate = 4, .stop = 1 } },
     { .name = "pauses",
       .prevents = "decisions on time that has passed: leases, elections, deadlines, caches",
@@ -121,12 +121,12 @@ const struct sim_scenario sim_scenarios[] = {
       CLUSTER,
       .weather = LAN,
       .mix = MIXED,
-      .fault_us = 1500000,
-      .failpoint_ppm = 60,
-      .faults = { .kill_slot = 1, .power = 1 } },
+      .fault_us = 150000,
+      .failpoint_ppm = 20,
+      .faults = { .failpoint = 12, .kill_slot = 1, .power = 1 } },
     { .name = "hot",
       .prevents = "contention that surfaces as an error, or that starves",
-      .storages = 3,
+      .storages = 1,
       .sequencers = 2,
       .workers = 2,
       .gateways = 2,
@@ -140,7 +140,7 @@ const struct sim_scenario sim_scenarios[] = {
       .faults = { .kill_sequencer = 2, .kill_worker = 2, .kill_slot = 3 } },
     { .name = "live",
       .prevents = "a push of another moment, a change that is never pushed, time that goes back",
-      .storages = 3,
+      .storages = 1,
       .sequencers = 2,
       .workers = 2,
       .gateways = 3,

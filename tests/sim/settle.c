@@ -9,7 +9,7 @@
 #include "world.h"
 
 #define WAIT_US      20000
-#define PATIENCE_MAX 600 /* looks at one subscription */
+#define PATIENCE_MAX 300 /* looks at one subscription; longer than a lost long poll may take */
 
 static unsigned watch_number, patience, look_number;
 static uint64_t newest_tx;
@@ -69,7 +69,11 @@ static void on_watch_answer(struct bb_slice reply)
         sim_watch_tell(watch_number);
         return;
     }
-    (void)sim_after(NULL, patience == 0 ? 1 : WAIT_US, next_watch, NULL);
+    (void)sim_after(NULL,
+                    patience == 0   ? 1
+                    : patience < 50 ? WAIT_US
+                                    : 10 * WAIT_US,
+                    next_watch, NULL);
 }
 
 static void next_watch(void *arg)

@@ -130,7 +130,6 @@ void sim_node_stop(struct sim_node *node); /* SIGTERM */
 _Noreturn void sim_die(int exit_code, const char *why);
 /* A place where a process may be killed. */
 void sim_failpoint(const char *name);
-void sim_kill_now(void); /* the same, after the event has been left */
 
 /* ---- wire.c ---- */
 

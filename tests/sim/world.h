@@ -26,7 +26,7 @@ struct sim_scenario {
     struct {
         unsigned kill_storage, kill_sequencer, kill_worker, kill_gateway, power, pause_storage,
             pause_sequencer, pause_other, cut, cut_one_way, isolate, slow_disk, full_disk,
-            clock_jump, kill_slot, stop, deploy, drop_streams, power_all;
+            clock_jump, kill_slot, stop, deploy, drop_streams, failpoint, power_all;
     } faults;
 };
 extern const struct sim_scenario sim_scenarios[]; /* ends with a name that is NULL */
