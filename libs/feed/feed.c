@@ -54,7 +54,7 @@ static int open_newest(struct bb_ctx *ctx, struct bb_feed *feed, struct feed_seg
     *is_gone = false;
     feed_segment_path(feed->dir, segment->first, path, sizeof path);
     rc = feed_walk(ctx, &walk);
-    if (rc == BB_CORRUPT || (rc == BB_OK && walk.last == 0)) {
+    if (rc == BB_CORRUPT || (rc == BB_OK && walk.last == 0 && walk.mark_index == 0)) {
         /* It was being made when the process ended; the log still has what belongs into it. */
         bb_warn(&feed->ctx, "feed.set_aside", "path=%s", path);
         *is_gone = true;
@@ -65,9 +65,10 @@ static int open_newest(struct bb_ctx *ctx, struct bb_feed *feed, struct feed_seg
         return rc;
     }
     segment->prev = walk.prev;
-    segment->last = walk.last;
+    segment->last = walk.last == 0 ? walk.prev : walk.last; /* begun anew, and nothing came */
     segment->bytes = walk.offset;
     segment->is_known = segment->has_index = true;
+    segment->begins_anew = walk.begins_anew;
     feed->mark_index = walk.mark_index;
     rc = ctx->env->ops->open(ctx, ctx->env, path, BB_OPEN_READ_WRITE, &feed->file);
     if (rc == BB_OK && walk.is_torn) {
@@ -102,8 +103,25 @@ static int open_older(struct bb_ctx *ctx, struct bb_feed *feed, struct feed_segm
     walk.mark_state = wants_mark ? &feed->mark_state : NULL;
     rc = feed_walk(ctx, &walk);
     segment->prev = walk.prev;
+    segment->begins_anew = walk.begins_anew;
     if (wants_mark) {
         feed->mark_index = walk.mark_index;
+    }
+    return rc;
+}
+
+/* What a segment that begins anew left behind when the process ended before it was removed. */
+static int remove_older(struct bb_ctx *ctx, struct bb_feed *feed, struct feed_segment *anew)
+{
+    char path[4096];
+    int rc = BB_OK;
+
+    while (feed->segments.next != &anew->link && rc == BB_OK) {
+        struct feed_segment *segment = bb_container(feed->segments.next, struct feed_segment, link);
+        feed_segment_path(feed->dir, segment->first, path, sizeof path);
+        rc = ctx->env->ops->remove(ctx, ctx->env, path);
+        bb_list_remove(&segment->link);
+        feed_segment_free(segment);
     }
     return rc;
 }
@@ -132,6 +150,9 @@ static int open_segments(struct bb_ctx *ctx, struct bb_feed *feed)
             rc = open_older(ctx, feed, segment);
         }
         feed->segments_bytes += segment->bytes;
+        if (rc == BB_OK && segment->begins_anew) {
+            rc = remove_older(ctx, feed, segment);
+        }
     }
     feed->newest = feed->tail_prev = newest->last;
     feed->is_empty = false;

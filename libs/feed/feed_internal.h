@@ -34,9 +34,13 @@ void feed_record_encode(const struct feed_record *record, uint8_t *to);
 /* BB_PENDING: not whole (`needed` bytes would be); BB_CORRUPT. `used`: bytes to skip. */
 int feed_record_decode(struct bb_slice from, struct feed_record *record, size_t *used,
                        size_t *needed);
-void feed_header_encode(uint64_t prev, uint64_t first, uint8_t *to);
-int feed_header_decode(struct bb_ctx *ctx, struct bb_slice from, const char *path, uint64_t *prev,
-                       uint64_t *first);
+struct feed_header {
+    uint64_t prev, first; /* txs before the first record and of it */
+    bool begins_anew;     /* no segment before this one belongs to it */
+};
+void feed_header_encode(const struct feed_header *header, uint8_t *to);
+int feed_header_decode(struct bb_ctx *ctx, struct bb_slice from, const char *path,
+                       struct feed_header *header);
 
 /* ---- segments: one file each ---- */
 
@@ -61,6 +65,7 @@ struct feed_segment {
     uint64_t bytes;             /* complete and written */
     bool is_known;              /* last and bytes were read from the file or written by us */
     bool has_index;
+    bool begins_anew;
     struct feed_index index;
 };
 
@@ -73,6 +78,7 @@ struct feed_walk {
     uint64_t mark_index;        /* out: newest mark; 0: none */
     struct bb_buf *mark_state;  /* may be NULL */
     struct feed_index *index;   /* may be NULL */
+    bool begins_anew;           /* out */
     bool is_torn;               /* out: bytes after the last whole record are no record */
     bool (*each)(void *arg, const struct feed_record *record, struct bb_slice raw);
     void *arg;
@@ -108,6 +114,7 @@ struct feed_sync {
     uint64_t mark_index;
     struct bb_buf mark_state;
     bool is_new_segment;
+    bool begins_anew;           /* the files before are removed when the new one is there */
     uint64_t first, prev, last; /* of the records to write; first 0: none */
     uint64_t segment_bytes;     /* before and after */
     struct feed_index index;    /* points of what was written */

@@ -15,7 +15,7 @@ enum {
     SEGMENT_VERSION_AT = 4,
     SEGMENT_PREV_AT = 8,
     SEGMENT_FIRST_AT = 16,
-    SEGMENT_ZERO_AT = 24,
+    SEGMENT_FLAGS_AT = 24,
     SEGMENT_CRC_AT = 28,
     SEGMENT_END = 32
 };
@@ -34,19 +34,23 @@ enum {
 static_assert((int)RECORD_END == (int)FEED_RECORD_HEADER,
               "the header's size is part of the format");
 
-void feed_header_encode(uint64_t prev, uint64_t first, uint8_t *to)
+#define FLAG_BEGINS_ANEW 1u
+
+void feed_header_encode(const struct feed_header *header, uint8_t *to)
 {
     bb_put_le32(to + SEGMENT_MAGIC_AT, SEGMENT_MAGIC);
     bb_put_le32(to + SEGMENT_VERSION_AT, SEGMENT_VERSION);
-    bb_put_le64(to + SEGMENT_PREV_AT, prev);
-    bb_put_le64(to + SEGMENT_FIRST_AT, first);
-    bb_put_le32(to + SEGMENT_ZERO_AT, 0);
+    bb_put_le64(to + SEGMENT_PREV_AT, header->prev);
+    bb_put_le64(to + SEGMENT_FIRST_AT, header->first);
+    bb_put_le32(to + SEGMENT_FLAGS_AT, header->begins_anew ? FLAG_BEGINS_ANEW : 0);
     bb_put_le32(to + SEGMENT_CRC_AT, bb_crc32c(0, to, SEGMENT_CRC_AT));
 }
 
-int feed_header_decode(struct bb_ctx *ctx, struct bb_slice from, const char *path, uint64_t *prev,
-                       uint64_t *first)
+int feed_header_decode(struct bb_ctx *ctx, struct bb_slice from, const char *path,
+                       struct feed_header *header)
 {
+    uint32_t flags;
+
     if (from.size < SEGMENT_END ||
         bb_get_le32(from.data + SEGMENT_CRC_AT) != bb_crc32c(0, from.data, SEGMENT_CRC_AT) ||
         bb_get_le32(from.data + SEGMENT_MAGIC_AT) != SEGMENT_MAGIC) {
@@ -57,8 +61,17 @@ int feed_header_decode(struct bb_ctx *ctx, struct bb_slice from, const char *pat
                        "%s has format %" PRIu32 "; this program reads format %u", path,
                        bb_get_le32(from.data + SEGMENT_VERSION_AT), SEGMENT_VERSION);
     }
-    *prev = bb_get_le64(from.data + SEGMENT_PREV_AT);
-    *first = bb_get_le64(from.data + SEGMENT_FIRST_AT);
+    flags = bb_get_le32(from.data + SEGMENT_FLAGS_AT);
+    if ((flags & ~FLAG_BEGINS_ANEW) != 0) {
+        return bb_fail(ctx, BB_WRONG_VERSION,
+                       "%s was written by a newer version of this program (flags %" PRIx32 ")",
+                       path, flags);
+    }
+    *header = (struct feed_header){
+        .prev = bb_get_le64(from.data + SEGMENT_PREV_AT),
+        .first = bb_get_le64(from.data + SEGMENT_FIRST_AT),
+        .begins_anew = (flags & FLAG_BEGINS_ANEW) != 0,
+    };
     return BB_OK;
 }
 
@@ -230,7 +243,8 @@ static int walk_records(struct bb_ctx *ctx, struct feed_walk *walk, struct bb_fi
 
 int feed_walk(struct bb_ctx *ctx, struct feed_walk *walk)
 {
-    uint8_t header[FEED_SEGMENT_HEADER];
+    uint8_t bytes[FEED_SEGMENT_HEADER];
+    struct feed_header header;
     struct bb_file *file = NULL;
     uint64_t end;
     size_t done;
@@ -241,12 +255,15 @@ int feed_walk(struct bb_ctx *ctx, struct feed_walk *walk)
     }
     rc = ctx->env->ops->size(ctx, file, &end);
     if (rc == BB_OK) {
-        rc = ctx->env->ops->read(ctx, file, 0, header, sizeof header, &done);
+        rc = ctx->env->ops->read(ctx, file, 0, bytes, sizeof bytes, &done);
     }
     if (rc == BB_OK) {
-        rc = feed_header_decode(ctx, bb_slice(header, done), walk->path, &walk->prev, &walk->first);
+        rc = feed_header_decode(ctx, bb_slice(bytes, done), walk->path, &header);
     }
     if (rc == BB_OK) {
+        walk->prev = header.prev;
+        walk->first = header.first;
+        walk->begins_anew = header.begins_anew;
         if (walk->limit != 0 && walk->limit < end) {
             end = walk->limit;
         }

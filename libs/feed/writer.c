@@ -24,7 +24,10 @@ void feed_sync_free(struct feed_sync *sync)
 static int new_segment(struct bb_ctx *ctx, struct feed_sync *sync)
 {
     struct bb_feed *feed = sync->feed;
-    uint8_t header[FEED_SEGMENT_HEADER];
+    struct feed_header header = { .prev = sync->prev,
+                                  .first = sync->first,
+                                  .begins_anew = sync->begins_anew };
+    uint8_t bytes[FEED_SEGMENT_HEADER];
     char path[4096];
     int rc;
 
@@ -36,10 +39,10 @@ static int new_segment(struct bb_ctx *ctx, struct feed_sync *sync)
     if (rc != BB_OK) {
         return rc;
     }
-    feed_header_encode(sync->prev, sync->first, header);
+    feed_header_encode(&header, bytes);
     rc = ctx->env->ops->truncate(ctx, feed->file, 0);
     if (rc == BB_OK) {
-        rc = ctx->env->ops->write(ctx, feed->file, 0, header, sizeof header);
+        rc = ctx->env->ops->write(ctx, feed->file, 0, bytes, sizeof bytes);
     }
     if (rc == BB_OK && !feed->is_volatile) {
         rc = ctx->env->ops->sync_dir(ctx, ctx->env, feed->dir);
@@ -79,20 +82,32 @@ static int write_all(struct bb_ctx *ctx, struct feed_sync *sync)
     return rc;
 }
 
-static void sync_work(struct bb_job *job, size_t thread_index)
+static void remove_doomed(struct feed_sync *sync)
 {
-    struct feed_sync *sync = bb_container(job, struct feed_sync, job);
     struct bb_ctx ctx = { .env = sync->feed->env };
     char path[4096];
 
-    (void)thread_index;
     for (size_t i = 0; i < sync->doomed_count; i++) {
         feed_segment_path(sync->feed->dir, sync->doomed[i], path, sizeof path);
         (void)ctx.env->ops->remove(&ctx, ctx.env, path); /* tried again at the next start */
     }
+}
+
+static void sync_work(struct bb_job *job, size_t thread_index)
+{
+    struct feed_sync *sync = bb_container(job, struct feed_sync, job);
+    struct bb_ctx ctx = { .env = sync->feed->env };
+
+    (void)thread_index;
+    if (!sync->begins_anew) {
+        remove_doomed(sync);
+    }
     sync->status = sync->is_new_segment ? new_segment(&ctx, sync) : BB_OK;
     if (sync->status == BB_OK) {
         sync->status = write_all(&ctx, sync);
+    }
+    if (sync->status == BB_OK && sync->begins_anew) {
+        remove_doomed(sync);
     }
     if (sync->status != BB_OK) {
         (void)snprintf(sync->error, sizeof sync->error, "%s", ctx.error); /* both have one size */
@@ -142,6 +157,15 @@ static void take_over(struct bb_feed *feed, struct feed_sync *sync)
     bb_buf_append_slice(&feed->mark_state, bb_buf_slice(&sync->mark_state));
 }
 
+static void doom(struct bb_feed *feed, struct feed_segment *segment)
+{
+    feed->doomed = bb_realloc(feed->doomed, (feed->doomed_count + 1) * sizeof *feed->doomed);
+    feed->doomed[feed->doomed_count++] = segment->first;
+    feed->segments_bytes -= segment->bytes;
+    bb_list_remove(&segment->link);
+    feed_segment_free(segment);
+}
+
 void feed_retain(struct bb_feed *feed)
 {
     uint64_t now = bb_wall_us(&feed->ctx);
@@ -155,11 +179,7 @@ void feed_retain(struct bb_feed *feed)
         if (!is_old && !is_much) {
             break;
         }
-        feed->doomed = bb_realloc(feed->doomed, (feed->doomed_count + 1) * sizeof *feed->doomed);
-        feed->doomed[feed->doomed_count++] = segment->first;
-        feed->segments_bytes -= segment->bytes;
-        bb_list_remove(&segment->link);
-        feed_segment_free(segment);
+        doom(feed, segment);
     }
 }
 
@@ -218,23 +238,15 @@ static void collect_spans(struct bb_feed *feed, struct feed_sync *sync)
     }
 }
 
-int bb_feed_sync(struct bb_ctx *ctx, struct bb_feed *feed, const struct bb_feed_mark *mark,
-                 void (*synced)(void *arg), void *arg)
+/* A job that ends with the mark; what it writes before is the caller's. */
+static struct feed_sync *sync_new(struct bb_feed *feed, const struct bb_feed_mark *mark,
+                                  void (*synced)(void *arg), void *arg)
 {
-    struct feed_segment *segment = feed_last_segment(feed);
     struct feed_record record = {
         .kind = FEED_KIND_MARK, .number = mark->index, .prev = feed->newest, .bytes = mark->state
     };
-    struct feed_sync *sync;
-    int rc;
+    struct feed_sync *sync = bb_alloc_zero(1, sizeof *sync);
 
-    if (feed->sync != NULL || feed->is_failed) {
-        return bb_fail(ctx, BB_BUSY, "the feed is being written");
-    }
-    if (segment == NULL && feed->unsynced_bytes == 0) {
-        return bb_fail(ctx, BB_NOT_FOUND, "the feed has no record yet");
-    }
-    sync = bb_alloc_zero(1, sizeof *sync);
     sync->feed = feed;
     sync->synced = synced;
     sync->synced_arg = arg;
@@ -245,14 +257,17 @@ int bb_feed_sync(struct bb_ctx *ctx, struct bb_feed *feed, const struct bb_feed_
     feed_record_encode(&record,
                        bb_buf_reserve(&sync->mark, FEED_RECORD_HEADER + record.bytes.size));
     sync->mark.size = FEED_RECORD_HEADER + record.bytes.size;
-    collect_spans(feed, sync);
-    sync->segment_bytes = segment == NULL ? 0 : segment->bytes;
-    sync->is_new_segment =
-        segment == NULL || (sync->span_count > 0 && segment->bytes >= feed->segment_bytes_max);
     sync->doomed = feed->doomed;
     sync->doomed_count = feed->doomed_count;
     feed->doomed = NULL;
     feed->doomed_count = 0;
+    return sync;
+}
+
+static int submit(struct bb_ctx *ctx, struct bb_feed *feed, struct feed_sync *sync)
+{
+    int rc;
+
     sync->job.work = sync_work;
     sync->job.done = sync_done;
     sync->job.loop = feed->loop;
@@ -263,4 +278,49 @@ int bb_feed_sync(struct bb_ctx *ctx, struct bb_feed *feed, const struct bb_feed_
     }
     feed->sync = sync;
     return BB_OK;
+}
+
+int bb_feed_sync(struct bb_ctx *ctx, struct bb_feed *feed, const struct bb_feed_mark *mark,
+                 void (*synced)(void *arg), void *arg)
+{
+    struct feed_segment *segment = feed_last_segment(feed);
+    struct feed_sync *sync;
+
+    if (feed->sync != NULL || feed->is_failed) {
+        return bb_fail(ctx, BB_BUSY, "the feed is being written");
+    }
+    if (segment == NULL && feed->unsynced_bytes == 0) {
+        return bb_fail(ctx, BB_NOT_FOUND, "the feed has no record yet");
+    }
+    sync = sync_new(feed, mark, synced, arg);
+    collect_spans(feed, sync);
+    sync->segment_bytes = segment == NULL ? 0 : segment->bytes;
+    sync->is_new_segment =
+        segment == NULL || (sync->span_count > 0 && segment->bytes >= feed->segment_bytes_max);
+    return submit(ctx, feed, sync);
+}
+
+int bb_feed_begin_anew(struct bb_ctx *ctx, struct bb_feed *feed, struct bb_txtime tx,
+                       const struct bb_feed_mark *mark, void (*synced)(void *arg), void *arg)
+{
+    struct feed_sync *sync;
+
+    if (feed->sync != NULL || feed->is_failed) {
+        return bb_fail(ctx, BB_BUSY, "the feed is being written");
+    }
+    if (!feed->is_empty && tx.us <= feed->newest) {
+        return BB_DUPLICATE;
+    }
+    bb_list_each_safe(item, &feed->segments) {
+        doom(feed, bb_container(item, struct feed_segment, link));
+    }
+    feed_tail_free(feed);
+    feed->tail_bytes = feed->unsynced_bytes = 0;
+    feed->newest = feed->tail_prev = tx.us;
+    feed->is_empty = false;
+    sync = sync_new(feed, mark, synced, arg);
+    sync->is_new_segment = sync->begins_anew = true;
+    sync->first = tx.us + 1; /* the least that can follow */
+    sync->prev = sync->last = tx.us;
+    return submit(ctx, feed, sync);
 }

@@ -334,7 +334,7 @@ Test(feed, scan_starts_at_the_first_record_of_a_segment_that_began_within_a_bloc
     world_fini(&world);
 }
 
-Test(feed, segment_that_begins_within_a_block_is_read_from_its_first_record, .timeout = 30)
+Test(feed, segment_that_begins_within_a_block_is_read_from_its_first_record, .timeout = 120)
 {
     struct world world;
     world_init(&world);
@@ -391,6 +391,104 @@ Test(feed, mark_without_any_record_cannot_be_kept, .timeout = 30)
     world_fini(&world);
 }
 
+/* ---- beginning anew behind a checkpoint ---- */
+
+static int begin_anew(struct world *world, uint64_t n, uint64_t index)
+{
+    struct bb_feed_mark mark = { .index = index, .state = bb_slice_str("state of a checkpoint") };
+    world->is_done = false;
+    int rc = bb_feed_begin_anew(&world->ctx, world->feed, BB_TX(tx_of(n)), &mark, on_synced, world);
+    if (rc != BB_OK)
+        return rc;
+    while (!world->is_done)
+        uv_run(bb_loop_uv(world->loop), UV_RUN_ONCE);
+    return BB_OK;
+}
+
+static size_t segment_count(const struct world *world)
+{
+    char pattern[256];
+    glob_t found;
+    snprintf(pattern, sizeof pattern, "%s/*.feed", world->dir);
+    size_t count = glob(pattern, 0, NULL, &found) == 0 ? found.gl_pathc : 0;
+    if (count > 0)
+        globfree(&found);
+    return count;
+}
+
+Test(feed, a_feed_that_begins_anew_has_no_gap_and_says_where_it_begins, .timeout = 30)
+{
+    struct world world;
+    world_init(&world);
+    world.options.segment_bytes = 20000;
+    world_close(&world);
+    world_open(&world);
+    for (uint64_t n = 1; n <= 50; n++) {
+        cr_assert_eq(append(&world, n, 1000), BB_OK);
+        if (n % 10 == 0)
+            sync_feed(&world, n);
+    }
+    cr_assert_gt(segment_count(&world), 1);
+    cr_assert_eq(append(&world, 51, 1000), BB_OK);
+    cr_assert_eq(begin_anew(&world, 51, 99), BB_DUPLICATE, "it has that");
+    cr_assert_eq(begin_anew(&world, 80, 99), BB_OK, "%s", world.ctx.error);
+    for (int round = 0; round < 2; round++) { /* the second one after a restart */
+        cr_assert_eq(segment_count(&world), 1);
+        cr_assert_eq(bb_feed_newest(world.feed).us, tx_of(80));
+        cr_assert_eq(bb_feed_earliest(world.feed).us, tx_of(80));
+        cr_assert_eq(bb_feed_mark(world.feed).index, 99);
+        cr_assert(bb_slice_equal_str(bb_feed_mark(world.feed).state, "state of a checkpoint"));
+        cr_assert_eq(bb_feed_read(&world.ctx, world.feed, BB_TX(tx_of(50)), see, &world),
+                     BB_TX_TRUNCATED);
+        cr_assert_eq(append(&world, 80, 10), BB_DUPLICATE);
+        cr_assert_eq(append(&world, 82, 10), BB_GAP);
+        world_close(&world);
+        world_open(&world);
+    }
+    for (uint64_t n = 81; n <= 90; n++)
+        cr_assert_eq(append(&world, n, 1000), BB_OK);
+    sync_feed(&world, 120);
+    cr_assert_eq(segment_count(&world), 1, "what follows goes into the same file");
+    world_close(&world);
+    world_open(&world);
+    cr_assert_eq(read_all(&world, tx_of(80)), 10);
+    cr_assert_eq(read_all(&world, tx_of(85)), 5);
+    cr_assert_eq(bb_feed_mark(world.feed).index, 120);
+    world_fini(&world);
+}
+
+Test(feed, files_before_a_new_beginning_go_at_the_start_if_not_before, .timeout = 30)
+{
+    struct world world;
+    char left[256], aside[256];
+    world_init(&world);
+    for (uint64_t n = 1; n <= 5; n++)
+        cr_assert_eq(append(&world, n, 100), BB_OK);
+    sync_feed(&world, 5);
+    snprintf(left, sizeof left, "%s/%020d.feed", world.dir, (int)tx_of(1));
+    snprintf(aside, sizeof aside, "%s/kept", world.dir);
+    cr_assert_eq(link(left, aside), 0);
+    cr_assert_eq(begin_anew(&world, 80, 99), BB_OK);
+    world_close(&world);
+    cr_assert_eq(rename(aside, left), 0); /* as if it had ended before */
+    world_open(&world);
+    cr_assert_eq(segment_count(&world), 1);
+    cr_assert_eq(bb_feed_earliest(world.feed).us, tx_of(80));
+
+    /* It ended before the mark was there: the feed is what it was. */
+    world_close(&world);
+    snprintf(left, sizeof left, "%s/%020d.feed", world.dir, (int)tx_of(99));
+    FILE *file = fopen(left, "w");
+    uint8_t header[FEED_SEGMENT_HEADER];
+    feed_header_encode(
+        &(struct feed_header){ .prev = tx_of(99) - 1, .first = tx_of(99), .begins_anew = true },
+        header);
+    fwrite(header, 1, sizeof header, file);
+    fclose(file);
+    world_open(&world);
+    cr_assert_eq(bb_feed_newest(world.feed).us, tx_of(80));
+    world_fini(&world);
+}
 Test(feed, golden_segment_is_read_as_it_was_written)
 {
     struct bb_ctx ctx = { .env = bb_env_real() };
@@ -417,7 +515,7 @@ Test(feed, golden_segment_is_what_is_written)
         { FEED_KIND_MARK, 77, 1005, bb_slice_str("state") },
     };
     size_t at = FEED_SEGMENT_HEADER;
-    feed_header_encode(1000, 1001, made);
+    feed_header_encode(&(struct feed_header){ .prev = 1000, .first = 1001 }, made);
     for (size_t i = 0; i < BB_COUNT_OF(records); i++) {
         feed_record_encode(&records[i], made + at);
         at += FEED_RECORD_HEADER + records[i].bytes.size;

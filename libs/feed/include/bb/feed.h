@@ -54,6 +54,13 @@ int bb_feed_append(struct bb_ctx *ctx, struct bb_feed *feed, struct bb_txtime pr
  */
 int bb_feed_sync(struct bb_ctx *ctx, struct bb_feed *feed, const struct bb_feed_mark *mark,
                  void (*synced)(void *arg), void *arg);
+/*
+ * The feed continues after `tx`, which is newer than all it has: a checkpoint was taken over that
+ * includes what lies between. All records and files before go. As bb_feed_sync; records may be
+ * appended at once. BB_DUPLICATE: it has `tx`, nothing was done.
+ */
+int bb_feed_begin_anew(struct bb_ctx *ctx, struct bb_feed *feed, struct bb_txtime tx,
+                       const struct bb_feed_mark *mark, void (*synced)(void *arg), void *arg);
 bool bb_feed_is_syncing(const struct bb_feed *feed);
 uint64_t bb_feed_unsynced_bytes(const struct bb_feed *feed);
 /* The newest mark that is durable; index 0 and an empty state when there is none. Valid until the
