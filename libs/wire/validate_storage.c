@@ -33,6 +33,14 @@ static int check_read_op(struct bb_ctx *ctx, const void *message)
     return wire_validate_range(ctx, op->low, op->high, "ReadOp");
 }
 
+static int check_checkpoint(struct bb_ctx *ctx, const void *message)
+{
+    const Bb__Proto__Checkpoint *checkpoint = message;
+
+    return wire_validate_size_or_none(ctx, checkpoint->cluster_id, ID_BYTES,
+                                      "Checkpoint: cluster_id");
+}
+
 static int check_info_reply(struct bb_ctx *ctx, const void *message)
 {
     const Bb__Proto__InfoReply *reply = message;
@@ -44,6 +52,7 @@ const struct wire_validate_rule wire_validate_storage[] = {
     { &bb__proto__append__descriptor, check_append },
     { &bb__proto__claim__descriptor, check_claim },
     { &bb__proto__read_op__descriptor, check_read_op },
+    { &bb__proto__checkpoint__descriptor, check_checkpoint },
     { &bb__proto__info_reply__descriptor, check_info_reply },
     { NULL, NULL },
 };

@@ -112,7 +112,8 @@ void storage_sync_feed(struct storage *node, bool is_forced)
          bb_loop_now_us(node->loop) - node->feed_dirty_us >= (uint64_t)STORAGE_FEED_SYNC_MS * 1000);
     int rc;
 
-    if (bb_feed_is_syncing(node->feed) || (!is_forced && !is_due)) {
+    /* While a checkpoint is taken over, the feed's mark is the checkpoint's. */
+    if (bb_feed_is_syncing(node->feed) || node->reseed != NULL || (!is_forced && !is_due)) {
         return;
     }
     bb_buf_init(&state);

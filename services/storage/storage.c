@@ -99,6 +99,15 @@ static void on_request(void *arg, struct bb_exchange *exchange, struct bb_slice 
     case BB__PROTO__STORAGE_REQUEST__OP_INFO:
         storage_info(node, exchange);
         return;
+    case BB__PROTO__STORAGE_REQUEST__OP_CHECKPOINT:
+        storage_send(node, exchange, request);
+        return;
+    case BB__PROTO__STORAGE_REQUEST__OP_COMPACT:
+        storage_compact(node, exchange);
+        return;
+    case BB__PROTO__STORAGE_REQUEST__OP_STATE_HASH:
+        storage_state_hash(node, exchange, request);
+        return;
     case BB__PROTO__STORAGE_REQUEST__OP__NOT_SET:
     case _BB__PROTO__STORAGE_REQUEST__OP__CASE_IS_INT_SIZE:
         break;
@@ -162,6 +171,7 @@ static void on_tick(void *arg)
 {
     struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
     storage_sync_feed(node, false);
+    storage_care_tick(node);
 }
 
 /* ---- life ---- */
@@ -187,9 +197,16 @@ static int open_data(struct bb_ctx *ctx, struct storage *node, struct bb_conf *c
 {
     char path[FOLDER_PATH_MAX + 16];
     uint64_t days = bb_conf_number(conf, "retention-days");
+    size_t memory = bb_conf_number(conf, "memtable-bytes");
     struct bb_store_options store = { .dir = path,
-                                      .reader_count = node->reader_count,
+                                      .reader_count = node->reader_count + 1, /* and the hash */
                                       .flush_ms = (uint32_t)bb_conf_number(conf, "flush-ms"),
+                                      .flush_bytes = memory / 3,
+                                      .memory_max = memory * 2,
+                                      .unflushed_max = memory,
+                                      .map_bytes = bb_conf_number(conf, "map-bytes"),
+                                      .copy_rate = bb_conf_number(conf, "copy-rate"),
+                                      .copy_pinned_max = bb_conf_number(conf, "copy-pinned-max"),
                                       .is_volatile = node->is_volatile,
                                       .on_error = on_store_error,
                                       .arg = node };
@@ -225,6 +242,7 @@ static int open_log(struct bb_ctx *ctx, struct storage *node, struct bb_conf *co
                        .durable_index = storage_durable_index,
                        .manifest = storage_manifest,
                        .covers = storage_covers,
+                       .fetch = storage_fetch_checkpoint,
                        .role = on_role,
                        .arg = node },
     };
@@ -312,6 +330,10 @@ static int storage_start(struct bb_ctx *ctx, struct bb_service *service, void **
         node->reader_arenas[i] = bb_arena_new((size_t)256 << 20);
     }
     node->readers = bb_pool_new("reader", node->reader_count, STORAGE_READ_QUEUE_MAX);
+    node->care = bb_pool_new("care", 2, 16);
+    node->compact_percent = bb_conf_number(conf, "compact-percent");
+    node->compact_look_us = bb_loop_now_us(node->loop);
+    bb_buf_init(&node->sender.piece);
     node->wait_timer = bb_timer_new(node->loop, on_wait_timer, node);
     node->tick = bb_timer_new(node->loop, on_tick, node);
     bb_service_not_ready(service, "the log is being read");
@@ -340,7 +362,8 @@ void storage_stop_if_idle(struct storage *node)
 {
     bool is_clean = node->feed_dirty_us == 0;
 
-    if (!node->is_stopping || node->is_told_stopped || node->proposals > 0 || node->scans > 0) {
+    if (!node->is_stopping || node->is_told_stopped || node->proposals > 0 || node->scans > 0 ||
+        node->cares > 0) {
         return;
     }
     if (!is_clean && !bb_feed_is_syncing(node->feed)) {
@@ -361,6 +384,8 @@ static void storage_stop(struct bb_service *service, void *state)
     node->is_stopping = true;
     node->is_ready = false;
     bb_timer_stop(node->tick);
+    node->is_care_cancelled = true;
+    storage_reseed_cancel(node);
     storage_wake(node); /* all that wait are answered */
     storage_stop_if_idle(node);
 }
@@ -371,7 +396,11 @@ static void storage_close(struct bb_service *service, void *state)
     struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
 
     (void)service;
+    node->is_care_cancelled = true;
     bb_server_close(node->server);
+    bb_pool_free(node->care);
+    bb_loop_drain(node->loop); /* what ended on it just now */
+    storage_send_fini(node);
     bb_timer_free(node->wait_timer);
     bb_timer_free(node->tick);
     bb_replog_free(node->replog);

@@ -13,7 +13,9 @@
 #include "bb/wire.h"
 
 #include "fence.h"
+#include "fetch.h"
 #include "folder.h"
+#include "send.h"
 #include "storage.pb-c.h"
 
 enum {
@@ -92,6 +94,15 @@ struct storage {
     uint64_t feed_dirty_us;  /* since when the feed has something unsynced; 0: nothing */
     size_t proposals, scans; /* under way */
 
+    /* Work on the data as a whole, on threads of its own. */
+    struct bb_pool *care;
+    size_t cares; /* jobs under way */
+    volatile bool is_care_cancelled;
+    bool is_compacting, is_hashing;
+    uint64_t compact_percent, compact_look_us;
+    struct storage_sender sender;
+    struct storage_reseed *reseed; /* NULL: this node does not take over a checkpoint */
+
     ProtobufCBinaryData *records; /* scratch of tail replies */
     size_t record_count, record_capacity;
 
@@ -146,6 +157,30 @@ void storage_manifest(void *arg, struct bb_buf *to);
 bool storage_covers(void *arg, struct bb_slice manifest);
 /* The feed is synced when enough has gathered, or at once when forced. */
 void storage_sync_feed(struct storage *node, bool is_forced);
+
+/* care.c */
+void storage_compact(struct storage *node, struct bb_exchange *exchange);
+void storage_state_hash(struct storage *node, struct bb_exchange *exchange,
+                        const Bb__Proto__StorageRequest *request);
+void storage_care_tick(struct storage *node);
+void storage_care_ended(struct storage *node);
+
+/* send.c: the checkpoint that another replica asks for */
+void storage_send(struct storage *node, struct bb_exchange *exchange,
+                  const Bb__Proto__StorageRequest *request);
+void storage_send_tick(struct storage *node);
+void storage_send_fini(struct storage *node);
+
+/* reseed.c: this replica takes over a checkpoint; the log's callback */
+void storage_fetch_checkpoint(void *arg, uint64_t from, struct bb_slice manifest);
+/* From `url` (NULL: not known), at least `wanted`; the log hears of its end. */
+void storage_reseed_start(struct storage *node, uint64_t from, const char *url,
+                          const struct checkpoint_head *wanted);
+void storage_reseed_cancel(struct storage *node);
+/* Called when node->fence has become another one's. */
+void storage_fence_replaced(struct storage *node);
+/* Where storage node `id` answers requests; NULL: not known. */
+const char *storage_member_url(const struct storage *node, uint64_t id);
 
 /* storage.c */
 void storage_stop_if_idle(struct storage *node);

@@ -295,8 +295,12 @@ void storage_apply(void *arg, const struct bb_replog_entry *entry)
     struct bb_replog_frame frame;
     struct bb_store_state state;
     struct fence_answer answer;
-    int rc = bb_replog_frame_decode(&ctx, entry->bytes, &frame);
+    int rc;
 
+    if (entry->index <= node->fence.index) {
+        return; /* a checkpoint that was taken over includes it */
+    }
+    rc = bb_replog_frame_decode(&ctx, entry->bytes, &frame);
     if (rc != BB_OK) {
         storage_die(node, "apply", ctx.error);
     }
