@@ -1,4 +1,5 @@
-/* Head and tail of a checkpoint from a peer that lies; what decodes must encode to the same bytes. */
+/* Head and tail of a checkpoint from a peer that lies; what decodes must encode to the same bytes.
+ */
 #include "checkpoint.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
