@@ -372,6 +372,14 @@ int bb_kv_take_place(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_kv *other)
     return bb_fail(ctx, BB_UNSUPPORTED, "the simulated store is not compacted");
 }
 
+int bb_kv_free_bytes(struct bb_ctx *ctx, struct bb_kv *kv, uint64_t *bytes)
+{
+    (void)ctx;
+    (void)kv;
+    *bytes = 0;
+    return BB_OK;
+}
+
 int bb_kv_reader_check(struct bb_ctx *ctx, struct bb_kv *kv)
 {
     (void)ctx;

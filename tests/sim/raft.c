@@ -662,6 +662,15 @@ int bb_replog_propose_take(struct bb_ctx *ctx, struct bb_replog *replog, uint8_t
     return BB_OK;
 }
 
+/* The simulated log never asks for a state: it is never cut. */
+void bb_replog_fetched(struct bb_replog *replog, int status, uint64_t applied)
+{
+    (void)replog;
+    (void)status;
+    (void)applied;
+    BB_UNREACHABLE("nothing was asked for");
+}
+
 void bb_replog_status(const struct bb_replog *replog, struct bb_replog_status *status)
 {
     bool is_leader = replog->role == LEADER && !replog->is_closed;
