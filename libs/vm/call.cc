@@ -201,7 +201,7 @@ int bb_vm_call_begin(struct bb_ctx *ctx, struct bb_vm *vm, struct bb_vm_bundle *
     bb_assert(vm->call == nullptr && !vm->must_recycle);
     bb::Entered entered(vm);
     struct bb_vm_call *made = new bb_vm_call;
-    const uint64_t cpu_ns = bb::thread_cpu_ns();
+    const uint64_t begun_ns = bb::clock_ns();
 
     vm->why.store(-1);
     vm->isolate->CancelTerminateExecution();
@@ -221,7 +221,7 @@ int bb_vm_call_begin(struct bb_ctx *ctx, struct bb_vm *vm, struct bb_vm_bundle *
     bb::start(made, options);
     bb::drain(made);
     bb::settle(made);
-    made->cpu_ns += bb::thread_cpu_ns() - cpu_ns;
+    made->run_ns += bb::clock_ns() - begun_ns;
     return BB_OK;
 }
 
@@ -287,13 +287,13 @@ void bb_vm_run(struct bb_vm_call *call)
         return;
     }
     bb::Entered entered(call->vm);
-    const uint64_t cpu_ns = bb::thread_cpu_ns();
+    const uint64_t begun_ns = bb::clock_ns();
 
     if (call->vm->why.load() < 0) {
         bb::drain(call);
     }
     bb::settle(call);
-    call->cpu_ns += bb::thread_cpu_ns() - cpu_ns;
+    call->run_ns += bb::clock_ns() - begun_ns;
 }
 
 void bb_vm_call_result(struct bb_vm_call *call, struct bb_vm_result *result)
@@ -308,7 +308,7 @@ void bb_vm_call_result(struct bb_vm_call *call, struct bb_vm_result *result)
     result->saw_random = call->saw_random;
     result->saw_time = call->saw_time;
     result->must_recycle = call->vm->must_recycle;
-    result->cpu_us = call->cpu_ns / 1000;
+    result->cpu_us = call->run_ns / 1000;
     result->heap_bytes = call->vm->heap_used;
 }
 

@@ -127,7 +127,7 @@ struct bb_vm_call {
     size_t open_ticket_count = 0;
     std::vector<vm_rejection> rejections;
     std::vector<struct bb_vm_bundle *> bundles; /* made by internals.compile */
-    uint64_t cpu_ns = 0;
+    uint64_t run_ns = 0;
     struct bb_vm_result result = {};
     struct bb_buf value, error_data;
     std::string message, stack, loading;
@@ -146,7 +146,7 @@ inline v8::Local<v8::String> str(v8::Isolate *isolate, const char *text)
 }
 v8::MaybeLocal<v8::String> str_of(v8::Isolate *isolate, struct bb_slice utf8);
 std::string utf8_of(v8::Isolate *isolate, v8::Local<v8::Value> value); /* "" when it cannot */
-uint64_t thread_cpu_ns();
+uint64_t clock_ns();
 
 /* platform.cc: Node's platform, known from when the add-on is loaded. */
 node::MultiIsolatePlatform *platform();

@@ -7,7 +7,8 @@
 
 enum {
     READ_SIZE = 256 * 1024,
-    KEPT_MAX = 1 << 20
+    KEPT_MAX = 1 << 20,
+    TICK_MS = 50
 };
 #define FRAME_MAX (48u << 20)
 
@@ -16,6 +17,9 @@ void slot_frames_init(struct slot_frames *frames, int fd)
     *frames = (struct slot_frames){ .fd = fd };
     bb_buf_init(&frames->in);
     bb_buf_init(&frames->out);
+    /* A read that waits a little by itself is one system call; asking first would be a second. */
+    const struct timeval tick = { .tv_usec = TICK_MS * 1000 };
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tick, sizeof tick);
 }
 
 void slot_frames_fini(struct slot_frames *frames)
@@ -56,19 +60,30 @@ static void compact(struct slot_frames *frames)
         bb_buf_fini(&frames->in);
 }
 
+/* Waits until something can be read, `timeout_ms` at most; false: it cannot. */
+static bool wait_for(const struct slot_frames *frames, int timeout_ms)
+{
+    struct pollfd wait = { .fd = frames->fd, .events = POLLIN };
+
+    return poll(&wait, 1, timeout_ms) > 0;
+}
+
 int slot_frames_fill(struct bb_ctx *ctx, struct slot_frames *frames, int timeout_ms)
 {
     char reason[128];
+    ssize_t got;
 
     compact(frames);
-    if (timeout_ms >= 0) {
-        struct pollfd wait = { .fd = frames->fd, .events = POLLIN };
-        int ready = poll(&wait, 1, timeout_ms);
-        if (ready == 0 || (ready < 0 && errno == EINTR))
-            return BB_TIMEOUT;
-    }
+    if (timeout_ms >= 0 && timeout_ms < TICK_MS && !wait_for(frames, timeout_ms))
+        return BB_TIMEOUT;
     uint8_t *to = bb_buf_reserve(&frames->in, READ_SIZE);
-    ssize_t got = recv(frames->fd, to, frames->in.capacity - frames->in.size, 0);
+    size_t room = frames->in.capacity - frames->in.size;
+    got = recv(frames->fd, to, room, 0);
+    if (got < 0 && errno == EAGAIN && timeout_ms != 0) {
+        if (!wait_for(frames, timeout_ms < TICK_MS ? timeout_ms : timeout_ms - TICK_MS))
+            return BB_TIMEOUT;
+        got = recv(frames->fd, to, room, 0);
+    }
     if (got < 0 && (errno == EINTR || errno == EAGAIN))
         return BB_OK;
     if (got == 0 || (got < 0 && errno == ECONNRESET))

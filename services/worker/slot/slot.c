@@ -7,7 +7,7 @@
 #include "call.h"
 
 enum {
-    IDLE_AFTER_MS = 5, /* without work: the engine gets some time for itself */
+    IDLE_AFTER_MS = 50, /* without work: the engine gets some time for itself */
     IDLE_BUDGET_US = 1000,
     CALLS_BETWEEN_IDLE = 256,
     DOCUMENT_BYTES = 1 << 20,

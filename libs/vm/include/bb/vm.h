@@ -70,7 +70,7 @@ struct bb_vm_result {
     struct bb_slice loading;    /* when TIMEOUT: the module whose top level ran, or empty */
     bool saw_random, saw_time;
     bool must_recycle; /* end this process after the answer */
-    uint64_t cpu_us;
+    uint64_t cpu_us; /* how long JavaScript ran, by the clock; waiting for the host is not in it */
     uint64_t heap_bytes;
 };
 
