@@ -7,18 +7,21 @@
 namespace bb
 {
 
+/* With a `suffix` the function is made for this once. */
 static v8::MaybeLocal<v8::Function> compile(struct bb_vm *vm, const bb_vm_bundle *bundle,
-                                            vm_module *module)
+                                            vm_module *module, const std::string &suffix)
 {
     v8::Isolate *isolate = vm->isolate;
     v8::Local<v8::Context> context = isolate->GetCurrentContext();
     v8::Local<v8::String> source, name;
 
-    if (!module->factory.IsEmpty()) {
+    if (suffix.empty() && !module->factory.IsEmpty()) {
         return module->factory.Get(isolate);
     }
     const std::string script = script_name(bundle, module);
-    if (!str_of(isolate, bb_slice(module->source.data(), module->source.size())).ToLocal(&source) ||
+    const std::string text = suffix.empty() ? std::string() : module->source + suffix;
+    const std::string &whole = suffix.empty() ? module->source : text;
+    if (!str_of(isolate, bb_slice(whole.data(), whole.size())).ToLocal(&source) ||
         !str_of(isolate, bb_slice(script.data(), script.size())).ToLocal(&name)) {
         throw_error(vm, BB_SERVER_ERROR, "the module " + module->path + " is too large");
         return v8::MaybeLocal<v8::Function>();
@@ -32,7 +35,9 @@ static v8::MaybeLocal<v8::Function> compile(struct bb_vm *vm, const bb_vm_bundle
     if (!v8::ScriptCompiler::CompileFunction(context, &unit, 5, parameters).ToLocal(&factory)) {
         return v8::MaybeLocal<v8::Function>();
     }
-    module->factory.Reset(isolate, factory);
+    if (suffix.empty()) {
+        module->factory.Reset(isolate, factory);
+    }
     return factory;
 }
 
@@ -47,11 +52,14 @@ static bool is_wasm(const vm_module *module)
            module->path.compare(module->path.size() - 5, 5, ".wasm") == 0;
 }
 
-/* factoryOf(path): the module's function; of a WebAssembly file its text. */
+/* factoryOf(path, suffix?): the module's function, and the suffix is code that runs after it; of a
+ * WebAssembly file its text. */
 static void factory_of(const v8::FunctionCallbackInfo<v8::Value> &info)
 {
     struct bb_vm_bundle *bundle = bundle_of(info.Data());
     auto found = bundle->by_path.find(utf8_of(info.GetIsolate(), info[0]));
+    const std::string suffix =
+        info.Length() > 1 ? utf8_of(info.GetIsolate(), info[1]) : std::string();
     v8::Local<v8::Function> factory;
     v8::Local<v8::String> text;
 
@@ -64,7 +72,7 @@ static void factory_of(const v8::FunctionCallbackInfo<v8::Value> &info)
                 .ToLocal(&text)) {
             info.GetReturnValue().Set(text);
         }
-    } else if (compile(bundle->vm, bundle, module).ToLocal(&factory)) {
+    } else if (compile(bundle->vm, bundle, module, suffix).ToLocal(&factory)) {
         info.GetReturnValue().Set(factory);
     }
 }

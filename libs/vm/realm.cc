@@ -7,10 +7,10 @@ namespace bb
 {
 
 /* In this order; each is the body of function (host, internals). */
-static const char *const BEFORE_RUNTIME[] = { "modules.js",     "stack.js",      "text.js",
-                                              "events.js",      "crypto.js",     "url_parse.js",
-                                              "url_machine.js", "url.js",        "globals.js",
-                                              "wasm.js",        "determinism.js" };
+static const char *const BEFORE_RUNTIME[] = { "sharing.js",   "modules.js",     "stack.js",
+                                              "text.js",      "events.js",      "crypto.js",
+                                              "url_parse.js", "url_machine.js", "url.js",
+                                              "globals.js",   "wasm.js",        "determinism.js" };
 static const char *const AFTER_RUNTIME[] = { "harden.js" };
 
 static struct bb_slice text_named(const char *name)

@@ -1,7 +1,8 @@
 // A bundle as the runtime sees it: { paths, has(path), require(path) }. The instances of the modules
 // live from the first require of a call to the reset after it. Modules below _bitbend/ are the npm
 // package's own (required as "bitbend/server"): they keep no state, so that one instance, frozen all
-// through, serves all calls of the bundle. So do those below _wasm/: compiled WebAssembly, without memory.
+// through, serves all calls of the bundle; so does one of each module of which sharing.js proves the same.
+// So do those below _wasm/: compiled WebAssembly, without memory.
 "use strict";
 
 const dirname = (path) => path.slice(0, path.lastIndexOf("/") + 1);
@@ -67,6 +68,9 @@ const notFound = (name, from) =>
 // Of the module whose top level runs; a call that is stopped leaves it as it was then.
 let loading = "";
 
+const textOf = Function.prototype.toString;
+const PARAMETERS = ") {\n";
+
 const makeBundle = (factoryOf, paths) => {
   const known = new Set(paths);
   const shared = new Map();
@@ -89,6 +93,29 @@ const makeBundle = (factoryOf, paths) => {
     throw notFound(name, from);
   };
 
+  // Why each call gets an instance of its own, or "": one that serves all calls.
+  const verdicts = new Map();
+  const judge = (path) => {
+    const known = verdicts.get(path);
+    if (known !== undefined) {
+      return known;
+    }
+    verdicts.set(path, { why: "it is part of a circle", kept: [], isOwn: false });
+    const source = Reflect.apply(textOf, factoryOf(path), []);
+    const body = source.slice(source.indexOf(PARAMETERS) + PARAMETERS.length, source.lastIndexOf("}"));
+    const verdict = internals.sharingOf(body, (name) => {
+      const found = resolve(name, path);
+      if (found.startsWith(WASM)) {
+        return "import";
+      }
+      const other = found.startsWith(SHARED) ? undefined : judge(found);
+      return other === undefined || other.isOwn ? "own import" : other.why === "" ? "import" : "";
+    });
+    verdicts.set(path, verdict);
+    return verdict;
+  };
+  const keeper = ({ kept }) => `\n;module.kept=[${kept.join(",")}];`;
+
   const load = (name, from) => {
     const path = resolve(String(name), from);
     return path.startsWith(WASM) ? loadWasm(path) : loadScript(path, from);
@@ -103,18 +130,20 @@ const makeBundle = (factoryOf, paths) => {
   };
 
   const loadScript = (path, from) => {
-    const isShared = path.startsWith(SHARED);
-    const mine = isShared ? shared : instances;
-    const present = mine.get(path);
+    const present = instances.get(path) ?? shared.get(path);
     if (present !== undefined) {
       return present.exports;
     }
+    const isOurs = path.startsWith(SHARED);
+    const verdict = isOurs ? undefined : judge(path);
+    const isShared = isOurs || verdict.why === "";
+    const mine = isShared ? shared : instances;
     const module = { exports: {} };
     mine.set(path, module);
     const before = loading;
     loading = path;
     try {
-      const factory = factoryOf(path);
+      const factory = isShared && !isOurs ? factoryOf(path, keeper(verdict)) : factoryOf(path);
       const global = isShared ? globalThis : (scope ??= makeScope());
       Reflect.apply(factory, module.exports, [module.exports, (n) => load(n, path), module, global, global]);
     } catch (error) {
@@ -123,8 +152,9 @@ const makeBundle = (factoryOf, paths) => {
       throw error;
     }
     loading = before;
-    if (isShared && (from === undefined || !from.startsWith(SHARED))) {
+    if (isShared && (!isOurs || from === undefined || !from.startsWith(SHARED))) {
       freezeAll(module.exports);
+      freezeAll(module.kept);
     }
     return module.exports;
   };
@@ -134,6 +164,7 @@ const makeBundle = (factoryOf, paths) => {
       paths: Object.freeze([...paths]),
       has: (path) => known.has(path),
       require: (path) => load(path, undefined),
+      whyNotShared: (path) => judge(path).why,
     }),
     reset() {
       instances = new Map();
@@ -149,5 +180,7 @@ internals.loadingPath = () => loading;
 internals.instantiate = (bundle, path) => instantiate(bundle, path);
 internals.instantiateSources = (modules) => {
   const bundle = internals.compile(modules);
-  return (path) => instantiate(bundle, path);
+  const load = (path) => instantiate(bundle, path);
+  load.whyNotShared = bundle.whyNotShared;
+  return load;
 };

@@ -67,6 +67,20 @@ const describeModule = (path, exported, functions, notes) => {
   }
 };
 
+// Which modules one instance of serves all calls, and why the others have one for each call.
+const sharingOf = (sources, load) => {
+  const sharing = { shared: [], perCall: [] };
+  for (const { path } of sources.filter((module) => !module.path.startsWith("_"))) {
+    const why = load.whyNotShared(path);
+    if (why === "") {
+      sharing.shared.push(path);
+    } else {
+      sharing.perCall.push({ module: path, why });
+    }
+  }
+  return sharing;
+};
+
 // { modules, functions, tables } as rows-to-be, and notes.
 const analyse = (given) => {
   checkModules(given);
@@ -92,7 +106,7 @@ const analyse = (given) => {
     source,
     sourceMap,
   }));
-  return { modules, functions: functions.sort(byKey), tables: bb.readSchema(schema, notes), notes };
+  return { modules, functions: functions.sort(byKey), tables: bb.readSchema(schema, notes), notes, sharing: sharingOf(sources, load) };
 };
 
 // ---- what the system tables hold ----
@@ -304,7 +318,7 @@ const deploy = async (frame, args) => {
     await carryOut(db, plan);
   }
   const { functions, tables, indexes, notes } = plan;
-  return { version, functions, tables, indexes, notes };
+  return { version, functions, tables, indexes, notes, sharing: wanted.sharing };
 };
 
 bb.deploy = deploy;

@@ -47,6 +47,10 @@ test("the first deploy lists everything as added", () =>
       tables: { added: ["docs", "other"], removed: [] },
       indexes: { added: [{ table: "docs", name: "by_n", state: "ready" }], removed: [] },
       notes: [],
+      sharing: {
+        shared: [],
+        perCall: ["f.js", "schema.js", "sub/g.js"].map((module) => ({ module, why: "it takes values apart where it declares names" })),
+      },
     });
     const rows = await slot.query("_system:functions");
     assert.deepEqual(

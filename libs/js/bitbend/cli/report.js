@@ -20,6 +20,13 @@ export function printChanges(output, result) {
   for (const note of notes) output.note(`  ${output.paint("yellow", "!")} ${note}`);
 }
 
+/** Which modules keep nothing between calls, so that one instance serves all, and why others may. */
+export function printSharing(output, { sharing = { shared: [], perCall: [] } }) {
+  const grey = (text) => output.paint("gray", text);
+  if (sharing.shared.length > 0) output.note(grey(`  = one instance serves all calls: ${sharing.shared.join(", ")}`));
+  for (const { module, why } of sharing.perCall) output.note(grey(`  = each call has its own instance of ${module}: ${why}`));
+}
+
 export function hasChanges({ functions = {}, tables = {}, indexes = {} }) {
   return [functions, tables, indexes].some((difference) => Object.values(difference).some((items) => items.length > 0));
 }

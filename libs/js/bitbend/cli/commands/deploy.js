@@ -1,7 +1,7 @@
 import { connect, functionsDirOf } from "../app.js";
 import { createBundler } from "../bundle.js";
 import { generate } from "../codegen.js";
-import { followBackfill, hasChanges, printChanges } from "../report.js";
+import { followBackfill, hasChanges, printChanges, printSharing } from "../report.js";
 
 export async function run({ output, appDir, options, positionals }) {
   const functionsDir = functionsDirOf(appDir, positionals[0]);
@@ -14,6 +14,7 @@ export async function run({ output, appDir, options, positionals }) {
     const dryRun = options["dry-run"] === true;
     const result = await admin.deploy(modules, { dryRun });
     printChanges(output, result);
+    printSharing(output, result);
     const failedIndexes = dryRun ? [] : await followBackfill(output, admin, result);
     if (output.isJson) output.json(plain({ status: "success", url: admin.url, dryRun, ...result, failedIndexes }));
     else if (dryRun) output.line(hasChanges(result) ? `${admin.url} would change so; nothing was deployed.` : `${admin.url} has all of this already.`);
