@@ -1,15 +1,14 @@
 /**
  * The client: one-shot calls, live queries, mutations in order and exactly once. It drives the reducer
- * (reducer.js): performs its effects, feeds back what happened.
- *
- * Each live query has a stream of its own for now. A browser opens at most six connections to one server
- * over HTTP/1.1, all tabs together; more live queries than that in a page need HTTP/2 in front.
+ * (reducer.js): performs its effects, feeds back what happened. All live queries of a client come on one
+ * stream, and what one event brings is told at once: no callback ever sees two queries at different moments.
  */
 
 import { getFunctionName } from "../server/references.js";
 import { decodeValue, encodeValue } from "../values/encode.js";
 import { ClosedError, errorOfAnswer, isRetryable, RequestError } from "./errors.js";
-import { backoffMs, connectionOf, initialState, step } from "./reducer.js";
+import { keyOf } from "./optimistic.js";
+import { backoffMs, connectionOf, initialState, shownOf, step } from "./reducer.js";
 import { createTransport } from "./transport.js";
 import { createFeed } from "./txs.js";
 
@@ -26,7 +25,7 @@ export class Client {
   #logger;
   #state = initialState();
   #listeners = new Map(); // query key -> Set of { onValue, onError }
-  #streams = new Map(); // stream id -> cancel
+  #streams = new Map(); // number of a stream -> cancel
   #pending = new Map(); // timer name -> handle
   #promises = new Map(); // mutation id -> { resolve, reject }
   #connectionListeners = new Set();
@@ -55,15 +54,10 @@ export class Client {
     return this.#origin;
   }
 
-  /** The JWT of later requests (or a function that gives one), or null. Open live queries start again with it. */
+  /** The JWT of later requests (or a function that gives one), or null. Open live queries go on as that user. */
   setToken(token) {
     this.#token = token;
-    for (const [stream, cancel] of this.#streams) {
-      cancel();
-      this.#streams.delete(stream);
-      this.#dispatch({ type: "streamEnded", stream });
-    }
-    this.#dispatch({ type: "online" });
+    this.#dispatch({ type: "reauthenticate" });
   }
 
   async query(reference, args = {}) {
@@ -79,13 +73,18 @@ export class Client {
     }
   }
 
-  mutation(reference, args = {}) {
+  mutation(reference, args = {}, { optimisticUpdate } = {}) {
     return new Promise((resolve, reject) => {
       if (this.#state.isClosed) throw new ClosedError("The client is closed.");
       const id = `${this.#idPrefix}-${this.#nextMutation++}`;
-      const mutation = { id, body: bodyOf(reference, args) };
+      const mutation = { id, body: bodyOf(reference, args), update: optimisticUpdate, updateArgs: args };
       this.#promises.set(id, { resolve, reject });
-      this.#dispatch({ type: "mutate", mutation });
+      try {
+        this.#dispatch({ type: "mutate", mutation });
+      } catch (error) {
+        this.#promises.delete(id);
+        throw error;
+      }
     });
   }
 
@@ -102,12 +101,12 @@ export class Client {
     if (this.#state.isClosed) throw new ClosedError("The client is closed.");
     if (typeof onValue !== "function") throw new TypeError("onUpdate(reference, args, callback) needs a callback");
     const { path, args: encoded } = bodyOf(reference, args);
-    const key = `${path}\n${JSON.stringify(encoded)}`;
+    const key = keyOf(path, encoded);
     const listener = { onValue, onError, isActive: true };
     const listeners = this.#listeners.get(key) ?? new Set();
     this.#listeners.set(key, listeners.add(listener));
     this.#dispatch({ type: "subscribe", key, path, args: encoded });
-    if (this.#state.queries.get(key).result.status !== "loading") queueMicrotask(() => this.#tell(listener, key));
+    if (shownOf(this.#state, key).status !== "loading") queueMicrotask(() => this.#tell(listener, key));
 
     const stop = () => {
       if (!listener.isActive) return;
@@ -116,7 +115,7 @@ export class Client {
       if (listeners.size === 0) this.#listeners.delete(key);
       this.#dispatch({ type: "unsubscribe", key });
     };
-    stop.getCurrentValue = () => (listener.isActive ? this.#state.queries.get(key)?.result.value : undefined);
+    stop.getCurrentValue = () => (listener.isActive ? shownOf(this.#state, key)?.value : undefined);
     return stop;
   }
 
@@ -126,6 +125,12 @@ export class Client {
 
   consumer(name, options) {
     return this.#feed.consumer(name, options);
+  }
+
+  /** What a live query shows now: `{ status, value, error }`; undefined when nobody listens to it. */
+  currentResult(reference, args = {}) {
+    const { path, args: encoded } = bodyOf(reference, args);
+    return shownOf(this.#state, keyOf(path, encoded));
   }
 
   connectionState() {
@@ -167,8 +172,14 @@ export class Client {
         return void this.#pending.set(effect.timer, this.#timers.setTimeout(() => this.#dispatch({ type: "timer", timer: effect.timer }), effect.delayMs));
       case "clearTimer":
         return this.#clearTimer(effect.timer);
+      case "flushSoon":
+        return queueMicrotask(() => this.#dispatch({ type: "flush" }));
+      case "sendChange":
+        return void this.#sendChange(effect);
       case "notify":
-        for (const listener of [...(this.#listeners.get(effect.key) ?? [])]) this.#tell(listener, effect.key);
+        for (const key of effect.keys) {
+          for (const listener of [...(this.#listeners.get(key) ?? [])]) this.#tell(listener, key);
+        }
         return;
       case "sendMutation":
         return void this.#sendMutation(effect.mutation);
@@ -180,20 +191,27 @@ export class Client {
   }
 
   #openStream({ stream, queries, afterTx }) {
-    const [{ key, path, args, tx }] = queries;
-    const search = new URLSearchParams({ path, args: JSON.stringify(args), format: FORMAT });
-    const headers = afterTx > tx ? { "BitBend-After": String(afterTx) } : tx > 0 ? { "Last-Event-ID": String(tx) } : {};
-    const cancel = this.#transport.stream(`/api/subscribe?${search}`, { headers }, {
-      open: () => this.#dispatch({ type: "streamOpened", stream }),
-      event: (event) => this.#dispatch({ type: "streamEvent", stream, key, ...parseEvent(event) }),
+    const body = { queries: queries.map(wired), format: FORMAT, ...(afterTx > 0 ? { after: afterTx } : {}) };
+    const cancel = this.#transport.session(body, {
+      event: (event) => this.#dispatch({ type: "streamEvent", stream, ...parseEvent(event) }),
       end: (error) => {
         this.#streams.delete(stream);
         const refusal = error instanceof RequestError && !isRetryable(error) ? error : undefined;
-        const retryAfterMs = error?.retryAfterMs ?? 0;
-        this.#dispatch({ type: error === undefined ? "streamEnded" : "streamFailed", stream, error: refusal, retryAfterMs });
+        this.#dispatch({ type: error === undefined ? "streamEnded" : "streamFailed", stream, error: refusal, retryAfterMs: error?.retryAfterMs ?? 0 });
       },
     });
     this.#streams.set(stream, cancel);
+  }
+
+  async #sendChange({ stream, session, add, remove, reach, authenticate }) {
+    const body = { add: add.map(wired), remove, ...(reach > 0 ? { reach } : {}), ...(authenticate ? { authenticate } : {}) };
+    try {
+      await this.#transport.change(session, body, this.#inFlight.signal);
+      this.#dispatch({ type: "changeDone", stream });
+    } catch (error) {
+      const isRefusal = error instanceof RequestError && !isRetryable(error) && error.status !== 404;
+      this.#dispatch({ type: "changeFailed", stream, error: isRefusal ? error : undefined, retryAfterMs: error.retryAfterMs });
+    }
   }
 
   async #sendMutation({ id, body }) {
@@ -225,7 +243,7 @@ export class Client {
   }
 
   #tell(listener, key) {
-    const result = this.#state.queries.get(key)?.result;
+    const result = shownOf(this.#state, key);
     if (!listener.isActive || result === undefined || result.status === "loading") return;
     this.#guard(() => {
       if (result.status === "value") listener.onValue(result.value);
@@ -288,9 +306,23 @@ function valueOf(answer) {
   return decodeValue(answer.value ?? null, "result");
 }
 
+/** A query as the server takes it. */
+function wired({ id, path, args, hash }) {
+  return { id, path, args, ...(hash === undefined ? {} : { hash }) };
+}
+
 function parseEvent({ name, data }) {
-  if (name !== "value" && name !== "failed") return { name };
-  const answer = JSON.parse(data);
-  const tx = answer.tx ?? 0;
-  return name === "value" ? { name, tx, value: decodeValue(answer.value, "result") } : { name, tx, error: errorOfAnswer(answer) };
+  if (name === "session") return { name, session: JSON.parse(data).session };
+  if (name === "changes") {
+    const { tx, resync, changes } = JSON.parse(data);
+    return { name, tx, isResync: resync === true, changes: changes.map(parseChange) };
+  }
+  if (name !== "refused") return { name };
+  const { code, message, status } = JSON.parse(data);
+  return { name, error: new RequestError(code, message, status) };
+}
+
+function parseChange({ id, hash, value, failed }) {
+  if (failed !== undefined) return { id, hash, error: errorOfAnswer(failed) };
+  return { id, hash, value: decodeValue(value, "result") };
 }

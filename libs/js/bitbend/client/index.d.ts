@@ -13,6 +13,32 @@ export type { ConsumerRecord, TxChange, TxRecord, TxsOptions } from "./txs.js";
 /** A code of a newer server is a text too. */
 type OrNewer<Code extends string> = Code | (string & {});
 
+type MutationArgs<R extends Mutation> =
+  CallArgs<R> extends [args?: infer Args] ? [args?: Args, options?: MutationOptions<R>] : [args: ArgsOf<R>, options?: MutationOptions<R>];
+
+/** The results of live queries, as an optimistic update sees and changes them. */
+export interface OptimisticStore {
+  /** What the query shows; `undefined`: nobody listens to it, or it is loading. */
+  getQuery<R extends FunctionReference<"query">>(query: R, args: ArgsOf<R>): ReturnsOf<R> | undefined;
+  /** Every live query of this function. */
+  getAllQueries<R extends FunctionReference<"query">>(query: R): { args: ArgsOf<R>; value: ReturnsOf<R> | undefined }[];
+  /** Shows `value` until the server's result is there. Make a new value; do not change the old one. */
+  setQuery<R extends FunctionReference<"query">>(query: R, args: ArgsOf<R>, value: ReturnsOf<R>): void;
+}
+
+export type OptimisticUpdate<R extends FunctionReference<"mutation">> = (store: OptimisticStore, args: ArgsOf<R>) => void;
+
+export interface MutationOptions<R extends FunctionReference<"mutation">> {
+  /** What the mutation will probably do to live queries: shown at once, replaced by what the server says. It runs often. */
+  optimisticUpdate?: OptimisticUpdate<R>;
+}
+
+/** What a live query shows. */
+export type QueryResult<Value> =
+  | { status: "loading"; value: undefined; error: undefined }
+  | { status: "value"; value: Value; error: undefined }
+  | { status: "failed"; value: undefined; error: Error & { code: string } };
+
 type Query = FunctionReference<"query">;
 type Mutation = FunctionReference<"mutation">;
 type Action = FunctionReference<"action">;
@@ -60,14 +86,15 @@ export declare class Client {
    * Runs a mutation. Mutations run one after the other, in the order of the calls. A connection that is lost
    * does not fail it: it is sent again when the server is back, and takes effect exactly once.
    */
-  mutation<R extends Mutation>(mutation: R, ...args: CallArgs<R>): Promise<ReturnsOf<R>>;
+  mutation<R extends Mutation>(mutation: R, ...args: MutationArgs<R>): Promise<ReturnsOf<R>>;
 
   /** Runs an action. It is sent once: when the connection is lost, the promise is rejected. */
   action<R extends Action>(action: R, ...args: CallArgs<R>): Promise<ReturnsOf<R>>;
 
   /**
-   * Calls back with the result of a query, now and whenever it changes. The same query twice is one
-   * subscription; what did not change in a result keeps its object identity.
+   * Calls back with the result of a query, now and whenever it changes. All live queries come on one stream and
+   * move through time together. The same query twice is one subscription; what did not change in a result keeps
+   * its object identity.
    */
   onUpdate<R extends Query>(
     query: R,
@@ -101,11 +128,14 @@ export declare class Client {
    */
   consumer<Model = AnyDataModel>(name: string, options?: TxsOptions<Model>): AsyncIterableIterator<ConsumerRecord<Model>>;
 
+  /** What a live query shows now; `undefined` when nobody listens to it. */
+  currentResult<R extends Query>(query: R, ...args: CallArgs<R>): QueryResult<ReturnsOf<R>> | undefined;
+
   connectionState(): ConnectionState;
   /** Calls back when the state changes. Returns what ends that. */
   onConnectionState(callback: (state: ConnectionState) => void): () => void;
 
-  /** The JWT of later requests; open live queries start again with it. */
+  /** The JWT of later requests; open live queries go on as that user. */
   setToken(token: ClientOptions["token"]): void;
 
   /** Ends live queries; what is still waiting is rejected with a `ClosedError`. */

@@ -41,10 +41,10 @@ export function createTransport({ origin, headers = () => ({}), fetch = globalTh
   }
 
   /**
-   * Opens a stream of events. `on` has `open()`, `event({name, data, id})` and `end(error)`, which comes
-   * once, last, and not after `cancel`. Returns `cancel`.
+   * Opens a stream of events. `on` has `event({name, data, id})` and `end(error)`, which comes once, last, and
+   * not after `cancel`. Returns `cancel`.
    */
-  function stream(path, { headers: more = {} }, on) {
+  function stream(path, body, on) {
     const abort = new AbortController();
     let isOver = false;
     let watchdog;
@@ -63,7 +63,9 @@ export function createTransport({ origin, headers = () => ({}), fetch = globalTh
     async function read() {
       hear();
       const response = await send(path, {
-        headers: { ...(await headers()), Accept: "text/event-stream", ...more },
+        method: "POST",
+        headers: { ...(await headers()), Accept: "text/event-stream", "Content-Type": "application/json" },
+        body: JSON.stringify(body),
         signal: abort.signal,
         cache: "no-store",
       });
@@ -71,7 +73,6 @@ export function createTransport({ origin, headers = () => ({}), fetch = globalTh
         throw errorOfStatus(response.status, await readText(response, origin), response.headers.get("Retry-After"));
       }
       if (isOver) return;
-      on.open();
       const parser = createEventParser((event) => isOver || on.event(event));
       const decoder = new TextDecoder();
       const reader = response.body.getReader();
@@ -92,7 +93,13 @@ export function createTransport({ origin, headers = () => ({}), fetch = globalTh
     };
   }
 
-  return { request, stream };
+  return {
+    request,
+    /** The session of all live queries: as `stream`. */
+    session: (body, on) => stream("/api/sync", body, on),
+    /** A change of a session. */
+    change: (session, body, signal) => request(`/api/sync/${encodeURIComponent(session)}`, { body, signal }),
+  };
 }
 
 async function readText(response, origin) {

@@ -76,73 +76,156 @@ test("a query is tried again, an action is not", async (t) => {
   assert.equal(attempts, 3);
 });
 
-test("a live query follows, shares its stream, and ends with the last listener", async (t) => {
+/** The server's side of a session: its name at once, then what a test says. */
+function sessions(streams, extra = () => false) {
+  return (request, answer) => {
+    if (extra(request, answer)) return;
+    if (request.path !== "/api/sync") return answer.json({ set: 2 });
+    const stream = answer.events();
+    stream.send("session", { session: `s${streams.length + 1}` });
+    streams.push(stream);
+  };
+}
+const say = (stream, tx, values, more = {}) =>
+  stream.send("changes", { tx, changes: Object.entries(values).map(([id, value]) => ({ id: Number(id), hash: `h${tx}`, ...(value?.failed ? value : { value }) })), ...more }, tx);
+
+test("live queries share one stream, and end with the last listener", async (t) => {
   const streams = [];
-  const { client, server } = await start(t, (request, answer) => void streams.push(answer.events()));
+  const { client, server } = await start(t, sessions(streams));
   const first = listen(client, "m:list", { b: 1, a: 2 });
   const second = listen(client, "m:list", { a: 2, b: 1 });
+  const other = listen(client, "m:count");
   await until(() => streams.length > 0);
-  streams[0].send("value", { value: [{ _id: "x", n: 1 }], tx: 5 }, 5);
+  assert.deepEqual(server.requests[0].body.queries.map(({ id, path, args }) => [id, path, args]), [[1, "m:list", { a: 2, b: 1 }], [2, "m:count", {}]]);
+  say(streams[0], 5, { 1: [{ _id: "x", n: 1 }], 2: 1 });
   const { value } = await first.next();
   assert.equal((await second.next()).value, value);
-  streams[0].send("value", { value: [{ _id: "x", n: 1 }], tx: 6 }, 6);
-  streams[0].send("value", { value: [{ _id: "y" }, { _id: "x", n: 1 }], tx: 7 }, 7);
+  assert.deepEqual(await other.next(), { value: 1 });
+  say(streams[0], 6, { 1: [{ _id: "x", n: 1 }] });
+  say(streams[0], 7, { 1: [{ _id: "y" }, { _id: "x", n: 1 }] });
   const next = (await first.next()).value;
   assert.equal(next[1], value[0], "what did not change keeps its identity");
   assert.equal(client.connectionState(), "connected");
-  assert.equal(server.requests.length, 1);
-  assert.deepEqual(JSON.parse(server.requests[0].search.get("args")), { a: 2, b: 1 });
   const third = listen(client, "m:list", { a: 2, b: 1 });
   assert.equal((await third.next()).value, next, "a newcomer gets what is there");
-  first.stop();
-  second.stop();
-  third.stop();
-  third.stop();
+  const late = listen(client, "m:late");
+  await until(() => server.requests.length === 2);
+  assert.deepEqual([server.requests[1].path, server.requests[1].body.add.map(({ id }) => id)], ["/api/sync/s1", [3]]);
+  for (const one of [first, second, third, third, other, late]) one.stop();
   await streams[0].closed;
   assert.equal(client.connectionState(), "idle");
 });
 
-test("a live query comes back after a cut, with the tx it has seen, and tells nothing twice", async (t) => {
+test("no callback sees two queries at different moments", async (t) => {
   const streams = [];
-  const { client, server } = await start(t, (request, answer) => void streams.push(answer.events()));
+  const { client } = await start(t, sessions(streams));
+  const torn = [];
+  const stops = {};
+  const look = () => {
+    const [a, b] = [stops.a.getCurrentValue(), stops.b.getCurrentValue()];
+    if (a !== undefined && a !== b) torn.push([a, b]);
+  };
+  let heard = 0;
+  for (const name of ["a", "b"]) stops[name] = client.onUpdate(`m:${name}`, {}, () => (heard++, look()));
+  await until(() => streams.length > 0);
+  for (let tx = 1; tx <= 5; tx++) say(streams[0], tx, { 1: tx, 2: tx });
+  await until(() => heard === 10);
+  assert.deepEqual(torn, []);
+});
+
+test("after a cut it goes on with what it holds, and tells nothing twice", async (t) => {
+  const streams = [];
+  const { client, server } = await start(t, sessions(streams));
   const states = [];
   client.onConnectionState((state) => states.push(state));
   const live = listen(client, "m:list");
   await until(() => streams.length === 1);
-  streams[0].send("value", { value: 1, tx: 41 }, 41);
+  say(streams[0], 41, { 1: 1 });
   assert.deepEqual(await live.next(), { value: 1 });
   streams[0].cut();
   await until(() => streams.length === 2);
-  assert.equal(server.requests[1].headers["last-event-id"], "41");
-  streams[1].send("value", { value: 1, tx: 41 }, 41);
-  streams[1].send("value", { value: 2, tx: 42 }, 42);
+  assert.deepEqual([server.requests[1].body.after, server.requests[1].body.queries[0].hash], [41, "h41"]);
+  say(streams[1], 41, {});
+  say(streams[1], 42, { 1: 2 });
   assert.deepEqual(await live.next(), { value: 2 });
   assert.deepEqual(states, ["connecting", "connected", "reconnecting", "connected"]);
-  streams[1].send("bye", { reason: "stopping" });
+  streams[1].send("bye", {});
   await until(() => streams.length === 3);
 });
 
 test("a live query that fails tells so, and goes on", async (t) => {
   const streams = [];
-  const { client } = await start(t, (request, answer) => void streams.push(answer.events()));
+  const { client } = await start(t, sessions(streams));
   const live = listen(client, "m:list");
   await until(() => streams.length === 1);
-  streams[0].send("failed", { code: "UserError", errorMessage: "no", errorData: { why: "x" }, tx: 3 }, 3);
+  say(streams[0], 3, { 1: { failed: { code: "UserError", errorMessage: "no", errorData: { why: "x" } } } });
   assert.deepEqual((await live.next()).error.data, { why: "x" });
-  streams[0].send("value", { value: "well", tx: 4 }, 4);
+  say(streams[0], 4, { 1: "well" });
   assert.deepEqual(await live.next(), { value: "well" });
 });
 
-test("a refused live query is told once", async (t) => {
-  const { client } = await start(t, (request, answer) => answer.json({ code: "FunctionNotFound", message: "Could not find m:none" }, 404));
-  const { error } = await listen(client, "m:none").next();
-  assert.equal(error.code, "FunctionNotFound");
-  assert.equal(client.connectionState(), "reconnecting");
+test("a query that the server refuses is told so, and the others live", async (t) => {
+  const streams = [];
+  const refuse = ({ body }, answer) => [...(body.queries ?? []), ...(body.add ?? [])].some(({ path }) => path === "_system:x") && (answer.json({ code: "Forbidden", message: "no" }, 403), true);
+  const { client } = await start(t, sessions(streams, refuse));
+  const good = listen(client, "m:list");
+  const bad = listen(client, "_system:x");
+  const { error } = await bad.next();
+  assert.equal(error.code, "Forbidden");
+  say(streams.at(-1), 3, { 1: "fine" });
+  assert.deepEqual(await good.next(), { value: "fine" });
+  assert.equal(client.connectionState(), "connected");
+});
+
+test("an optimistic update shows until the server's result is there, at once", async (t) => {
+  const streams = [];
+  let release;
+  const { client, server } = await start(t, sessions(streams, ({ path }, answer) => path === "/api/mutation" && ((release = (body) => answer.json(body)), true)));
+  const live = listen(client, "m:list");
+  await until(() => streams.length === 1);
+  say(streams[0], 5, { 1: ["a"] });
+  assert.deepEqual(await live.next(), { value: ["a"] });
+  const optimisticUpdate = (store, { text }) => store.setQuery("m:list", {}, [...(store.getQuery("m:list", {}) ?? []), text]);
+  const sent = client.mutation("m:add", { text: "b" }, { optimisticUpdate });
+  assert.deepEqual(await live.next(), { value: ["a", "b"] });
+  await until(() => release !== undefined);
+  say(streams[0], 6, { 1: ["a", "b"] });
+  await new Promise((done) => setTimeout(done, 30));
+  release({ status: "success", value: null, tx: 6 });
+  await sent;
+  say(streams[0], 7, { 1: ["a", "b", "c"] });
+  assert.deepEqual(await live.next(), { value: ["a", "b", "c"] }, "nothing flickered between");
+  release = undefined;
+  const refused = client.mutation("m:add", { text: "d" }, { optimisticUpdate });
+  assert.deepEqual(await live.next(), { value: ["a", "b", "c", "d"] });
+  await until(() => release !== undefined);
+  release({ status: "error", code: "ServerError", errorMessage: "no" });
+  await assert.rejects(refused);
+  assert.deepEqual(await live.next(), { value: ["a", "b", "c"] }, "taken back");
+  // One whose result the news does not bring asks for it.
+  release = undefined;
+  const unseen = client.mutation("m:add", { text: "e" }, { optimisticUpdate });
+  await until(() => release !== undefined);
+  release({ status: "success", value: null, tx: 9 });
+  await unseen;
+  await until(() => server.requests.some(({ body }) => body.reach === 9));
+});
+
+test("a new token reaches the open session", async (t) => {
+  const streams = [];
+  const { client, server } = await start(t, sessions(streams), { token: "one" });
+  listen(client, "m:list");
+  await until(() => streams.length === 1);
+  assert.equal(server.requests[0].headers.authorization, "Bearer one");
+  await until(() => client.connectionState() === "connected");
+  client.setToken("two");
+  await until(() => server.requests.length === 2);
+  assert.deepEqual([server.requests[1].body.authenticate, server.requests[1].headers.authorization], [true, "Bearer two"]);
 });
 
 test("an error in a callback stops nobody else", async (t) => {
   const streams = [];
-  const { client } = await start(t, (request, answer) => void streams.push(answer.events()));
+  const { client } = await start(t, sessions(streams));
   const reported = [];
   globalThis.reportError = (error) => reported.push(error.message);
   t.after(() => delete globalThis.reportError);
@@ -151,7 +234,7 @@ test("an error in a callback stops nobody else", async (t) => {
   });
   const other = listen(client, "m:q");
   await until(() => streams.length === 1);
-  streams[0].send("value", { value: 1, tx: 1 }, 1);
+  say(streams[0], 1, { 1: 1 });
   assert.deepEqual(await other.next(), { value: 1 });
   assert.deepEqual(reported, ["mine"]);
 });

@@ -28,6 +28,17 @@ export async function calls(): Promise<void> {
   assertSame<Same<typeof none, string>>();
   const plain = await client.query(api.messages.plain, { n: 1 });
   assertSame<Same<typeof plain, readonly [number, string | undefined]>>();
+  await client.mutation(api.messages.send, { channel, author: "Ada", body: "Hello" }, {
+    optimisticUpdate(store, { body }) {
+      const list = store.getQuery(api.messages.list, { channel });
+      assertSame<Same<typeof list, Doc<"messages">[] | undefined>>();
+      if (list) store.setQuery(api.messages.list, { channel }, list.map((message) => ({ ...message, body })));
+      // @ts-expect-error That is no result of the query.
+      store.setQuery(api.messages.list, { channel }, [1]);
+    },
+  });
+  const shown = client.currentResult(api.messages.list, { channel });
+  if (shown?.status === "value") shown.value[0]?.body.trim();
   const nothing = await client.mutation(api.messages.nothing);
   assertSame<Same<typeof nothing, null>>();
   const acted = await client.action(api.sub.deep.act, { channel: "x" });
