@@ -142,7 +142,7 @@ JOBS := $(shell nproc)
 STAGES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build dev test lint format clean bench deep sim \
+.PHONY: help setup setup-test build dev test lint format clean bench deep sim mutants \
   programs libraries unit-programs race-programs fuzz-programs bench-programs
 
 programs: $(PROGRAMS) $(EXTRA_PROGRAMS)
@@ -191,6 +191,10 @@ deep: setup-test
 sim:
 	@$(MAKE) -s -j$(JOBS) MODE=release sim-programs
 	@build/release/test/sim $(if $(SCENARIO),--scenario=$(SCENARIO)) $(if $(SEED),--seed=$(SEED),--seconds=$(if $(SECONDS),$(SECONDS),30)) $(if $(VERBOSE),--verbose)
+
+## mutants: plant bugs one by one into a copy of the tree; each must be caught (NAMES="forget-epoch ..": only these)
+mutants: setup-test
+	@tests/mutants/run.sh $(NAMES)
 
 ## bench: BitBend and its peers, interleaved; one JSON object a line in build/bench/results.jsonl
 bench:

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 #
 # deep.sh [stage ...] - what is too long for every change: run it when commit order, durability or
-# subscriptions change. Stages: tidy fuzz oracle kills. Ends with 0 only if every one passed.
+# subscriptions change. Stages: tidy fuzz sim mutants oracle kills. Ends with 0 only if every one passed.
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-if [ $# -gt 0 ]; then stages=("$@"); else stages=(tidy fuzz oracle kills); fi
+if [ $# -gt 0 ]; then stages=("$@"); else stages=(tidy fuzz sim mutants oracle kills); fi
 logs=build/test-logs
 mkdir -p "$logs"
 case $(uname -m) in
@@ -58,6 +58,19 @@ stage_tidy() {
 stage_fuzz() {
     FUZZ_SECONDS=${FUZZ_SECONDS:-300} tests/run.sh fuzz >"$logs/deep-fuzz.log" 2>&1
     verdict fuzz $? "$logs/deep-fuzz.log"
+}
+
+# Longer loads, more seeds.
+stage_sim() {
+    make -s -j"$(nproc)" MODE=release sim-programs >"$logs/deep-sim.log" 2>&1 &&
+        SIM_LOAD_MS=8000 build/release/test/sim --seconds="${SIM_SECONDS:-900}" --jobs="$(nproc)" >>"$logs/deep-sim.log" 2>&1
+    verdict sim $? "$logs/deep-sim.log"
+}
+
+# Bugs planted one by one: each must be caught.
+stage_mutants() {
+    tests/mutants/run.sh 2>&1 | tee "$logs/deep-mutants.log"
+    verdict mutants "${PIPESTATUS[0]}" "$logs/deep-mutants.log"
 }
 
 stage_oracle() {

@@ -207,6 +207,7 @@ static void befall(unsigned fault)
         return;
     case 17:
         sim_watches_drop();
+        sim_sessions_drop();
         return;
     case 18:
         sim_failpoint_arm(any_server());

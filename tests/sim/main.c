@@ -2,8 +2,8 @@
  * sim: runs seeds of scenarios, each in a process of its own.
  *
  *   sim --seed=N --scenario=NAME [--verbose] [--history=FILE]    one run; prints its trace hash
- *   sim --seconds=S [--seed=N] [--jobs=J]                        fresh seeds of all scenarios
- *   sim --seeds=FILE                                             "scenario seed" lines, all of them
+ *   sim --seconds=S [--seed=N] [--jobs=J]                        fresh seeds; of all scenarios
+ * unless one is named; --first: until one fails sim --seeds=FILE "scenario seed" lines, all of them
  *   sim --list                                                   the scenarios
  *
  * SIM_LOAD_MS: simulated time under load (3000). SIM_STORAGES, SIM_SEQUENCERS:
@@ -114,6 +114,7 @@ static void begin_load(struct bb_slice reply)
     (void)sim_at(NULL, world.load_until_us, end_load, NULL);
     sim_clients_start();
     sim_watches_start();
+    sim_sessions_start();
     sim_followers_start();
     sim_faults_start();
 }
@@ -142,7 +143,7 @@ struct options {
     uint64_t seed;
     const char *scenario, *history, *seeds;
     unsigned seconds, jobs;
-    bool is_verbose, is_list, has_seed;
+    bool is_verbose, is_list, has_seed, is_first;
 };
 
 /* 0: all is right. */
@@ -252,7 +253,7 @@ static int run_fresh(const struct options *options)
     time_t until = time(NULL) + options->seconds;
     uint64_t seed = options->has_seed ? options->seed : (uint64_t)time(NULL) * 1000;
 
-    while (time(NULL) < until) {
+    while (time(NULL) < until && !(options->is_first && failure_count > 0)) {
         for (const struct sim_scenario *at = sim_scenarios; at->name != NULL && time(NULL) < until;
              at++) {
             if (options->scenario == NULL || strcmp(options->scenario, at->name) == 0)
@@ -304,6 +305,8 @@ static void parse(struct options *options, int argc, char **argv)
             options->seeds = value;
         } else if (strcmp(argv[i], "--verbose") == 0) {
             options->is_verbose = true;
+        } else if (strcmp(argv[i], "--first") == 0) {
+            options->is_first = true;
         } else if (strcmp(argv[i], "--list") == 0) {
             options->is_list = true;
         } else {

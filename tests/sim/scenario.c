@@ -18,8 +18,8 @@
         .blind = 6, .erase = 4, .scan = 6, .query = 20, .look = 4, .fail = 3                \
     }
 #define CLUSTER                                                                              \
-    .storages = 1, .sequencers = 2, .workers = 2, .gateways = 2, .clients = 8, .watches = 6, \
-    .hot_keys = 6, .think_us = 12000
+    .storages = 1, .sequencers = 2, .workers = 2, .gateways = 2, .clients = 8, .watches = 4, \
+    .sessions = 3, .hot_keys = 6, .think_us = 12000
 
 const struct sim_scenario sim_scenarios[] = {
     { .name = "calm",
@@ -34,7 +34,8 @@ const struct sim_scenario sim_scenarios[] = {
       .workers = 1,
       .gateways = 1,
       .clients = 6,
-      .watches = 6,
+      .watches = 4,
+      .sessions = 3,
       .hot_keys = 6,
       .think_us = 6000,
       .weather = LAN,
@@ -131,7 +132,8 @@ const struct sim_scenario sim_scenarios[] = {
       .workers = 2,
       .gateways = 2,
       .clients = 14,
-      .watches = 6,
+      .watches = 4,
+      .sessions = 3,
       .hot_keys = 1,
       .think_us = 3000,
       .weather = LAN,
@@ -145,7 +147,8 @@ const struct sim_scenario sim_scenarios[] = {
       .workers = 2,
       .gateways = 3,
       .clients = 8,
-      .watches = 36,
+      .watches = 18,
+      .sessions = 10,
       .hot_keys = 3,
       .think_us = 10000,
       .weather = LAN,

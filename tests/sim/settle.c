@@ -60,20 +60,33 @@ static void look_at_everything(void)
 
 /* ---- subscriptions ---- */
 
+static bool shows(struct bb_slice value)
+{
+    return watch_number < world.scenario->watches
+               ? sim_watch_shows(watch_number, value)
+               : sim_session_shows(watch_number - world.scenario->watches, value);
+}
+
+static void tell(void)
+{
+    if (watch_number < world.scenario->watches) {
+        sim_watch_tell(watch_number);
+    } else {
+        sim_session_tell(watch_number - world.scenario->watches);
+    }
+}
+
 static void on_watch_answer(struct bb_slice reply)
 {
-    if (sim_watch_shows(watch_number, bb_value_field_str(reply, "value"))) {
+    if (shows(bb_value_field_str(reply, "value"))) {
         watch_number++;
         patience = 0;
     } else if (++patience > PATIENCE_MAX) {
-        sim_watch_tell(watch_number);
+        tell();
         return;
     }
-    (void)sim_after(NULL,
-                    patience == 0   ? 1
-                    : patience < 50 ? WAIT_US
-                                    : 10 * WAIT_US,
-                    next_watch, NULL);
+    uint64_t delay_us = patience == 0 ? 1 : patience < 50 ? WAIT_US : 10 * WAIT_US;
+    (void)sim_after(NULL, delay_us, next_watch, NULL);
 }
 
 static void next_watch(void *arg)
@@ -82,13 +95,17 @@ static void next_watch(void *arg)
     char key[32];
 
     (void)arg;
-    if (watch_number == world.scenario->watches) {
+    unsigned watches = world.scenario->watches;
+    if (watch_number == watches + sim_session_queries()) {
         look_at_everything();
         return;
     }
     (void)snprintf(key, sizeof key, "look-%u", look_number++);
-    (void)snprintf(body, sizeof body, "{\"path\":\"kv:look\",\"args\":{\"id\":\"w\",\"ops\":[%s]}}",
-                   sim_watch_steps(watch_number));
+    (void)snprintf(body, sizeof body,
+                   "{\"path\":\"kv:look\",\"args\":{\"id\":\"%s\",\"ops\":[%s]}}",
+                   watch_number < watches ? "w" : "s",
+                   watch_number < watches ? sim_watch_steps(watch_number)
+                                          : sim_session_steps(watch_number - watches));
     sim_client_ask("kv:look", body, key, on_watch_answer);
 }
 

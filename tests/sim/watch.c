@@ -26,6 +26,11 @@ static const char *const questions[] = {
 
 static void connect_watch(void *arg);
 
+uint32_t sim_watch_number(void)
+{
+    return next_watch++;
+}
+
 /* ---- what comes ---- */
 
 static struct bb_slice line_of(struct bb_slice event, const char *name)

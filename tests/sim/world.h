@@ -14,7 +14,7 @@ struct sim_mix {
 struct sim_scenario {
     const char *name;
     const char *prevents; /* the failure that it looks for */
-    unsigned storages, sequencers, workers, gateways, clients, watches;
+    unsigned storages, sequencers, workers, gateways, clients, watches, sessions;
     struct sim_weather weather;
     struct sim_mix mix;
     unsigned hot_keys; /* of each kind; fewer: more conflicts */
@@ -52,11 +52,20 @@ void sim_client_ask(const char *path, const char *body, const char *key,
 struct sim_node *sim_any_gateway(void);
 
 /* watch.c */
+uint32_t sim_watch_number(void); /* a fresh one */
 void sim_watches_start(void);
 void sim_watches_drop(void); /* their connections end */
 bool sim_watch_shows(unsigned number, struct bb_slice value);
 const char *sim_watch_steps(unsigned number);
 void sim_watch_tell(unsigned number); /* that it never came to show it */
+
+/* session.c */
+void sim_sessions_start(void);
+void sim_sessions_drop(void);
+unsigned sim_session_queries(void);
+bool sim_session_shows(unsigned index, struct bb_slice value);
+const char *sim_session_steps(unsigned index);
+void sim_session_tell(unsigned index);
 
 /* follow.c: feeds as consumers see them */
 void sim_followers_start(void);
