@@ -40,7 +40,7 @@ void bb_replog_frame_encode(const struct bb_replog_frame *frame, uint8_t *to)
 {
     size_t size = bb_replog_frame_size(frame->payload.size);
 
-    bb_assert(frame->kind == BB_REPLOG_APPEND || frame->kind == BB_REPLOG_CLAIM);
+    bb_assert(frame->kind >= BB_REPLOG_APPEND && frame->kind <= BB_REPLOG_MEMBER);
     bb_assert(frame->payload.size <= UINT32_MAX);
     bb_put_le32(to + FRAME_MAGIC_AT, FRAME_MAGIC);
     bb_put_le32(to + FRAME_VERSION_AT, FRAME_VERSION | (uint32_t)frame->kind << 16);
@@ -85,7 +85,7 @@ int bb_replog_frame_decode(struct bb_ctx *ctx, struct bb_slice entry, struct bb_
     if (bb_get_le32(from + FRAME_CRC_AT) != frame_crc(from, frame->payload)) {
         return bb_fail(ctx, BB_CORRUPT, "log entry with a wrong checksum");
     }
-    if (kind != BB_REPLOG_APPEND && kind != BB_REPLOG_CLAIM) {
+    if (kind < BB_REPLOG_APPEND || kind > BB_REPLOG_MEMBER) {
         return bb_fail(ctx, BB_CORRUPT, "log entry of unknown kind %" PRIu32, kind);
     }
     frame->kind = (enum bb_replog_kind)kind;

@@ -98,12 +98,34 @@ static void seek_install(struct bb_replog *replog)
                             manifest_of(replog, &message));
 }
 
+/* What a leader says about its commits tells a follower whether it lags. */
+static void pass_on(struct bb_replog *replog, struct raft_message *message)
+{
+    bool is_append = message->type == RAFT_APPEND_ENTRIES;
+    uint64_t from = message->server_id;
+    uint64_t term = is_append ? message->append_entries.term : 0;
+    uint64_t commit = is_append ? message->append_entries.leader_commit : 0;
+    const char *address;
+    raft_id leader;
+
+    replog->real.recv(&replog->io, message);
+    raft_leader(&replog->raft, &leader, &address);
+    if (is_append && leader == from && term == raft_current_term(&replog->raft)) {
+        replog->heard_term = term;
+        replog->heard_commit = commit;
+    }
+    if (replog_is_leader(replog) != replog->told.is_leader || term > replog->told.term) {
+        replog_seek_ready(replog);
+    }
+    replog_transfer_step(replog);
+}
+
 void replog_recv(struct raft_io *io, struct raft_message *message)
 {
     struct bb_replog *replog = replog_of(io);
 
     if (message->type != RAFT_INSTALL_SNAPSHOT) {
-        replog->real.recv(io, message);
+        pass_on(replog, message);
     } else if (replog->is_closing || replog->held.is_fetching) {
         install_free(message);
     } else {

@@ -50,18 +50,14 @@ int replog_status_of(int raft_status)
 
 /* ---- role ---- */
 
-static bool is_leader(const struct bb_replog *replog)
+bool replog_is_leader(const struct bb_replog *replog)
 {
     return replog->raft.state == RAFT_LEADER;
 }
 
 void bb_replog_status(const struct bb_replog *replog, struct bb_replog_status *status)
 {
-    /* The library's getters want a pointer they may write through; they do not. */
-    union {
-        const struct raft *in;
-        struct raft *out;
-    } raft = { .in = &replog->raft };
+    struct raft *raft = replog_raft(replog);
     const char *address;
     raft_id leader;
 
@@ -70,12 +66,16 @@ void bb_replog_status(const struct bb_replog *replog, struct bb_replog_status *s
     if (!replog->is_started || replog->is_closing) {
         return;
     }
-    raft_leader(raft.out, &leader, &address);
-    status->term = raft_current_term(raft.out);
+    raft_leader(raft, &leader, &address);
+    status->term = raft_current_term(raft);
     status->leader = leader;
-    status->last_index = raft_last_index(raft.out);
-    status->is_leader = is_leader(replog);
+    status->last_index = raft_last_index(raft);
+    status->is_leader = replog_is_leader(replog);
     status->is_ready = replog->is_ready && status->is_leader;
+    status->is_voter = raft_role(raft) == RAFT_VOTER;
+    status->is_current = status->is_leader ? status->is_ready
+                                           : leader != 0 && replog->heard_term == status->term &&
+                                                 raft_last_applied(raft) >= replog->heard_commit;
 }
 
 static void tell_role(struct bb_replog *replog)
@@ -84,13 +84,15 @@ static void tell_role(struct bb_replog *replog)
 
     bb_replog_status(replog, &now);
     if (now.term == replog->told.term && now.leader == replog->told.leader &&
-        now.is_ready == replog->told.is_ready && now.is_leader == replog->told.is_leader) {
+        now.is_ready == replog->told.is_ready && now.is_leader == replog->told.is_leader &&
+        now.is_current == replog->told.is_current && now.is_voter == replog->told.is_voter) {
         return;
     }
     replog->told = now;
     bb_info(&replog->ctx, "replog.role",
-            "term=%" PRIu64 " leader=%" PRIu64 " is_leader=%d is_ready=%d applied=%" PRIu64,
-            now.term, now.leader, now.is_leader, now.is_ready, now.applied);
+            "term=%" PRIu64 " leader=%" PRIu64
+            " is_leader=%d is_ready=%d is_current=%d applied=%" PRIu64,
+            now.term, now.leader, now.is_leader, now.is_ready, now.is_current, now.applied);
     replog->callbacks.role(replog->callbacks.arg, &now);
 }
 
@@ -102,7 +104,7 @@ static void barrier_done(struct raft_barrier *request, int status)
     if (replog->is_closing) {
         return;
     }
-    if (status == 0 && is_leader(replog) &&
+    if (status == 0 && replog_is_leader(replog) &&
         replog->barrier_term == raft_current_term(&replog->raft)) {
         replog->is_ready = true;
     }
@@ -110,14 +112,14 @@ static void barrier_done(struct raft_barrier *request, int status)
 }
 
 /* A new leader is ready when an entry of its own term is applied. */
-static void seek_ready(struct bb_replog *replog)
+void replog_seek_ready(struct bb_replog *replog)
 {
     int rc;
 
-    if (!is_leader(replog) || replog->barrier_term != raft_current_term(&replog->raft)) {
+    if (!replog_is_leader(replog) || replog->barrier_term != raft_current_term(&replog->raft)) {
         replog->is_ready = false;
     }
-    if (is_leader(replog) && !replog->is_ready && !replog->has_barrier) {
+    if (replog_is_leader(replog) && !replog->is_ready && !replog->has_barrier) {
         replog->barrier.data = replog;
         replog->barrier_term = raft_current_term(&replog->raft);
         rc = raft_barrier(&replog->raft, &replog->barrier, barrier_done);
@@ -148,8 +150,9 @@ static void on_tick(uv_timer_t *timer)
     }
     replog_watch(replog);
     replog_install_tick(replog);
+    replog_peers_tick(replog);
     seek_snapshot(replog);
-    seek_ready(replog);
+    replog_seek_ready(replog);
 }
 
 /* ---- open and start ---- */
@@ -173,11 +176,17 @@ static int bootstrap(struct bb_ctx *ctx, struct bb_replog *replog)
     struct raft_configuration configuration;
     int rc;
 
-    if (replog->applied > 0) {
-        return BB_OK; /* the log must be there; loading says if it is not */
+    if (replog->applied > 0 || replog->is_joining) {
+        return BB_OK; /* the log must be there, loading says if it is not; or a leader sends it */
     }
     raft_configuration_init(&configuration);
-    rc = raft_configuration_add(&configuration, replog->id, replog->address, RAFT_VOTER);
+    rc = replog->voter_count > 0
+             ? 0
+             : raft_configuration_add(&configuration, replog->id, replog->address, RAFT_VOTER);
+    for (size_t i = 0; i < replog->voter_count && rc == 0; i++) {
+        rc = raft_configuration_add(&configuration, replog->voters[i].id, replog->voters[i].address,
+                                    RAFT_VOTER);
+    }
     if (rc == 0) {
         rc = raft_bootstrap(&replog->raft, &configuration);
     }
@@ -205,6 +214,26 @@ static bool is_numeric_address(const char *address)
     return uv_ip4_addr(host, (int)port, &parsed) == 0;
 }
 
+/* Whoever reaches the port and knows the secret takes part: without one nobody else may reach it.
+ */
+static int check_listen(struct bb_ctx *ctx, const struct bb_replog *replog)
+{
+    if (!is_numeric_address(replog->listen)) {
+        return bb_fail(ctx, BB_BAD_REQUEST,
+                       "the log cannot listen on %s: give a numeric address and a port, such as "
+                       "127.0.0.1:3502",
+                       replog->listen);
+    }
+    if (replog->secret.size == 0 && strncmp(replog->listen, "127.", 4) != 0) {
+        return bb_fail(
+            ctx, BB_BAD_REQUEST,
+            "storage nodes that listen on %s need a secret: name a file that all of them "
+            "have with --secret-file, or listen on 127.0.0.1",
+            replog->listen);
+    }
+    return BB_OK;
+}
+
 static int open_raft(struct bb_ctx *ctx, struct bb_replog *replog)
 {
     struct uv_loop_s *uv = bb_loop_uv(replog->loop);
@@ -217,12 +246,12 @@ static int open_raft(struct bb_ctx *ctx, struct bb_replog *replog)
     }
     replog->has_transport = true;
     if (replog->listen != NULL) {
-        if (!is_numeric_address(replog->listen) ||
-            raft_uv_tcp_set_bind_address(&replog->transport, replog->listen) != 0) {
-            return bb_fail(ctx, BB_BAD_REQUEST,
-                           "the log cannot listen on %s: give a numeric address and a port, such "
-                           "as 127.0.0.1:3502",
-                           replog->listen);
+        rc = check_listen(ctx, replog);
+        if (rc != BB_OK) {
+            return rc;
+        }
+        if (raft_uv_tcp_set_bind_address(&replog->transport, replog->listen) != 0) {
+            return fail_raft(ctx, replog, RAFT_INVALID, "start", "no room for the address");
         }
     }
     replog_wrap_transport(replog);
@@ -274,7 +303,13 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
     replog->applied = options->applied;
     replog->snapshot_bytes =
         options->snapshot_bytes == 0 ? SNAPSHOT_BYTES : options->snapshot_bytes;
+    replog->secret = bb_slice_dup(options->secret);
+    replog->voters = options->voters;
+    replog->voter_count = options->voter_count;
+    replog->is_joining = options->is_joining;
     bb_list_init(&replog->proposals);
+    bb_list_init(&replog->change.held);
+    bb_list_init(&replog->peers.handshakes);
     (void)signal(SIGPIPE,
                  SIG_IGN); /* cannot fail for a known signal; a dead peer must not end us */
 
@@ -298,7 +333,9 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
     }
     uv_timer_init(bb_loop_uv(loop), &replog->tick);
     replog->tick.data = replog;
-    replog->handles_open = 1;
+    uv_timer_init(bb_loop_uv(loop), &replog->hand_on);
+    replog->hand_on.data = replog;
+    replog->handles_open = 2;
     *out = replog;
     return BB_OK;
 }
@@ -313,7 +350,7 @@ int bb_replog_start(struct bb_ctx *ctx, struct bb_replog *replog)
     replog->is_started = true;
     uv_timer_start(&replog->tick, on_tick, REPLOG_TICK_MS, REPLOG_TICK_MS);
     seek_snapshot(replog);
-    seek_ready(replog);
+    replog_seek_ready(replog);
     return BB_OK;
 }
 
@@ -330,12 +367,13 @@ static void closed_all(struct bb_replog *replog)
     }
 }
 
-static void on_tick_closed(uv_handle_t *handle)
+static void on_timer_closed(uv_handle_t *handle)
 {
     struct bb_replog *replog = bb_cast(struct bb_replog, handle->data, REPLOG_MAGIC);
 
-    replog->handles_open = 0;
-    closed_all(replog);
+    if (--replog->handles_open == 0) {
+        closed_all(replog);
+    }
 }
 
 static void on_raft_closed(struct raft *raft)
@@ -346,7 +384,8 @@ static void on_raft_closed(struct raft *raft)
     raft_uv_tcp_close(&replog->transport);
     replog->has_raft = replog->has_io = replog->has_transport = false;
     if (replog->handles_open > 0) {
-        uv_close((uv_handle_t *)&replog->tick, on_tick_closed);
+        uv_close((uv_handle_t *)&replog->tick, on_timer_closed);
+        uv_close((uv_handle_t *)&replog->hand_on, on_timer_closed);
     } else {
         closed_all(replog);
     }
@@ -359,6 +398,7 @@ void bb_replog_close(struct bb_replog *replog, void (*closed)(void *arg), void *
     replog->closed = closed;
     replog->closed_arg = arg;
     replog_install_close(replog);
+    replog_change_close(replog);
     if (replog->has_raft) {
         raft_close(&replog->raft, on_raft_closed);
         return;
@@ -370,6 +410,19 @@ void bb_replog_close(struct bb_replog *replog, void (*closed)(void *arg), void *
         raft_uv_tcp_close(&replog->transport);
     }
     closed_all(replog);
+}
+
+static void secret_free(struct bb_replog *replog)
+{
+    union {
+        const uint8_t *in;
+        uint8_t *out;
+    } bytes = { .in = replog->secret.data };
+
+    if (replog->secret.size > 0) {
+        explicit_bzero(bytes.out, replog->secret.size);
+    }
+    bb_free(bytes.out);
 }
 
 void bb_replog_free(struct bb_replog *replog)
@@ -388,6 +441,7 @@ void bb_replog_free(struct bb_replog *replog)
     bb_free(replog->dir);
     bb_free(replog->address);
     bb_free(replog->listen);
+    secret_free(replog);
     bb_free(replog);
 }
 
@@ -408,6 +462,7 @@ void bb_replog_entry_free(uint8_t *entry)
 static void proposal_done(struct raft_apply *request, int status, void *result)
 {
     struct replog_proposal *proposal = bb_container(request, struct replog_proposal, request);
+    struct bb_replog *replog = proposal->replog;
     bb_replog_done_fn *done = proposal->done;
     void *tag = proposal->tag;
 
@@ -415,12 +470,31 @@ static void proposal_done(struct raft_apply *request, int status, void *result)
     bb_list_remove(&proposal->link);
     bb_free(proposal);
     done(tag, status == 0 ? BB_OK : BB_OUTCOME_UNKNOWN);
+    replog_transfer_step(replog);
+}
+
+bool replog_submit(struct bb_replog *replog, struct replog_proposal *proposal, uint8_t *entry,
+                   int *raft_status)
+{
+    struct raft_buffer buffer = { .base = entry, .len = proposal->size };
+
+    bb_list_push_back(&replog->proposals, &proposal->link);
+    *raft_status = raft_apply(&replog->raft, &proposal->request, &buffer, 1, proposal_done);
+    if (*raft_status == 0) {
+        seek_snapshot(replog);
+        return true;
+    }
+    if (*raft_status != RAFT_NOTLEADER && *raft_status != RAFT_NOSPACE) {
+        /* The entry may be in the log, or its memory freed: nothing safe is left to do. */
+        replog_die(replog, REPLOG_EXIT_IO, "proposal", raft_strerror(*raft_status));
+    }
+    bb_list_remove(&proposal->link);
+    return false;
 }
 
 int bb_replog_propose_take(struct bb_ctx *ctx, struct bb_replog *replog, uint8_t *entry,
                            size_t size, bb_replog_done_fn *done, void *tag)
 {
-    struct raft_buffer buffer = { .base = entry, .len = size };
     struct replog_proposal *proposal;
     int rc;
 
@@ -430,7 +504,7 @@ int bb_replog_propose_take(struct bb_ctx *ctx, struct bb_replog *replog, uint8_t
         return bb_fail(ctx, BB_TOO_LARGE, "log entry of %zu bytes; the limit is %u", size,
                        BB_REPLOG_ENTRY_MAX);
     }
-    if (!replog->is_started || replog->is_closing || !is_leader(replog)) {
+    if (!replog->is_started || replog->is_closing || !replog_is_leader(replog)) {
         raft_free(entry);
         return bb_fail(ctx, BB_NOT_LEADER, "this storage node does not lead");
     }
@@ -444,17 +518,14 @@ int bb_replog_propose_take(struct bb_ctx *ctx, struct bb_replog *replog, uint8_t
     proposal->size = size;
     proposal->done = done;
     proposal->tag = tag;
-    bb_list_push_back(&replog->proposals, &proposal->link);
-    rc = raft_apply(&replog->raft, &proposal->request, &buffer, 1, proposal_done);
-    if (rc == 0) {
-        seek_snapshot(replog);
+    if (replog->change.is_transferring) {
+        proposal->entry = entry;
+        bb_list_push_back(&replog->change.held, &proposal->link);
         return BB_OK;
     }
-    if (rc != RAFT_NOTLEADER && rc != RAFT_NOSPACE) {
-        /* The entry may be in the log, or its memory freed: nothing safe is left to do. */
-        replog_die(replog, REPLOG_EXIT_IO, "proposal", raft_strerror(rc));
+    if (replog_submit(replog, proposal, entry, &rc)) {
+        return BB_OK;
     }
-    bb_list_remove(&proposal->link);
     bb_free(proposal);
     raft_free(entry);
     return bb_fail(ctx, replog_status_of(rc), "the log takes no entry: %s",

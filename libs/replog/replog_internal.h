@@ -46,6 +46,7 @@ struct replog_proposal {
      * and after a change of leaders another entry may get the index of this one. */
     uint8_t head[BB_REPLOG_FRAME_HEADER];
     size_t size;
+    uint8_t *entry; /* while it is held for a transfer */
     bb_replog_done_fn *done;
     void *tag;
 };
@@ -64,6 +65,32 @@ struct replog_real_io {
                         const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb);
     int (*start)(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv);
     raft_io_recv_cb recv; /* what the log wanted to be called */
+};
+
+/* Connections to other nodes; peers.c. */
+struct replog_peers {
+    struct bb_list handshakes;
+    size_t incoming;
+    int (*real_listen)(struct raft_uv_transport *transport, raft_uv_accept_cb cb);
+    int (*real_connect)(struct raft_uv_transport *transport, struct raft_uv_connect *req,
+                        raft_id id, const char *address, raft_uv_connect_cb cb);
+    void (*real_close)(struct raft_uv_transport *transport, raft_uv_transport_close_cb cb);
+    raft_uv_accept_cb accept;
+    raft_uv_transport_close_cb closed;
+    bool is_closing, is_real_closed;
+    uint64_t warned_us; /* when the log last told of a peer that was refused */
+};
+
+/* A change of the members, or a transfer, under way; members.c. */
+struct replog_change {
+    struct raft_change request;
+    struct raft_transfer transfer;
+    bool is_changing, is_transferring;
+    bool is_transfer_sent;
+    uint64_t target, deadline_us; /* of the transfer */
+    bb_replog_change_fn *done;
+    void *arg;
+    struct bb_list held; /* proposals that came during a transfer */
 };
 
 /* The InstallSnapshot that waits for the application to bring a state; install.c. */
@@ -93,7 +120,8 @@ struct bb_replog {
     void (*closed)(void *arg);
     void *closed_arg;
 
-    uv_timer_t tick; /* watchdog, barrier retries, role */
+    uv_timer_t tick;    /* watchdog, barrier retries, role */
+    uv_timer_t hand_on; /* while the leadership is being transferred */
     int handles_open;
     struct raft_barrier barrier;
     bool has_barrier;      /* in flight */
@@ -107,7 +135,14 @@ struct bb_replog {
     uint64_t appends_in_flight, append_ticks;
     uint64_t snapshots_in_flight, snapshot_ticks;
     struct replog_held held;
-    uint64_t lag_warned_us; /* when the log last complained that the data lags behind */
+    struct replog_peers peers;
+    struct replog_change change;
+    struct bb_slice secret;               /* owned */
+    const struct bb_replog_voter *voters; /* during open */
+    size_t voter_count;
+    bool is_joining;
+    uint64_t heard_term, heard_commit; /* what a leader said last that it has committed */
+    uint64_t lag_warned_us;            /* when the log last complained that the data lags behind */
     bool is_snapshot_due;
 };
 
@@ -116,6 +151,21 @@ struct bb_replog {
 _Noreturn void replog_die(struct bb_replog *replog, int exit_code, const char *what,
                           const char *reason);
 int replog_status_of(int raft_status);
+/* Looks at what the library believes: am I leader, ready, current? */
+void replog_seek_ready(struct bb_replog *replog);
+/* An entry into the log; false: not taken, `entry` is still the caller's. */
+bool replog_submit(struct bb_replog *replog, struct replog_proposal *proposal, uint8_t *entry,
+                   int *raft_status);
+bool replog_is_leader(const struct bb_replog *replog);
+/* The library's getters want a pointer they may write through; they do not. */
+static inline struct raft *replog_raft(const struct bb_replog *replog)
+{
+    union {
+        const struct raft *in;
+        struct raft *out;
+    } raft = { .in = &replog->raft };
+    return raft.out;
+}
 
 /* folder.c */
 int replog_check_free_space(struct bb_ctx *ctx, const struct bb_replog *replog, uint64_t needed);
@@ -130,7 +180,6 @@ bool replog_tail_is_sound(struct bb_slice file, uint64_t *broken_at);
 
 /* shims.c */
 void replog_wrap_io(struct bb_replog *replog);
-void replog_wrap_transport(struct bb_replog *replog);
 void replog_watch(struct bb_replog *replog); /* one tick */
 
 /* install.c */
@@ -138,6 +187,15 @@ void replog_recv(struct raft_io *io, struct raft_message *message);
 void replog_wrap_recv(struct bb_replog *replog);
 void replog_install_tick(struct bb_replog *replog);
 void replog_install_close(struct bb_replog *replog);
+
+/* peers.c */
+void replog_wrap_transport(struct bb_replog *replog);
+void replog_peers_tick(struct bb_replog *replog);
+
+/* members.c */
+void replog_change_close(struct bb_replog *replog);
+/* Something was applied or the time went on: a transfer may go on. */
+void replog_transfer_step(struct bb_replog *replog);
 
 /* machine.c */
 void replog_machine_init(struct bb_replog *replog);

@@ -244,20 +244,3 @@ void replog_wrap_io(struct bb_replog *replog)
     io->snapshot_put = wrapped_snapshot_put;
     replog_wrap_recv(replog);
 }
-
-/* ---- network ---- */
-
-/* A node without a listen address has no peers; nothing opens a port that would admit anyone. */
-static int listen_nowhere(struct raft_uv_transport *transport, raft_uv_accept_cb cb)
-{
-    (void)transport;
-    (void)cb;
-    return 0;
-}
-
-void replog_wrap_transport(struct bb_replog *replog)
-{
-    if (replog->listen == NULL) {
-        replog->transport.listen = listen_nowhere;
-    }
-}

@@ -21,7 +21,8 @@ struct bb_replog;
 
 enum bb_replog_kind {
     BB_REPLOG_APPEND = 1,
-    BB_REPLOG_CLAIM = 2
+    BB_REPLOG_CLAIM = 2,
+    BB_REPLOG_MEMBER = 3
 };
 
 #define BB_REPLOG_FRAME_HEADER 56u
@@ -55,6 +56,15 @@ struct bb_replog_status {
     uint64_t log_bytes; /* since the last snapshot */
     bool is_leader;
     bool is_ready; /* leader, and all that earlier leaders committed is applied */
+    /* Leads and is ready, or follows and has applied what its leader said last was committed. */
+    bool is_current;
+    bool is_voter;
+};
+/* Who a node is, as peers tell each other when they connect. */
+struct bb_replog_identity {
+    uint64_t id;
+    uint8_t cluster[16];     /* zeros: not known yet */
+    uint8_t incarnation[16]; /* of the node's folder; another one after its disk was lost */
 };
 struct bb_replog_callbacks {
     /* A committed entry; index rises by one from call to call but for the log's own entries.
@@ -75,7 +85,21 @@ struct bb_replog_callbacks {
     void (*fetch)(void *arg, uint64_t from, struct bb_slice manifest);
     /* Leader, readiness or term changed. */
     void (*role)(void *arg, const struct bb_replog_status *status);
+
+    /* The rest concerns peers; each may be NULL for a node without them, `identity` else not. */
+    void (*identity)(void *arg, struct bb_replog_identity *self);
+    /* Whether a peer that knows the secret may take part; else `why` says why not. */
+    bool (*admit)(void *arg, const struct bb_replog_identity *peer, char *why, size_t size);
+    /* A peer did not admit this node. */
+    void (*refused)(void *arg, uint64_t peer, const char *why);
+    /* "name:port" of a node; NULL: as the log's configuration says. Lives until the next call. */
+    const char *(*address)(void *arg, uint64_t id);
     void *arg;
+};
+
+struct bb_replog_voter {
+    uint64_t id;
+    const char *address;
 };
 
 struct bb_replog_options {
@@ -83,7 +107,16 @@ struct bb_replog_options {
     uint64_t id;         /* of this node, > 0, never used again after a disk was lost */
     const char *address; /* "name:port" by which peers reach it; NULL: "127.0.0.1:1", no peers */
     const char *listen;  /* numeric "ip:port"; NULL: no peer can connect */
-    uint64_t applied;    /* replay starts after this index */
+    /*
+     * The voters of a new cluster, this node among them; the same list on each of them, used at the
+     * first start only. None: this node alone, unless it is_joining: then it waits to be added.
+     */
+    const struct bb_replog_voter *voters;
+    size_t voter_count;
+    bool is_joining;
+    /* What all nodes know and nobody else; copied. Without it peers must be on the loopback. */
+    struct bb_slice secret;
+    uint64_t applied;        /* replay starts after this index */
     uint64_t free_bytes_min; /* 0: room for two segments, the largest entry and a reserve */
     uint64_t snapshot_bytes; /* the log is cut when it has grown by this; 0: 16 MB */
     struct bb_replog_callbacks callbacks;
@@ -109,6 +142,7 @@ void bb_replog_entry_free(uint8_t *entry);
 
 /*
  * BB_OK: applied (`apply` ran with this tag before). BB_OUTCOME_UNKNOWN: it may or may not come.
+ * BB_NOT_LEADER: it was held for a transfer of the leadership and is not in the log.
  * Called once, never from inside propose.
  */
 typedef void bb_replog_done_fn(void *tag, int status);
@@ -125,5 +159,44 @@ int bb_replog_propose_take(struct bb_ctx *ctx, struct bb_replog *replog, uint8_t
 void bb_replog_fetched(struct bb_replog *replog, int status, uint64_t applied);
 
 void bb_replog_status(const struct bb_replog *replog, struct bb_replog_status *status);
+
+/* ---- who belongs to the cluster ---- */
+
+enum bb_replog_role {
+    BB_REPLOG_SPARE,   /* gets nothing yet */
+    BB_REPLOG_STANDBY, /* gets the log, has no vote */
+    BB_REPLOG_VOTER
+};
+struct bb_replog_member {
+    uint64_t id;
+    enum bb_replog_role role;
+    const char *address; /* until the loop runs again */
+};
+#define BB_REPLOG_MEMBERS_MAX 32
+/* As the newest configuration in this node's log says, committed or not; at most `max`. */
+size_t bb_replog_members(const struct bb_replog *replog, struct bb_replog_member *to, size_t max);
+
+/* Called once, never from inside the call that it ends. The caller reads the members again: a
+ * change that ended with BB_OUTCOME_UNKNOWN may have been made. */
+typedef void bb_replog_change_fn(void *arg, int status);
+/*
+ * One at a time, by a ready leader; BB_BUSY while another, a transfer or a snapshot is under way.
+ * BB_NOT_LEADER, BB_EXISTS, BB_NOT_FOUND: nothing was changed and `done` is not called.
+ * A new node is a spare. To make it a voter may take long: it gets the log first; when it cannot be
+ * reached `done` says BB_PEER_GONE and nothing was changed.
+ */
+int bb_replog_add(struct bb_ctx *ctx, struct bb_replog *replog, uint64_t id, const char *address,
+                  bb_replog_change_fn *done, void *arg);
+int bb_replog_assign(struct bb_ctx *ctx, struct bb_replog *replog, uint64_t id,
+                     enum bb_replog_role role, bb_replog_change_fn *done, void *arg);
+int bb_replog_remove(struct bb_ctx *ctx, struct bb_replog *replog, uint64_t id,
+                     bb_replog_change_fn *done, void *arg);
+/*
+ * Hands the leadership to voter `id`, 0: to the one that has most of the log. What is proposed
+ * meanwhile is held, at most 1 s. `done`: BB_OK: another node leads; BB_TIMEOUT: this one still
+ * does. BB_NOT_LEADER, BB_NOT_FOUND, BB_BUSY: `done` is not called.
+ */
+int bb_replog_transfer(struct bb_ctx *ctx, struct bb_replog *replog, uint64_t id,
+                       bb_replog_change_fn *done, void *arg);
 
 #endif
