@@ -168,10 +168,9 @@ void bb_replog_fetched(struct bb_replog *replog, int status, uint64_t applied)
     replog->held.is_fetching = false;
     bb_info(&replog->ctx, "replog.fetched", "status=%s applied=%" PRIu64 " before=%" PRIu64,
             bb_status_name(status), applied, replog->applied);
-    if (status == BB_OK) {
-        bb_assert(applied >= replog->applied);
+    if (status == BB_OK && applied > replog->applied) {
         replog->applied = applied;
-    } else {
+    } else if (status != BB_OK) {
         replog->held.wait_ticks = REPLOG_FETCH_PAUSE_TICKS;
     }
     seek_install(replog);

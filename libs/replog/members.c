@@ -49,7 +49,8 @@ static int may_change(struct bb_ctx *ctx, const struct bb_replog *replog)
     if (!replog->is_ready) {
         return bb_fail(ctx, BB_NOT_YET, "this storage node leads and is not ready yet");
     }
-    if (replog->change.is_changing || replog->change.is_transferring) {
+    if (replog->change.is_changing || replog->change.is_transferring ||
+        replog->raft.transfer != NULL) {
         return bb_fail(ctx, BB_BUSY, "another change of the members is under way");
     }
     if (replog->snapshots_in_flight > 0) {
@@ -222,9 +223,7 @@ void replog_transfer_step(struct bb_replog *replog)
         return;
     }
     if (!replog_is_leader(replog)) {
-        if (!change->is_transfer_sent) {
-            transfer_over(replog, BB_OK);
-        }
+        transfer_over(replog, BB_OK); /* the library would wait until it hears who leads now */
         return;
     }
     if (bb_loop_now_us(replog->loop) >= change->deadline_us) {

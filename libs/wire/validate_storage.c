@@ -48,12 +48,47 @@ static int check_info_reply(struct bb_ctx *ctx, const void *message)
     return wire_validate_size_or_none(ctx, reply->cluster_id, ID_BYTES, "InfoReply: cluster_id");
 }
 
+static int check_member(struct bb_ctx *ctx, const void *message)
+{
+    const Bb__Proto__Member *member = message;
+
+    int rc = wire_validate_that(ctx, member->id != 0, "Member: id is 0");
+    if (rc == BB_OK)
+        rc = wire_validate_size_or_none(ctx, member->incarnation, ID_BYTES, "Member: incarnation");
+    return rc;
+}
+
+static int check_announce(struct bb_ctx *ctx, const void *message)
+{
+    const Bb__Proto__Announce *announce = message;
+
+    return wire_validate_that(ctx, announce->member != NULL, "Announce: no member");
+}
+
+static int check_members(struct bb_ctx *ctx, const void *message)
+{
+    const Bb__Proto__Members *members = message;
+
+    int rc = wire_validate_that(ctx, members->change <= BB__PROTO__MEMBER_CHANGE__MEMBER_REMOVE,
+                                "Members: a change that is not known here");
+    if (rc == BB_OK) {
+        rc = wire_validate_that(ctx,
+                                members->change == BB__PROTO__MEMBER_CHANGE__MEMBER_LIST ||
+                                    members->member != NULL,
+                                "Members: a change without its member");
+    }
+    return rc;
+}
+
 const struct wire_validate_rule wire_validate_storage[] = {
     { &bb__proto__append__descriptor, check_append },
     { &bb__proto__claim__descriptor, check_claim },
     { &bb__proto__read_op__descriptor, check_read_op },
     { &bb__proto__checkpoint__descriptor, check_checkpoint },
     { &bb__proto__info_reply__descriptor, check_info_reply },
+    { &bb__proto__member__descriptor, check_member },
+    { &bb__proto__announce__descriptor, check_announce },
+    { &bb__proto__members__descriptor, check_members },
     { NULL, NULL },
 };
 

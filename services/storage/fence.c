@@ -16,7 +16,8 @@ enum {
     STATE_DIGESTS_AT = 88,
     STATE_ADDRESS_AT = STATE_DIGESTS_AT + 8 * FENCE_DIGESTS
 };
-#define STATE_VERSION 1u
+#define STATE_VERSION  2u
+#define STATE_VERSION1 1u /* without members */
 
 static uint64_t batch_digest(const struct bb_replog_frame *frame)
 {
@@ -127,6 +128,36 @@ static void apply_claim(struct fence *fence, const struct bb_replog_frame *frame
     answer_state(fence, answer);
 }
 
+bool storage_fence_has_cluster(const struct fence *fence)
+{
+    static const uint8_t nothing[FENCE_CLUSTER];
+
+    return memcmp(fence->cluster, nothing, FENCE_CLUSTER) != 0;
+}
+
+/* The first one also tells a new replica which cluster it belongs to. */
+static void apply_member(struct fence *fence, const struct bb_replog_frame *frame,
+                         struct fence_answer *answer)
+{
+    struct bb_ctx ctx = { .status = BB_OK };
+    struct member_entry entry;
+    int rc = storage_member_entry_decode(&ctx, frame->payload, &entry);
+
+    *answer = (struct fence_answer){ .status = BB_OK };
+    answer_state(fence, answer);
+    if (rc == BB_OK && storage_fence_has_cluster(fence) &&
+        memcmp(fence->cluster, entry.cluster, FENCE_CLUSTER) != 0) {
+        rc = bb_fail(&ctx, BB_FENCED, "an entry of another cluster");
+    }
+    if (rc == BB_OK) {
+        memcpy(fence->cluster, entry.cluster, FENCE_CLUSTER);
+        rc = storage_member_apply(&ctx, &fence->members, &entry);
+    }
+    if (rc != BB_OK) {
+        refuse(answer, BB_FENCED, "%s", ctx.error);
+    }
+}
+
 void storage_fence_apply(struct fence *fence, uint64_t index, struct bb_slice entry,
                          const struct bb_replog_frame *frame, struct fence_answer *answer)
 {
@@ -139,6 +170,9 @@ void storage_fence_apply(struct fence *fence, uint64_t index, struct bb_slice en
         break;
     case BB_REPLOG_CLAIM:
         apply_claim(fence, frame, answer);
+        break;
+    case BB_REPLOG_MEMBER:
+        apply_member(fence, frame, answer);
         break;
     }
 }
@@ -170,22 +204,25 @@ void storage_fence_encode(const struct fence *fence, struct bb_buf *to)
     }
     memcpy(at + STATE_ADDRESS_AT, fence->address, address_size);
     to->size += STATE_ADDRESS_AT + address_size;
+    storage_members_encode(&fence->members, to);
 }
 
 int storage_fence_decode(struct bb_ctx *ctx, struct bb_slice from, struct fence *fence)
 {
     const uint8_t *at = from.data;
     size_t address_size;
+    uint32_t version;
+    struct bb_slice rest;
 
     if (from.size < STATE_ADDRESS_AT) {
         return bb_fail(ctx, BB_CORRUPT, "a state of %zu bytes", from.size);
     }
-    if (bb_get_le32(at + STATE_VERSION_AT) != STATE_VERSION) {
-        return bb_fail(ctx, BB_WRONG_VERSION, "a state of format %" PRIu32,
-                       bb_get_le32(at + STATE_VERSION_AT));
+    version = bb_get_le32(at + STATE_VERSION_AT);
+    if (version != STATE_VERSION && version != STATE_VERSION1) {
+        return bb_fail(ctx, BB_WRONG_VERSION, "a state of format %" PRIu32, version);
     }
     address_size = bb_get_le32(at + STATE_LENGTH_AT);
-    if (address_size > FENCE_ADDRESS_MAX || from.size != STATE_ADDRESS_AT + address_size) {
+    if (address_size > FENCE_ADDRESS_MAX || from.size < STATE_ADDRESS_AT + address_size) {
         return bb_fail(ctx, BB_CORRUPT, "a state of %zu bytes with an address of %zu", from.size,
                        address_size);
     }
@@ -206,5 +243,14 @@ int storage_fence_decode(struct bb_ctx *ctx, struct bb_slice from, struct fence 
     for (size_t i = 0; i < FENCE_DIGESTS; i++) {
         fence->digests[i] = bb_get_le64(at + STATE_DIGESTS_AT + 8 * i);
     }
-    return BB_OK;
+    rest =
+        bb_slice(at + STATE_ADDRESS_AT + address_size, from.size - STATE_ADDRESS_AT - address_size);
+    if (version == STATE_VERSION) {
+        int rc = storage_members_decode(ctx, &rest, &fence->members);
+        if (rc != BB_OK) {
+            return rc;
+        }
+    }
+    return rest.size == 0 ? BB_OK
+                          : bb_fail(ctx, BB_CORRUPT, "a state with %zu bytes too many", rest.size);
 }

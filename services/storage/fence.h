@@ -12,6 +12,8 @@
 #include "bb/base.h"
 #include "bb/replog.h"
 
+#include "member.h"
+
 enum {
     FENCE_DIGESTS = 64,
     FENCE_ADDRESS_MAX = 255,
@@ -20,7 +22,7 @@ enum {
 };
 
 struct fence {
-    uint8_t cluster[FENCE_CLUSTER]; /* given at the first start, the same on all replicas */
+    uint8_t cluster[FENCE_CLUSTER]; /* the same on all replicas; zeros: not known yet */
     uint64_t index;                 /* of the entry that was decided last */
     uint64_t chain;                 /* hash over (index, entry) of all entries */
     uint64_t epoch, last_seq;
@@ -29,6 +31,7 @@ struct fence {
     char address[FENCE_ADDRESS_MAX + 1]; /* where the holder listens */
     uint64_t digests[FENCE_DIGESTS];     /* of batch `seq`, at seq % FENCE_DIGESTS */
     uint64_t digest_count;               /* how many of the last batches have one here */
+    struct members members;
 };
 
 /* What an entry does. `status` is BB_OK, BB_FENCED or BB_GAP with `error`. */
@@ -43,6 +46,7 @@ struct fence_answer {
 /* Decide the entry at `index` (> fence->index) whose bytes are `entry`, decoded as `frame`. */
 void storage_fence_apply(struct fence *fence, uint64_t index, struct bb_slice entry,
                          const struct bb_replog_frame *frame, struct fence_answer *answer);
+bool storage_fence_has_cluster(const struct fence *fence);
 /* What an append would get now, without an effect: spares the log an entry that says nothing new.
  * False: it is the next batch, or too far ahead to say. */
 bool storage_fence_foresee(const struct fence *fence, const struct bb_replog_frame *frame,

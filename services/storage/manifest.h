@@ -11,6 +11,7 @@ struct storage_manifest_of {
     uint8_t cluster[FENCE_CLUSTER];
     uint64_t index; /* of the entry decided last */
     uint64_t chain;
+    struct members members; /* who may have what it names */
 };
 void storage_manifest_encode(const struct storage_manifest_of *manifest, struct bb_buf *to);
 /* BB_CORRUPT, BB_WRONG_VERSION. */

@@ -6,10 +6,18 @@
 #include "manifest.h"
 #include "storage.h"
 
+static bool has_cluster(const struct storage *node)
+{
+    static const uint8_t nothing[FENCE_CLUSTER];
+
+    return memcmp(node->folder.cluster, nothing, FENCE_CLUSTER) != 0;
+}
+
 static int check_cluster(struct bb_ctx *ctx, const struct storage *node, const struct fence *fence,
                          const char *part)
 {
-    if (memcmp(fence->cluster, node->folder.cluster, FENCE_CLUSTER) != 0) {
+    if (storage_fence_has_cluster(fence) && has_cluster(node) &&
+        memcmp(fence->cluster, node->folder.cluster, FENCE_CLUSTER) != 0) {
         return bb_fail(ctx, BB_CORRUPT,
                        "the %s in %s belongs to another cluster than its file VERSION says: "
                        "restore the folder as a whole",
@@ -48,7 +56,11 @@ int storage_recover(struct bb_ctx *ctx, struct storage *node, uint64_t *applied)
                        node->folder.dir);
     }
     node->fence = stored.index < fed.index ? stored : fed;
-    memcpy(node->fence.cluster, node->folder.cluster, FENCE_CLUSTER);
+    if (!storage_fence_has_cluster(&node->fence)) {
+        memcpy(node->fence.cluster, node->folder.cluster, FENCE_CLUSTER);
+    } else {
+        storage_folder_set_cluster(&node->folder, node->fence.cluster);
+    }
     node->store_index = stored.index;
     node->store_chain = stored.chain;
     *applied = node->fence.index;
@@ -77,7 +89,8 @@ void storage_manifest(void *arg, struct bb_buf *to)
     struct storage_manifest_of manifest = { .index = node->fence.index,
                                             .chain = node->fence.chain };
 
-    memcpy(manifest.cluster, node->folder.cluster, FOLDER_CLUSTER);
+    memcpy(manifest.cluster, node->fence.cluster, FENCE_CLUSTER);
+    manifest.members = node->fence.members;
     storage_manifest_encode(&manifest, to);
 }
 
@@ -87,12 +100,18 @@ bool storage_covers(void *arg, struct bb_slice bytes)
     struct bb_ctx ctx = { .env = node->ctx->env };
     struct storage_manifest_of manifest;
 
-    if (storage_manifest_decode(&ctx, bytes, &manifest) != BB_OK ||
-        memcmp(manifest.cluster, node->folder.cluster, FOLDER_CLUSTER) != 0) {
+    bool is_covered;
+
+    if (storage_manifest_decode(&ctx, bytes, &manifest) != BB_OK) {
         return false;
     }
-    return node->fence.index > manifest.index ||
-           (node->fence.index == manifest.index && node->fence.chain == manifest.chain);
+    is_covered = memcmp(manifest.cluster, node->fence.cluster, FENCE_CLUSTER) == 0 &&
+                 (node->fence.index > manifest.index ||
+                  (node->fence.index == manifest.index && node->fence.chain == manifest.chain));
+    if (!is_covered) {
+        node->seen = manifest.members;
+    }
+    return is_covered;
 }
 
 static void on_feed_synced(void *arg)

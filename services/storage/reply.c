@@ -1,6 +1,8 @@
 /*
  * Replies and the validation of requests.
  */
+#include <stdio.h>
+
 #include "bb/wire_validate.h"
 
 #include "storage.h"
@@ -20,6 +22,30 @@ void storage_refuse(struct bb_exchange *exchange, int status, const char *error)
 
     reply.status = (uint32_t)status;
     reply.error = text.out;
+    storage_reply(exchange, &reply);
+}
+
+void storage_refuse_not_leader(struct storage *node, struct bb_exchange *exchange)
+{
+    Bb__Proto__StorageReply reply = storage_new_reply();
+    struct bb_replog_status log;
+    const char *url = NULL;
+    char error[BB_ERROR_MAX], leader[MEMBER_TEXT_MAX + 1];
+
+    bb_replog_status(node->replog, &log);
+    reply.status = log.is_leader ? BB_NOT_YET : BB_NOT_LEADER;
+    if (log.is_leader) {
+        (void)snprintf(error, sizeof error, "this storage node leads and is not ready yet");
+    } else if (log.leader == 0) {
+        (void)snprintf(error, sizeof error, "no storage node leads at the moment");
+    } else {
+        url = storage_member_url(node, log.leader);
+        (void)snprintf(error, sizeof error, "storage node %" PRIu64 " leads%s%s", log.leader,
+                       url == NULL ? "" : " at ", url == NULL ? "" : url);
+    }
+    (void)snprintf(leader, sizeof leader, "%s", url == NULL ? "" : url);
+    reply.error = error;
+    reply.leader = leader;
     storage_reply(exchange, &reply);
 }
 

@@ -258,12 +258,5 @@ void storage_reseed_cancel(struct storage *node)
 
 void storage_fence_replaced(struct storage *node)
 {
-    (void)node;
-}
-
-const char *storage_member_url(const struct storage *node, uint64_t id)
-{
-    (void)node;
-    (void)id;
-    return NULL;
+    node->announce_us = 0; /* the table may not have this node, or not as it is */
 }

@@ -56,7 +56,14 @@ static void storage_info(struct storage *node, struct bb_exchange *exchange)
     info.wall_us = bb_wall_us(node->ctx);
     info.data_bytes = stats.data_bytes;
     info.log_bytes = log.log_bytes + bb_feed_bytes(node->feed);
-    info.cluster_id = bb_slice_pb(bb_slice(node->folder.cluster, FOLDER_CLUSTER));
+    if (storage_fence_has_cluster(&node->fence)) {
+        info.cluster_id = bb_slice_pb(bb_slice(node->fence.cluster, FENCE_CLUSTER));
+    }
+    info.node = node->folder.node;
+    info.term = log.term;
+    info.leader = log.leader;
+    info.is_voter = log.is_voter;
+    info.is_current = log.is_current;
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_INFO;
     reply.info = &info;
     storage_reply(exchange, &reply);
@@ -108,6 +115,15 @@ static void on_request(void *arg, struct bb_exchange *exchange, struct bb_slice 
     case BB__PROTO__STORAGE_REQUEST__OP_STATE_HASH:
         storage_state_hash(node, exchange, request);
         return;
+    case BB__PROTO__STORAGE_REQUEST__OP_ANNOUNCE:
+        storage_announce(node, exchange, request);
+        return;
+    case BB__PROTO__STORAGE_REQUEST__OP_MEMBERS:
+        storage_members(node, exchange, request);
+        return;
+    case BB__PROTO__STORAGE_REQUEST__OP_COMPARE:
+        storage_compare(node, exchange, request);
+        return;
     case BB__PROTO__STORAGE_REQUEST__OP__NOT_SET:
     case _BB__PROTO__STORAGE_REQUEST__OP__CASE_IS_INT_SIZE:
         break;
@@ -123,16 +139,23 @@ static void on_role(void *arg, const struct bb_replog_status *status)
 
     node->term = status->term;
     node->leader = status->leader;
+    node->is_current = status->is_current;
     if (status->is_ready && !node->is_ready) {
         /* Whoever held the epoch may have renewed at another leader until just now. */
         node->lease_us = node->is_lease_local ? 0 : bb_loop_now_us(node->loop);
+    }
+    node->is_ready = status->is_ready && !node->is_stopping;
+    if (status->is_current && !node->has_been_ready) {
         node->has_been_ready = true;
         node->has_news = true;
-        bb_service_ready(node->service);
-    } else if (!status->is_ready && node->is_ready) {
-        bb_service_not_ready(node->service, "another storage node leads");
     }
-    node->is_ready = status->is_ready;
+    if (status->leader == 0) {
+        bb_service_not_ready(node->service, "no storage node leads");
+    } else if (!node->has_been_ready) {
+        bb_service_not_ready(node->service, "what was committed meanwhile is being applied");
+    } else if (status->is_ready || !status->is_leader) {
+        bb_service_ready(node->service);
+    }
 }
 
 static void on_store_error(void *arg, int status, const char *error)
@@ -172,6 +195,7 @@ static void on_tick(void *arg)
     struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
     storage_sync_feed(node, false);
     storage_care_tick(node);
+    storage_members_tick(node);
 }
 
 /* ---- life ---- */
@@ -228,22 +252,30 @@ static int open_data(struct bb_ctx *ctx, struct storage *node, struct bb_conf *c
     return bb_feed_open(ctx, node->loop, &feed, &node->feed);
 }
 
-static int open_log(struct bb_ctx *ctx, struct storage *node, struct bb_conf *conf)
+static int open_log(struct bb_ctx *ctx, struct storage *node)
 {
     char path[FOLDER_PATH_MAX + 16];
-    const char *listen = bb_conf_text(conf, "raft-listen");
-    bool has_peers = listen != NULL && listen[0] != 0;
+    const struct peers *self = &node->self;
+    bool has_peers = self->listen[0] != 0;
     struct bb_replog_options options = {
         .dir = path,
-        .id = bb_conf_number(conf, "raft-id"),
-        .address = has_peers ? listen : NULL,
-        .listen = has_peers ? listen : NULL,
+        .id = self->id,
+        .address = has_peers ? self->address : NULL,
+        .listen = has_peers ? self->listen : NULL,
+        .voters = self->voters,
+        .voter_count = self->voter_count,
+        .is_joining = self->is_joining,
+        .secret = bb_buf_slice(&self->secret),
         .callbacks = { .apply = storage_apply,
                        .durable_index = storage_durable_index,
                        .manifest = storage_manifest,
                        .covers = storage_covers,
                        .fetch = storage_fetch_checkpoint,
                        .role = on_role,
+                       .identity = storage_identity,
+                       .admit = storage_admit,
+                       .refused = storage_refused,
+                       .address = storage_address,
                        .arg = node },
     };
     int rc = storage_recover(ctx, node, &options.applied);
@@ -260,10 +292,10 @@ static int open_log(struct bb_ctx *ctx, struct storage *node, struct bb_conf *co
  * would not reach the data, which believes to have it. With peers the data may be ahead for a
  * moment: it has what a majority has.
  */
-static int check_log_end(struct bb_ctx *ctx, const struct storage *node, struct bb_conf *conf)
+static int check_log_end(struct bb_ctx *ctx, const struct storage *node)
 {
-    const char *listen = bb_conf_text(conf, "raft-listen");
-    bool has_peers = listen != NULL && listen[0] != 0;
+    struct bb_replog_member members[2];
+    bool has_peers = bb_replog_members(node->replog, members, 2) != 1;
     struct bb_replog_status log;
 
     bb_replog_status(node->replog, &log);
@@ -282,13 +314,23 @@ static int start_parts(struct bb_ctx *ctx, struct storage *node, struct bb_conf 
     struct bb_server_options server = {
         .url = url, .context_count = STORAGE_CONTEXTS, .handle = on_request, .arg = node
     };
-    int rc = storage_folder_open(ctx, bb_conf_text(conf, "data"), node->is_volatile, &node->folder);
+    int rc = storage_peers_init(ctx, conf, &node->self);
 
+    if (rc == BB_OK) {
+        rc = storage_folder_open(ctx, bb_conf_text(conf, "data"), node->is_volatile, &node->folder);
+    }
+    if (rc == BB_OK) {
+        rc = storage_folder_own(ctx, &node->folder, node->self.id);
+    }
+    if (rc == BB_OK && node->folder.is_new &&
+        (node->self.voter_count > 1 || node->self.is_joining)) {
+        storage_folder_set_cluster(&node->folder, (const uint8_t[FOLDER_CLUSTER]){ 0 });
+    }
     if (rc == BB_OK) {
         rc = open_data(ctx, node, conf);
     }
     if (rc == BB_OK) {
-        rc = open_log(ctx, node, conf);
+        rc = open_log(ctx, node);
     }
     if (rc == BB_OK) {
         rc = storage_folder_seal(ctx, &node->folder);
@@ -301,7 +343,7 @@ static int start_parts(struct bb_ctx *ctx, struct storage *node, struct bb_conf 
         rc = bb_replog_start(ctx, node->replog);
     }
     if (rc == BB_OK) {
-        rc = check_log_end(ctx, node, conf);
+        rc = check_log_end(ctx, node);
     }
     return rc;
 }
@@ -362,8 +404,8 @@ void storage_stop_if_idle(struct storage *node)
 {
     bool is_clean = node->feed_dirty_us == 0;
 
-    if (!node->is_stopping || node->is_told_stopped || node->proposals > 0 || node->scans > 0 ||
-        node->cares > 0) {
+    if (!node->is_stopping || node->is_told_stopped || node->is_changing || node->proposals > 0 ||
+        node->scans > 0 || node->cares > 0) {
         return;
     }
     if (!is_clean && !bb_feed_is_syncing(node->feed)) {
@@ -376,11 +418,8 @@ void storage_stop_if_idle(struct storage *node)
     bb_replog_close(node->replog, on_log_closed, node);
 }
 
-static void storage_stop(struct bb_service *service, void *state)
+static void stop_serving(struct storage *node)
 {
-    struct storage *node = bb_cast(struct storage, state, STORAGE_MAGIC);
-
-    (void)service;
     node->is_stopping = true;
     node->is_ready = false;
     bb_timer_stop(node->tick);
@@ -390,6 +429,27 @@ static void storage_stop(struct bb_service *service, void *state)
     storage_stop_if_idle(node);
 }
 
+static void on_handed_over(void *arg, int status)
+{
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
+
+    (void)status; /* without another leader now there will be one after an election's time */
+    stop_serving(node);
+}
+
+/* A leader hands over first, so that writes go on at once; it serves until then. */
+static void storage_stop(struct bb_service *service, void *state)
+{
+    struct storage *node = bb_cast(struct storage, state, STORAGE_MAGIC);
+    struct bb_ctx ctx = { .env = node->ctx->env };
+
+    (void)service;
+    if (!node->is_ready ||
+        bb_replog_transfer(&ctx, node->replog, 0, on_handed_over, node) != BB_OK) {
+        stop_serving(node);
+    }
+}
+
 static void storage_close(struct bb_service *service, void *state)
 {
     struct storage *node = bb_cast(struct storage, state, STORAGE_MAGIC);
@@ -397,6 +457,7 @@ static void storage_close(struct bb_service *service, void *state)
 
     (void)service;
     node->is_care_cancelled = true;
+    storage_members_close(node);
     bb_server_close(node->server);
     bb_pool_free(node->care);
     bb_loop_drain(node->loop); /* what ended on it just now */
@@ -410,6 +471,7 @@ static void storage_close(struct bb_service *service, void *state)
         bb_error(&ctx, "storage.close", "why=\"%s\"", ctx.error);
     }
     storage_folder_close(&node->folder);
+    storage_peers_fini(&node->self);
     for (size_t i = 0; i < node->reader_count; i++) {
         bb_arena_free(node->reader_arenas[i]);
     }

@@ -15,6 +15,7 @@
 #include "fence.h"
 #include "fetch.h"
 #include "folder.h"
+#include "peers.h"
 #include "send.h"
 #include "storage.pb-c.h"
 
@@ -55,6 +56,33 @@ struct storage_waiter {
     uint64_t deadline_us;
 };
 
+/* A connection to another storage node. */
+struct storage_peer {
+    uint64_t id;
+    struct bb_peer *peer;
+};
+
+/* compare.c */
+enum {
+    COMPARE_STEP = 1024, /* entries */
+    COMPARE_KEPT = 16,
+    COMPARE_ANSWERS = BB_REPLOG_MEMBERS_MAX
+};
+struct compare_mark {
+    uint64_t mark, chain; /* the chain before the first entry at or after mark * COMPARE_STEP */
+};
+struct compare_answer {
+    uint64_t id, chain;
+};
+struct compare {
+    struct compare_mark marks[COMPARE_KEPT]; /* a ring */
+    size_t next;
+    uint64_t asked, asked_us; /* the mark that the others are asked about */
+    struct compare_answer answers[COMPARE_ANSWERS];
+    size_t answer_count;
+    bool is_told;
+};
+
 #define STORAGE_MAGIC 0x65646f6eu /* "node" */
 struct storage {
     uint32_t magic;
@@ -77,10 +105,19 @@ struct storage {
     struct bb_buf encoded; /* the fence as it was encoded last */
 
     bool is_volatile;
-    bool is_ready; /* leads, and has applied all that was committed before */
+    bool is_ready;   /* leads, and has applied all that was committed before */
+    bool is_current; /* leads, or follows without lag */
     bool has_been_ready;
     bool is_stopping, is_log_closed, is_told_stopped;
     uint64_t term, leader;
+
+    struct peers self;   /* this node among the others, as the options say */
+    struct members seen; /* of a manifest that is not covered here: who may have what it names */
+    struct storage_peer peers[MEMBER_MAX];
+    size_t peer_count;
+    struct compare compare;
+    bool is_announcing, is_changing, is_handing_over;
+    uint64_t announce_us, refused_us;
 
     bool is_lease_local; /* no other process can hold a lease of an earlier run */
     uint64_t lease_us;   /* when the holder was heard of last */
@@ -123,6 +160,8 @@ static inline Bb__Proto__StorageReply storage_new_reply(void)
 }
 void storage_reply(struct bb_exchange *exchange, Bb__Proto__StorageReply *reply);
 void storage_refuse(struct bb_exchange *exchange, int status, const char *error);
+/* Who cannot write says who can. */
+void storage_refuse_not_leader(struct storage *node, struct bb_exchange *exchange);
 /* BB_BAD_REQUEST: the message is not one that may be read. */
 int storage_validate(struct bb_ctx *ctx, const Bb__Proto__StorageRequest *request);
 
@@ -135,6 +174,35 @@ void storage_renew(struct storage *node, struct bb_exchange *exchange,
                    const Bb__Proto__StorageRequest *request);
 /* The log's callbacks. */
 void storage_apply(void *arg, const struct bb_replog_entry *entry);
+
+typedef void storage_member_done_fn(void *arg, int status, const char *error);
+/* An entry about a member; `done` is called once, never from inside. */
+void storage_propose_member(struct storage *node, const struct member_entry *entry,
+                            storage_member_done_fn *done, void *arg);
+
+/* members.c */
+void storage_members(struct storage *node, struct bb_exchange *exchange,
+                     const Bb__Proto__StorageRequest *request);
+void storage_announce(struct storage *node, struct bb_exchange *exchange,
+                      const Bb__Proto__StorageRequest *request);
+void storage_members_tick(struct storage *node);
+void storage_members_close(struct storage *node);
+/* Where node `id` answers clients; NULL: not known. Lives until the loop runs again. */
+const char *storage_member_url(const struct storage *node, uint64_t id);
+/* A connection to node `id`; NULL: it is not known where it is. */
+struct bb_peer *storage_member_peer(struct storage *node, uint64_t id);
+/* The log's callbacks. */
+void storage_identity(void *arg, struct bb_replog_identity *self);
+bool storage_admit(void *arg, const struct bb_replog_identity *peer, char *why, size_t size);
+void storage_refused(void *arg, uint64_t peer, const char *why);
+const char *storage_address(void *arg, uint64_t id);
+
+/* compare.c */
+void storage_compare_note(struct storage *node, uint64_t index);
+void storage_compare(struct storage *node, struct bb_exchange *exchange,
+                     const Bb__Proto__StorageRequest *request);
+void storage_compare_tick(struct storage *node, uint64_t now_us);
+bool storage_compare_is_wrong(const uint64_t *chains, size_t count, uint64_t own, size_t voters);
 
 /* read.c */
 void storage_read(struct storage *node, struct bb_exchange *exchange,
@@ -179,8 +247,6 @@ void storage_reseed_start(struct storage *node, uint64_t from, const char *url,
 void storage_reseed_cancel(struct storage *node);
 /* Called when node->fence has become another one's. */
 void storage_fence_replaced(struct storage *node);
-/* Where storage node `id` answers requests; NULL: not known. */
-const char *storage_member_url(const struct storage *node, uint64_t id);
 
 /* storage.c */
 void storage_stop_if_idle(struct storage *node);

@@ -11,7 +11,9 @@
 /* One proposal under way; lives from propose to done. */
 struct pending {
     struct storage *node;
-    struct bb_exchange *exchange;
+    struct bb_exchange *exchange; /* NULL for an entry about a member: */
+    storage_member_done_fn *done;
+    void *arg;
     enum bb_replog_kind kind;
     struct fence_answer answer; /* written by storage_apply */
     uint64_t start_us;
@@ -62,7 +64,12 @@ static void on_proposed(void *tag, int status)
 
     bb_failpoint(node->ctx->env, BB_FAILPOINT_STORAGE_REPLY_BEFORE);
     node->proposals -= 1;
-    if (status != BB_OK) {
+    if (pending->kind == BB_REPLOG_MEMBER) {
+        pending->done(pending->arg, status == BB_OK ? pending->answer.status : status,
+                      status == BB_OK ? pending->answer.error : "the leader changed meanwhile");
+    } else if (status == BB_NOT_LEADER) {
+        storage_refuse_not_leader(node, pending->exchange);
+    } else if (status != BB_OK) {
         storage_refuse(pending->exchange, status,
                        "the log lost its leader or ended: send the same batch again");
     } else if (pending->kind == BB_REPLOG_APPEND) {
@@ -76,27 +83,82 @@ static void on_proposed(void *tag, int status)
     storage_stop_if_idle(node);
 }
 
-static void propose(struct storage *node, struct bb_exchange *exchange,
-                    const struct bb_replog_frame *frame)
+static int propose_pending(struct bb_ctx *ctx, struct storage *node, const struct pending *from,
+                           const struct bb_replog_frame *frame)
 {
-    struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
     size_t size = bb_replog_frame_size(frame->payload.size);
     uint8_t *entry = bb_replog_entry_new(size);
     struct pending *pending = bb_alloc_zero(1, sizeof *pending);
     int rc;
 
     bb_replog_frame_encode(frame, entry);
+    *pending = *from;
     pending->node = node;
-    pending->exchange = exchange;
     pending->kind = frame->kind;
     pending->start_us = bb_loop_now_us(node->loop);
-    rc = bb_replog_propose_take(&ctx, node->replog, entry, size, on_proposed, pending);
+    rc = bb_replog_propose_take(ctx, node->replog, entry, size, on_proposed, pending);
     if (rc == BB_OK) {
         node->proposals += 1;
-        return;
+    } else {
+        bb_free(pending);
     }
-    bb_free(pending);
-    storage_refuse(exchange, rc, ctx.error);
+    return rc;
+}
+
+static void propose(struct storage *node, struct bb_exchange *exchange,
+                    const struct bb_replog_frame *frame)
+{
+    struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
+    struct pending pending = { .exchange = exchange };
+    int rc = propose_pending(&ctx, node, &pending, frame);
+
+    if (rc == BB_NOT_LEADER) {
+        storage_refuse_not_leader(node, exchange);
+    } else if (rc != BB_OK) {
+        storage_refuse(exchange, rc, ctx.error);
+    }
+}
+
+/* What could not even be proposed is told in a later turn of the loop. */
+struct refusal {
+    struct bb_task task;
+    storage_member_done_fn *done;
+    void *arg;
+    int status;
+    char error[BB_ERROR_MAX];
+};
+
+static void tell_refusal(struct bb_task *task)
+{
+    struct refusal *refusal = bb_container(task, struct refusal, task);
+
+    refusal->done(refusal->arg, refusal->status, refusal->error);
+    bb_free(refusal);
+}
+
+void storage_propose_member(struct storage *node, const struct member_entry *entry,
+                            storage_member_done_fn *done, void *arg)
+{
+    struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
+    struct pending pending = { .done = done, .arg = arg };
+    struct bb_buf payload;
+    struct refusal *refusal;
+    int rc;
+
+    bb_buf_init(&payload);
+    storage_member_entry_encode(entry, &payload);
+    rc = propose_pending(
+        &ctx, node, &pending,
+        &(struct bb_replog_frame){ .kind = BB_REPLOG_MEMBER, .payload = bb_buf_slice(&payload) });
+    bb_buf_fini(&payload);
+    if (rc != BB_OK) {
+        refusal = bb_alloc_zero(1, sizeof *refusal);
+        *refusal = (struct refusal){
+            .task = { .run = tell_refusal }, .done = done, .arg = arg, .status = rc
+        };
+        memcpy(refusal->error, ctx.error, sizeof refusal->error);
+        bb_loop_post(node->loop, &refusal->task);
+    }
 }
 
 /* ---- requests ---- */
@@ -116,8 +178,7 @@ void storage_append(struct storage *node, struct bb_exchange *exchange,
     int rc;
 
     if (!node->is_ready) {
-        storage_refuse(exchange, node->leader != 0 && node->term != 0 ? BB_NOT_YET : BB_NOT_LEADER,
-                       "this storage node is not ready to write");
+        storage_refuse_not_leader(node, exchange);
         return;
     }
     if (storage_fence_foresee(&node->fence, &frame, &answer)) {
@@ -160,8 +221,7 @@ void storage_claim(struct storage *node, struct bb_exchange *exchange,
     struct bb_buf payload;
 
     if (!node->is_ready) {
-        storage_refuse(exchange, node->leader != 0 && node->term != 0 ? BB_NOT_YET : BB_NOT_LEADER,
-                       "this storage node is not ready to write");
+        storage_refuse_not_leader(node, exchange);
         return;
     }
     if (now < end && claim->want > node->fence.epoch) {
@@ -181,12 +241,14 @@ void storage_renew(struct storage *node, struct bb_exchange *exchange,
 {
     Bb__Proto__RenewReply renew = BB__PROTO__RENEW_REPLY__INIT;
     Bb__Proto__StorageReply reply = storage_new_reply();
+    struct bb_replog_status log;
 
     if (request->renew->epoch == node->fence.epoch) {
         node->lease_us = bb_loop_now_us(node->loop);
     }
-    renew.term = node->term;
-    renew.leader = node->leader;
+    bb_replog_status(node->replog, &log); /* of this moment: the sequencer's lease rests on it */
+    renew.term = log.term;
+    renew.leader = log.leader;
     renew.epoch = node->fence.epoch;
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_RENEW;
     reply.renew = &renew;
@@ -305,6 +367,7 @@ void storage_apply(void *arg, const struct bb_replog_entry *entry)
         storage_die(node, "apply", ctx.error);
     }
     bb_failpoint(node->ctx->env, BB_FAILPOINT_STORAGE_APPLY_BEFORE);
+    storage_compare_note(node, entry->index);
     storage_fence_apply(&node->fence, entry->index, entry->bytes, &frame, &answer);
     bb_buf_clear(&node->encoded);
     storage_fence_encode(&node->fence, &node->encoded);

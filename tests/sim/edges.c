@@ -18,6 +18,19 @@ int storage_folder_open(struct bb_ctx *ctx, const char *dir, bool is_temporary,
     return BB_OK;
 }
 
+int storage_folder_own(struct bb_ctx *ctx, struct folder *folder, uint64_t node)
+{
+    (void)ctx;
+    folder->node = node;
+    bb_put_le64(folder->incarnation, node);
+    return BB_OK;
+}
+
+void storage_folder_set_cluster(struct folder *folder, const uint8_t *cluster)
+{
+    memcpy(folder->cluster, cluster, FOLDER_CLUSTER);
+}
+
 int storage_folder_seal(struct bb_ctx *ctx, struct folder *folder)
 {
     (void)ctx;

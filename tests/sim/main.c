@@ -56,11 +56,16 @@ static void add_servers(enum sim_role role, const char *kind, unsigned count, un
     for (unsigned i = 0; i < count; i++) {
         char name[24];
         char listen[48];
+        char id[24];
         const char *values[8] = { kind, listen };
+        size_t used = 2;
         (void)snprintf(name, sizeof name, "%s-%u", kind, i + 1);
         (void)snprintf(listen, sizeof listen, "--listen=tcp://%s:%u", name, port);
+        (void)snprintf(id, sizeof id, "--raft-id=%u", i + 1);
+        if (role == SIM_STORAGE)
+            values[used++] = id;
         for (size_t k = 0; options[k] != NULL; k++)
-            values[k + 2] = options[k];
+            values[used++] = options[k];
         struct sim_node *node = sim_node_add(role, name);
         set_arguments(node, values);
         sim_node_start(node);

@@ -130,10 +130,10 @@ static void tell(struct bb_replog *replog)
     struct bb_replog_status status;
 
     bb_replog_status(replog, &status);
-    bool is_news = !replog->has_told || status.term != replog->told.term ||
-                   status.leader != replog->told.leader ||
-                   status.is_ready != replog->told.is_ready ||
-                   status.is_leader != replog->told.is_leader;
+    bool is_news =
+        !replog->has_told || status.term != replog->told.term ||
+        status.leader != replog->told.leader || status.is_ready != replog->told.is_ready ||
+        status.is_current != replog->told.is_current || status.is_leader != replog->told.is_leader;
     if (!is_news || replog->is_closed)
         return;
     replog->has_told = true;
@@ -682,7 +682,61 @@ void bb_replog_status(const struct bb_replog *replog, struct bb_replog_status *s
         .last_index = replog->disk->count,
         .is_leader = is_leader,
         .is_ready = is_leader && replog->applied >= replog->ready_index,
+        .is_voter = true,
     };
+    status->is_current = is_leader ? status->is_ready
+                                   : replog->leader != 0 && replog->leader_commit > 0 &&
+                                         replog->applied >= replog->leader_commit;
+}
+
+/* ---- the group does not change here ---- */
+
+size_t bb_replog_members(const struct bb_replog *replog, struct bb_replog_member *to, size_t max)
+{
+    size_t count = 0;
+
+    (void)replog;
+    for (size_t i = 0; i < sim.node_count && count < max; i++) {
+        if (sim.nodes[i].role == SIM_STORAGE) {
+            to[count++] = (struct bb_replog_member){ .id = id_of(&sim.nodes[i]),
+                                                     .role = BB_REPLOG_VOTER,
+                                                     .address = sim.nodes[i].name };
+        }
+    }
+    return count;
+}
+
+static int refuse_change(struct bb_ctx *ctx)
+{
+    return bb_fail(ctx, BB_UNSUPPORTED, "the simulated log keeps its members");
+}
+
+int bb_replog_add(struct bb_ctx *ctx, struct bb_replog *replog, uint64_t id, const char *address,
+                  bb_replog_change_fn *done, void *arg)
+{
+    (void)replog, (void)id, (void)address, (void)done, (void)arg;
+    return refuse_change(ctx);
+}
+
+int bb_replog_assign(struct bb_ctx *ctx, struct bb_replog *replog, uint64_t id,
+                     enum bb_replog_role role, bb_replog_change_fn *done, void *arg)
+{
+    (void)replog, (void)id, (void)role, (void)done, (void)arg;
+    return refuse_change(ctx);
+}
+
+int bb_replog_remove(struct bb_ctx *ctx, struct bb_replog *replog, uint64_t id,
+                     bb_replog_change_fn *done, void *arg)
+{
+    (void)replog, (void)id, (void)done, (void)arg;
+    return refuse_change(ctx);
+}
+
+int bb_replog_transfer(struct bb_ctx *ctx, struct bb_replog *replog, uint64_t id,
+                       bb_replog_change_fn *done, void *arg)
+{
+    (void)replog, (void)id, (void)done, (void)arg;
+    return bb_fail(ctx, BB_NOT_FOUND, "the simulated log hands nothing over");
 }
 
 void sim_raft_died(struct sim_node *node, bool is_power_loss)

@@ -37,14 +37,17 @@ export function suiteMissing() {
 }
 
 /**
- * `mode`: "solo" (one process, its slots besides) or "processes" (storage, sequencer, worker, gateway).
+ * `mode`: "solo" (one process, its slots besides), "processes" (storage, sequencer, worker, gateway) or "cluster" (three storage
+ * nodes that know each other by a secret, and two of everything else).
  * `functions`: `{"messages.ts": source, ..}`, deployed before it returns. `appDir`: an application whose
  * `bitbend/` is deployed instead. `options`: more options by part, `{solo: {slots: 1}, worker: {..}}`.
- * `gateways`, `sequencers`, `workers`: how many, of separate processes (gateway, gateway2, ..).
+ * `storages`, `gateways`, `sequencers`, `workers`: how many, of separate processes (gateway, gateway2, ..).
  */
-export async function startSuite({ mode = "solo", functions, appDir, options = {}, memory = false, staticDir, showErrors = true, gateways = 1, sequencers = 1, workers = 1 } = {}) {
+export async function startSuite({ mode = "solo", functions, appDir, options = {}, memory = false, staticDir, showErrors = true, ...counts } = {}) {
+  const several = mode === "cluster" ? 2 : 1;
+  const { storages = mode === "cluster" ? 3 : 1, gateways = several, sequencers = several, workers = several } = counts;
   const dir = mkdtempSync(join(tmpdir(), "bitbend-test-"));
-  const parts = mode === "solo" ? await soloParts(dir, { memory, staticDir, showErrors, options }) : await processParts(dir, { memory, staticDir, showErrors, options, gateways, sequencers, workers });
+  const parts = mode === "solo" ? await soloParts(dir, { memory, staticDir, showErrors, options }) : await processParts(dir, { memory, staticDir, showErrors, options, storages, gateways, sequencers, workers });
   const running = new Map(); // name -> child
   const urls = parts.flatMap((part) => part.url ?? []);
   const [url] = urls;
@@ -70,7 +73,7 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
     forget: (name) => running.delete(name),
     settings: (name) => parts.find((part) => part.name === name).settings,
     /** The processes that run functions. */
-    slotPids: () => slotPids(running.get(mode === "solo" ? "solo" : "worker").pid),
+    slotPids: () => [...running].filter(([name]) => mode === "solo" || name.startsWith("worker")).flatMap(([, child]) => slotPids(child.pid)),
 
     /** Starts the named parts, or all that do not run; returns when they are ready. */
     async start(...names) {
@@ -217,10 +220,12 @@ async function soloParts(dir, { memory, staticDir, showErrors, options }) {
   return [{ name: "solo", settings, url: `http://127.0.0.1:${port}`, readyLine: /^bitbend: ready / }];
 }
 
-async function processParts(dir, { memory, staticDir, showErrors, options, gateways, sequencers, workers }) {
-  const [storage, ...ports] = await freePorts(2 * (1 + gateways + sequencers + workers) + gateways);
+async function processParts(dir, { memory, staticDir, showErrors, options, storages, gateways, sequencers, workers }) {
+  const ports = await freePorts(2 * (storages + gateways + sequencers + workers) + storages + gateways);
   const tcp = (port) => `tcp://127.0.0.1:${port}`;
   const named = (name, count) => Object.fromEntries(Array.from({ length: count }, (_, i) => [i === 0 ? name : `${name}${i + 1}`, ports.shift()]));
+  const storagePorts = named("storage", storages);
+  const raftPorts = named("storage", storages);
   const sequencerPorts = named("sequencer", sequencers);
   const workerPorts = named("worker", workers);
   const gatewayPorts = named("gateway", gateways);
@@ -228,10 +233,10 @@ async function processParts(dir, { memory, staticDir, showErrors, options, gatew
   const each = (byName, own) => Object.fromEntries(Object.entries(byName).map(([name, port]) => [name, { listen: tcp(port), ...own }]));
   const admins = ports;
   const settings = {
-    storage: { listen: tcp(storage), data: join(dir, "data"), memory },
-    ...each(sequencerPorts, { storage: tcp(storage) }),
+    ...each(storagePorts, { data: join(dir, "data"), memory }),
+    ...each(sequencerPorts, { storage: list(storagePorts) }),
     ...each(workerPorts, {
-      storage: tcp(storage),
+      storage: list(storagePorts),
       sequencer: list(sequencerPorts),
       node: NODE,
       addon: join(BUILD, "bb_slot.node"),
@@ -239,8 +244,9 @@ async function processParts(dir, { memory, staticDir, showErrors, options, gatew
       "show-errors": showErrors,
     }),
   };
+  if (storages > 1) knowEachOther(dir, Object.entries(raftPorts), settings);
   for (const [name, port] of Object.entries(gatewayPorts))
-    settings[name] = { listen: `127.0.0.1:${port}`, "peer-listen": tcp(ports.pop()), workers: list(workerPorts), storage: tcp(storage), "admin-key": ADMIN_KEY, static: staticDir, "show-errors": showErrors };
+    settings[name] = { listen: `127.0.0.1:${port}`, "peer-listen": tcp(ports.pop()), workers: list(workerPorts), storage: list(storagePorts), "admin-key": ADMIN_KEY, static: staticDir, "show-errors": showErrors };
   return Object.entries(settings).map(([name, own], index) => ({
     name,
     program: name.replace(/\d+$/, ""),
@@ -248,6 +254,16 @@ async function processParts(dir, { memory, staticDir, showErrors, options, gatew
     readyUrl: `http://127.0.0.1:${admins[index]}/readyz`,
     url: name.startsWith("gateway") ? `http://${own.listen}` : undefined,
   }));
+}
+
+/** Storage nodes of one cluster: numbers, addresses of their logs, a secret. */
+function knowEachOther(dir, raftPorts, settings) {
+  const secret = join(dir, "secret");
+  const peers = raftPorts.map(([, port], index) => `${index + 1}=127.0.0.1:${port}`).join(",");
+  writeFileSync(secret, "what all nodes of this test know\n");
+  raftPorts.forEach(([name, port], index) =>
+    Object.assign(settings[name], { data: join(dir, `data${index + 1}`), "raft-id": index + 1, "raft-listen": `127.0.0.1:${port}`, peers, "secret-file": secret }),
+  );
 }
 
 /** A child process with `exited` and `ready` promises. */

@@ -193,7 +193,7 @@ int bb_replog_remove(struct bb_ctx *ctx, struct bb_replog *replog, uint64_t id,
                      bb_replog_change_fn *done, void *arg);
 /*
  * Hands the leadership to voter `id`, 0: to the one that has most of the log. What is proposed
- * meanwhile is held, at most 1 s. `done`: BB_OK: another node leads; BB_TIMEOUT: this one still
+ * meanwhile is held, at most 1 s. `done`: BB_OK: this node leads no more; BB_TIMEOUT: it still
  * does. BB_NOT_LEADER, BB_NOT_FOUND, BB_BUSY: `done` is not called.
  */
 int bb_replog_transfer(struct bb_ctx *ctx, struct bb_replog *replog, uint64_t id,
