@@ -28,7 +28,8 @@ test("k20: what applications import has no dependency and no Node.js module", ()
     if (/^(bin|cli|test|node_modules)\//.test(file)) continue;
     const text = readFileSync(join(PACKAGE, file), "utf8");
     for (const [, from] of text.matchAll(/^\s*(?:import|export)[^;]*? from "([^"]+)"/gm)) {
-      assert.ok(from.startsWith("."), `${file} imports ${from}`);
+      const isPeer = file.startsWith("react/") && from === "react";
+      assert.ok(from.startsWith(".") || isPeer, `${file} imports ${from}`);
     }
     assert.ok(!/^await /m.test(text), `${file}: top-level await breaks require()`);
     assert.ok(!/\b(Buffer|process)\b/.test(text.replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, "")), `${file} uses Node.js`);
@@ -74,3 +75,11 @@ function sources(folder, below = "") {
     return file.endsWith(".js") ? [file] : [];
   });
 }
+
+test("the client takes less than 15 KB, minified and compressed", async () => {
+  const { build } = await import("esbuild");
+  const { gzipSync } = await import("node:zlib");
+  const { outputFiles } = await build({ entryPoints: [join(PACKAGE, "client/index.js")], bundle: true, minify: true, format: "esm", platform: "browser", write: false });
+  const size = gzipSync(outputFiles[0].contents).length;
+  assert.ok(size < 15 * 1024, `${size} bytes`);
+});

@@ -121,3 +121,9 @@ export const wrongResult = query({
   // @ts-expect-error The handler returns what `returns` says.
   handler: () => "x",
 });
+
+export const page = query({
+  args: { channel: v.id("channels"), paginationOpts: v.any() },
+  handler: (ctx, { paginationOpts }: { channel: Id<"channels">; paginationOpts: { cursor: string | null; numItems: number } }) =>
+    ctx.db.query("messages").paginate(paginationOpts),
+});
