@@ -14,7 +14,7 @@ liblmdb-dev libuv1-dev libhttp-parser-dev libjansson-dev libseccomp-dev libbrotl
 ca-certificates'
 test_packages='libcriterion-dev clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 shellcheck chromium
 curl procps'
-bench_packages='postgresql-15'
+bench_packages='postgresql-15 redis-server etcd-server'
 
 die() {
     echo "setup: $*" >&2

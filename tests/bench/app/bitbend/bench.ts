@@ -51,3 +51,21 @@ export const seed = mutation({
     return count;
   },
 });
+
+/** A scan of one group's 100 documents. */
+export const scan = query({
+  args: { key: v.number() },
+  handler: (ctx, { key }) => ctx.db.query("documents").withIndex("by_group", (q) => q.eq("group", key)).take(100),
+});
+
+/** Fills the documents in one transaction per thousand. */
+export const seedDocuments = mutation({
+  args: { from: v.number(), count: v.number() },
+  handler: async (ctx, { from, count }) => {
+    for (let i = from; i < from + count; i++) {
+      const [group, n] = [Math.floor(i / 100), i % 100];
+      await ctx.db.insert("documents", { group, n, title: `document ${n} of group ${group}, with a text of some length so that it is not all key` });
+    }
+    return count;
+  },
+});

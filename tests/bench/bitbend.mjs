@@ -1,0 +1,78 @@
+// BitBend's embedded suite, called over its public HTTP API.
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+
+import { accounts, bench, freePort, groups, keys, load, record, root, stop, wants } from "./common.mjs";
+import { pssMb } from "./processes.mjs";
+
+const solo = join(root, "build/release/bin/bb-solo");
+const cli = join(root, "libs/js/bitbend/bin/bitbend.cjs");
+const FUNCTIONS = {
+  increment: ["/api/mutation", "bench:increment"],
+  transfer: ["/api/mutation", "bench:transfer"],
+  get: ["/api/query", "bench:get"],
+  scan: ["/api/query", "bench:scan"],
+};
+
+/** Starts bb-solo in a fresh folder; resolves when it printed its ready line. */
+async function startSuite() {
+  const data = mkdtempSync(join(bench, "bitbend-"));
+  const port = await freePort();
+  const started = performance.now();
+  const child = spawn(solo, ["--data", data, "--listen", `127.0.0.1:${port}`, "--log-level", "warn"], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  await new Promise((resolve, reject) => {
+    child.once("exit", (code) => reject(new Error(`bb-solo ended with ${code}`)));
+    child.stdout.on("data", (text) => String(text).includes("bitbend: ready") && resolve());
+  });
+  return { child, port, data, readyMs: Math.round(performance.now() - started) };
+}
+
+async function call(port, route, path, args) {
+  const answer = await fetch(`http://127.0.0.1:${port}${route}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ path, args, format: "json" }),
+  });
+  const body = await answer.json();
+  if (body.status !== "success") throw new Error(`${path}: ${JSON.stringify(body)}`);
+  return body.value;
+}
+
+async function seed(port, name, count) {
+  for (let from = 0; from < count; from += 1000) await call(port, "/api/mutation", name, { from, count: 1000 });
+}
+
+async function retriesOf(url, adminKey) {
+  const status = await (await fetch(`${url}/api/admin/status`, { headers: { authorization: `BitBend ${adminKey}` } })).json();
+  return status.workers.reduce((sum, worker) => sum + worker.retries, 0);
+}
+
+export async function benchBitBend(run) {
+  const suite = await startSuite();
+  const { port, child } = suite;
+  try {
+    if (wants("w11_start")) record({ workload: "w11_start", system: "bitbend", run, ready_ms: suite.readyMs, pss_mb: pssMb(child.pid) });
+    const url = `http://127.0.0.1:${port}`;
+    const { adminKey } = JSON.parse(readFileSync(join(suite.data, "dev.json"), "utf8"));
+    execFileSync(process.execPath, [cli, "deploy", "--url", url, "--admin-key", adminKey], {
+      cwd: join(root, "tests/bench/app"),
+      stdio: ["ignore", "ignore", "inherit"],
+    });
+    await seed(port, "bench:seed", keys);
+    if (wants("w2_zipf")) await seed(port, "bench:seedAccounts", accounts);
+    if (wants("w4_scan")) await seed(port, "bench:seedDocuments", groups * 100);
+    const run_ = async (workload, work) => {
+      const [route, path] = FUNCTIONS[work];
+      await load({ run, workload, system: "bitbend", protocol: "http", ports: [port], pids: [child.pid],
+        argv: ["--route", route, "--path", path], retries: () => retriesOf(url, adminKey) });
+    };
+    for (const [workload, work] of [["w1_counter", "increment"], ["w2_hot", "increment"], ["w2_zipf", "transfer"],
+      ["w3_get", "get"], ["w4_scan", "scan"], ["w1_single", "increment"], ["w3_single", "get"]]) await run_(workload, work);
+  } finally {
+    await stop(child);
+    rmSync(suite.data, { recursive: true, force: true });
+  }
+}
