@@ -175,6 +175,8 @@ static int add_request_row(struct bb_ctx *ctx, struct body *body,
         return bb_fail(ctx, BB_BAD_REQUEST, "a client key of %zu bytes", finish->client_key.size);
     memcpy(id.bytes, finish->client_key.data, sizeof id.bytes);
     struct txn_doc *doc = txn_doc(txn, table, &id);
+    if (doc->is_inherited && doc->base.data != NULL)
+        return bb_fail(ctx, BB_CONFLICT, "the client key was used by the transaction before");
     txn_range_point(txn, doc);
     bb_value_builder_clear(txn->builder);
     bb_value_begin_object(txn->builder);
@@ -225,6 +227,8 @@ int bb_txn_end(struct bb_ctx *ctx, struct bb_txn *txn, const struct bb_txn_finis
     struct body body = { .txn = txn };
 
     *output = (struct bb_txn_output){ .rows = txn->read_documents, .bytes = txn->read_bytes };
+    txn->has_ended = true;
+    txn->is_rolled_back = finish->is_rolled_back;
     /* Every call depends on the deployment that it runs. */
     txn_range_version(txn, BB_TABLE_DEPLOYMENT, bb_slice_str("current"));
     if (!finish->is_rolled_back) {
@@ -235,8 +239,10 @@ int bb_txn_end(struct bb_ctx *ctx, struct bb_txn *txn, const struct bb_txn_finis
     }
     if (body.count > 0 && finish->client_key.size > 0) {
         int rc = add_request_row(ctx, &body, finish);
-        if (rc != BB_OK)
+        if (rc != BB_OK) {
+            txn->is_rolled_back = true;
             return rc;
+        }
     }
     merge_ranges(txn, output);
     if (body.count > 0)

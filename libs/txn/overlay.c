@@ -45,8 +45,15 @@ static bool key_now(struct bb_txn *txn, const struct txn_overlay *overlay,
                     const struct txn_doc *doc)
 {
     bb_buf_clear(&txn->scratch);
-    return doc->is_dirty && doc->current.data != NULL &&
-           txn_index_key(doc->table, overlay->index, &doc->id, doc->current, &txn->scratch);
+    struct bb_slice now = txn_doc_now(doc);
+    return txn_doc_is_overlaid(doc) && now.data != NULL &&
+           txn_index_key(doc->table, overlay->index, &doc->id, now, &txn->scratch);
+}
+
+static void add_doc(struct bb_txn *txn, struct txn_overlay *overlay, struct txn_doc *doc)
+{
+    if (doc->table == overlay->table && key_now(txn, overlay, doc))
+        add_row(txn, overlay, txn_dup(txn, bb_buf_slice(&txn->scratch)), doc);
 }
 
 struct txn_overlay *txn_overlay(struct bb_txn *txn, const struct txn_table *table,
@@ -63,10 +70,11 @@ struct txn_overlay *txn_overlay(struct bb_txn *txn, const struct txn_table *tabl
     overlay->index = index;
     overlay->next = txn->overlays;
     txn->overlays = overlay;
+    for (size_t i = 0; i < txn->inherited_count; i++)
+        add_doc(txn, overlay, txn->inherited[i]);
     for (size_t i = 0; i < txn->written_count; i++) {
-        struct txn_doc *doc = txn->written[i];
-        if (doc->table == table && key_now(txn, overlay, doc))
-            add_row(txn, overlay, txn_dup(txn, bb_buf_slice(&txn->scratch)), doc);
+        if (!txn->written[i]->is_inherited)
+            add_doc(txn, overlay, txn->written[i]);
     }
     return overlay;
 }
@@ -106,8 +114,6 @@ void txn_doc_set(struct bb_txn *txn, struct txn_doc *doc, bool is_dirty, struct 
     }
     doc->is_dirty = is_dirty;
     doc->current = value;
-    for (struct txn_overlay *overlay = txn->overlays; overlay != NULL; overlay = overlay->next) {
-        if (overlay->table == doc->table && key_now(txn, overlay, doc))
-            add_row(txn, overlay, txn_dup(txn, bb_buf_slice(&txn->scratch)), doc);
-    }
+    for (struct txn_overlay *overlay = txn->overlays; overlay != NULL; overlay = overlay->next)
+        add_doc(txn, overlay, doc);
 }

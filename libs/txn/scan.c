@@ -169,7 +169,7 @@ int txn_scan_feed(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
 static struct txn_doc *row_doc(const struct bb_txn *txn, const struct txn_scan *scan,
                                const struct txn_row *row)
 {
-    if (row->doc != NULL || txn->written_count == 0)
+    if (row->doc != NULL || txn->written_count + txn->inherited_count == 0)
         return row->doc;
     struct bb_id id = txn_id_of_key(row->key);
     return txn_doc_find(txn, scan->table, &id);
@@ -193,11 +193,11 @@ static int peek(struct bb_txn *txn, struct txn_scan *scan, uint32_t fetch, struc
 
     while (scan->row_at < scan->row_count) {
         const struct txn_doc *doc = row_doc(txn, scan, &scan->rows[scan->row_at]);
-        if (doc == NULL || !doc->is_dirty)
+        if (doc == NULL || !txn_doc_is_overlaid(doc))
             break;
         scan->row_at++;
     }
-    if (txn->written_count > 0)
+    if (txn->written_count + txn->inherited_count > 0)
         own = txn_overlay_after(txn_overlay(txn, scan->table, scan->index), scan);
     if (scan->row_at == scan->row_count) {
         if (!scan->is_snapshot_done && (own == NULL || !is_covered(scan, own->key))) {

@@ -50,6 +50,49 @@ void bb_txn_begin(struct bb_txn *txn, const struct bb_txn_options *options)
         bb_arena_zero(txn->arena, options->catalog->table_count, sizeof *txn->used_tables);
 }
 
+/* What the transaction that has ended wrote is what the next one finds. */
+static void inherit(struct bb_txn *txn, struct txn_doc *doc)
+{
+    doc->base = doc->current;
+    doc->is_known = true;
+    if (doc->is_inherited)
+        return;
+    doc->is_inherited = true;
+    txn->inherited =
+        txn_grow(txn, txn->inherited, &txn->inherited_capacity, txn->inherited_count, sizeof(doc));
+    txn->inherited[txn->inherited_count++] = doc;
+}
+
+void bb_txn_begin_after(struct bb_txn *txn, const struct bb_txn_options *options)
+{
+    bb_assert(txn->has_ended && options->catalog == txn->options.catalog);
+    for (size_t i = 0; i < txn->written_count && !txn->is_rolled_back; i++) {
+        if (txn->written[i]->is_dirty)
+            inherit(txn, txn->written[i]);
+    }
+    struct bb_txn next = {
+        .arena = txn->arena,
+        .builder = txn->builder,
+        .scratch = txn->scratch,
+        .options = *options,
+        .buckets = txn->buckets,
+        .bucket_count = txn->bucket_count,
+        .doc_count = txn->doc_count,
+        .inherited = txn->inherited,
+        .inherited_count = txn->inherited_count,
+        .inherited_capacity = txn->inherited_capacity,
+        .used_tables = txn->used_tables,
+    };
+    memset(next.used_tables, 0, options->catalog->table_count * sizeof *next.used_tables);
+    for (size_t i = 0; i < next.bucket_count; i++) {
+        for (struct txn_doc *doc = next.buckets[i]; doc != NULL; doc = doc->next) {
+            doc->is_wanted = doc->is_point = doc->is_dirty = doc->is_listed = false;
+            doc->current = BB_SLICE_EMPTY;
+        }
+    }
+    *txn = next;
+}
+
 struct bb_slice txn_dup(struct bb_txn *txn, struct bb_slice from)
 {
     if (from.size == 0)

@@ -56,11 +56,12 @@ struct txn_doc {
     const struct txn_table *table;
     struct bb_id id;
     uint8_t doc_key[20];
-    bool is_known;  /* `base` holds what the snapshot has, or nobody can have written it */
-    bool is_wanted; /* its read is in the list */
-    bool is_point;  /* its read range is recorded */
-    bool is_dirty;  /* `current` takes the place of `base` */
-    bool is_listed; /* it is in txn->written */
+    bool is_known;     /* `base` holds what the snapshot has, or nobody can have written it */
+    bool is_wanted;    /* its read is in the list */
+    bool is_point;     /* its read range is recorded */
+    bool is_dirty;     /* `current` takes the place of `base` */
+    bool is_listed;    /* it is in txn->written */
+    bool is_inherited; /* `base` is what a transaction before this one wrote; in txn->inherited */
     struct bb_slice base, current; /* data == NULL: absent */
 };
 
@@ -140,6 +141,9 @@ struct bb_txn {
 
     struct txn_doc **written;
     size_t written_count, written_capacity;
+    struct txn_doc **inherited;
+    size_t inherited_count, inherited_capacity;
+    bool has_ended, is_rolled_back;
     struct txn_undo *undo;
     size_t undo_count, undo_capacity;
     struct txn_overlay *overlays;
@@ -165,6 +169,11 @@ struct txn_doc *txn_doc_find(const struct bb_txn *txn, const struct txn_table *t
  * write does not count as one of the ranges that are limited. */
 int txn_doc_read(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_doc *doc, bool is_for_write);
 void txn_doc_know(struct bb_txn *txn, struct txn_doc *doc, struct bb_slice value);
+/* Its rows in the snapshot say nothing any more: the overlays have those that count. */
+static inline bool txn_doc_is_overlaid(const struct txn_doc *doc)
+{
+    return doc->is_dirty || doc->is_inherited;
+}
 static inline struct bb_slice txn_doc_now(const struct txn_doc *doc)
 {
     return doc->is_dirty ? doc->current : doc->base;

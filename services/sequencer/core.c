@@ -82,8 +82,9 @@ static bool is_overloaded(struct bb_ctx *ctx, const struct sequencer_core *core,
     return bb_now_us(ctx) > oldest_us + SEQUENCER_PENDING_US;
 }
 
+/* `*lost`: 1 + the index of the read that was overwritten. */
 static bool is_still_valid(const struct sequencer_core *core, uint64_t epoch,
-                           const Bb__Proto__Commit *commit)
+                           const Bb__Proto__Commit *commit, uint32_t *lost)
 {
     if (epoch != core->epoch || commit->snapshot > core->sequenced ||
         commit->snapshot < bb_occ_floor(core->window).us)
@@ -94,8 +95,10 @@ static bool is_still_valid(const struct sequencer_core *core, uint64_t epoch,
         const Bb__Proto__Range *range = commit->reads[i];
         struct bb_txtime newest =
             bb_occ_newest_in(core->window, bb_pb_slice(range->low), bb_pb_slice(range->high));
-        if (newest.us > commit->snapshot)
+        if (newest.us > commit->snapshot) {
+            *lost = (uint32_t)i + 1;
             return false;
+        }
     }
     return true;
 }
@@ -172,53 +175,122 @@ static int read_body(struct bb_ctx *ctx, const Bb__Proto__Commit *commit, Bb__Pr
     return rc;
 }
 
-/* The status of the outcome; `tx` as it says. The id comes first: a retry whose first run was
- * sequenced must hear of that, whatever has changed since. */
-static int decide(struct bb_ctx *ctx, struct sequencer_core *core, uint64_t epoch,
-                  const Bb__Proto__Commit *commit, bool has_lease, struct bb_txtime *tx)
-{
-    Bb__Proto__TxBody *body = NULL;
-    bool is_finish = commit->body.len == 0;
+/* ---- a row of commits ---- */
 
-    switch (sequencer_ids_find(core->ids, commit->request_id.data, tx)) {
-    case SEQUENCER_ID_SEQUENCED:
-        return BB_DUPLICATE;
-    case SEQUENCER_ID_DEAD:
-        return BB_CANCELLED;
-    case SEQUENCER_ID_UNKNOWN:
-        break;
-    }
-    *tx = BB_TX(core->sequenced);
+struct row {
+    struct sequencer_core *core;
+    uint64_t epoch;
+    bool has_lease;
+    Bb__Proto__Commit *const *commits;
+    Bb__Proto__TxBody **bodies;
+    size_t count;
+    /* What a commit of the row wrote that is not sequenced now: whoever follows and read that has
+     * lost. */
+    const Bb__Proto__TxBody **failed;
+    size_t failed_count;
+    bool is_broken; /* nothing that follows can be trusted */
+};
+
+/* What holds before anything of the row is sequenced. The id comes first: a retry whose first run
+ * was sequenced must hear of that, whatever has changed since. */
+static int check(struct bb_ctx *ctx, const struct row *row, size_t i, Bb__Proto__Outcome *outcome)
+{
+    struct sequencer_core *core = row->core;
+    const Bb__Proto__Commit *commit = row->commits[i];
+    struct bb_txtime tx = BB_TX_NONE;
+
+    enum sequencer_id_state state = sequencer_ids_find(core->ids, commit->request_id.data, &tx);
+    outcome->tx = state == SEQUENCER_ID_SEQUENCED ? tx.us : core->sequenced;
+    if (state != SEQUENCER_ID_UNKNOWN)
+        return state == SEQUENCER_ID_SEQUENCED ? BB_DUPLICATE : BB_CANCELLED;
     if (commit->body.len > SEQUENCER_BODY_MAX)
         return BB_TOO_LARGE;
-    if (!is_finish) {
-        int rc = read_body(ctx, commit, &body);
+    if (commit->body.len > 0) {
+        int rc = read_body(ctx, commit, &row->bodies[i]);
         if (rc != BB_OK)
             return rc;
     }
-    if (!is_still_valid(core, epoch, commit)) {
-        core->conflicts++;
-        return BB_CONFLICT;
+    return is_still_valid(core, row->epoch, commit, &outcome->lost) ? BB_OK : BB_CONFLICT;
+}
+
+static bool reads_key(const Bb__Proto__Commit *commit, ProtobufCBinaryData key, uint32_t *lost)
+{
+    for (size_t i = 0; i < commit->n_reads; i++) {
+        const Bb__Proto__Range *range = commit->reads[i];
+        if (bb_slice_compare(bb_pb_slice(range->low), bb_pb_slice(key)) <= 0 &&
+            bb_slice_compare(bb_pb_slice(key), bb_pb_slice(range->high)) < 0) {
+            *lost = (uint32_t)i + 1;
+            return true;
+        }
     }
-    if (is_finish) {
-        *tx = BB_TX_NONE;
-        return has_lease ? BB_OK : BB_OVERLOADED;
+    return false;
+}
+
+/* Has it read what a failed commit of its row wrote? */
+static bool reads_failed(const struct row *row, const Bb__Proto__Commit *commit, uint32_t *lost)
+{
+    for (size_t f = 0; f < row->failed_count; f++) {
+        const Bb__Proto__TxBody *body = row->failed[f];
+        for (size_t w = 0; w < body->n_writes; w++) {
+            const Bb__Proto__Write *write = body->writes[w];
+            if (reads_key(commit, write->doc_key, lost))
+                return true;
+            for (size_t k = 0; k < write->n_keys; k++) {
+                if (reads_key(commit, write->keys[k]->key, lost))
+                    return true;
+            }
+        }
     }
-    if (is_overloaded(ctx, core, commit->body.len))
-        return BB_OVERLOADED;
-    *tx = BB_TX(sequence(ctx, core, commit, body));
-    return BB_OK;
+    return false;
+}
+
+/* `status`: of check. The status of the outcome, and what the rest of the row must know. */
+static int settle(struct bb_ctx *ctx, struct row *row, size_t i, int status,
+                  Bb__Proto__Outcome *outcome)
+{
+    const Bb__Proto__Commit *commit = row->commits[i];
+    const Bb__Proto__TxBody *body = row->bodies[i];
+
+    if (status == BB_OK && (row->is_broken || reads_failed(row, commit, &outcome->lost)))
+        status = BB_CONFLICT;
+    if (commit->body.len == 0) {
+        if (status == BB_OK)
+            outcome->tx = 0;
+        return status == BB_OK && !row->has_lease ? BB_OVERLOADED : status;
+    }
+    if (status == BB_OK && is_overloaded(ctx, row->core, commit->body.len))
+        status = BB_OVERLOADED;
+    if (status == BB_OK) {
+        outcome->tx = sequence(ctx, row->core, commit, body);
+    } else if (status == BB_CONFLICT && body != NULL) {
+        row->failed[row->failed_count++] = body;
+    } else {
+        row->is_broken = true;
+    }
+    return status;
 }
 
 void sequencer_core_commit(struct bb_ctx *ctx, struct sequencer_core *core, uint64_t epoch,
-                           const Bb__Proto__Commit *commit, bool has_lease,
-                           Bb__Proto__Outcome *outcome)
+                           Bb__Proto__Commit *const *commits, size_t count, bool has_lease,
+                           Bb__Proto__Outcome *const *outcomes)
 {
-    struct bb_txtime tx = BB_TX_NONE;
+    struct row row = { .core = core,
+                       .epoch = epoch,
+                       .has_lease = has_lease,
+                       .commits = commits,
+                       .bodies = bb_arena_zero(ctx->arena, count, sizeof(void *)),
+                       .count = count,
+                       .failed = bb_arena_zero(ctx->arena, count, sizeof(void *)),
+                       .is_broken = commits[0]->follows };
 
-    bb_assert(core->is_active);
-    outcome->status = (uint32_t)decide(ctx, core, epoch, commit, has_lease, &tx);
-    outcome->tx = tx.us;
+    bb_assert(core->is_active && row.bodies != NULL && row.failed != NULL);
+    for (size_t i = 0; i < count; i++)
+        outcomes[i]->status = (uint32_t)check(ctx, &row, i, outcomes[i]);
+    for (size_t i = 0; i < count; i++) {
+        int status = settle(ctx, &row, i, (int)outcomes[i]->status, outcomes[i]);
+        outcomes[i]->status = (uint32_t)status;
+        core->conflicts += status == BB_CONFLICT;
+    }
     bb_assert(core->sequenced >= core->durable);
 }
 

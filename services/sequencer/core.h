@@ -75,10 +75,13 @@ void sequencer_core_claimed(struct bb_ctx *ctx, struct sequencer_core *core, uin
 void sequencer_core_load_id(struct sequencer_core *core, struct bb_slice id, struct bb_txtime tx);
 void sequencer_core_activate(struct sequencer_core *core);
 
-/* Decide one commit of `epoch`; ctx->arena is used for it. The outcome as sequencer.proto says. */
+/*
+ * Decide a row of commits of `epoch`: one, and those that follow it (sequencer.proto, Commit).
+ * ctx->arena is used for it. The outcomes as sequencer.proto says.
+ */
 void sequencer_core_commit(struct bb_ctx *ctx, struct sequencer_core *core, uint64_t epoch,
-                           const Bb__Proto__Commit *commit, bool has_lease,
-                           Bb__Proto__Outcome *outcome);
+                           Bb__Proto__Commit *const *commits, size_t count, bool has_lease,
+                           Bb__Proto__Outcome *const *outcomes);
 
 /* The next batch to send; NULL while one is under way or nothing waits. */
 const struct sequencer_append *sequencer_core_next_append(struct sequencer_core *core);

@@ -52,11 +52,17 @@ void sequencer_submit(struct sequencer *sequencer, struct bb_exchange *exchange,
     }
     ctx.arena = sequencer->scratch;
     for (size_t i = 0; i < count; i++) {
-        bb_arena_reset(sequencer->scratch);
         bb__proto__outcome__init(&outcomes[i]);
         list[i] = &outcomes[i];
-        sequencer_core_commit(&ctx, &sequencer->core, submit->epoch, submit->commits[i], has_lease,
-                              &outcomes[i]);
+    }
+    for (size_t i = 0, end; i < count; i = end) {
+        for (end = i + 1; end < count && submit->commits[end]->follows;)
+            end++;
+        bb_arena_reset(sequencer->scratch);
+        sequencer_core_commit(&ctx, &sequencer->core, submit->epoch, submit->commits + i, end - i,
+                              has_lease, list + i);
+    }
+    for (size_t i = 0; i < count; i++) {
         if (outcomes[i].status == BB_CONFLICT) {
             bb_metric_add(metrics->conflicts, 1);
         } else if (outcomes[i].status == BB_DUPLICATE) {

@@ -76,6 +76,74 @@ Test(sequencer, the_request_id_is_looked_up_before_the_conflict_check)
     world_fini(&w);
 }
 
+Test(sequencer, what_a_row_wrote_is_no_conflict_for_those_that_follow)
+{
+    struct world w;
+    Bb__Proto__Outcome outcomes[4];
+    uint64_t a = 0;
+
+    world_init(&w, 5);
+    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "z" }, &a),
+                 BB_OK);
+    struct want row[] = {
+        { .id = 2, .snapshot = 5, .reads = "a", .writes = "a" },
+        { .id = 3, .snapshot = 5, .reads = "a", .writes = "a" },
+        { .id = 4, .snapshot = 5, .reads = "ab" },
+        { .id = 5, .snapshot = 5, .reads = "a", .writes = "a" },
+    };
+    world_commit_row(&w, row, 4, outcomes);
+    for (size_t i = 0; i < 4; i++)
+        cr_assert_eq(outcomes[i].status, BB_OK, "commit %zu", i);
+    cr_assert_eq(outcomes[0].tx, a + 1);
+    cr_assert_eq(outcomes[2].tx, 0, "it changed nothing");
+    cr_assert_eq(outcomes[3].tx, a + 3);
+    cr_assert_eq(world_commit(&w, (struct want){ .id = 6, .snapshot = 5, .reads = "a" }, NULL),
+                 BB_CONFLICT, "for others it is");
+    world_fini(&w);
+}
+
+Test(sequencer, who_read_what_a_failed_one_of_its_row_wrote_has_lost_and_the_others_have_not)
+{
+    struct world w;
+    Bb__Proto__Outcome outcomes[4];
+
+    world_init(&w, 5);
+    cr_assert_eq(world_commit(&w, (struct want){ .id = 1, .snapshot = 5, .writes = "z" }, NULL),
+                 BB_OK);
+    struct want row[] = {
+        { .id = 2, .snapshot = 5, .reads = "za", .writes = "a" }, /* z was written meanwhile */
+        { .id = 3, .snapshot = 5, .reads = "ba", .writes = "b" },
+        { .id = 4, .snapshot = 5, .reads = "b" },
+        { .id = 5, .snapshot = 5, .reads = "c", .writes = "c" },
+    };
+    world_commit_row(&w, row, 4, outcomes);
+    cr_assert_eq(outcomes[0].status, BB_CONFLICT);
+    cr_assert_eq(outcomes[0].lost, 1);
+    cr_assert_eq(outcomes[1].status, BB_CONFLICT);
+    cr_assert_eq(outcomes[1].lost, 2);
+    cr_assert_eq(outcomes[2].status, BB_CONFLICT);
+    cr_assert_eq(outcomes[3].status, BB_OK);
+    world_fini(&w);
+}
+
+Test(sequencer, nothing_that_follows_a_repeated_or_a_missing_commit_counts)
+{
+    struct world w;
+    Bb__Proto__Outcome outcomes[2];
+
+    world_init(&w, 5);
+    struct want row[] = { { .id = 1, .snapshot = 5, .reads = "a", .writes = "a" },
+                          { .id = 2, .snapshot = 5, .reads = "a", .writes = "a" } };
+    world_commit_row(&w, row, 1, outcomes);
+    cr_assert_eq(outcomes[0].status, BB_OK);
+    world_commit_row(&w, row, 2, outcomes);
+    cr_assert_eq(outcomes[0].status, BB_DUPLICATE);
+    cr_assert_eq(outcomes[1].status, BB_CONFLICT, "it ran on top of another run of the first");
+    world_commit_row(&w, row + 1, 1, outcomes);
+    cr_assert_eq(outcomes[0].status, BB_CONFLICT);
+    world_fini(&w);
+}
+
 Test(sequencer, ids_of_earlier_epochs_are_known)
 {
     struct world w;
@@ -195,7 +263,8 @@ Test(sequencer, a_body_that_is_no_body_or_of_another_id_is_refused)
     commit.request_id = bb_slice_pb(bb_slice(id, 16));
     commit.snapshot = 5;
     commit.body = bb_slice_pb(bb_slice("\xff\xff\xff", 3));
-    sequencer_core_commit(&w.ctx, &w.core, 1, &commit, true, &outcome);
+    sequencer_core_commit(&w.ctx, &w.core, 1, &(Bb__Proto__Commit *){ &commit }, 1, true,
+                          &(Bb__Proto__Outcome *){ &outcome });
     cr_assert_eq(outcome.status, BB_BAD_REQUEST);
     cr_assert_eq(w.core.sequenced, 5);
     world_fini(&w);

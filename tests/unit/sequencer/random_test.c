@@ -8,7 +8,7 @@
  */
 #define STEPS   3000
 #define KEYS    6
-#define COMMITS 4000
+#define COMMITS 20000
 
 struct model {
     struct world world;
@@ -55,6 +55,14 @@ static bool model_conflicts(const struct model *m, const char *keys, uint64_t sn
     return false;
 }
 
+static void remember(struct model *m, uint64_t tx, const char *writes)
+{
+    cr_assert(m->count == 0 || tx > m->history[m->count - 1].tx);
+    m->history[m->count].tx = tx;
+    memcpy(m->history[m->count].writes, writes, strlen(writes) + 1);
+    m->count++;
+}
+
 static void step_commit(struct model *m)
 {
     struct sequencer_core *core = &m->world.core;
@@ -80,12 +88,48 @@ static void step_commit(struct model *m)
     cr_assert_eq(status, expected, "commit %u", want.id);
     if (status != BB_OK || is_finish)
         return;
-    cr_assert(m->count == 0 || tx > m->history[m->count - 1].tx);
-    m->history[m->count].tx = tx;
-    memcpy(m->history[m->count].writes, writes, sizeof writes);
-    m->count++;
+    remember(m, tx, writes);
     cr_assert_eq(world_commit(&m->world, want, &tx), BB_DUPLICATE);
     cr_assert_eq(tx, m->history[m->count - 1].tx);
+}
+
+/* A row of commits at one snapshot, each on top of the ones before. */
+static void step_row(struct model *m)
+{
+    struct sequencer_core *core = &m->world.core;
+    char reads[WORLD_ROW_MAX][KEYS + 1];
+    char writes[WORLD_ROW_MAX][KEYS + 1];
+    struct want wants[WORLD_ROW_MAX];
+    int expected[WORLD_ROW_MAX];
+    Bb__Proto__Outcome outcomes[WORLD_ROW_MAX];
+    size_t count = 2 + next_random(m) % (WORLD_ROW_MAX - 1);
+    size_t back = next_random(m) % 3;
+    uint64_t snapshot =
+        back == 0 || back > m->count ? core->sequenced : m->history[m->count - back].tx;
+    bool is_below = snapshot < bb_occ_floor(core->window).us;
+
+    for (size_t i = 0; i < count; i++) {
+        choose_keys(m, reads[i]);
+        choose_keys(m, writes[i]);
+        bool is_finish = next_random(m) % 5 == 0;
+        wants[i] = (struct want){ .id = m->next_id++,
+                                  .snapshot = snapshot,
+                                  .reads = reads[i],
+                                  .writes = is_finish ? NULL : writes[i] };
+        bool has_lost = is_below || model_conflicts(m, reads[i], snapshot);
+        for (size_t k = 0; k < i; k++)
+            has_lost |= expected[k] == BB_CONFLICT && wants[k].writes != NULL &&
+                        strpbrk(reads[i], writes[k]) != NULL;
+        expected[i] = has_lost ? BB_CONFLICT : BB_OK;
+    }
+    world_commit_row(&m->world, wants, count, outcomes);
+    for (size_t i = 0; i < count; i++) {
+        if (outcomes[i].status == BB_OVERLOADED)
+            return;
+        cr_assert_eq(outcomes[i].status, expected[i], "commit %u", wants[i].id);
+        if (expected[i] == BB_OK && wants[i].writes != NULL)
+            remember(m, outcomes[i].tx, writes[i]);
+    }
 }
 
 /* What a storage node does with the Append under way, then what the sequencer hears of it. */
@@ -147,7 +191,12 @@ static void live(uint64_t seed)
     m->storage_tx = m->follow_after = 5;
     world_init(&m->world, 5);
     for (int step = 0; step < STEPS; step++) {
-        switch (next_random(m) % 6) {
+        if (m->count > COMMITS - WORLD_ROW_MAX)
+            break;
+        switch (next_random(m) % 7) {
+        case 6:
+            step_row(m);
+            break;
         case 0:
         case 1:
         case 2:

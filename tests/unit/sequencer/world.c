@@ -80,38 +80,67 @@ static size_t make_body(const struct want *want, const uint8_t *id, struct bb_bu
     return to->size;
 }
 
-int world_commit(struct world *world, struct want want, uint64_t *tx)
-{
+/* A commit and all that it points to. */
+struct built {
     Bb__Proto__Commit commit;
     Bb__Proto__Range ranges[16];
     Bb__Proto__Range *list[16];
-    Bb__Proto__Outcome outcome;
     struct bb_buf body;
     uint8_t keys[16][6];
     uint8_t id[16];
+};
 
-    bb_buf_init(&body);
-    world_id(want.id, id);
-    bb__proto__commit__init(&commit);
-    commit.request_id = bb_slice_pb(bb_slice(id, 16));
-    commit.snapshot = want.snapshot;
-    for (size_t i = 0; want.reads != NULL && want.reads[i] != '\0'; i++) {
-        make_key(want.reads[i], keys[i]);
-        bb__proto__range__init(&ranges[i]);
-        ranges[i].low = bb_slice_pb(bb_slice(keys[i], 5));
-        ranges[i].high = bb_slice_pb(bb_slice(keys[i], 6));
-        list[commit.n_reads++] = &ranges[i];
+static void build(struct built *built, const struct want *want)
+{
+    Bb__Proto__Commit *commit = &built->commit;
+
+    bb_buf_init(&built->body);
+    world_id(want->id, built->id);
+    bb__proto__commit__init(commit);
+    commit->request_id = bb_slice_pb(bb_slice(built->id, 16));
+    commit->snapshot = want->snapshot;
+    for (size_t i = 0; want->reads != NULL && want->reads[i] != '\0'; i++) {
+        make_key(want->reads[i], built->keys[i]);
+        bb__proto__range__init(&built->ranges[i]);
+        built->ranges[i].low = bb_slice_pb(bb_slice(built->keys[i], 5));
+        built->ranges[i].high = bb_slice_pb(bb_slice(built->keys[i], 6));
+        built->list[commit->n_reads++] = &built->ranges[i];
     }
-    commit.reads = list;
-    if (want.writes != NULL) {
-        (void)make_body(&want, id, &body);
-        commit.body = bb_slice_pb(bb_buf_slice(&body));
+    commit->reads = built->list;
+    if (want->writes != NULL) {
+        (void)make_body(want, built->id, &built->body);
+        commit->body = bb_slice_pb(bb_buf_slice(&built->body));
     }
-    bb__proto__outcome__init(&outcome);
+}
+
+void world_commit_row(struct world *world, const struct want *wants, size_t count,
+                      Bb__Proto__Outcome *outcomes)
+{
+    struct built *built = bb_alloc_zero(count, sizeof *built);
+    Bb__Proto__Commit *commits[WORLD_ROW_MAX];
+    Bb__Proto__Outcome *list[WORLD_ROW_MAX];
+
+    bb_assert(count <= WORLD_ROW_MAX);
+    for (size_t i = 0; i < count; i++) {
+        build(&built[i], &wants[i]);
+        built[i].commit.follows = i > 0;
+        commits[i] = &built[i].commit;
+        bb__proto__outcome__init(&outcomes[i]);
+        list[i] = &outcomes[i];
+    }
     bb_arena_reset(world->ctx.arena);
-    sequencer_core_commit(&world->ctx, &world->core, want.epoch == 0 ? 1 : want.epoch, &commit,
-                          !want.lacks_lease, &outcome);
-    bb_buf_fini(&body);
+    sequencer_core_commit(&world->ctx, &world->core, wants->epoch == 0 ? 1 : wants->epoch, commits,
+                          count, !wants->lacks_lease, list);
+    for (size_t i = 0; i < count; i++)
+        bb_buf_fini(&built[i].body);
+    bb_free(built);
+}
+
+int world_commit(struct world *world, struct want want, uint64_t *tx)
+{
+    Bb__Proto__Outcome outcome;
+
+    world_commit_row(world, &want, 1, &outcome);
     if (tx != NULL)
         *tx = outcome.tx;
     return (int)outcome.status;

@@ -21,6 +21,8 @@ void world_init(struct world *world, uint64_t claim_tx);
 void world_fini(struct world *world);
 void world_advance(struct world *world, uint64_t us);
 
+#define WORLD_ROW_MAX 8
+
 struct want {
     unsigned id; /* request id */
     uint64_t snapshot;
@@ -33,6 +35,10 @@ struct want {
 };
 /* The status; *tx when not NULL. */
 int world_commit(struct world *world, struct want want, uint64_t *tx);
+/* A row, each on top of the one before; the outcomes. The epoch and the lease are the first one's.
+ */
+void world_commit_row(struct world *world, const struct want *wants, size_t count,
+                      Bb__Proto__Outcome *outcomes);
 void world_id(unsigned number, uint8_t id[16]);
 /* Answer the Append under way with BB_OK. */
 void world_storage_done(struct world *world);

@@ -286,6 +286,55 @@ Test(txn_model, random_transactions_agree_with_a_map, .timeout = 120)
     world_fini(&w);
 }
 
+/* A row of transactions at one snapshot, each on top of the one before; some roll back. */
+static void run_row(uint64_t seed, size_t length)
+{
+    struct bb_slice bodies[8];
+    size_t body_count = 0;
+    struct model *saved = malloc(sizeof *saved);
+
+    for (size_t i = 0; i < length; i++) {
+        struct bb_txn_output output;
+        random_state = (seed * 8 + i) * 0x9e3779b97f4a7c15ull + 1;
+        bb_put_le64(w.options.seed, seed * 8 + i);
+        memcpy(saved, model, sizeof *saved);
+        if (i == 0)
+            bb_txn_begin(w.txn, &w.options);
+        else
+            bb_txn_begin_after(w.txn, &w.options);
+        run_steps(0);
+        const struct bb_txn_finish finish = { .request_id = S("0123456789abcdef"),
+                                              .function = S("messages:send"),
+                                              .is_rolled_back = roll(4) == 0 };
+        cr_assert_eq(bb_txn_end(&w.ctx, w.txn, &finish, &output), BB_OK);
+        if (finish.is_rolled_back) {
+            cr_assert_eq(output.body.size, 0);
+            memcpy(model, saved, sizeof *saved);
+        } else if (output.body.size > 0) {
+            bodies[body_count++] = bb_arena_dup(w.ctx.arena, output.body);
+        }
+    }
+    for (size_t i = 0; i < body_count; i++) {
+        world_apply(&w, bodies[i]);
+    }
+    free(saved);
+}
+
+Test(txn_model, transactions_on_top_of_each_other_agree_with_a_map, .timeout = 120)
+{
+    world_init(&w);
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        model = calloc(1, sizeof *model);
+        w.row_count = 0;
+        for (uint64_t round = 0; round < ROUNDS / 4; round++) {
+            run_row(seed * 1000 + round, 1 + round % 6);
+            check_world();
+        }
+        free(model);
+    }
+    world_fini(&w);
+}
+
 static bool is_hit(const struct bb_txn_output *output, struct bb_slice body)
 {
     Bb__Proto__TxBody *message = world_unpack(body);

@@ -60,6 +60,13 @@ struct bb_txn *bb_txn_new(void);
 void bb_txn_free(struct bb_txn *txn); /* accepts NULL */
 /* Forget everything and start anew. */
 void bb_txn_begin(struct bb_txn *txn, const struct bb_txn_options *options);
+/*
+ * Start on top of the transaction that bb_txn_end was called for last: at the same snapshot, with
+ * what it wrote (unless it was rolled back) as if that had been committed, and with what it had
+ * read. The catalog is the same. Its memory is kept, so a row of such transactions has to have an
+ * end.
+ */
+void bb_txn_begin_after(struct bb_txn *txn, const struct bb_txn_options *options);
 
 /* ---- reads that are wanted ---- */
 
