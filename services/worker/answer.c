@@ -126,7 +126,7 @@ void worker_answer(struct worker *worker, struct call *call, int status, const c
     if (call->slot != NULL) {
         worker_slot_unreserve(call->slot);
     }
-    worker_call_leave(worker, call);
+    worker_chain_leave(worker, call);
     worker_call_to(worker, call, CALL_DONE);
     bb_metric_add(worker->count.calls, 1);
     bb_histogram_observe(worker->count.call_time, now - call->started_us);

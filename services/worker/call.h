@@ -46,6 +46,7 @@ enum call_state {
 
 struct worker;
 struct slot;
+struct chain;
 struct bb_exchange;
 struct call {
     uint32_t magic;
@@ -61,6 +62,16 @@ struct call {
     struct bb_slice path;       /* as the slot knows it */
     uint64_t started_us, deadline_us, run_started_us;
     uint64_t lane_keys[2];
+
+    /* Calls that meet hot ranges (lane.h, chain.c). */
+    unsigned lane;            /* the lane that it belongs to; 0: none */
+    bool is_in_lane;          /* and whose turn it is: nobody else of the lane runs */
+    struct bb_list lane_link; /* BLOCKED: in the lane's queue */
+    struct chain *chain;      /* until all that run in a row with it have run */
+    size_t chain_at;
+    bool has_chain_run;
+    struct bb_list slot_link; /* RUNNING: behind another one on its slot */
+    uint64_t follows;         /* id of the call that it ran on top of, submitted just before it */
 
     /* The moment it runs at. */
     uint64_t mark;                /* durable tx obtained after the call arrived; see has_mark */
@@ -83,7 +94,6 @@ struct call {
     bool is_maybe_sequenced; /* this body was sent and nobody knows what became of it */
     bool is_outcome_open;    /* so was an earlier one: no failure may be told, see call_tells */
     bool is_duplicate;       /* an earlier run under this id is the one that counts */
-    bool is_exclusive;       /* lost too often: runs alone among mutations */
     bool is_in_flight;       /* a Submit under way names it */
 };
 

@@ -116,10 +116,16 @@ static void submitted(void *arg, int status, struct bb_slice bytes)
     }
     bb_failpoint(worker->ctx->env, BB_FAILPOINT_WORKER_OUTCOME_BEFORE);
     worker->has_submit_failed = false;
+    uint64_t row_tx = 0; /* newest of the row of commits that this one belongs to */
     for (size_t i = 0; i < count; i++) {
         const Bb__Proto__Outcome *outcome = reply->submit->outcomes[i];
-        worker_call_outcome(worker, worker->submitted[i], reply->submit->epoch,
-                            (int)outcome->status, outcome->tx);
+        struct call *call = worker->submitted[i];
+        row_tx = call->follows == 0 ? 0 : row_tx;
+        if (call->follows != 0 && call->snapshot < row_tx && outcome->status == BB_OK) {
+            call->snapshot = row_tx; /* it has seen what those before it wrote */
+        }
+        row_tx = outcome->tx > row_tx && outcome->status == BB_OK ? outcome->tx : row_tx;
+        worker_call_outcome(worker, call, reply->submit->epoch, outcome);
     }
     worker_progress(worker);
 }
@@ -133,6 +139,7 @@ static void fill_commit(struct worker *worker, const struct call *call, Bb__Prot
     commit->body = done->status == BB_OK ? done->body : (ProtobufCBinaryData){ 0, NULL };
     commit->n_reads = done->n_reads;
     commit->reads = done->reads;
+    commit->follows = call->follows != 0;
     if (call->request->client_key.len < 16) {
         return;
     }
@@ -162,16 +169,29 @@ void worker_submit_send(struct worker *worker)
     bb_assert(commits != NULL && pointers != NULL);
     size_t count = 0;
     size_t bytes = 0;
-    bb_list_each(item, list) {
+    bb_list_each_safe(item, list) {
         struct call *call = bb_container(item, struct call, link);
+        if (call->chain != NULL) {
+            continue; /* others of its chain still run */
+        }
         size_t size = call->done->body.len + call->done->n_reads * 64;
-        if (count == most || (count > 0 && bytes + size > SUBMIT_BYTES_MAX)) {
+        if (call->follows != 0 &&
+            (count == 0 || worker->submitted[count - 1]->id != call->follows)) {
+            /* What it ran on top of is not submitted any more, or was without it. */
+            worker_call_again(worker, call, 0, 0);
+            continue;
+        }
+        bool is_full = count + LINK_ROW_MAX > LINK_SUBMIT_MAX || bytes + size > SUBMIT_BYTES_MAX;
+        if (count == most || (count > 0 && is_full && call->follows == 0)) {
             break;
         }
         fill_commit(worker, call, &commits[count]);
         pointers[count] = &commits[count];
         worker->submitted[count++] = call;
         bytes += size;
+    }
+    if (count == 0) {
+        return;
     }
     Bb__Proto__Submit submit;
     bb__proto__submit__init(&submit);

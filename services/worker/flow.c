@@ -1,12 +1,12 @@
 /* What happens to a call, event by event. What follows from an event is decided in call.c. */
 #include "worker.h"
 
-#define LOSSES_TO_RUN_ALONE 3u
-#define CALL_POOL_MAX       256u
+#define CALL_POOL_MAX 256u
 
 void worker_call_to(struct worker *worker, struct call *call, enum call_state state)
 {
     worker_call_move(call, state);
+    bb_list_remove(&call->lane_link);
     bb_list_remove(&call->link);
     bb_list_push_back(&worker->calls[state], &call->link);
 }
@@ -14,6 +14,7 @@ void worker_call_to(struct worker *worker, struct call *call, enum call_state st
 void worker_call_requeue(struct worker *worker, struct call *call)
 {
     worker_call_move(call, CALL_QUEUED);
+    bb_list_remove(&call->lane_link);
     bb_list_remove(&call->link);
     bb_list_push_front(&worker->calls[CALL_QUEUED], &call->link);
 }
@@ -52,6 +53,8 @@ static struct call *call_new(struct worker *worker, const Bb__Proto__Call *reque
         .arena = arena,
     };
     bb_list_init(&call->link);
+    bb_list_init(&call->lane_link);
+    bb_list_init(&call->slot_link);
     worker->call_count++;
     worker->call_total++;
     return call;
@@ -60,7 +63,9 @@ static struct call *call_new(struct worker *worker, const Bb__Proto__Call *reque
 void worker_call_release(struct worker *worker, struct call *call)
 {
     bb_assert(!call->is_in_flight && call->slot == NULL && call->reading == NULL);
+    bb_assert(!call->is_in_lane && call->chain == NULL);
     bb_list_remove(&call->link);
+    bb_list_remove(&call->lane_link);
     worker_catalog_release(call->catalog);
     bb_arena_free(call->own_arena);
     bb_arena_reset(call->arena);
@@ -185,6 +190,8 @@ void worker_call_again(struct worker *worker, struct call *call, uint64_t epoch,
 {
     worker->retry_total++;
     bb_metric_add(worker->count.retries, 1);
+    worker_chain_leave(worker, call);
+    call->follows = 0;
     call->done = NULL;
     call->has_value = call->is_void = call->is_duplicate = call->is_maybe_sequenced = false;
     call->tx = 0;
@@ -216,6 +223,7 @@ void worker_call_ran(struct worker *worker, struct call *call, const Bb__Proto__
     case RUN_SUBMIT:
     case RUN_FINISH:
         worker_call_to(worker, call, CALL_TO_SUBMIT);
+        worker_chain_ran(worker, call);
         break;
     case RUN_ANSWER:
         worker_answer(worker, call, status, NULL);
@@ -251,52 +259,11 @@ void worker_call_crashed(struct worker *worker, struct call *call, int status, c
 
 /* ---- after a commit ---- */
 
-static void lost(struct worker *worker, struct call *call)
+void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoch,
+                         const Bb__Proto__Outcome *outcome)
 {
-    call->losses++;
-    worker_lanes_lost(worker->lanes, call->id, call->lane_keys, call->losses, worker_now(worker));
-    if (call->losses >= LOSSES_TO_RUN_ALONE && worker->exclusive == NULL) {
-        call->is_exclusive = true;
-        worker->exclusive = call;
-    }
-}
-
-void worker_call_unblock(struct worker *worker)
-{
-    /* From the last to the first: each goes to the head of the queue, so they keep their order. */
-    struct bb_list *head = &worker->calls[CALL_BLOCKED];
-    while (!bb_list_is_empty(head)) {
-        worker_call_requeue(worker, bb_container(head->prev, struct call, link));
-    }
-}
-
-void worker_call_leave(struct worker *worker, struct call *call)
-{
-    if (call->kind == FUNCTION_QUERY) {
-        return;
-    }
-    worker_lanes_leave(worker->lanes, call->id, call->lane_keys, call->tx);
-    bool was_exclusive = worker->exclusive == call;
-    if (was_exclusive) {
-        worker->exclusive = NULL;
-        call->is_exclusive = false;
-    }
-    /* One that waited for it is enough: it wakes the next. */
-    bb_list_each_safe(item, &worker->calls[CALL_BLOCKED]) {
-        struct call *next = bb_container(item, struct call, link);
-        if (next != call &&
-            (was_exclusive || worker_lanes_meet(call->lane_keys, next->lane_keys))) {
-            worker_call_requeue(worker, next);
-            if (!was_exclusive) {
-                break;
-            }
-        }
-    }
-}
-
-void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoch, int status,
-                         uint64_t tx)
-{
+    int status = (int)outcome->status;
+    uint64_t tx = outcome->tx;
     call->is_in_flight = false;
     if (call->state == CALL_DONE) {
         worker_call_release(worker, call); /* was answered while nobody knew */
@@ -312,7 +279,7 @@ void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoc
     case OUTCOME_DUPLICATE:
         call->tx = tx;
         call->tx_epoch = epoch;
-        worker_call_leave(worker, call);
+        worker_chain_leave(worker, call);
         call->is_duplicate = verdict == OUTCOME_DUPLICATE;
         worker_call_to(worker, call, CALL_WAIT_DURABLE);
         if (epoch < worker->feed.epoch) {
@@ -320,7 +287,8 @@ void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoc
         }
         break;
     case OUTCOME_AGAIN:
-        lost(worker, call);
+        call->losses++;
+        worker_chain_lost(worker, call, epoch == call->epoch ? outcome->lost : 0);
         worker_call_again(worker, call, epoch, tx);
         break;
     case OUTCOME_VOID:

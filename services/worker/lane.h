@@ -1,30 +1,71 @@
 /*
- * Which calls queue because one like them lost a race a moment ago: they run one after the other
- * then, and none of them loses again to its neighbour. Only orders; correctness is the sequencer's.
- * Decisions only, no I/O.
+ * Which calls wait in line before they run, because they would lose a race against each other.
+ *
+ * A range of keys that a commit lost is hot for a second. Hot ranges that calls have in common make
+ * one lane: its calls wait in order of arrival, and what is handed to a slot of them runs in a row.
+ * A call is in a lane because it lost there, because a read of it met a hot range, or because calls
+ * alike do. Only orders; correctness is the sequencer's. Decisions only, no I/O.
+ *
+ * The queues are lists of the caller's own links. Threads: one.
  */
 #ifndef WORKER_LANE_H
 #define WORKER_LANE_H
 
 #include "bb/base.h"
 
+#define LANES_MAX 64u /* lanes are numbered from 1; 0: none */
+
 struct lanes;
 struct lanes *worker_lanes_new(void);
 void worker_lanes_free(struct lanes *lanes); /* accepts NULL */
-/* May the call `id` run now? Then it holds its lane until worker_lanes_leave. `keys` are hashes
- * that say what the call is like, from narrow to wide. `least`: what the one before it wrote; a run
- * at an older snapshot would lose. */
-bool worker_lanes_enter(struct lanes *lanes, uint64_t id, const uint64_t keys[2], uint64_t now_us,
-                        uint64_t *least);
-/* `tx`: what the call was sequenced as; 0: it wrote nothing. */
-void worker_lanes_leave(struct lanes *lanes, uint64_t id, const uint64_t keys[2], uint64_t tx);
-/* The call lost for the `losses`-th time: its narrow key is hot for a second, from the second loss
- * on the wide one as well. */
-void worker_lanes_lost(struct lanes *lanes, uint64_t id, const uint64_t keys[2], unsigned losses,
-                       uint64_t now_us);
-/* A call that leaves may make way for another one. */
-bool worker_lanes_meet(const uint64_t a[2], const uint64_t b[2]);
+
+/* ---- ranges ---- */
+
+/* The range [low, high) lost, or somebody else says that it did: its lane. `own`: that of the call
+ * that lost it, which it joins; 0: none. Copies. */
+unsigned worker_lanes_heat(struct lanes *lanes, struct bb_slice low, struct bb_slice high,
+                           unsigned own, uint64_t now_us);
+/* The lane of a hot range that [low, high) meets; an empty `high`: the key `low` alone. */
+unsigned worker_lanes_meet(struct lanes *lanes, struct bb_slice low, struct bb_slice high,
+                           uint64_t now_us);
+/* The same for what a run has read; and while others wait in that lane, the range stays hot. */
+unsigned worker_lanes_touch(struct lanes *lanes, struct bb_slice low, struct bb_slice high,
+                            uint64_t now_us);
+/* Some call needs both: from now on they are one. Either may be 0. */
+unsigned worker_lanes_join(struct lanes *lanes, unsigned a, unsigned b);
+/* The lane that a number stands for now; 0: it is no more. */
+unsigned worker_lanes_root(const struct lanes *lanes, unsigned lane);
+/* Anything hot at all? */
+bool worker_lanes_any(const struct lanes *lanes, uint64_t now_us);
+/* From time to time: lanes that are cold and empty end. */
+void worker_lanes_tick(struct lanes *lanes, uint64_t now_us);
 /* An epoch died: what was written in it says nothing any more. */
 void worker_lanes_forget(struct lanes *lanes);
+
+/* ---- calls ---- */
+
+/* The lane that calls alike were in lately. `keys` are hashes that say what a call is like, from
+ * narrow (path and arguments) to wide (path). */
+unsigned worker_lanes_guess(const struct lanes *lanes, const uint64_t keys[2], uint64_t now_us);
+/* What a run with these keys met; 0: no hot range. */
+void worker_lanes_learn(struct lanes *lanes, const uint64_t keys[2], unsigned lane,
+                        uint64_t now_us);
+
+struct bb_list *worker_lane_queue(struct lanes *lanes, unsigned lane);
+/* Somebody waits and nobody of the lane runs. */
+bool worker_lane_may_run(const struct lanes *lanes, unsigned lane);
+/* Somebody of the lane runs, or waits. */
+bool worker_lane_is_busy(const struct lanes *lanes, unsigned lane);
+/* A call of the lane goes to a slot, and has ended: sequenced as `tx`, or 0. */
+void worker_lane_enter(struct lanes *lanes, unsigned lane);
+void worker_lane_leave(struct lanes *lanes, unsigned lane, uint64_t tx);
+/* The newest that one of the lane was sequenced as: a run at an older snapshot would lose. */
+uint64_t worker_lane_least(const struct lanes *lanes, unsigned lane);
+/* How many calls may run in a row: as many as take a few milliseconds, as their runs went so far.
+ */
+size_t worker_lane_length(const struct lanes *lanes, unsigned lane);
+/* `count` runs in a row took `us` in all, and kept a slot busy for `cpu_us` of that. */
+void worker_lane_took(struct lanes *lanes, unsigned lane, size_t count, uint64_t us,
+                      uint64_t cpu_us);
 
 #endif

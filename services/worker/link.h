@@ -6,6 +6,7 @@
 
 #define LINK_RETRY_US   20000u
 #define LINK_SUBMIT_MAX 512u
+#define LINK_ROW_MAX    32u /* calls that run on top of each other */
 
 /* Send to the sequencer that is in use; `done` gets the worker. `*asked` is which one that was. */
 int worker_link_ask(struct worker *worker, Bb__Proto__SequencerRequest *request,

@@ -214,7 +214,7 @@ static bool judge_key(struct worker *worker, struct call *call, const struct cac
     call->done = NULL;
     call->tx = read->entries[0].tx;
     call->tx_epoch = call->epoch;
-    worker_call_leave(worker, call);
+    worker_chain_leave(worker, call);
     worker_call_to(worker, call, CALL_WAIT_DURABLE);
     worker_progress(worker);
     return false;
@@ -300,26 +300,13 @@ static bool has_moment(struct worker *worker, struct call *call)
     BB_UNREACHABLE("moment");
 }
 
-/* Mutations that keep losing go one by one. */
+/* Mutations that would lose against each other go one after the other. */
 static enum prepared line_up(struct worker *worker, struct call *call)
 {
-    if (call->kind != FUNCTION_MUTATION) {
-        return PREPARED_RUNS;
-    }
-    uint64_t least;
-    if (worker->exclusive != NULL && worker->exclusive != call) {
-        /* It may hold a lane since it waited for a tx, and the one that runs alone may need it. */
-        worker_lanes_leave(worker->lanes, call->id, call->lane_keys, 0);
-        if (worker->exclusive->state == CALL_BLOCKED) {
-            worker_call_requeue(worker, worker->exclusive);
-        }
-        worker_call_to(worker, call, CALL_BLOCKED);
+    if (worker_chain_queue(worker, call)) {
         return PREPARED_MOVED;
     }
-    if (!worker_lanes_enter(worker->lanes, call->id, call->lane_keys, worker_now(worker), &least)) {
-        worker_call_to(worker, call, CALL_BLOCKED);
-        return PREPARED_MOVED;
-    }
+    uint64_t least = call->is_in_lane ? worker_lane_least(worker->lanes, call->lane) : 0;
     if (call->snapshot < least) {
         /* It holds its lane, and runs when the write before it has come with the feed. */
         call->wait_tx = least;
@@ -329,6 +316,26 @@ static enum prepared line_up(struct worker *worker, struct call *call)
         return PREPARED_MOVED;
     }
     return PREPARED_RUNS;
+}
+
+bool worker_prepare_after(struct worker *worker, struct call *call, const struct call *before)
+{
+    if (worker_call_is_late(worker, call)) {
+        return false;
+    }
+    call->epoch = before->epoch;
+    call->snapshot = before->snapshot;
+    worker_call_requeue(worker, call);
+    if (!resolve(worker, call, before->catalog) || call->kind != FUNCTION_MUTATION) {
+        return false;
+    }
+    if (call->request->client_key.len >= 16 && check_key(worker, call) != PREPARED_RUNS) {
+        return false;
+    }
+    worker_catalog_release(call->catalog);
+    call->catalog = worker_catalog_retain(before->catalog);
+    worker_slot_start_after(worker, call, before);
+    return true;
 }
 
 enum prepared worker_prepare(struct worker *worker, struct call *call)

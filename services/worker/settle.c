@@ -124,9 +124,7 @@ static size_t drop_in(struct worker *worker, struct bb_list *list, const Bb__Pro
 size_t worker_calls_drop(struct worker *worker, const Bb__Proto__Cancel *request)
 {
     static const enum call_state states[] = { CALL_ARRIVED, CALL_WAIT_MARK, CALL_WAIT_TX,
-                                              CALL_QUEUED, CALL_PREPARING };
-    /* The end of one may wake another that is blocked, and no list must change under its loop. */
-    worker_call_unblock(worker);
+                                              CALL_QUEUED,  CALL_BLOCKED,   CALL_PREPARING };
     size_t dropped = drop_in(worker, &worker->marking, request);
     for (size_t i = 0; i < BB_COUNT_OF(states); i++) {
         dropped += drop_in(worker, &worker->calls[states[i]], request);

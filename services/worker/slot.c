@@ -56,6 +56,17 @@ static void fail_call(struct slot *slot, int exit_code, int signal)
     }
 }
 
+/* They had not begun. */
+static void run_elsewhere(struct slot *slot)
+{
+    while (!bb_list_is_empty(&slot->behind)) {
+        struct call *call = bb_container(slot->behind.prev, struct call, slot_link);
+        bb_list_remove(&call->slot_link);
+        call->slot = NULL;
+        worker_call_again(slot->worker, call, 0, 0);
+    }
+}
+
 static void log_end(struct slot *slot, int exit_code, int signal, bool was_ready)
 {
     struct bb_ctx *ctx = slot->worker->ctx;
@@ -90,6 +101,7 @@ static void on_exit_of_child(void *arg, int exit_code, int signal)
     bool was_ending = slot->state == SLOT_ENDING;
     slot->state = SLOT_OFF;
     fail_call(slot, exit_code, signal);
+    run_elsewhere(slot);
     if (was_ready && (was_ending || now - slot->started_us > HEALTHY_US)) {
         slot->backoff_us = 0;
         slot->start_at_us = now;
@@ -186,6 +198,7 @@ int worker_slots_open(struct worker *worker)
     worker->slots = bb_alloc_zero(worker->slot_count, sizeof(struct slot));
     for (size_t i = 0; i < worker->slot_count; i++) {
         worker->slots[i] = (struct slot){ .magic = SLOT_MAGIC, .worker = worker, .index = i };
+        bb_list_init(&worker->slots[i].behind);
         start(worker, &worker->slots[i]);
     }
     return BB_OK;

@@ -25,6 +25,8 @@ struct slot {
     struct bb_child *child;
     struct slot_io *io; /* NULL: no socket */
     struct call *call;
+    struct bb_list
+        behind; /* calls that were sent with it and run after it, each on the one before */
     struct reading *reading; /* what its call waits for */
     uint64_t batch;          /* the slot's name of that */
     uint64_t started_us, start_at_us, backoff_us;

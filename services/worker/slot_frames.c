@@ -96,11 +96,9 @@ static void send_deployment(struct slot *slot, const struct catalog *catalog,
     slot->known[slot->known_count++].code = catalog->code;
 }
 
-void worker_slot_start(struct worker *worker, struct slot *slot, struct call *call,
-                       const struct cache_read *modules)
+/* `after`: the call that it runs on top of; 0: none. */
+static void send_start(struct worker *worker, struct slot *slot, struct call *call, uint64_t after)
 {
-    bb_assert(slot->state == SLOT_RESERVED && slot->call == call);
-    send_deployment(slot, call->catalog, modules);
     uint64_t now = worker_now(worker);
     const Bb__Proto__Call *request = call->request;
     Bb__Proto__SlotStart begin;
@@ -123,15 +121,52 @@ void worker_slot_start(struct worker *worker, struct slot *slot, struct call *ca
         begin.client_digest = request->client_digest;
     }
     begin.wants_trace = request->wants_trace;
+    begin.after = after;
     Bb__Proto__ToSlot message;
     bb__proto__to_slot__init(&message);
     message.op_case = BB__PROTO__TO_SLOT__OP_START;
     message.start = &begin;
     worker_slot_send(slot, &message);
-    slot->state = SLOT_BUSY;
-    slot->is_overdue = false;
     call->run_started_us = now;
     worker_call_to(worker, call, CALL_RUNNING);
+}
+
+void worker_slot_start(struct worker *worker, struct slot *slot, struct call *call,
+                       const struct cache_read *modules)
+{
+    bb_assert(slot->state == SLOT_RESERVED && slot->call == call);
+    send_deployment(slot, call->catalog, modules);
+    send_start(worker, slot, call, 0);
+    slot->state = SLOT_BUSY;
+    slot->is_overdue = false;
+    if (call->is_in_lane) {
+        worker_chain_started(worker, call);
+    }
+}
+
+void worker_slot_start_after(struct worker *worker, struct call *call, const struct call *before)
+{
+    struct slot *slot = before->slot;
+    bb_assert(slot != NULL && slot->state == SLOT_BUSY && call->slot == NULL);
+    call->slot = slot;
+    bb_list_push_back(&slot->behind, &call->slot_link);
+    send_start(worker, slot, call, before->id);
+}
+
+/* The call of a slot has ended: the next one that it was given is under way there. */
+static void next_call(struct slot *slot, bool must_recycle)
+{
+    slot->call->slot = NULL;
+    slot->call = NULL;
+    if (must_recycle) {
+        slot->state = SLOT_ENDING;
+    } else if (bb_list_is_empty(&slot->behind)) {
+        slot->state = SLOT_IDLE;
+    } else {
+        slot->call = bb_container(slot->behind.next, struct call, slot_link);
+        slot->call->run_started_us = worker_now(slot->worker);
+        bb_list_remove(&slot->call->slot_link);
+    }
 }
 
 /* ---- reads ---- */
@@ -232,8 +267,8 @@ static int on_reads(struct slot *slot, struct bb_slice frame)
     reading->done = reads_came;
     reading->arg = slot;
     slot->batch = reads->batch;
-    if (call->is_void) {
-        reading->status = BB_CONFLICT; /* its moment was rolled back */
+    if (call->is_void || worker_chain_meets(worker, call, reads)) {
+        reading->status = BB_CONFLICT; /* its moment was rolled back, or others are before it */
     } else if (list == NULL) {
         reading->status = BB_TOO_LARGE;
     }
@@ -264,9 +299,7 @@ static int on_done(struct slot *slot, struct bb_slice frame)
         worker_reading_free(slot->reading);
         slot->reading = NULL;
     }
-    slot->call = NULL;
-    call->slot = NULL;
-    slot->state = message->done->must_recycle ? SLOT_ENDING : SLOT_IDLE;
+    next_call(slot, message->done->must_recycle);
     worker_call_ran(worker, call, message->done);
     return BB_OK;
 }

@@ -187,7 +187,14 @@ static void on_batch(void *arg)
         return;
     }
     worker_want_catalog(worker);
-    worker_dispatch(worker);
+    /* Neither those in lanes nor the others take all slots for ever. */
+    if (worker->turns++ % 2 == 0) {
+        worker_chains_turn(worker);
+        worker_dispatch(worker);
+    } else {
+        worker_dispatch(worker);
+        worker_chains_turn(worker);
+    }
     worker_link_turn(worker);
     worker_reads_turn(worker);
     worker_slots_turn(worker);
@@ -222,7 +229,7 @@ static void on_tick(void *arg)
 {
     struct worker *worker = arg;
     uint64_t now = worker_now(worker);
-    worker_call_unblock(worker);
+    worker_chains_watch(worker, now);
     worker_reads_overdue(worker, now);
     worker_calls_overdue(worker, now);
     worker_slots_watch(worker, now);
@@ -241,6 +248,10 @@ static void make_metrics(struct worker_counters *count)
     *count = (struct worker_counters){
         .calls = bb_metric("bb_worker_calls_total", BB_COUNTER, "Calls that were answered."),
         .retries = bb_metric("bb_worker_retries_total", BB_COUNTER, "Runs after the first."),
+        .queued = bb_metric("bb_worker_queued_total", BB_COUNTER,
+                            "Calls that waited in line before they ran."),
+        .chained = bb_metric("bb_worker_chained_total", BB_COUNTER,
+                             "Runs on top of the run before, without waiting for its commit."),
         .overloaded = bb_metric("bb_worker_refused_total", BB_COUNTER,
                                 "Calls refused because too many were waiting."),
         .cache_hits = bb_metric("bb_worker_cache_hits", BB_GAUGE, "Reads answered by the cache."),
@@ -276,6 +287,7 @@ static struct worker *worker_new(struct bb_service *service)
     worker->scratch = bb_arena_new(0);
     worker->backfill = worker_backfill_new();
     worker->wants_catalog = true;
+    bb_list_init(&worker->chains);
     for (size_t i = 0; i < CALL_STATE_COUNT; i++) {
         bb_list_init(&worker->calls[i]);
     }

@@ -3,6 +3,7 @@
  *
  *   worker.c    the service: options, requests of gateways, the turn of the loop
  *   flow.c      what happens to a call, event by event       (decisions: call.c, lane.c)
+ *   chain.c     calls that meet hot ranges, in a row on one slot     (decisions: lane.c)
  *   settle.c    what the feed and the clock do to calls that wait
  *   prepare.c   what must be known before a call can run     (decisions: catalog.c)
  *   answer.c    replies to gateways
@@ -49,8 +50,8 @@ struct peers {
 };
 
 struct worker_counters {
-    struct bb_metric *calls, *retries, *overloaded, *cache_hits, *cache_misses, *cache_bytes,
-        *slots_busy, *slot_deaths, *submits, *fetches, *queue;
+    struct bb_metric *calls, *retries, *queued, *chained, *overloaded, *cache_hits, *cache_misses,
+        *cache_bytes, *slots_busy, *slot_deaths, *submits, *fetches, *queue;
     struct bb_histogram *call_time, *run_time;
 };
 
@@ -93,7 +94,8 @@ struct worker {
     struct bb_list calls[CALL_STATE_COUNT];
     size_t call_count, queue_max;
     uint64_t next_call, call_total, retry_total;
-    struct call *exclusive; /* lost too often; other mutations wait */
+    struct bb_list chains; /* under way */
+    uint64_t turns;
     struct reading *catalog_reading;
     bool wants_catalog;
     struct bb_list call_pool;
@@ -128,15 +130,32 @@ void worker_call_ran(struct worker *worker, struct call *call, const Bb__Proto__
 /* The slot died while it ran the call. `status`: what the call's function did to it, or BB_OK when
  * it did nothing. */
 void worker_call_crashed(struct worker *worker, struct call *call, int status, const char *error);
-/* It holds its lane no more; who waited behind it may go. */
-void worker_call_leave(struct worker *worker, struct call *call);
-/* Let all look again; cheap, for the clock. */
-void worker_call_unblock(struct worker *worker);
-void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoch, int status,
-                         uint64_t tx);
+void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoch,
+                         const Bb__Proto__Outcome *outcome);
 /* A Submit ended without an answer: nobody knows. */
 void worker_call_unanswered(struct worker *worker, struct call *call);
 void worker_call_marked(struct worker *worker, struct call *call, uint64_t mark);
+
+/* ---- chain.c ---- */
+
+/* Puts a mutation that would lose behind others into its lane's queue; false: it may run. */
+bool worker_chain_queue(struct worker *worker, struct call *call);
+/* A call whose turn it is has been sent to its slot: those that wait behind it go there too. */
+void worker_chain_started(struct worker *worker, struct call *first);
+/* Lanes whose turn it is go to free slots. */
+void worker_chains_turn(struct worker *worker);
+/* From time to time: chains that take long are cut, lanes that are cold end. */
+void worker_chains_watch(struct worker *worker, uint64_t now_us);
+/* The run of a mutation has ended; when it waits to be submitted, the others of its chain are
+ * waited for. */
+void worker_chain_ran(struct worker *worker, struct call *call);
+/* It is answered, sequenced, or runs again: its lane and its chain go on without it. */
+void worker_chain_leave(struct worker *worker, struct call *call);
+/* A run that is in no lane asks for this: must it stop and queue? */
+bool worker_chain_meets(struct worker *worker, struct call *call,
+                        const Bb__Proto__SlotReads *reads);
+/* It has lost: the range is hot, and the call queues there. */
+void worker_chain_lost(struct worker *worker, struct call *call, uint32_t lost);
 
 /* ---- settle.c ---- */
 
@@ -166,6 +185,9 @@ enum prepared {
     PREPARED_MOVED /* it waits for something else, or is answered */
 };
 enum prepared worker_prepare(struct worker *worker, struct call *call);
+/* The same for a call that can run on top of `before`, on its slot; false: it cannot, and is where
+ * it was, or is answered or waits for something. */
+bool worker_prepare_after(struct worker *worker, struct call *call, const struct call *before);
 /* Have the newest catalog loaded, if it is not. */
 void worker_want_catalog(struct worker *worker);
 struct bb_slice worker_key_point(struct bb_arena *arena, const Bb__Proto__Call *request,
@@ -227,6 +249,8 @@ void worker_slot_unreserve(struct slot *slot);
 bool worker_slot_knows_code(const struct slot *slot, const struct catalog *catalog);
 void worker_slot_start(struct worker *worker, struct slot *slot, struct call *call,
                        const struct cache_read *modules);
+/* `call` runs when `before`, the last one that this slot has, is done, and on top of it. */
+void worker_slot_start_after(struct worker *worker, struct call *call, const struct call *before);
 
 /* ---- backfill.c ---- */
 

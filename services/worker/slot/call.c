@@ -3,7 +3,8 @@
 #include "bb/env.h"
 
 enum {
-    ANSWER_KEPT_MAX = 1 << 20
+    ANSWER_KEPT_MAX = 1 << 20,
+    ROW_US = 50000
 };
 
 static ProtobufCBinaryData pb(struct bb_slice slice)
@@ -138,6 +139,7 @@ static void finish(struct slot *slot, struct outcome outcome)
 
     bb_buf_init(&trace);
     int rc = bb_txn_end(&slot->ctx, slot->txn, &how, &output);
+    slot->last_call = start->call;
     if (rc != BB_OK) {
         outcome = (struct outcome){ .status = rc,
                                     .error = bb_slice_str(slot->ctx.error),
@@ -312,7 +314,28 @@ static void begin_txn(struct slot *slot, const struct slot_deployment *deploymen
 
     memcpy(options.seed, start->seed.data,
            start->seed.len < sizeof options.seed ? start->seed.len : sizeof options.seed);
-    bb_txn_begin(slot->txn, &options);
+    if (start->after != 0) {
+        bb_txn_begin_after(slot->txn, &options);
+    } else {
+        bb_txn_begin(slot->txn, &options);
+    }
+    slot->last_call = 0; /* until it has ended */
+    slot->last_deployment = deployment;
+}
+
+/* A call on top of another one: that one was the last here, and did not keep those behind it
+ * waiting. */
+static bool may_begin(struct slot *slot, const Bb__Proto__SlotStart *start,
+                      const struct slot_deployment *deployment)
+{
+    uint64_t now = bb_now_us(&slot->ctx);
+
+    if (start->after == 0) {
+        slot->row_until_us = now + ROW_US;
+        return true;
+    }
+    return start->after == slot->last_call && deployment == slot->last_deployment &&
+           now <= slot->row_until_us;
 }
 
 void slot_call_begin(struct slot *slot, const Bb__Proto__SlotStart *start)
@@ -332,6 +355,10 @@ void slot_call_begin(struct slot *slot, const Bb__Proto__SlotStart *start)
     }
     if (bb_value_validate(&slot->ctx, options.args) != BB_OK) {
         refuse(slot, start, BB_BAD_REQUEST, slot->ctx.error);
+        return;
+    }
+    if (!may_begin(slot, start, deployment)) {
+        refuse(slot, start, BB_CONFLICT, "the call before it did not end here, or was slow");
         return;
     }
     *call =

@@ -70,6 +70,9 @@ struct slot {
     struct bb_value_builder *builder;
     struct bb_buf answer;
     struct slot_call *call; /* NULL: free */
+    uint64_t last_call;     /* whose transaction `txn` still is, ended; 0: nobody's */
+    uint64_t row_until_us;  /* calls on top of each other may begin until then */
+    const struct slot_deployment *last_deployment;
     struct slot_call call_memory;
     bool must_end; /* after what is written */
 };

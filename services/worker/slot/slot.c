@@ -194,6 +194,7 @@ static int handle(struct program *program, struct bb_slice frame)
     case BB__PROTO__TO_SLOT__OP_HELLO:
         return hello(program, message->hello);
     case BB__PROTO__TO_SLOT__OP_DEPLOYMENT:
+        slot->last_deployment = NULL;
         return add_deployment(slot, message->deployment);
     case BB__PROTO__TO_SLOT__OP_START:
         if (slot->call == NULL && program->waiting == NULL) {
@@ -205,6 +206,7 @@ static int handle(struct program *program, struct bb_slice frame)
     case BB__PROTO__TO_SLOT__OP_READS:
         return slot_call_feed(slot, message->reads);
     case BB__PROTO__TO_SLOT__OP_RETIRE:
+        slot->last_deployment = NULL;
         slot_deployment_retire(&slot->deployments, message->retire->deployment);
         return BB_OK;
     case BB__PROTO__TO_SLOT__OP_STOP:

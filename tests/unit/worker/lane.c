@@ -2,43 +2,184 @@
 
 #include "lane.h"
 
-Test(lane, calls_that_never_lost_run_side_by_side)
+#define SECOND UINT64_C(1000000)
+
+static struct bb_slice s(const char *text)
 {
-    uint64_t least;
+    return bb_slice_str(text);
+}
+
+struct waiter {
+    struct bb_list link;
+};
+
+static void wait_in(struct lanes *lanes, unsigned lane, struct waiter *waiter)
+{
+    bb_list_push_back(worker_lane_queue(lanes, lane), &waiter->link);
+}
+
+Test(lane, nothing_is_hot_before_somebody_lost)
+{
     struct lanes *lanes = worker_lanes_new();
     uint64_t keys[2] = { 7, 9 };
-    cr_assert(worker_lanes_enter(lanes, 1, keys, 100, &least));
-    cr_assert(worker_lanes_enter(lanes, 2, keys, 100, &least));
+    cr_assert_not(worker_lanes_any(lanes, 100));
+    cr_assert_eq(worker_lanes_meet(lanes, s("a"), s("z"), 100), 0);
+    cr_assert_eq(worker_lanes_guess(lanes, keys, 100), 0);
     worker_lanes_free(lanes);
 }
 
-Test(lane, after_a_loss_calls_of_the_same_kind_run_one_by_one)
+Test(lane, a_range_that_lost_is_hot_for_a_second)
 {
-    uint64_t least;
     struct lanes *lanes = worker_lanes_new();
-    uint64_t keys[2] = { 7, 9 };
-    uint64_t other[2] = { 8, 9 };
-    worker_lanes_lost(lanes, 1, keys, 1, 100);
-    cr_assert_not(worker_lanes_enter(lanes, 2, keys, 200, &least));
-    cr_assert(worker_lanes_enter(lanes, 3, other, 200, &least)); /* other arguments */
-    cr_assert(worker_lanes_enter(lanes, 1, keys, 200, &least));  /* who lost goes first */
-    worker_lanes_leave(lanes, 1, keys, 77);
-    cr_assert(worker_lanes_enter(lanes, 2, keys, 300, &least));
-    cr_assert_eq(least, 77); /* older snapshots would lose to the one before */
-    cr_assert_not(worker_lanes_enter(lanes, 4, keys, 300, &least));
-    cr_assert(worker_lanes_enter(lanes, 4, keys, 5000000, &least)); /* cold again */
+    unsigned lane = worker_lanes_heat(lanes, s("k"), s("m"), 0, 100);
+    cr_assert_neq(lane, 0);
+    cr_assert_eq(worker_lanes_meet(lanes, s("k"), BB_SLICE_EMPTY, 200), lane, "a get");
+    cr_assert_eq(worker_lanes_meet(lanes, s("l"), s("z"), 200), lane, "a range");
+    cr_assert_eq(worker_lanes_meet(lanes, s("m"), BB_SLICE_EMPTY, 200), 0, "its end is not in it");
+    cr_assert_eq(worker_lanes_meet(lanes, s("a"), s("k"), 200), 0);
+    cr_assert_eq(worker_lanes_meet(lanes, s("k"), BB_SLICE_EMPTY, 100 + SECOND), 0);
+    worker_lanes_tick(lanes, 100 + SECOND);
+    cr_assert_eq(worker_lanes_root(lanes, lane), 0, "the lane is over");
     worker_lanes_free(lanes);
 }
 
-Test(lane, a_second_loss_widens_the_lane_to_the_function)
+Test(lane, what_calls_wait_for_stays_hot_when_it_is_read)
 {
-    uint64_t least;
     struct lanes *lanes = worker_lanes_new();
-    uint64_t keys[2] = { 7, 9 };
-    uint64_t other[2] = { 8, 9 };
-    worker_lanes_lost(lanes, 1, keys, 2, 100);
-    cr_assert_not(worker_lanes_enter(lanes, 3, other, 200, &least));
-    worker_lanes_leave(lanes, 1, keys, 77);
-    cr_assert(worker_lanes_enter(lanes, 3, other, 200, &least));
+    struct waiter waiter;
+    unsigned lane = worker_lanes_heat(lanes, s("k"), s("m"), 0, 0);
+    cr_assert_eq(worker_lanes_touch(lanes, s("k"), s("l"), SECOND / 2), lane);
+    cr_assert_eq(worker_lanes_meet(lanes, s("k"), s("l"), SECOND), 0, "nobody waited");
+    lane = worker_lanes_heat(lanes, s("k"), s("m"), 0, 0);
+    wait_in(lanes, lane, &waiter);
+    cr_assert_eq(worker_lanes_touch(lanes, s("k"), s("l"), SECOND / 2), lane);
+    cr_assert_eq(worker_lanes_meet(lanes, s("k"), s("l"), SECOND), lane);
+    worker_lanes_tick(lanes, 9 * SECOND);
+    cr_assert_eq(worker_lanes_root(lanes, lane), lane, "somebody waits in it");
     worker_lanes_free(lanes);
+}
+
+Test(lane, those_of_one_lane_run_one_row_at_a_time)
+{
+    struct lanes *lanes = worker_lanes_new();
+    struct waiter waiter;
+    unsigned lane = worker_lanes_heat(lanes, s("k"), s("m"), 0, 0);
+    cr_assert_not(worker_lane_may_run(lanes, lane), "nobody waits");
+    wait_in(lanes, lane, &waiter);
+    cr_assert(worker_lane_may_run(lanes, lane));
+    worker_lane_enter(lanes, lane);
+    worker_lane_enter(lanes, lane);
+    cr_assert_not(worker_lane_may_run(lanes, lane));
+    worker_lane_leave(lanes, lane, 70);
+    cr_assert_not(worker_lane_may_run(lanes, lane));
+    worker_lane_leave(lanes, lane, 77);
+    cr_assert(worker_lane_may_run(lanes, lane));
+    cr_assert_eq(worker_lane_least(lanes, lane), 77, "an older snapshot would lose");
+    worker_lanes_forget(lanes);
+    cr_assert_eq(worker_lane_least(lanes, lane), 0);
+    worker_lanes_free(lanes);
+}
+
+Test(lane, ranges_that_one_call_needs_become_one_lane)
+{
+    struct lanes *lanes = worker_lanes_new();
+    struct waiter first, second;
+    unsigned a = worker_lanes_heat(lanes, s("a"), s("b"), 0, 0);
+    unsigned x = worker_lanes_heat(lanes, s("x"), s("y"), 0, 0);
+    cr_assert_neq(a, x);
+    wait_in(lanes, a, &first);
+    wait_in(lanes, x, &second);
+    worker_lane_enter(lanes, x);
+    cr_assert_eq(worker_lanes_heat(lanes, s("a"), s("b"), x, 10), worker_lanes_root(lanes, a));
+    cr_assert_eq(worker_lanes_root(lanes, a), worker_lanes_root(lanes, x));
+    unsigned one = worker_lanes_root(lanes, a);
+    cr_assert_not(worker_lane_may_run(lanes, one), "one of it runs");
+    worker_lane_leave(lanes, x, 5); /* by its old number */
+    cr_assert(worker_lane_may_run(lanes, one));
+    cr_assert_eq(worker_lanes_meet(lanes, s("x"), BB_SLICE_EMPTY, 20), one);
+    bb_list_remove(&first.link);
+    bb_list_remove(&second.link);
+    worker_lanes_tick(lanes, 9 * SECOND);
+    cr_assert_eq(worker_lanes_root(lanes, a), 0);
+    cr_assert_eq(worker_lanes_root(lanes, x), 0);
+    worker_lanes_free(lanes);
+}
+
+Test(lane, calls_alike_are_expected_to_meet_what_the_last_ones_met)
+{
+    struct lanes *lanes = worker_lanes_new();
+    uint64_t same[2] = { 7, 9 };
+    uint64_t other[2] = { 8, 9 };
+    unsigned lane = worker_lanes_heat(lanes, s("k"), s("m"), 0, 0);
+    worker_lanes_learn(lanes, same, lane, 0);
+    cr_assert_eq(worker_lanes_guess(lanes, same, 10), lane, "the very same call");
+    cr_assert_eq(worker_lanes_guess(lanes, other, 10), 0, "one loss says nothing of the function");
+    for (int i = 0; i < 8; i++) {
+        worker_lanes_learn(lanes, same, lane, 0);
+    }
+    cr_assert_eq(worker_lanes_guess(lanes, other, 10), lane, "most of its calls meet it");
+    for (int i = 0; i < 8; i++) {
+        worker_lanes_learn(lanes, other, 0, 0);
+    }
+    cr_assert_eq(worker_lanes_guess(lanes, other, 10), 0, "most of them do not");
+    cr_assert_eq(worker_lanes_guess(lanes, same, 2 * SECOND), 0);
+    worker_lanes_free(lanes);
+}
+
+Test(lane, a_row_is_as_long_as_its_runs_are_short)
+{
+    struct lanes *lanes = worker_lanes_new();
+    unsigned lane = worker_lanes_heat(lanes, s("k"), s("m"), 0, 0);
+    for (int i = 0; i < 30; i++) {
+        worker_lane_took(lanes, lane, 10, 600, 500);
+    }
+    size_t quick = worker_lane_length(lanes, lane);
+    cr_assert_geq(quick, 16);
+    for (int i = 0; i < 30; i++) {
+        worker_lane_took(lanes, lane, 10, 200000, 500);
+    }
+    cr_assert_lt(worker_lane_length(lanes, lane), quick, "its reads take long");
+    for (int i = 0; i < 30; i++) {
+        worker_lane_took(lanes, lane, 1, 100000, 100000);
+    }
+    cr_assert_eq(worker_lane_length(lanes, lane), 1);
+    worker_lanes_free(lanes);
+}
+
+/* Whatever happens, a lane that somebody is in goes on to exist, and joined ones stay joined. */
+Test(lane, random_lives_keep_those_who_wait)
+{
+    enum {
+        WAITERS = 40
+    };
+    struct waiter waiters[WAITERS];
+    unsigned of[WAITERS];
+    uint64_t random = 88172645463325252u;
+    uint64_t now = 0;
+    for (int life = 0; life < 50; life++) {
+        struct lanes *lanes = worker_lanes_new();
+        memset(of, 0, sizeof(of));
+        for (int step = 0; step < 2000; step++) {
+            random = random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+            uint32_t roll = (uint32_t)(random >> 33);
+            unsigned i = roll % WAITERS;
+            char key[8] = { (char)('a' + (roll >> 6) % 20), (char)('a' + (roll >> 12) % 20) };
+            now += roll % 50000;
+            if (of[i] == 0) {
+                of[i] = worker_lanes_heat(lanes, s(key), s("~"), 0, now);
+                wait_in(lanes, of[i], &waiters[i]);
+            } else if (roll % 3 == 0) {
+                of[i] = worker_lanes_join(lanes, of[i], of[(i + 1) % WAITERS]);
+            } else {
+                cr_assert_neq(worker_lanes_root(lanes, of[i]), 0, "somebody waits in it");
+                bb_list_remove(&waiters[i].link);
+                of[i] = 0;
+            }
+            worker_lanes_tick(lanes, now);
+            for (int k = 0; k < WAITERS; k++) {
+                cr_assert(of[k] == 0 || worker_lanes_root(lanes, of[k]) != 0);
+            }
+        }
+        worker_lanes_free(lanes);
+    }
 }
