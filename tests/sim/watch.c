@@ -64,21 +64,30 @@ static void take_value(struct watch *watch, struct bb_slice event)
                                                        .log = watch->log });
 }
 
-static void on_bytes(void *arg, struct bb_slice bytes)
+static void on_event(struct watch *watch, const char *text)
 {
-    struct watch *watch = arg;
-    char *text = bb_alloc(bytes.size + 1);
-
-    memcpy(text, bytes.data, bytes.size);
-    text[bytes.size] = '\0';
-    struct bb_slice event = bb_slice(text, bytes.size);
     if (strncmp(text, "event: value", 12) == 0) {
-        take_value(watch, event);
+        take_value(watch, bb_slice_str(text));
     } else if (strncmp(text, "event: resync", 13) == 0) {
         watch->tx = 0;
         watch->watch = next_watch++;
     } else if (strncmp(text, "event: failed", 13) == 0) {
         sim_fail("subscription %u failed: %s", watch->number, text);
+    }
+}
+
+static void on_bytes(void *arg, struct bb_slice bytes)
+{
+    char *text = bb_alloc(bytes.size + 1);
+
+    memcpy(text, bytes.data, bytes.size);
+    text[bytes.size] = '\0';
+    for (char *at = text; at != NULL && *at != '\0' && !sim.is_over;) {
+        char *end = strstr(at, "\n\n"); /* one chunk may hold several events */
+        if (end != NULL)
+            *end = '\0';
+        on_event(arg, at);
+        at = end == NULL ? NULL : end + 2;
     }
     bb_free(text);
 }
