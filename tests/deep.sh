@@ -90,7 +90,7 @@ stage_kills() {
     done
 }
 
-make -s -j"$(nproc)" MODE=release programs || exit 1
+make -s -j"$(nproc)" MODE=release programs sim-programs || exit 1
 for stage in "${stages[@]}"; do
     echo "==== $stage"
     "stage_$stage" || exit 2

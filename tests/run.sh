@@ -159,7 +159,7 @@ stage_fuzz() {
 }
 
 stage_integration() {
-    built MODE=release programs || return
+    built MODE=release programs sim-programs || return
     shopt -s nullglob globstar
     node_tests package libs/js/bitbend/test/*.test.mjs
     node_tests integration tests/integration/**/*.test.{js,mjs}

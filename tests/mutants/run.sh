@@ -66,7 +66,7 @@ by_sim() {
 by_unit() {
     local log=$logs/mutant-$1-unit.log
     (cd "$tree" && timeout 300 "build/release/test/unit_$2" --verbose=0 -j"$jobs") >"$log" 2>&1 && return 1
-    printf 'unit_%s: %s' "$2" "$(sed -n 's/^\[\(FAIL\|CRASH\)\] \([^:]*\).*/\2/p; s/^\[----\] .*\(Test .*crashed\).*/\1/p' "$log" | head -n 1)"
+    printf 'unit_%s: %s' "$2" "$(sed -n 's/^\[\(FAIL\|CRASH\)\] \([^ ]*\):.*/\2/p; s/^\[----\] .*\(Test .*crashed\).*/\1/p' "$log" | head -n 1)"
 }
 
 try() {

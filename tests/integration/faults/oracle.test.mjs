@@ -6,18 +6,38 @@
  * way to run the suite.
  */
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 
 import { app } from "../http/modes.mjs";
 import { startSuite, suiteMissing } from "../js/suite.mjs";
+import { toLines } from "./oracle/history.mjs";
 import { record } from "./oracle/load.mjs";
 import { verify } from "./oracle/verify.mjs";
 
 const seed = Number(process.env.ORACLE_SEED ?? Math.floor(Math.random() * 2 ** 32));
 const seconds = Number(process.env.ORACLE_SECONDS ?? 10);
+const check = new URL("../../../build/release/test/check", import.meta.url).pathname;
 function none(violations) {
   assert.ok(violations, "there is a history to judge");
   assert.deepEqual(violations.slice(0, 5), [], `${violations.length} violations with ORACLE_SEED=${seed}`);
+}
+
+/** What tests/checkers says of a history: lines, none when all is right. */
+function judge(history) {
+  const folder = mkdtempSync(join(tmpdir(), "bitbend-history-"));
+  try {
+    const file = join(folder, "history.jsonl");
+    writeFileSync(file, toLines(history));
+    const { status, stdout, stderr, error } = spawnSync(check, [file], { encoding: "utf8" });
+    assert.ok(status === 0 || status === 1, `${check} runs: ${error ?? stderr}`);
+    return stdout.split("\n").slice(1).filter((line) => line !== "");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 for (const mode of ["solo", "processes"]) {
@@ -44,6 +64,15 @@ for (const mode of ["solo", "processes"]) {
     test("b13_serializable_oracle: each mutation saw the state just before its tx, in real-time order", () => none(found?.serializable));
     test("b18_as_of_oracle: each pushed value and each answer is the query at its tx", () => none(found?.asOf));
     test("b22_acknowledged_oracle: nothing acknowledged is lost, nothing is applied twice", () => none(found?.lost));
+
+    test("b13_serializable_cycles: the checkers of the simulator find no cycle, no anomaly and nothing done twice", () => {
+      assert.ok(history, "there is a history to judge");
+      assert.deepEqual(judge(history).slice(0, 5), [], `ORACLE_SEED=${seed}`);
+      const copy = structuredClone(history);
+      const twice = copy.mutations.find(({ name, value }) => name === "append" && value.reads.length > 0);
+      copy.mutations.push({ ...twice, key: `${twice.key}-again`, tx: copy.mutations.at(-1).tx + 1 });
+      assert.ok(judge(copy).length > 0, "they see an append that happened twice");
+    });
 
     test("the oracle sees what is wrong: a history with one lie in it", () => {
       assert.ok(history, "there is a history to spoil");
