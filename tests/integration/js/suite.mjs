@@ -41,13 +41,14 @@ export function suiteMissing() {
  * nodes that know each other by a secret, and two of everything else).
  * `functions`: `{"messages.ts": source, ..}`, deployed before it returns. `appDir`: an application whose
  * `bitbend/` is deployed instead. `options`: more options by part, `{solo: {slots: 1}, worker: {..}}`.
+ * `network`: a `Network` (tests/integration/faults/proxy.mjs) that shall lie between the storage nodes; closed with the suite.
  * `storages`, `gateways`, `sequencers`, `workers`: how many, of separate processes (gateway, gateway2, ..).
  */
-export async function startSuite({ mode = "solo", functions, appDir, options = {}, memory = false, staticDir, showErrors = true, ...counts } = {}) {
+export async function startSuite({ mode = "solo", functions, appDir, options = {}, memory = false, staticDir, showErrors = true, network, ...counts } = {}) {
   const several = mode === "cluster" ? 2 : 1;
   const { storages = mode === "cluster" ? 3 : 1, gateways = several, sequencers = several, workers = several } = counts;
   const dir = mkdtempSync(join(tmpdir(), "bitbend-test-"));
-  const parts = mode === "solo" ? await soloParts(dir, { memory, staticDir, showErrors, options }) : await processParts(dir, { memory, staticDir, showErrors, options, storages, gateways, sequencers, workers });
+  const parts = mode === "solo" ? await soloParts(dir, { memory, staticDir, showErrors, options }) : await processParts(dir, { memory, staticDir, showErrors, options, network, storages, gateways, sequencers, workers });
   const running = new Map(); // name -> child
   const urls = parts.flatMap((part) => part.url ?? []);
   const [url] = urls;
@@ -166,6 +167,7 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
         await child.exited;
         clearTimeout(timer);
       }
+      await network?.close();
       rmSync(dir, { recursive: true, force: true });
     },
   };
@@ -220,7 +222,7 @@ async function soloParts(dir, { memory, staticDir, showErrors, options }) {
   return [{ name: "solo", settings, url: `http://127.0.0.1:${port}`, readyLine: /^bitbend: ready / }];
 }
 
-async function processParts(dir, { memory, staticDir, showErrors, options, storages, gateways, sequencers, workers }) {
+async function processParts(dir, { memory, staticDir, showErrors, options, network, storages, gateways, sequencers, workers }) {
   const ports = await freePorts(2 * (storages + gateways + sequencers + workers) + storages + gateways);
   const tcp = (port) => `tcp://127.0.0.1:${port}`;
   const named = (name, count) => Object.fromEntries(Array.from({ length: count }, (_, i) => [i === 0 ? name : `${name}${i + 1}`, ports.shift()]));
@@ -244,7 +246,7 @@ async function processParts(dir, { memory, staticDir, showErrors, options, stora
       "show-errors": showErrors,
     }),
   };
-  if (storages > 1) knowEachOther(dir, Object.entries(raftPorts), settings);
+  if (storages > 1) knowEachOther(dir, Object.entries(raftPorts), settings, await proxied(network, Object.values(raftPorts)));
   for (const [name, port] of Object.entries(gatewayPorts))
     settings[name] = { listen: `127.0.0.1:${port}`, "peer-listen": tcp(ports.pop()), workers: list(workerPorts), storage: list(storagePorts), "admin-key": ADMIN_KEY, static: staticDir, "show-errors": showErrors };
   return Object.entries(settings).map(([name, own], index) => ({
@@ -256,10 +258,18 @@ async function processParts(dir, { memory, staticDir, showErrors, options, stora
   }));
 }
 
+/** The ports at which storage nodes see each other: their own, or those of a network that can be cut. */
+async function proxied(network, ports) {
+  if (network === undefined) return ports;
+  const seen = await freePorts(ports.length);
+  await network.open(ports.map((target, index) => ({ id: index + 1, port: seen[index], target })));
+  return seen;
+}
+
 /** Storage nodes of one cluster: numbers, addresses of their logs, a secret. */
-function knowEachOther(dir, raftPorts, settings) {
+function knowEachOther(dir, raftPorts, settings, seenPorts) {
   const secret = join(dir, "secret");
-  const peers = raftPorts.map(([, port], index) => `${index + 1}=127.0.0.1:${port}`).join(",");
+  const peers = seenPorts.map((port, index) => `${index + 1}=127.0.0.1:${port}`).join(",");
   writeFileSync(secret, "what all nodes of this test know\n");
   raftPorts.forEach(([name, port], index) =>
     Object.assign(settings[name], { data: join(dir, `data${index + 1}`), "raft-id": index + 1, "raft-listen": `127.0.0.1:${port}`, peers, "secret-file": secret }),
