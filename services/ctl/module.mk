@@ -1,2 +1,2 @@
-DEPS_ctl := base obs conf env value rt wire proto
+DEPS_ctl := base obs conf env value rt proto wire mvcc kv replog feed store
 PKGS_ctl := libcurl jansson libprotobuf-c libuv

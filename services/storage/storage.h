@@ -100,9 +100,10 @@ struct storage {
     struct bb_arena *scratch;        /* the owner thread's; reset after each use */
 
     struct fence fence;
-    uint64_t store_index;  /* what the store held at the start: */
-    uint64_t store_chain;  /* replay must come to the same chain there */
-    struct bb_buf encoded; /* the fence as it was encoded last */
+    uint64_t store_index;              /* what the store held at the start: */
+    uint64_t store_chain;              /* replay must come to the same chain there */
+    struct bb_buf encoded;             /* the fence as it was encoded last */
+    uint64_t replayed, replayed_bytes; /* entries shown before this node was ready first */
 
     bool is_volatile;
     bool is_ready;   /* leads, and has applied all that was committed before */

@@ -368,6 +368,10 @@ void storage_apply(void *arg, const struct bb_replog_entry *entry)
     }
     bb_failpoint(node->ctx->env, BB_FAILPOINT_STORAGE_APPLY_BEFORE);
     storage_compare_note(node, entry->index);
+    if (!node->has_been_ready) {
+        node->replayed += 1;
+        node->replayed_bytes += entry->bytes.size;
+    }
     storage_fence_apply(&node->fence, entry->index, entry->bytes, &frame, &answer);
     bb_buf_clear(&node->encoded);
     storage_fence_encode(&node->fence, &node->encoded);

@@ -97,4 +97,24 @@ struct bb_feed_scan {
 int bb_feed_scan_start(struct bb_ctx *ctx, struct bb_feed *feed, struct bb_feed_scan *scan);
 void bb_feed_scan_each(const struct bb_feed_scan *scan, bb_feed_each_fn *each, void *arg);
 
+/* ---- looking at files that no process has open; any thread, blocks, changes nothing ---- */
+
+struct bb_feed_look_segment {
+    const char *file;
+    uint64_t bytes, records;
+    struct bb_txtime prev, last; /* before the first record, and of the last; 0: none */
+    uint64_t mark_index;         /* of the log, in the last mark; 0: none */
+    bool begins_anew;
+    uint64_t torn_at;   /* bytes from here on are no record; 0: all are */
+    const char *damage; /* NULL: none */
+};
+struct bb_feed_look {
+    /* Either may be NULL. In order. */
+    void (*segment)(void *arg, const struct bb_feed_look_segment *segment); /* after its records */
+    void (*record)(void *arg, struct bb_txtime prev, struct bb_txtime tx, struct bb_slice record);
+    void *arg;
+};
+/* BB_NOT_FOUND (no such folder), BB_IO. Damage is no error. */
+int bb_feed_look(struct bb_ctx *ctx, const char *dir, const struct bb_feed_look *look);
+
 #endif
