@@ -255,7 +255,8 @@ static bool must_wait(struct session *session, uint64_t cursor)
 
     if (sessions->ops->is_blocked(sessions->arg, session))
         return true; /* gateway_session_wake marks it again */
-    if (session->min_tx > cursor || session->tx > cursor ||
+    /* Before the first word of the feed there is no moment to begin at. */
+    if (cursor == 0 || session->min_tx > cursor || session->tx > cursor ||
         (!has_work(session, cursor) &&
          (session->reach_tx > cursor || !bb_list_is_empty(&session->hits)))) {
         push_once(&sessions->behind, &session->behind);

@@ -888,3 +888,20 @@ Test(live, who_comes_back_gets_only_what_differs)
     gateway_session_free(a.session);
     gateway_sessions_free(world.sessions);
 }
+
+Test(live, nothing_runs_before_the_feed_names_a_moment)
+{
+    struct world world;
+    struct reader a;
+
+    world_init(&world, 0, 8, 1 << 20);
+    subscribe(&world, &a, "m:list");
+    clock_us += 60000000;
+    gateway_sessions_tick(world.sessions, true);
+    cr_expect_eq(world.run_count, 0u);
+    gateway_sessions_skip(world.sessions, 100);
+    answer(&world, 100, "one", "k1", "k3");
+    expect(&a, 1, "one", 100);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
+}

@@ -5,6 +5,7 @@
 import { isDeepStrictEqual } from "node:util";
 
 import { post } from "../../http/api.mjs";
+import { watchSession } from "./session.mjs";
 
 const GROUPS = ["a", "b", "c"];
 const ACCOUNTS = ["ann", "bob", "cyd"];
@@ -12,10 +13,11 @@ const WRITERS = 6;
 const READERS = 2;
 const ANSWER_TIMEOUT_MS = 40_000;
 const SETTLE_TIMEOUT_MS = 15_000;
+const SESSIONS = 3;
 const PROBES = 12; // single mutations per round that every subscription must show
 
-const now = () => performance.now();
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+export const now = () => performance.now();
+export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 /** Mulberry32: numbers in [0, 1) from a seed. */
 export function createRandom(seed) {
@@ -48,6 +50,8 @@ export async function record(suite, { seed, seconds }) {
     ...ACCOUNTS.map((name) => ["balance", { name }]),
     ...registersOf(0).map((key) => ["register", { key }]),
   ].map(([question, args]) => watch(state, question, args));
+  const sessions = Array.from({ length: SESSIONS }, (_, n) => watchSession(state, n, Array.from({ length: 6 }, () => sessionQuestion(state))));
+  state.sessions = sessions;
 
   try {
     const rounds = Math.max(2, Math.round(seconds / 4));
@@ -68,7 +72,7 @@ export async function record(suite, { seed, seconds }) {
     error.message += `\nfaults so far: ${history.faults.join(", ")}`;
     throw error;
   } finally {
-    for (const one of watched) one.close();
+    for (const one of [...watched, ...sessions]) one.close();
   }
 }
 
@@ -82,6 +86,7 @@ async function loadRound(state, ms) {
   const clients = [];
   for (let i = 0; i < WRITERS; i++) clients.push(untilThen(end, (n) => mutate(state, `${state.round}-${i}-${n}`)));
   for (let i = 0; i < READERS; i++) clients.push(untilThen(end, () => look(state)));
+  for (const session of state.sessions) clients.push(untilThen(end, () => disturb(state, session)));
   clients.push(makeFaults(state, end));
   const results = await Promise.allSettled(clients);
   const failed = results.find(({ status }) => status === "rejected");
@@ -150,8 +155,8 @@ async function until({ suite }, route, body, headers) {
   for (;;) {
     try {
       const answer = await post(suite.url, route, body, headers);
-      if (answer.status === 200) return { body: answer.body, start, end: now() };
-      if (answer.status !== 503) throw Object.assign(new Error(`${JSON.stringify(body)}: ${answer.status} ${answer.text}`), { isFinal: true });
+      if (answer.status === 200 && !ranOutOfTime(route, answer.body)) return { body: answer.body, start, end: now() };
+      if (answer.status !== 200 && answer.status !== 503) throw Object.assign(new Error(`${JSON.stringify(body)}: ${answer.status} ${answer.text}`), { isFinal: true });
       trouble = answer.text;
     } catch (error) {
       if (error.isFinal) throw error;
@@ -160,6 +165,11 @@ async function until({ suite }, route, body, headers) {
     if (now() - start > ANSWER_TIMEOUT_MS) throw new Error(`no answer to ${JSON.stringify(body)} within ${ANSWER_TIMEOUT_MS} ms: ${trouble}`);
     await pause(25);
   }
+}
+
+/** A query that waited for its slot until little of its time was left: the machine is busy. */
+function ranOutOfTime(route, body) {
+  return route !== "/api/mutation" && [body, ...(body.results ?? [])].some(({ code }) => code === "FunctionTimeout");
 }
 
 /** Old keys again: the first outcome, nothing new. */
@@ -264,7 +274,7 @@ function watch(state, question, args) {
   return one;
 }
 
-async function* eventsOf(body) {
+export async function* eventsOf(body) {
   const decoder = new TextDecoder();
   let rest = "";
   for await (const chunk of body) {
@@ -280,8 +290,24 @@ async function* eventsOf(body) {
   }
 }
 
+/** Now and then a session changes its set, or loses its connection. */
+async function disturb(state, session) {
+  await pause(50 + state.random.below(400));
+  if (state.random.chance(0.2)) session.cut();
+  else await session.change(sessionQuestion(state));
+}
+
+/** What a session watches: anything but single documents, which come and go. */
+function sessionQuestion(state) {
+  for (;;) {
+    const question = anyQuestion(state);
+    if (question[0] !== "get") return question;
+  }
+}
+
 /** Nobody writes now: every subscription comes to show what a query answers. */
-async function settle(state, watched, when) {
+async function settle(state, singles, when) {
+  const watched = [...singles, ...state.sessions.flatMap(({ queries }) => [...queries.values()])];
   const { body } = await until(state, "/api/query_batch", { queries: watched.map(({ question, args }) => call([question, args])) });
   const end = now() + SETTLE_TIMEOUT_MS;
   for (let i = 0; i < watched.length; i++) {
@@ -315,7 +341,7 @@ async function makeFaults({ suite, random, history }, end) {
   const count = 1 + random.below(2);
   for (let i = 0; i < count; i++) {
     await pause((ms / (count + 1)) * (0.5 + random.below(100) / 100));
-    const fault = random.pick(suite.mode === "solo" ? ["solo", "solo", "slots", "pause solo"] : ["worker", "gateway", "sequencer", "storage", "all", "slots", "pause sequencer", "pause storage", "pause worker"]);
+    const fault = random.pick(suite.mode === "solo" ? ["solo", "solo", "slots", "pause solo"] : ["worker", ...suite.names.filter((name) => name.startsWith("gateway")), "sequencer", "storage", "all", "slots", "pause sequencer", "pause storage", "pause worker"]);
     history.faults.push(fault);
     if (fault === "slots") {
       for (const pid of suite.slotPids()) if (random.chance(0.6)) killQuietly(pid);
