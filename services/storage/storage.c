@@ -146,8 +146,8 @@ static void on_role(void *arg, const struct bb_replog_status *status)
     }
     node->is_ready = status->is_ready && !node->is_stopping;
     if (status->is_current && !node->has_been_ready) {
-        bb_info(node->ctx, "storage.replayed", "entries=%" PRIu64 " bytes=%" PRIu64,
-                node->replayed, node->replayed_bytes);
+        bb_info(node->ctx, "storage.replayed", "entries=%" PRIu64 " bytes=%" PRIu64, node->replayed,
+                node->replayed_bytes);
         node->has_been_ready = true;
         node->has_news = true;
     }
