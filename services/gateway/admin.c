@@ -8,6 +8,7 @@
 #include "routes.h"
 #include "subscribe.h"
 #include "txfeed.h"
+#include "websocket.h"
 
 #include "bb/conf.h"
 #include "bb/wire_validate.h"
@@ -89,12 +90,14 @@ static void status_answer(struct status_work *work)
     bb_buf_printf(
         json,
         ",\"gateway\":{\"calls\":%zu,\"connections\":%zu,\"subscribers\":%zu,\"liveQueries\":%zu,"
-        "\"feedTx\":%" PRIu64 ",\"isFollowing\":%s,\"feedReaders\":%zu,\"feedQueuedBytes\":%zu},",
+        "\"feedTx\":%" PRIu64
+        ",\"isFollowing\":%s,\"websockets\":%zu,\"feedReaders\":%zu,\"feedQueuedBytes\":%zu},",
         gateway_workers_calls(gateway->workers), bb_http_connections(gateway->http),
         gateway_subscriptions_count(gateway), gateway_subscriptions_entry_count(gateway),
         gateway_feed_cursor(gateway->feed),
         gateway_feed_is_following(gateway->feed) ? "true" : "false",
-        gateway_txfeed_reader_count(gateway), gateway_txfeed_queued_bytes(gateway));
+        gateway_websockets_count(gateway), gateway_txfeed_reader_count(gateway),
+        gateway_txfeed_queued_bytes(gateway));
     append_workers(gateway, json);
     bb_buf_append_str(json, ",\"storage\":[");
     bb_buf_append_slice(json, bb_buf_slice(&work->storages));

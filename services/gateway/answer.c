@@ -20,7 +20,7 @@ static void append_value(struct bb_buf *to, struct bb_slice value, enum bb_json_
 }
 
 /* Lines as clients print them: "[LOG] 'text'". */
-static void append_log_lines(struct bb_buf *to, const struct outcome *outcome)
+void gateway_log_lines(struct bb_buf *to, const struct outcome *outcome)
 {
     append_key(to, "logLines");
     bb_buf_append_byte(to, '[');
@@ -142,7 +142,7 @@ static void append_success(struct bb_buf *to, const struct outcome *outcome)
     } else {
         bb_buf_printf(to, ",\"tx\":null,\"readTx\":%" PRIu64, reply->read_tx);
     }
-    append_log_lines(to, outcome);
+    gateway_log_lines(to, outcome);
     bb_buf_append_byte(to, '}');
 }
 
@@ -158,7 +158,7 @@ int gateway_envelope(struct bb_buf *to, const struct outcome *outcome, bool is_p
     if (is_part || bb_status_in_function(outcome->status)) {
         bb_buf_append_str(to, "{\"status\":\"error\"");
         gateway_error_fields(to, outcome);
-        append_log_lines(to, outcome);
+        gateway_log_lines(to, outcome);
         bb_buf_append_byte(to, '}');
         return 200;
     }

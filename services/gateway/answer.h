@@ -16,6 +16,8 @@ struct outcome {
     bool shows_errors; /* messages, stacks and log lines, or a request id only */
 };
 
+/* Appends `,"logLines":[..]` (without the comma behind a brace): none unless errors are shown. */
+void gateway_log_lines(struct bb_buf *to, const struct outcome *outcome);
 /* The text of `errorMessage`, not quoted. */
 void gateway_error_message(struct bb_buf *to, const struct outcome *outcome);
 /* Appends `"code":..,"errorMessage":..[,"errorData":..]`. */

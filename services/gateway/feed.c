@@ -5,6 +5,7 @@
 #include "bb/wire_validate.h"
 #include "subscribe.h"
 #include "txfeed.h"
+#include "websocket.h"
 
 #define STORAGES_MAX    16u
 #define TAIL_BYTES      (4u << 20)
@@ -174,6 +175,7 @@ static int take_record(struct bb_ctx *ctx, struct feed *feed, ProtobufCBinaryDat
     }
     feed->cursor = record->tx;
     gateway_txfeed_record(feed->gateway, bb_pb_slice(bytes), record, body);
+    gateway_websockets_record(feed->gateway, record->tx, bb_pb_slice(body->request_id));
     gateway_subscriptions_write(feed->gateway, record->tx, feed->keys, feed->key_count);
     return BB_OK;
 }

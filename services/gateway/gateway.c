@@ -12,6 +12,7 @@
 #include "stream.h"
 #include "subscribe.h"
 #include "txfeed.h"
+#include "websocket.h"
 
 #include "bb/conf.h"
 #include "bb/gateway_service.h"
@@ -137,6 +138,7 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
         gateway->session_queries_max = (size_t)bb_conf_number(conf, "session-queries");
         gateway->session_bytes_max = (size_t)bb_conf_number(conf, "session-bytes");
         gateway_subscriptions_open(ctx, gateway, conf);
+        gateway_websockets_open(gateway);
         gateway_txfeed_open(gateway, (size_t)bb_conf_number(conf, "feed-bytes"));
         rc = gateway_feed_open(ctx, gateway, bb_conf_text(conf, "storage"));
     }
@@ -173,6 +175,7 @@ static void stop(struct bb_service *service, void *state)
     bb_timer_stop(life->check);
     gateway_txfeed_bye(gateway);
     gateway_streams_bye(gateway);
+    gateway_websockets_bye(gateway);
     gateway_admin_bye(gateway);
     bb_http_stop(gateway->http, STOP_LIMIT_MS, on_http_stopped, gateway);
 }
@@ -192,6 +195,7 @@ static void close_gateway(struct bb_service *service, void *state)
     gateway_feed_close(gateway->feed);
     gateway_forward_close(gateway);
     bb_http_close(gateway->http);
+    gateway_websockets_close(gateway);
     gateway_subscriptions_close(gateway->subscriptions);
     gateway_txfeed_close(gateway->txfeed);
     bb_http_files_close(gateway->files);

@@ -26,6 +26,7 @@ struct feed;
 struct subscriptions;
 struct txfeed;
 struct streams;
+struct websockets;
 struct forward;
 
 struct gateway {
@@ -40,6 +41,7 @@ struct gateway {
     struct subscriptions *subscriptions;
     struct txfeed *txfeed;
     struct streams *streams;
+    struct websockets *websockets;
     struct forward *forward;
     size_t session_queries_max, session_bytes_max;
     struct bb_list logs; /* requests for log lines that wait */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "answer.h"
+#include "websocket.h"
 
 #define METHOD(m) (1u << (m))
 #define GETS      (METHOD(BB_HTTP_GET) | METHOD(BB_HTTP_HEAD))
@@ -210,6 +211,8 @@ void gateway_route(void *arg, struct bb_http_request *request)
         refuse_method(request, route);
     } else if (route != NULL) {
         route->handle(gateway, request);
+    } else if (gateway_websocket_is_path(path)) {
+        gateway_api_websocket(gateway, request);
     } else if (bb_slice_starts_with(path, bb_slice_str("/http/"))) {
         bb_http_respond_error(request, 501, "Unsupported",
                               "Routes of httpAction functions are not served by this version.");

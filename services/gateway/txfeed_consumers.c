@@ -239,7 +239,8 @@ void gateway_api_consumers(struct gateway *gateway, struct bb_http_request *requ
 }
 
 /* The body's {tx}. */
-static int take_tx(struct bb_ctx *ctx, const struct bb_http_request *request, uint64_t *tx)
+static int take_tx(struct bb_ctx *ctx, struct gateway *gateway,
+                   const struct bb_http_request *request, uint64_t *tx)
 {
     struct bb_buf body;
     struct bb_slice field = BB_SLICE_EMPTY;
@@ -256,9 +257,9 @@ static int take_tx(struct bb_ctx *ctx, const struct bb_http_request *request, ui
     if (rc == BB_OK)
         *tx = (uint64_t)bb_value_float64(field);
     bb_buf_fini(&body);
-    /* The record may have come from a gateway that is ahead of this one, but not of the clock. */
-    if (rc == BB_OK && *tx > bb_wall_us(ctx) + GATEWAY_CLOCK_SLACK_US)
-        rc = bb_fail(ctx, BB_TX_IN_FUTURE, "`tx` %" PRIu64 " lies beyond the clock", *tx);
+    /* The record may have come from a gateway that is ahead of this one. */
+    if (rc == BB_OK && *tx > gateway_feed_cursor(gateway->feed))
+        rc = gateway_check_tx(ctx, "`tx`", *tx);
     return rc;
 }
 
@@ -285,7 +286,7 @@ void gateway_api_consumer(struct gateway *gateway, struct bb_http_request *reque
     if (rc == BB_OK)
         rc = gateway_txfeed_check_name(&ctx, name);
     if (rc == BB_OK && !is_delete)
-        rc = take_tx(&ctx, request, &tx);
+        rc = take_tx(&ctx, gateway, request, &tx);
     if (rc != BB_OK) {
         gateway_refuse(&ctx, request, rc);
         return;

@@ -443,11 +443,15 @@ static void send_queue(void *arg)
     call->queued = call->queued_bytes = 0;
     if (call->must_close) {
         end_stream(call);
-    } else if (call->was_blocked && call->events.on_drain != NULL) {
+        return;
+    }
+    if (call->was_blocked && call->events.on_drain != NULL) {
         call->was_blocked = false;
         call->events.on_drain(call->events.arg);
-        sim_loop_touch(call->http->node);
     }
+    if (call->events.on_sent != NULL)
+        call->events.on_sent(call->events.arg);
+    sim_loop_touch(call->http->node);
 }
 
 static void send_soon(struct sim_http_call *call)
@@ -610,4 +614,32 @@ void sim_http_leave(struct sim_http_call *call)
 void sim_http_stall(struct sim_http_call *call, uint64_t us)
 {
     call->stalled_until_us = sim.now_us + us;
+}
+
+/* ---- WebSockets: nobody here opens one ---- */
+
+bool bb_http_wants_socket(const struct bb_http_request *request)
+{
+    (void)request;
+    return false;
+}
+
+struct bb_http_stream *bb_http_socket_begin(struct bb_http_request *request,
+                                            const struct bb_http_socket_events *events)
+{
+    (void)request;
+    (void)events;
+    BB_UNREACHABLE("no request asks for a WebSocket");
+}
+
+struct bb_http_buffer *bb_http_socket_text(struct bb_slice text)
+{
+    return bb_http_buffer_new(text);
+}
+
+void bb_http_socket_close(struct bb_http_stream *stream, uint16_t code, const char *reason)
+{
+    (void)code;
+    (void)reason;
+    bb_http_stream_close(stream);
 }
