@@ -48,6 +48,12 @@ struct sim_slot {
     const Bb__Proto__SlotStart *start;
     uint64_t batch;
     const Bb__Proto__SlotReadResults *results;
+    struct bb_list waiting; /* calls that came while one runs */
+    uint64_t last_call;     /* whose transaction `txn` still is; 0: nobody's */
+};
+struct waiting {
+    struct bb_list link;
+    struct bb_buf frame;
 };
 struct bb_child {
     struct sim_slot process;
@@ -240,6 +246,8 @@ static struct bb_txn_catalog *find_catalog(const struct sim_slot *process, uint6
     BB_UNREACHABLE("a call names a deployment that the slot was not given");
 }
 
+static void begin_waiting(void *arg);
+
 static void run_call(void *arg)
 {
     struct sim_slot *process = arg;
@@ -260,7 +268,12 @@ static void run_call(void *arg)
 
     bb_txn_limits_default(&options.limits);
     memcpy(options.seed, start->seed.data, start->seed.len < 16 ? start->seed.len : 16);
-    bb_txn_begin(process->txn, &options);
+    if (start->after != 0) {
+        bb_txn_begin_after(process->txn, &options);
+    } else {
+        bb_txn_begin(process->txn, &options);
+    }
+    process->last_call = 0;
     sim_fiber_sleep(20 + sim_below(300));
     int rc = sim_script_run(&script, start->path, &value);
     /* A builder that a failed function left open is of no use any more. */
@@ -269,7 +282,9 @@ static void run_call(void *arg)
         process->doc = bb_value_builder_new();
     }
     say_done(process, rc, value);
+    process->last_call = start->call;
     process->fiber = NULL;
+    (void)sim_after(process->node, 1, begin_waiting, process);
 }
 
 /* ---- to the slot ---- */
@@ -285,6 +300,22 @@ static void add_deployment(struct sim_slot *process, const Bb__Proto__SlotDeploy
         sim_fail("the slot cannot use the catalog: %s", process->ctx.error);
 }
 
+/* The call before it is not the one that it builds on. */
+static void say_conflict(struct sim_slot *process, const Bb__Proto__SlotStart *start)
+{
+    Bb__Proto__FromSlot message = BB__PROTO__FROM_SLOT__INIT;
+    Bb__Proto__SlotDone done;
+
+    bb__proto__slot_done__init(&done);
+    done.call = start->call;
+    done.status = BB_CONFLICT;
+    message.op_case = BB__PROTO__FROM_SLOT__OP_DONE;
+    message.done = &done;
+    say(process, &message);
+    process->last_call = 0;
+    (void)sim_after(process->node, 1, begin_waiting, process);
+}
+
 static void begin_call(struct sim_slot *process, struct bb_slice bytes)
 {
     Bb__Proto__ToSlot *message = NULL;
@@ -296,10 +327,36 @@ static void begin_call(struct sim_slot *process, struct bb_slice bytes)
     int rc =
         bb_unpack(&process->ctx, process->arena, &bb__proto__to_slot__descriptor, bytes, &message);
     bb_assert(rc == BB_OK);
+    if (message->start->after != 0 && message->start->after != process->last_call) {
+        say_conflict(process, message->start);
+        return;
+    }
     process->start = message->start;
     check_same(message->start);
     process->fiber = sim_fiber_new(run_call, process);
     sim_fiber_wake(process->fiber, 1);
+}
+
+static void wait_call(struct sim_slot *process, struct bb_slice bytes)
+{
+    struct waiting *waiting = bb_alloc_zero(1, sizeof *waiting);
+
+    bb_buf_init(&waiting->frame);
+    bb_buf_append_slice(&waiting->frame, bytes);
+    bb_list_push_back(&process->waiting, &waiting->link);
+}
+
+static void begin_waiting(void *arg)
+{
+    struct sim_slot *process = arg;
+
+    if (process->is_dead || process->fiber != NULL || bb_list_is_empty(&process->waiting))
+        return;
+    struct waiting *waiting = bb_container(process->waiting.next, struct waiting, link);
+    bb_list_remove(&waiting->link);
+    begin_call(process, bb_buf_slice(&waiting->frame));
+    bb_buf_fini(&waiting->frame);
+    bb_free(waiting);
 }
 
 static void give_results(struct sim_slot *process, struct bb_slice bytes)
@@ -358,7 +415,11 @@ static void hear_frame(void *arg)
         add_deployment(process, message->deployment);
         break;
     case BB__PROTO__TO_SLOT__OP_START:
-        begin_call(process, frame->bytes);
+        if (process->fiber == NULL && bb_list_is_empty(&process->waiting)) {
+            begin_call(process, frame->bytes);
+        } else {
+            wait_call(process, frame->bytes);
+        }
         break;
     case BB__PROTO__TO_SLOT__OP_READS:
         give_results(process, frame->bytes);
@@ -392,6 +453,7 @@ int bb_child_start(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_chi
                                   .arena = bb_arena_new(0),
                                   .log = bb_value_builder_new(),
                                   .doc = bb_value_builder_new() };
+    bb_list_init(&process->waiting);
     bb_list_push_back(all_slots(), &process->link);
     *child = started;
     return BB_OK;
