@@ -6,8 +6,7 @@
 #include "vm_internal.hh"
 
 enum {
-    RESULT_BYTES_MAX = 48 << 20,
-    HEAP_LOOK_EVERY = 64
+    RESULT_BYTES_MAX = 48 << 20
 };
 
 namespace bb
@@ -89,6 +88,30 @@ static void end_fulfilled(struct bb_vm_call *call, v8::Local<v8::Value> value)
     }
 }
 
+static size_t heap_used(struct bb_vm *vm)
+{
+    v8::HeapStatistics heap;
+
+    vm->isolate->GetHeapStatistics(&heap);
+    return vm->heap_used = heap.used_heap_size();
+}
+
+/* V8 calls on_near_limit when it collects; one huge allocation may come without that. The garbage of
+ * calls before this one stays below half of the limit, so what is above the limit is this call's. */
+static void check_heap(struct bb_vm *vm)
+{
+    vm->call_count++;
+    if (heap_used(vm) <= vm->heap_bytes / 2) {
+        return;
+    }
+    if (vm->heap_used > vm->heap_bytes && !vm->is_out_of_memory.exchange(true)) {
+        int none = -1;
+        (void)vm->why.compare_exchange_strong(none, (int)BB_VM_OUT_OF_MEMORY);
+    }
+    vm->isolate->LowMemoryNotification();
+    vm->must_recycle |= heap_used(vm) > vm->heap_bytes / 2;
+}
+
 /* Did the function leave something behind that the next one would meet? Costs a microsecond. */
 static void check_sound(struct bb_vm_call *call)
 {
@@ -104,17 +127,7 @@ static void check_sound(struct bb_vm_call *call)
         vm->must_recycle = true;
     }
     isolate->CancelTerminateExecution();
-    if (++vm->call_count % HEAP_LOOK_EVERY == 0) {
-        v8::HeapStatistics heap;
-        isolate->GetHeapStatistics(&heap);
-        vm->heap_used = heap.used_heap_size();
-        if (vm->heap_used > vm->heap_bytes / 2) {
-            isolate->LowMemoryNotification();
-            isolate->GetHeapStatistics(&heap);
-            vm->heap_used = heap.used_heap_size();
-            vm->must_recycle |= vm->heap_used > vm->heap_bytes / 2;
-        }
-    }
+    check_heap(vm);
 }
 
 /* After the microtasks ran: is the call over, and how? */

@@ -5,6 +5,7 @@
 
 #include "bb/env.h"
 #include "call.h"
+#include "rlimits.h"
 
 enum {
     IDLE_AFTER_MS = 50, /* without work: the engine gets some time for itself */
@@ -102,6 +103,7 @@ static int open_vm(struct program *program, const Bb__Proto__SlotHello *hello)
         return rc;
     slot_watchdog_attach(slot->watchdog, slot->vm);
     if (program->options->seal != NULL) {
+        slot_rlimits_set(options.heap_bytes);
         rc = program->options->seal(&slot->ctx, what, sizeof what);
         if (rc == BB_UNSUPPORTED) {
             notice(slot, "warn", slot->ctx.error);

@@ -1,0 +1,106 @@
+// Every limit has an error of its own, and afterwards the slot, or the one that took its place, serves on.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { eventually, startSuite } from "../integration/js/suite.mjs";
+import { makeApp } from "./app.mjs";
+
+describe("limits", () => {
+  let app, suite;
+  const ask = async (kind, name, args = {}) => (await suite.http(`/api/${kind}`, { body: { path: `limits:${name}`, args } })).json;
+  const works = async () => {
+    const all = await Promise.all(Array.from({ length: 8 }, () => ask("query", "ok")));
+    assert.deepEqual(all.map(({ value }) => value), new Array(8).fill("ok"));
+  };
+  const leavesNothing = async (group) => assert.equal((await ask("query", "count", { group })).value, 0);
+  before(async () => {
+    app = await makeApp();
+    suite = await startSuite({ mode: "processes", memory: true, appDir: app.dir, options: { worker: { slots: 7, "heap-mb": 64 } } });
+  });
+  after(async () => {
+    await suite?.stop();
+    app?.remove();
+  });
+
+  test("b16_limits: what runs for ever is stopped, whatever it is busy with, and others go on", async () => {
+    const names = ["loop", "stubbornLoop", "microtasks", "regexp", "parses", "reads"];
+    const running = Promise.all(names.map((name) => ask(name === "loop" ? "mutation" : "query", name)));
+    assert.equal((await ask("query", "ok")).value, "ok");
+    (await running).forEach((answer, i) => {
+      assert.equal(answer.code, "FunctionTimeout", `${names[i]}: ${JSON.stringify(answer)}`);
+      assert.match(answer.errorMessage, /time|5 s|longer/, names[i]);
+    });
+    await works();
+    await leavesNothing("time");
+  });
+  test("b16_limits: getters of a result or of what was thrown, sorts and large numbers are stopped, too", async () => {
+    const names = ["getter", "thrownGetter", "awaits", "bigInts", "sorts"];
+    const answers = await Promise.all(names.map((name) => ask("query", name)));
+    answers.forEach((answer, i) => assert.equal(answer.code, "FunctionTimeout", `${names[i]}: ${JSON.stringify(answer)}`));
+    await works();
+  });
+
+  for (const [kind, name] of [["query", "heap"], ["query", "mapGrows"], ["query", "oneAllocation"], ["query", "stringified"], ["mutation", "heapInMutation"]]) {
+    test(`b16_limits: memory: ${name}`, async () => {
+      const answer = await ask(kind, name);
+      assert.equal(answer.code, "OutOfMemory", JSON.stringify(answer));
+      assert.match(answer.errorMessage, /memory/);
+      await works();
+      await leavesNothing("memory");
+    });
+  }
+  for (const [name, text] of [
+    ["jsonTooLong", /RangeError: JSON\.parse: 10000003 characters/], ["buffers", /RangeError: Array buffer allocation failed/],
+    ["oneBuffer", /RangeError/], ["stringDoubles", /RangeError: Invalid string length/], ["recursion", /RangeError: Maximum call stack/],
+    ["mutualRecursion", /RangeError: Maximum call stack/],
+  ]) {
+    test(`b16_limits: refused with an error in the function: ${name}`, async () => {
+      const answer = await ask("query", name);
+      assert.equal(answer.code, "ServerError", JSON.stringify(answer));
+      assert.match(answer.errorMessage, text);
+      assert.match(answer.errorMessage, /bitbend\/limits\.ts:\d+:\d+/);
+      await works();
+    });
+  }
+
+  for (const [name, code, text] of [
+    ["documentTooLarge", "DocumentTooLarge", /1,?048,?576|1 MiB/], ["tooManyFields", "NotEncodable", /1,?024/], ["tooDeep", "NotEncodable", /16/],
+    ["tooManyWrites", "WriteLimit", /16,?000/], ["tooManyBytesWritten", "WriteLimit", /bytes/], ["caughtLimit", "WriteLimit", /bytes/],
+  ]) {
+    test(`b17_limits: nothing is left of a mutation beyond its limit: ${name}`, async () => {
+      const answer = await ask("mutation", name);
+      assert.equal(answer.code, code, JSON.stringify(answer).slice(0, 300));
+      assert.match(answer.errorMessage, text);
+      for (const group of ["large", "writes"]) await leavesNothing(group);
+    });
+  }
+  test("b17_limits: what a call reads is limited in ranges and in bytes", async () => {
+    for (let from = 0; from < 20; from++) await suite.call("limits:fill", { group: "bulk", from, count: 1, size: 1e6 });
+    const ranges = await ask("query", "tooManyReads");
+    assert.deepEqual([ranges.code, /4,?096/.test(ranges.errorMessage)], ["ReadLimit", true], ranges.errorMessage);
+    const bytes = await ask("query", "tooManyBytesRead");
+    assert.deepEqual([bytes.code, /bytes|MiB/.test(bytes.errorMessage)], ["ReadLimit", true], bytes.errorMessage);
+  });
+
+  test("b17_limits: result, log lines, promises that never settle and nested calls", async () => {
+    const result = await ask("query", "resultTooLarge");
+    assert.deepEqual([result.code, /16777216/.test(result.errorMessage)], ["ResultTooLarge", true], result.errorMessage);
+    const { value, logLines } = await ask("query", "logs");
+    assert.deepEqual([value, logLines.length], ["logged", 257]);
+    assert.match(JSON.stringify(logLines.at(-1)), /dropped/);
+    assert.equal((await ask("query", "neverSettles")).code, "NeverResolved");
+    assert.equal((await ask("query", "nested", { depth: 8 })).value, 8);
+    const deep = await ask("query", "nested", { depth: 9 });
+    assert.deepEqual([deep.code, /8 levels/.test(deep.errorMessage)], ["NotAvailableHere", true], deep.errorMessage);
+  });
+
+  test("a slot that is killed is replaced at once, and its call runs on another one", async () => {
+    const before = suite.slotPids();
+    const calls = Array.from({ length: 40 }, () => ask("query", "ok"));
+    const killed = before.slice(0, 3);
+    for (const pid of killed) process.kill(pid, "SIGKILL");
+    for (const answer of await Promise.all(calls)) assert.equal(answer.value, "ok", JSON.stringify(answer));
+    await eventually(() => suite.slotPids().filter((pid) => !before.includes(pid)).length === killed.length, { what: "as many new slots" });
+    await works();
+  });
+});
