@@ -249,24 +249,3 @@ int bb_txn_end(struct bb_ctx *ctx, struct bb_txn *txn, const struct bb_txn_finis
         pack_body(txn, &body, finish, output);
     return BB_OK;
 }
-
-void bb_txn_trace(const struct bb_txn *txn, struct bb_buf *json)
-{
-    bb_buf_append_str(json, "{\"scans\":[");
-    for (size_t i = 0; i < txn->scan_count; i++) {
-        const struct txn_scan *scan = txn->scans[i];
-        bb_buf_append_str(json, i == 0 ? "{\"table\":" : ",{\"table\":");
-        bb_json_string(json, scan->table->name);
-        bb_buf_append_str(json, ",\"index\":");
-        bb_json_string(json, scan->index->name);
-        bb_buf_printf(json, ",\"order\":\"%s\",\"low\":\"", scan->is_descending ? "desc" : "asc");
-        bb_hex_append(json, scan->low);
-        bb_buf_append_str(json, "\",\"high\":\"");
-        bb_hex_append(json, scan->high);
-        bb_buf_printf(json, "\",\"rows\":%" PRIu64 ",\"bytes\":%" PRIu64 "}", scan->rows_total,
-                      scan->bytes_total);
-    }
-    bb_buf_printf(
-        json, "],\"ranges\":%zu,\"documents\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"written\":%zu}",
-        txn->range_count, txn->read_documents, txn->read_bytes, txn->written_count);
-}

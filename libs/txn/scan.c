@@ -90,6 +90,8 @@ int bb_txn_scan_open(struct bb_ctx *ctx, struct bb_txn *txn,
         goto out;
     scan->low = txn_dup(txn, bb_buf_slice(&low));
     scan->high = txn_dup(txn, bb_buf_slice(&high));
+    if (txn->options.is_traced)
+        scan->asked = txn_dup(txn, options->range);
     scan->is_descending = options->is_descending;
     scan->is_keys_only = options->is_keys_only;
     scan->is_untracked = options->is_untracked && options->access == BB_TXN_PRIVILEGED;

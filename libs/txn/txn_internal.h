@@ -87,6 +87,7 @@ struct txn_scan {
     const struct txn_table *table;
     const struct txn_index *index;
     struct bb_slice low, high; /* the range that is left to the scan when it opens */
+    struct bb_slice asked;     /* of a traced transaction: BBV array of steps */
     uint64_t query_hash;       /* what a cursor must fit */
     bool is_descending, is_keys_only, is_untracked;
     struct bb_slice end_key; /* of an end cursor; data == NULL: no bound but the range */

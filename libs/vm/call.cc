@@ -96,8 +96,9 @@ static size_t heap_used(struct bb_vm *vm)
     return vm->heap_used = heap.used_heap_size();
 }
 
-/* V8 calls on_near_limit when it collects; one huge allocation may come without that. The garbage of
- * calls before this one stays below half of the limit, so what is above the limit is this call's. */
+/* V8 calls on_near_limit when it collects; one huge allocation may come without that. The garbage
+ * of calls before this one stays below half of the limit, so what is above the limit is this
+ * call's. */
 static void check_heap(struct bb_vm *vm)
 {
     vm->call_count++;
@@ -155,6 +156,11 @@ static void settle(struct bb_vm_call *call)
         }
     }
     call->is_done = true;
+    if (call->profile != nullptr) {
+        /* Of a call that was stopped, too: then most of all. */
+        isolate->CancelTerminateExecution();
+        profile_stop(call, &call->profiled);
+    }
     if (vm->why.load() >= 0) {
         end_terminated(call);
     } else {
@@ -229,8 +235,12 @@ int bb_vm_call_begin(struct bb_ctx *ctx, struct bb_vm *vm, struct bb_vm_bundle *
     made->random[0] |= (made->random[0] | made->random[1] | made->random[2] | made->random[3]) == 0;
     bb_buf_init(&made->value);
     bb_buf_init(&made->error_data);
+    bb_buf_init(&made->profiled);
     vm->call = made;
     *call = made;
+    if (options->profile != BB_VM_PROFILE_NONE) {
+        bb::profile_start(made, options->profile);
+    }
     bb::start(made, options);
     bb::drain(made);
     bb::settle(made);
@@ -317,6 +327,7 @@ void bb_vm_call_result(struct bb_vm_call *call, struct bb_vm_result *result)
     result->message = bb_slice(call->message.data(), call->message.size());
     result->error_data = bb_buf_slice(&call->error_data);
     result->stack = bb_slice(call->stack.data(), call->stack.size());
+    result->profile = bb_buf_slice(&call->profiled);
     result->loading = bb_slice(call->loading.data(), call->loading.size());
     result->saw_random = call->saw_random;
     result->saw_time = call->saw_time;
@@ -334,6 +345,9 @@ void bb_vm_call_end(struct bb_vm_call *call)
         if (!call->is_done) {
             /* Abandoned while it waits: what it has changed so far must not reach the next call. */
             bb::check_sound(call);
+            if (call->profile != nullptr) {
+                bb::profile_stop(call, &call->profiled);
+            }
         }
         vm->call = nullptr;
         if (call->bundle != nullptr && !vm->must_recycle) {
@@ -344,6 +358,7 @@ void bb_vm_call_end(struct bb_vm_call *call)
         }
         bb_buf_fini(&call->value);
         bb_buf_fini(&call->error_data);
+        bb_buf_fini(&call->profiled);
         delete call;
     }
 }

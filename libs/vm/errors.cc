@@ -60,25 +60,32 @@ static bool is_package_source(const char *source)
            strstr(source, "libs/js/bitbend/") != nullptr;
 }
 
+bool written_position(struct bb_vm *vm, const std::string &script, uint32_t line, uint32_t column,
+                      struct vm_position *found)
+{
+    vm_module *module = find_module(vm, script);
+
+    if (module == nullptr) {
+        return false;
+    }
+    *found = { module->path.c_str(), line, column };
+    vm_source_map *map = map_of(module);
+    return map == nullptr || vm_source_map_find(map, line, column, found);
+}
+
 /* position(script, line, column): "messages.ts:12:5", or undefined for what is not the
  * application's. */
 static void position(const v8::FunctionCallbackInfo<v8::Value> &info)
 {
     v8::Isolate *isolate = info.GetIsolate();
     struct bb_vm *vm = vm_of(isolate);
-    vm_module *module = find_module(vm, utf8_of(isolate, info[0]));
+    struct vm_position found = {};
 
-    if (module == nullptr || !info[1]->IsUint32() || !info[2]->IsUint32()) {
+    if (!info[1]->IsUint32() || !info[2]->IsUint32() ||
+        !written_position(vm, utf8_of(isolate, info[0]), info[1].As<v8::Uint32>()->Value(),
+                          info[2].As<v8::Uint32>()->Value(), &found) ||
+        is_package_source(found.source)) {
         return;
-    }
-    struct vm_position found = { module->path.c_str(), info[1].As<v8::Uint32>()->Value(),
-                                 info[2].As<v8::Uint32>()->Value() };
-    vm_source_map *map = map_of(module);
-    if (map != nullptr) {
-        if (!vm_source_map_find(map, found.line, found.column, &found) ||
-            is_package_source(found.source)) {
-            return;
-        }
     }
     const std::string text = std::string(found.source) + ":" + std::to_string(found.line) + ":" +
                              std::to_string(found.column);

@@ -32,6 +32,7 @@ namespace bb
 
 class Tasks;     /* platform.cc */
 class Allocator; /* limits.cc */
+struct Profile;  /* profile.cc */
 
 enum {
     KEY_CACHE_MAX = 8192,
@@ -129,7 +130,8 @@ struct bb_vm_call {
     std::vector<struct bb_vm_bundle *> bundles; /* made by internals.compile */
     uint64_t run_ns = 0;
     struct bb_vm_result result = {};
-    struct bb_buf value, error_data;
+    struct bb_buf value, error_data, profiled;
+    bb::Profile *profile = nullptr; /* under way */
     std::string message, stack, loading;
 };
 
@@ -172,6 +174,10 @@ v8::Local<v8::Value> make_error(struct bb_vm *vm, int status, const char *messag
 void install_errors(struct bb_vm *vm, v8::Local<v8::Object> internals);
 void throw_error(struct bb_vm *vm, int status, const std::string &message);
 void describe_error(struct bb_vm_call *call, v8::Local<v8::Value> reason);
+/* The place in what was written; false: it is no script of a bundle. What `found` names lives as
+ * long as the bundle. */
+bool written_position(struct bb_vm *vm, const std::string &script, uint32_t line, uint32_t column,
+                      struct vm_position *found);
 v8::MaybeLocal<v8::Value> prepare_stack(v8::Local<v8::Context> context, v8::Local<v8::Value> error,
                                         v8::Local<v8::Array> sites);
 
@@ -189,6 +195,10 @@ void set_native(struct bb_vm *vm, v8::Local<v8::Object> object, const char *name
 
 /* realm.cc */
 int open_realm(struct bb_ctx *ctx, struct bb_vm *vm, const struct bb_vm_options *options);
+
+/* profile.cc */
+void profile_start(struct bb_vm_call *call, enum bb_vm_profile kind);
+void profile_stop(struct bb_vm_call *call, struct bb_buf *to);
 
 /* host.cc */
 void host_function(const v8::FunctionCallbackInfo<v8::Value> &info);

@@ -126,6 +126,21 @@ void gateway_failure(struct bb_buf *to, const char *code, const char *message)
     bb_buf_append_byte(to, '}');
 }
 
+/* What the caller asked for with BitBend-Debug, as JSON that the slot made. */
+static void append_debug(struct bb_buf *to, const struct outcome *outcome)
+{
+    const Bb__Proto__CallReply *reply = outcome->reply;
+
+    if (reply != NULL && reply->trace != NULL && reply->trace[0] == '{') {
+        append_key(to, "trace");
+        bb_buf_append_str(to, reply->trace);
+    }
+    if (reply != NULL && reply->profile.len > 0) {
+        append_key(to, "profile");
+        bb_buf_append_slice(to, bb_pb_slice(reply->profile));
+    }
+}
+
 static void append_success(struct bb_buf *to, const struct outcome *outcome)
 {
     const Bb__Proto__CallReply *reply = outcome->reply;
@@ -143,6 +158,7 @@ static void append_success(struct bb_buf *to, const struct outcome *outcome)
         bb_buf_printf(to, ",\"tx\":null,\"readTx\":%" PRIu64, reply->read_tx);
     }
     gateway_log_lines(to, outcome);
+    append_debug(to, outcome);
     bb_buf_append_byte(to, '}');
 }
 
@@ -159,6 +175,7 @@ int gateway_envelope(struct bb_buf *to, const struct outcome *outcome, bool is_p
         bb_buf_append_str(to, "{\"status\":\"error\"");
         gateway_error_fields(to, outcome);
         gateway_log_lines(to, outcome);
+        append_debug(to, outcome);
         bb_buf_append_byte(to, '}');
         return 200;
     }

@@ -87,6 +87,42 @@ static int take_headers(struct bb_ctx *ctx, struct api *api)
     return BB_OK;
 }
 
+/* BitBend-Debug: trace, cpu-profile, heap-profile, heap-snapshot; several are separated by commas.
+ */
+static int take_debug(struct bb_ctx *ctx, struct api *api)
+{
+    static const struct {
+        const char *name;
+        Bb__Proto__Profile profile;
+    } kinds[] = { { "trace", BB__PROTO__PROFILE__PROFILE_NONE },
+                  { "cpu-profile", BB__PROTO__PROFILE__PROFILE_CPU },
+                  { "heap-profile", BB__PROTO__PROFILE__PROFILE_HEAP },
+                  { "heap-snapshot", BB__PROTO__PROFILE__PROFILE_SNAPSHOT } };
+    struct bb_slice header = bb_http_header(api->request, "bitbend-debug");
+
+    if (header.size > 0 && !api->caller.is_admin)
+        return bb_fail(ctx, BB_FORBIDDEN, "BitBend-Debug needs the admin key.");
+    while (header.size > 0) {
+        const uint8_t *comma = memchr(header.data, ',', header.size);
+        size_t size = comma == NULL ? header.size : (size_t)(comma - header.data), kind = 0;
+        struct bb_slice word = bb_slice(header.data, size);
+        while (kind < BB_COUNT_OF(kinds) && !bb_slice_equal(word, bb_slice_str(kinds[kind].name)))
+            kind++;
+        if (kind == BB_COUNT_OF(kinds)) {
+            return bb_fail(
+                ctx, BB_BAD_REQUEST,
+                "BitBend-Debug knows trace, cpu-profile, heap-profile and heap-snapshot, "
+                "not \"%.*s\"",
+                BB_SLICE_ARG(word));
+        }
+        api->call.wants_trace |= kind == 0;
+        api->call.profile = kind == 0 ? api->call.profile : kinds[kind].profile;
+        size += size < header.size;
+        header = bb_slice(header.data + size, header.size - size);
+    }
+    return BB_OK;
+}
+
 static int check_path(struct bb_ctx *ctx, const struct api *api)
 {
     if (api->call.path[0] == '_' && !api->caller.is_admin)
@@ -126,6 +162,8 @@ static void api_go(struct bb_ctx *ctx, struct api *api, int rc)
         api->call.identity = api->caller.identity;
         rc = take_headers(ctx, api);
     }
+    if (rc == BB_OK)
+        rc = take_debug(ctx, api);
     if (rc == BB_OK)
         rc = gateway_call_start(ctx, api->gateway, &api->call);
     if (rc == BB_OK) {

@@ -222,6 +222,8 @@ static void send_call(struct call *call)
     body.min_tx = call->min_tx;
     body.is_live = call->is_live;
     body.is_shared = call->is_shared;
+    body.wants_trace = call->wants_trace;
+    body.profile = call->profile;
     body.timeout_ms = (uint32_t)((call->deadline_us - now) / 1000 + 1);
     if (call->client_key != NULL) {
         body.client_key = bb_slice_pb(bb_slice(call->client_key, 32));

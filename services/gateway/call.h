@@ -20,7 +20,8 @@ struct call {
     const uint8_t *client_digest;
     uint64_t at_tx, min_tx;
     uint64_t limit_us; /* 0: GATEWAY_CALL_US */
-    bool is_admin, is_live, is_shared;
+    bool is_admin, is_live, is_shared, wants_trace;
+    Bb__Proto__Profile profile;
     /* `reply` (NULL unless a worker answered) lives during the call only. */
     void (*done)(struct call *call, int status, const char *error,
                  const Bb__Proto__CallReply *reply);

@@ -46,7 +46,19 @@ static void add_deployment_range(struct call *call, Bb__Proto__CallReply *reply)
     reply->ranges = ranges;
 }
 
-static void fill_reply(struct call *call, int status, const char *error,
+/* The slot's trace with what only the supervisor knows. */
+static char *trace_of(struct worker *worker, struct call *call, const Bb__Proto__SlotDone *done)
+{
+    if (done->trace[0] != '{') {
+        return done->trace;
+    }
+    char *whole =
+        bb_arena_printf(call->arena, "{\"runs\":%u,\"ms\":%.3f,%s", call->attempts,
+                        (double)(worker_now(worker) - call->started_us) / 1000, done->trace + 1);
+    return whole == NULL ? done->trace : whole;
+}
+
+static void fill_reply(struct worker *worker, struct call *call, int status, const char *error,
                        Bb__Proto__WorkerReply *reply, Bb__Proto__CallReply *body)
 {
     const Bb__Proto__SlotDone *done = call->done;
@@ -72,7 +84,8 @@ static void fill_reply(struct call *call, int status, const char *error,
         body->n_logs = done->n_logs;
         body->logs = done->logs;
         body->saw_identity = done->saw_identity;
-        body->trace = done->trace;
+        body->trace = trace_of(worker, call, done);
+        body->profile = done->profile;
     }
     if (call->request->is_live && done != NULL) {
         body->n_ranges = done->n_reads;
@@ -136,7 +149,7 @@ void worker_answer(struct worker *worker, struct call *call, int status, const c
         bb__proto__worker_reply__init(&reply);
         Bb__Proto__CallReply body;
         bb__proto__call_reply__init(&body);
-        fill_reply(call, status, error, &reply, &body);
+        fill_reply(worker, call, status, error, &reply, &body);
         bb_failpoint(worker->ctx->env, BB_FAILPOINT_WORKER_REPLY_BEFORE);
         bb_exchange_reply(call->exchange, &reply.base);
         bb_failpoint(worker->ctx->env, BB_FAILPOINT_WORKER_REPLY_AFTER);

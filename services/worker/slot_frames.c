@@ -122,6 +122,7 @@ static void send_start(struct worker *worker, struct slot *slot, struct call *ca
     }
     begin.wants_trace = request->wants_trace;
     begin.after = after;
+    begin.profile = request->profile;
     Bb__Proto__ToSlot message;
     bb__proto__to_slot__init(&message);
     message.op_case = BB__PROTO__TO_SLOT__OP_START;

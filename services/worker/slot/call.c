@@ -165,7 +165,9 @@ static void finish(struct slot *slot, struct outcome outcome)
     done.must_recycle = outcome.vm.must_recycle;
     done.rows = output.rows;
     done.bytes = output.bytes;
+    done.profile = pb(outcome.vm.profile);
     if (start->wants_trace) {
+        bb_buf_printf(&trace, "{\"cpuMs\":%.3f,", (double)outcome.vm.cpu_us / 1000);
         bb_txn_trace(slot->txn, &trace);
         done.trace = text_of(slot, bb_buf_slice(&trace));
     }
@@ -310,7 +312,8 @@ static void begin_txn(struct slot *slot, const struct slot_deployment *deploymen
     struct bb_txn_options options = { .catalog = deployment->catalog,
                                       .limits = slot->limits.txn,
                                       .now_ms = start->now_ms,
-                                      .is_mutation = is_mutation(slot->call) };
+                                      .is_mutation = is_mutation(slot->call),
+                                      .is_traced = start->wants_trace };
 
     memcpy(options.seed, start->seed.data,
            start->seed.len < sizeof options.seed ? start->seed.len : sizeof options.seed);
@@ -336,6 +339,14 @@ static bool may_begin(struct slot *slot, const Bb__Proto__SlotStart *start,
     }
     return start->after == slot->last_call && deployment == slot->last_deployment &&
            now <= slot->row_until_us;
+}
+
+static enum bb_vm_profile profile_of(Bb__Proto__Profile asked)
+{
+    return asked == BB__PROTO__PROFILE__PROFILE_CPU        ? BB_VM_PROFILE_CPU
+           : asked == BB__PROTO__PROFILE__PROFILE_HEAP     ? BB_VM_PROFILE_HEAP
+           : asked == BB__PROTO__PROFILE__PROFILE_SNAPSHOT ? BB_VM_PROFILE_SNAPSHOT
+                                                           : BB_VM_PROFILE_NONE;
 }
 
 void slot_call_begin(struct slot *slot, const Bb__Proto__SlotStart *start)
@@ -368,6 +379,7 @@ void slot_call_begin(struct slot *slot, const Bb__Proto__SlotStart *start)
     slot->call = call;
     begin_txn(slot, deployment);
     options.info = call_info(slot);
+    options.profile = profile_of(start->profile);
     memcpy(options.seed, start->seed.data,
            start->seed.len < sizeof options.seed ? start->seed.len : sizeof options.seed);
     slot_watchdog_enter(slot->watchdog, call->deadline_us);

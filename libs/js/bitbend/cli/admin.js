@@ -20,8 +20,9 @@ export function createAdmin({ url, adminKey }) {
   }
 
   /** The whole answer of a call: `{status, value, tx, logLines}` or `{status: "error", ..}`. */
-  function callRaw(path, args) {
-    return request("/api/function", { body: { path, args: encodeValue(args, "args"), format: FORMAT } });
+  function callRaw(path, args, { debug = [] } = {}) {
+    const more = debug.length > 0 ? { headers: { "BitBend-Debug": debug.join(",") } } : {};
+    return request("/api/function", { body: { path, args: encodeValue(args, "args"), format: FORMAT }, ...more });
   }
 
   return {

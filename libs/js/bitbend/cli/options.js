@@ -35,7 +35,14 @@ export const COMMANDS = {
   run: {
     usage: "run path:fn ['{json}']",
     help: "call any function",
-    options: { ...REMOTE, watch: { type: "boolean", help: "follow a query" } },
+    options: {
+      ...REMOTE,
+      watch: { type: "boolean", help: "follow a query" },
+      trace: { type: "boolean", help: "say what it read and wrote, and how long it took" },
+      "cpu-profile": { type: "string", value: "FILE", help: "where its time went (.cpuprofile)" },
+      "heap-profile": { type: "string", value: "FILE", help: "what it allocated, and where (.heapprofile)" },
+      "heap-snapshot": { type: "string", value: "FILE", help: "the heap when it ends (.heapsnapshot)" },
+    },
     positionals: 2,
     needed: 1,
   },

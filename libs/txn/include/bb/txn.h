@@ -53,6 +53,7 @@ struct bb_txn_options {
     uint64_t now_ms;
     uint8_t seed[16];
     bool is_mutation; /* else writing is BB_READ_ONLY */
+    bool is_traced;   /* bb_txn_trace tells what each scan was asked for */
 };
 
 struct bb_txn;
@@ -183,7 +184,9 @@ struct bb_txn_output {
 };
 int bb_txn_end(struct bb_ctx *ctx, struct bb_txn *txn, const struct bb_txn_finish *finish,
                struct bb_txn_output *output);
-/* JSON of what was read: scans with table, index, rows, and sums. After bb_txn_end. */
+/* What was read and written, as the fields of a JSON object and its end ("scans":[..],..}): each
+ * scan with table, index, range, order, rows and bytes, each document that was read or written by
+ * itself, and sums. After bb_txn_end. */
 void bb_txn_trace(const struct bb_txn *txn, struct bb_buf *json);
 
 #ifdef __cplusplus

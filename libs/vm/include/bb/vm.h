@@ -50,6 +50,13 @@ struct bb_vm_module {
     struct bb_slice source_map; /* JSON, may be empty; parsed lazily, only for errors */
 };
 
+enum bb_vm_profile {
+    BB_VM_PROFILE_NONE,
+    BB_VM_PROFILE_CPU,     /* .cpuprofile: where its time went */
+    BB_VM_PROFILE_HEAP,    /* .heapprofile: what it allocated, and where */
+    BB_VM_PROFILE_SNAPSHOT /* .heapsnapshot: what the heap holds when it ends */
+};
+
 struct bb_vm_call_options {
     struct bb_slice path; /* "dir/module:function" or "_system:name" */
     struct bb_slice args; /* BBV object */
@@ -57,6 +64,7 @@ struct bb_vm_call_options {
     uint64_t now_ms;      /* what Date sees */
     uint8_t seed[16];     /* Math.random, crypto */
     void *arg;            /* for the host function */
+    enum bb_vm_profile profile;
 };
 
 struct bb_vm_result {
@@ -68,6 +76,7 @@ struct bb_vm_result {
     struct bb_slice error_data; /* BBV, of a BitBendError; may be empty */
     struct bb_slice stack;      /* mapped to the source: "at list (messages.ts:12:5)\n..." */
     struct bb_slice loading;    /* when TIMEOUT: the module whose top level ran, or empty */
+    struct bb_slice profile;    /* JSON that Chrome DevTools opens; empty: none, or too large */
     bool saw_random, saw_time;
     bool must_recycle; /* end this process after the answer */
     uint64_t cpu_us; /* how long JavaScript ran, by the clock; waiting for the host is not in it */
