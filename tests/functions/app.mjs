@@ -11,14 +11,14 @@ import * as esbuild from "../../libs/js/bitbend/node_modules/esbuild/lib/main.js
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 
-/** {dir, pure: {module: {name: function}}}: the same functions, as plain Node.js runs them. */
-export async function makeApp() {
+/** {dir, pure: {module: {name: function}}}: the same functions, as plain Node.js runs them. `hasPure`: with those of pure/. */
+export async function makeApp({ hasPure = false } = {}) {
   const dir = mkdtempSync(join(tmpdir(), "bitbend-functions-"));
   symlinkSync(join(HERE, "../node_modules"), join(dir, "node_modules"));
   for (const name of ["bitbend", "pure"]) cpSync(join(HERE, name), join(dir, name), { recursive: true });
   const pure = {};
-  mkdirSync(join(dir, "bitbend/pure"));
-  for (const file of readdirSync(join(HERE, "pure"))) {
+  if (hasPure) mkdirSync(join(dir, "bitbend/pure"));
+  for (const file of hasPure ? readdirSync(join(HERE, "pure")) : []) {
     const module = file.replace(/\.ts$/, "");
     pure[module] = await inNode(dir, file);
     writeFileSync(join(dir, "bitbend/pure", file), wrappers(module, Object.keys(pure[module])));

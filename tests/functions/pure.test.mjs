@@ -6,7 +6,7 @@ import { decodeValue, encodeValue } from "../../libs/js/bitbend/values/encode.js
 import { startSuite } from "../integration/js/suite.mjs";
 import { makeApp } from "./app.mjs";
 
-const app = await makeApp();
+const app = await makeApp({ hasPure: true });
 
 describe("functions: the same here and in Node.js", { concurrency: 4 }, () => {
   let suite;

@@ -167,7 +167,7 @@ static void finish(struct slot *slot, struct outcome outcome)
     done.bytes = output.bytes;
     done.profile = pb(outcome.vm.profile);
     if (start->wants_trace) {
-        bb_buf_printf(&trace, "{\"cpuMs\":%.3f,", (double)outcome.vm.cpu_us / 1000);
+        bb_buf_printf(&trace, "{\"jsMs\":%.3f,", (double)outcome.vm.cpu_us / 1000);
         bb_txn_trace(slot->txn, &trace);
         done.trace = text_of(slot, bb_buf_slice(&trace));
     }

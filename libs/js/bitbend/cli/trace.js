@@ -14,7 +14,7 @@ export function printTrace(output, trace) {
     line(`  ${read ? (written ? "write" : "get  ") : "new  "} ${table} ${id}, ${bytes} bytes`);
   }
   const runs = trace.runs > 1 ? ` in ${trace.runs} runs (others wrote what it had read)` : "";
-  line(`  ${trace.rows} rows, ${trace.bytes} bytes in ${trace.ranges} ranges read; ${trace.written} documents written; ${trace.ms} ms${runs}, ${trace.cpuMs} of them JavaScript`);
+  line(`  ${trace.rows} rows, ${trace.bytes} bytes in ${trace.ranges} ranges read; ${trace.written} documents written; ${trace.ms} ms${runs}, ${trace.jsMs} of them JavaScript`);
 }
 
 /** `messages.by_channel channel = "a", _creationTime > 5, desc: 12 rows, 800 bytes` */
