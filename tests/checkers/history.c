@@ -166,26 +166,37 @@ void check_write(const struct check_history *history, struct bb_buf *lines)
 /* The same request sent twice at once is one transaction, which was told twice. */
 static void merge_twins(const struct check_history *history, struct check_history *merged)
 {
+    size_t capacity = 64;
+    size_t *places;
+
+    while (capacity < history->txn_count * 2)
+        capacity *= 2;
+    places = bb_alloc_zero(capacity, sizeof *places); /* of the first with an id, + 1 */
     *merged = *history;
     merged->txns = NULL;
     merged->txn_count = merged->txn_capacity = 0;
     for (size_t i = 0; i < history->txn_count; i++) {
         const struct check_txn *txn = &history->txns[i];
+        size_t at = (size_t)bb_hash64(txn->id, txn->tx) & (capacity - 1);
         struct check_txn *twin = NULL;
-        /* Both were answered at about the same time. */
-        for (size_t k = merged->txn_count; txn->tx != 0 && k > 0 && k + 400 > merged->txn_count;
-             k--) {
-            struct check_txn *other = &merged->txns[k - 1];
-            if (other->tx == txn->tx && bb_slice_equal(other->id, txn->id))
+        for (; txn->tx != 0 && txn->id.size > 0 && places[at] != 0;
+             at = (at + 1) & (capacity - 1)) {
+            struct check_txn *other = &merged->txns[places[at] - 1];
+            if (other->tx == txn->tx && bb_slice_equal(other->id, txn->id)) {
                 twin = other;
+                break;
+            }
         }
         if (twin == NULL) {
             check_add_txn(merged, txn);
+            if (txn->tx != 0 && txn->id.size > 0)
+                places[at] = merged->txn_count;
             continue;
         }
         twin->start_us = twin->start_us < txn->start_us ? twin->start_us : txn->start_us;
         twin->end_us = twin->end_us < txn->end_us ? twin->end_us : txn->end_us;
     }
+    bb_free(places);
 }
 
 void check_all(const struct check_history *history, struct check_report *report)

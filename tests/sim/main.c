@@ -50,25 +50,48 @@ static void list_urls(char *to, size_t size, const char *prefix, const char *kin
     }
 }
 
+static void add_server(enum sim_role role, const char *kind, unsigned index, unsigned port,
+                       const char *const *options)
+{
+    char name[24];
+    char listen[48];
+    const char *values[8] = { kind, listen };
+
+    (void)snprintf(name, sizeof name, "%s-%u", kind, index + 1);
+    (void)snprintf(listen, sizeof listen, "--listen=tcp://%s:%u", name, port);
+    for (size_t k = 0; options[k] != NULL; k++)
+        values[k + 2] = options[k];
+    struct sim_node *node = sim_node_add(role, name);
+    set_arguments(node, values);
+    sim_node_start(node);
+}
+
 static void add_servers(enum sim_role role, const char *kind, unsigned count, unsigned port,
                         const char *const *options)
 {
+    for (unsigned i = 0; i < count; i++)
+        add_server(role, kind, i, port, options);
+}
+
+/* Each knows its number and where the others are. */
+static void add_storages(void)
+{
+    unsigned count = world.scenario->storages;
+    char peers[256] = "--peers=";
+    size_t used = strlen(peers);
+
     for (unsigned i = 0; i < count; i++) {
-        char name[24];
-        char listen[48];
-        char id[24];
-        const char *values[8] = { kind, listen };
-        size_t used = 2;
-        (void)snprintf(name, sizeof name, "%s-%u", kind, i + 1);
-        (void)snprintf(listen, sizeof listen, "--listen=tcp://%s:%u", name, port);
+        used += (size_t)snprintf(peers + used, sizeof peers - used, "%s%u=127.0.0.1:%u",
+                                 i == 0 ? "" : ",", i + 1, 7001 + i);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        char id[32];
+        char raft[48];
         (void)snprintf(id, sizeof id, "--raft-id=%u", i + 1);
-        if (role == SIM_STORAGE)
-            values[used++] = id;
-        for (size_t k = 0; options[k] != NULL; k++)
-            values[used++] = options[k];
-        struct sim_node *node = sim_node_add(role, name);
-        set_arguments(node, values);
-        sim_node_start(node);
+        (void)snprintf(raft, sizeof raft, "--raft-listen=127.0.0.1:%u", 7001 + i);
+        add_server(SIM_STORAGE, "storage", i, 3501,
+                   (const char *const[]){ "--data=data", id, count > 1 ? raft : "--raft-listen=",
+                                          count > 1 ? peers : NULL, NULL });
     }
 }
 
@@ -83,11 +106,7 @@ static void build(void)
     list_urls(sequencers, sizeof sequencers, "--sequencer=", "sequencer", scenario->sequencers,
               3511);
     list_urls(workers, sizeof workers, "--workers=", "worker", scenario->workers, 3521);
-    add_servers(
-        SIM_STORAGE, "storage", scenario->storages, 3501,
-        (const char *const[]){
-            "--data=data",
-            scenario->storages > 1 ? "--raft-listen=127.0.0.1:1" : "--raft-listen=", NULL });
+    add_storages();
     add_servers(SIM_SEQUENCER, "sequencer", scenario->sequencers, 3511,
                 (const char *const[]){ storages, NULL });
     add_servers(SIM_WORKER, "worker", scenario->workers, 3521,

@@ -18,7 +18,7 @@
         .blind = 6, .erase = 4, .scan = 6, .query = 20, .look = 4, .fail = 3                \
     }
 #define CLUSTER                                                                              \
-    .storages = 1, .sequencers = 2, .workers = 2, .gateways = 2, .clients = 8, .watches = 4, \
+    .storages = 3, .sequencers = 2, .workers = 2, .gateways = 2, .clients = 8, .watches = 4, \
     .sessions = 3, .hot_keys = 6, .think_us = 12000
 
 const struct sim_scenario sim_scenarios[] = {
@@ -127,7 +127,7 @@ const struct sim_scenario sim_scenarios[] = {
       .faults = { .failpoint = 12, .kill_slot = 1, .power = 1 } },
     { .name = "hot",
       .prevents = "contention that surfaces as an error, or that starves",
-      .storages = 1,
+      .storages = 3,
       .sequencers = 2,
       .workers = 2,
       .gateways = 2,
@@ -142,7 +142,7 @@ const struct sim_scenario sim_scenarios[] = {
       .faults = { .kill_sequencer = 2, .kill_worker = 2, .kill_slot = 3 } },
     { .name = "live",
       .prevents = "a push of another moment, a change that is never pushed, time that goes back",
-      .storages = 1,
+      .storages = 3,
       .sequencers = 2,
       .workers = 2,
       .gateways = 3,
