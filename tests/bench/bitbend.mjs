@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { accounts, bench, freePort, groups, keys, load, record, root, stop, wants } from "./common.mjs";
+import { benchLive } from "./live.mjs";
 import { pssMb } from "./processes.mjs";
 
 const solo = join(root, "build/release/bin/bb-solo");
@@ -62,7 +63,7 @@ export async function benchBitBend(run) {
       stdio: ["ignore", "ignore", "inherit"],
     });
     await seed(port, "bench:seed", keys);
-    if (wants("w2_zipf")) await seed(port, "bench:seedAccounts", accounts);
+    if (["w2_zipf", "w6_selectivity", "w7_idle"].some(wants)) await seed(port, "bench:seedAccounts", accounts);
     if (wants("w4_scan")) await seed(port, "bench:seedDocuments", groups * 100);
     const run_ = async (workload, work) => {
       const [route, path] = FUNCTIONS[work];
@@ -71,6 +72,7 @@ export async function benchBitBend(run) {
     };
     for (const [workload, work] of [["w1_counter", "increment"], ["w2_hot", "increment"], ["w2_zipf", "transfer"],
       ["w3_get", "get"], ["w4_scan", "scan"], ["w1_single", "increment"], ["w3_single", "get"]]) await run_(workload, work);
+    await benchLive({ run, port, child, retries: () => retriesOf(url, adminKey) });
   } finally {
     await stop(child);
     rmSync(suite.data, { recursive: true, force: true });

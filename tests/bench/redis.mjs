@@ -3,6 +3,7 @@ import { existsSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 
 import { accounts, folderFor, freePort, groups, keys, load, record, start, stop, title, until, wants } from "./common.mjs";
+import { benchLiveRedis } from "./live.mjs";
 import { pssMb } from "./processes.mjs";
 
 const program = "/usr/bin/redis-server";
@@ -45,6 +46,7 @@ export async function benchRedis(run) {
     for (const workload of ["w1_counter", "w2_hot", "w2_zipf", "w3_get", "w4_scan", "w1_single", "w3_single"]) {
       await load({ run, workload, system: "redis", protocol: "redis", ports: [port], pids: [child.pid] });
     }
+    await benchLiveRedis({ run, port, child });
   } finally {
     await stop(child);
     rmSync(dir, { recursive: true, force: true });
