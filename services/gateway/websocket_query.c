@@ -164,7 +164,8 @@ static uint32_t covered_set(struct websocket_client *client, uint32_t set_versio
     while (covered < client->set_count && client->sets[covered].set_version <= set_version)
         query_set = client->sets[covered++].query_set;
     client->set_count -= covered;
-    memmove(client->sets, client->sets + covered, client->set_count * sizeof(*client->sets));
+    if (covered > 0)
+        memmove(client->sets, client->sets + covered, client->set_count * sizeof(*client->sets));
     return query_set;
 }
 
