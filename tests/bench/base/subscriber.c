@@ -2,9 +2,9 @@
  * Many subscribers in one cheap process, the same for BitBend and for what it is compared with.
  *
  * Each connection sends its greeting and then only reads. A write carries its time as "@@<us>@@" of
- * CLOCK_MONOTONIC; a subscriber that sees a newer time than before counts one delivery, and how long
- * it took. Prints "ready" when every connection has got something, and one JSON object when its
- * input is closed.
+ * CLOCK_MONOTONIC; a subscriber that sees a newer time than before counts one delivery, and how
+ * long it took. Prints "ready" when every connection has got something, and one JSON object when
+ * its input is closed.
  */
 #include <arpa/inet.h>
 #include <errno.h>

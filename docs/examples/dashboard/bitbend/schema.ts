@@ -1,0 +1,6 @@
+import { defineSchema, defineTable } from "bitbend/server";
+import { v } from "bitbend/values";
+
+export default defineSchema({
+  orders: defineTable({ product: v.string(), amount: v.number() }),
+});
