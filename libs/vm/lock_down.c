@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include <seccomp.h>
 
@@ -51,16 +52,13 @@ static const char *const allowed[] = {
     "exit_group",
     "set_robust_list",
     "rseq",
-    "prctl",
     "sigaltstack",
     "getrusage",
     "pkey_alloc",
     "pkey_mprotect",
     "membarrier",
-    "tgkill",
     "restart_syscall",
     "fstat",
-    "newfstatat",
 };
 
 static int refuse_forks(scmp_filter_ctx filter)
@@ -70,6 +68,20 @@ static int refuse_forks(scmp_filter_ctx filter)
     int rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
                               SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD));
     return rc != 0 ? rc : seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
+}
+
+/* Signals to itself: the profiler's and aborts. Names of threads and of memory. */
+static int allow_some(scmp_filter_ctx filter)
+{
+    const unsigned names[] = { PR_SET_NAME, PR_GET_NAME, 0x53564d41 /* PR_SET_VMA */ };
+    int rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+
+    for (size_t i = 0; i < BB_COUNT_OF(names) && rc == 0; i++) {
+        rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
+                              SCMP_A0(SCMP_CMP_EQ, names[i]));
+    }
+    return rc;
 }
 
 static int allow_list(scmp_filter_ctx filter)
@@ -85,7 +97,8 @@ static int allow_list(scmp_filter_ctx filter)
             return rc;
         }
     }
-    return refuse_forks(filter);
+    const int rc = allow_some(filter);
+    return rc != 0 ? rc : refuse_forks(filter);
 }
 
 int bb_vm_lock_down(struct bb_ctx *ctx, char *what, size_t what_size)

@@ -18,11 +18,19 @@
 /* Exit codes: facts of the slot program. */
 #define EXIT_START      1
 #define EXIT_BAD_OPTION 9
+#define EXIT_FATAL      77
 #define EXIT_MEMORY     78
 
 static void start(struct worker *worker, struct slot *slot);
 
 /* ---- the end of a process ---- */
+
+/* The engine ended the process; nobody else did. It gives up over sizes that it cannot count. */
+static bool is_engine_fault(int exit_code, int signal)
+{
+    return exit_code == EXIT_FATAL || signal == SIGTRAP || signal == SIGILL || signal == SIGABRT ||
+           signal == SIGSEGV || signal == SIGBUS;
+}
 
 static void fail_call(struct slot *slot, int exit_code, int signal)
 {
@@ -49,6 +57,11 @@ static void fail_call(struct slot *slot, int exit_code, int signal)
         worker_call_crashed(
             slot->worker, call, BB_OUT_OF_MEMORY,
             "the function needed more memory than a slot has; its process was ended");
+    } else if (is_engine_fault(exit_code, signal) && call->crashes > 0) {
+        worker_call_crashed(
+            slot->worker, call, BB_OUT_OF_MEMORY,
+            "the JavaScript engine gave up on this function twice, most likely over one huge string "
+            "or array in memory; its process was ended, and the worker's log has the engine's words");
     } else {
         bb_warn(slot->worker->ctx, "worker.call_lost", "slot=%zu exit=%d signal=%d path=%s",
                 slot->index, exit_code, signal, call->request->path);

@@ -1,9 +1,19 @@
 // Every limit has an error of its own, and afterwards the slot, or the one that took its place, serves on.
 import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 
 import { eventually, startSuite } from "../integration/js/suite.mjs";
 import { makeApp } from "./app.mjs";
+
+/** Is one of its threads on a processor, or waiting for one? */
+function runsNow(pid) {
+  try {
+    return readdirSync(`/proc/${pid}/task`).some((thread) => / R /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, "utf8").replace(/\(.*\)/, "")));
+  } catch {
+    return false; // it has ended
+  }
+}
 
 describe("limits", () => {
   let app, suite;
@@ -110,4 +120,22 @@ describe("limits", () => {
     await eventually(() => suite.slotPids().filter((pid) => !before.includes(pid)).length === killed.length, { what: "as many new slots" });
     await works();
   });
+});
+
+test("b16_limits: a call over which the engine gives up twice is told so", async (t) => {
+  const app = await makeApp();
+  t.after(() => app.remove());
+  // In a namespace of its own a slot is its first process, which no signal of others ends but SIGKILL.
+  const suite = await startSuite({ memory: true, appDir: app.dir, options: { solo: { slots: 3, sandbox: "off" } } });
+  t.after(() => suite.stop());
+  const answer = suite.http("/api/query", { body: { path: "limits:stubbornLoop", args: {} } });
+  let isOver = false;
+  void answer.then(() => (isOver = true));
+  while (!isOver) {
+    for (const pid of suite.slotPids().filter(runsNow)) process.kill(pid, "SIGTRAP");
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  const { json } = await answer;
+  assert.equal(json.code, "OutOfMemory", JSON.stringify(json));
+  assert.match(json.errorMessage, /engine gave up on this function twice/);
 });
