@@ -154,7 +154,15 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
     return remove(path);
 }
 
-Test(storage_bounds, b24_memory_and_replay_are_bounded_and_all_is_read_back, .timeout = 240)
+/* Processes that write for seconds: once is enough. */
+#ifdef __SANITIZE_ADDRESS__
+#define IS_SLOW true
+#else
+#define IS_SLOW false
+#endif
+
+Test(storage_bounds, b24_memory_and_replay_are_bounded_and_all_is_read_back, .timeout = 240,
+     .disabled = IS_SLOW)
 {
     char dir[] = "/tmp/bb-bounds-XXXXXX";
     size_t largest_mb = 0;
