@@ -75,11 +75,11 @@ static int allow_some(scmp_filter_ctx filter)
 {
     const unsigned names[] = { PR_SET_NAME, PR_GET_NAME, 0x53564d41 /* PR_SET_VMA */ };
     int rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
 
     for (size_t i = 0; i < BB_COUNT_OF(names) && rc == 0; i++) {
         rc = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
-                              SCMP_A0(SCMP_CMP_EQ, names[i]));
+                              SCMP_A0(SCMP_CMP_EQ, names[i], 0));
     }
     return rc;
 }
