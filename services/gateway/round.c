@@ -1,6 +1,7 @@
 #include "session_internal.h"
 
 #define RESTARTS_MAX 2u
+#define STALE_US     250000u
 
 /* ---- lists ---- */
 
@@ -77,6 +78,9 @@ static void on_too_old(void *arg, struct live_watch *watch)
     struct session *session = query->session;
 
     (void)arg;
+    /* No newer moment is known here, as the feed is behind: asking again at once is of no use. */
+    if (session->round_tx == gateway_live_cursor(session->sessions->live))
+        session->next_us = bb_now_us(&session->sessions->ctx) + STALE_US;
     gateway_round_abort(session);
     if (++session->restarts >= RESTARTS_MAX)
         session->first = query;

@@ -905,3 +905,21 @@ Test(live, nothing_runs_before_the_feed_names_a_moment)
     gateway_session_free(a.session);
     gateway_sessions_free(world.sessions);
 }
+
+Test(live, a_moment_that_is_gone_is_not_asked_for_all_the_time)
+{
+    struct world world;
+    struct reader a;
+
+    world_init(&world, 100, 8, 1 << 20);
+    subscribe(&world, &a, "m:list");
+    answer_end(take_run(&world), LIVE_TOO_OLD, 0, "", "", "");
+    cr_expect_eq(world.run_count, 0u, "the feed knows no newer moment");
+    clock_us += 250000;
+    gateway_sessions_tick(world.sessions, true);
+    cr_expect_eq(world.run_count, 1u);
+    answer(&world, 100, "one", "k1", "k3");
+    expect(&a, 1, "one", 100);
+    gateway_session_free(a.session);
+    gateway_sessions_free(world.sessions);
+}
