@@ -316,6 +316,25 @@ static unsigned pick(const unsigned *weights, unsigned count)
     BB_UNREACHABLE("weights");
 }
 
+/* Reads a range as a whole and writes a key of its own into it, or away from it: nothing but the
+ * check of the range keeps two of these apart. */
+static void scan_and_write(char *steps, unsigned client)
+{
+    unsigned key = (unsigned)sim_below(3);
+
+    if (sim_chance(500000)) {
+        append_steps(steps, STEPS_BYTES, "[\"scan\",\"y\",\"z\",0,false]");
+    } else {
+        append_steps(steps, STEPS_BYTES, "[\"vscan\",200,230]");
+    }
+    if (sim_chance(300000)) {
+        append_steps(steps, STEPS_BYTES, ",[\"d\",\"y%u-%u\"]", client, key);
+    } else {
+        append_steps(steps, STEPS_BYTES, ",[\"w\",\"y%u-%u\",%u]", client, key,
+                     200 + (unsigned)sim_below(40));
+    }
+}
+
 static void write_steps(char *steps, bool *is_query, unsigned unique)
 {
     const struct sim_mix *mix = &world.scenario->mix;
@@ -327,10 +346,8 @@ static void write_steps(char *steps, bool *is_query, unsigned unique)
     *is_query = kind == 9;
     if (kind < 8) {
         writes(steps, kind, unique);
-    } else if (kind == 8) { /* reads as a whole, then writes */
-        reads(steps);
-        append_steps(steps, STEPS_BYTES, ",");
-        writes(steps, 6, unique);
+    } else if (kind == 8) {
+        scan_and_write(steps, unique / 100000);
     } else if (kind == 11) {
         reads(steps);
         append_steps(steps, STEPS_BYTES, ",[\"w\",\"x%u\",1],[\"throw\"]", any_key());

@@ -49,7 +49,7 @@ static void look_at_everything(void)
     size_t used = strlen(body);
 
     used += (size_t)snprintf(body + used, sizeof body - used,
-                             "[\"scan\",\"a\",\"y\",0,false],[\"vscan\",0,1000000]");
+                             "[\"scan\",\"a\",\"z\",0,false],[\"vscan\",0,1000000]");
     for (unsigned i = 0; i <= world.scenario->hot_keys; i++) {
         used += (size_t)snprintf(body + used, sizeof body - used,
                                  ",[\"r\",\"l%u\"],[\"r\",\"g%u\"],[\"ri\",\"x%u\"]", i, i, i);
