@@ -10,6 +10,7 @@ void sequencer_core_init(struct sequencer_core *core, const struct sequencer_lim
     core->ids = sequencer_ids_new(limits->ids_max);
     core->window = bb_occ_new(BB_TX_NONE, SEQUENCER_WINDOW_BYTES, limits->seed);
     sequencer_ring_init(&core->ring, 0);
+    sequencer_lanes_init(&core->lanes);
     bb_buf_init(&core->batch);
 }
 
@@ -18,6 +19,7 @@ void sequencer_core_fini(struct sequencer_core *core)
     sequencer_ids_free(core->ids);
     bb_occ_free(core->window);
     sequencer_ring_fini(&core->ring);
+    sequencer_lanes_fini(&core->lanes);
     bb_buf_fini(&core->batch);
 }
 
@@ -179,7 +181,7 @@ static int read_body(struct bb_ctx *ctx, const Bb__Proto__Commit *commit, Bb__Pr
 
 struct row {
     struct sequencer_core *core;
-    uint64_t epoch;
+    uint64_t epoch, session;
     bool has_lease;
     Bb__Proto__Commit *const *commits;
     Bb__Proto__TxBody **bodies;
@@ -244,6 +246,28 @@ static bool reads_failed(const struct row *row, const Bb__Proto__Commit *commit,
     return false;
 }
 
+/* A hold of an older reservation is in the way of one of its writes. */
+static bool is_held_up(const struct row *row, const Bb__Proto__Commit *commit,
+                       const Bb__Proto__TxBody *body, uint32_t *lost)
+{
+    const struct sequencer_lanes *lanes = &row->core->lanes;
+
+    for (size_t w = 0; w < body->n_writes && lanes->held_count > 0; w++) {
+        const Bb__Proto__Write *write = body->writes[w];
+        ProtobufCBinaryData key = write->doc_key;
+        bool is_held = sequencer_lanes_block(lanes, row->session, commit->hold, bb_pb_slice(key));
+        for (size_t k = 0; k < write->n_keys && !is_held; k++) {
+            key = write->keys[k]->key;
+            is_held = sequencer_lanes_block(lanes, row->session, commit->hold, bb_pb_slice(key));
+        }
+        if (is_held) {
+            (void)reads_key(commit, key, lost);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* `status`: of check. The status of the outcome, and what the rest of the row must know. */
 static int settle(struct bb_ctx *ctx, struct row *row, size_t i, int status,
                   Bb__Proto__Outcome *outcome)
@@ -258,6 +282,10 @@ static int settle(struct bb_ctx *ctx, struct row *row, size_t i, int status,
             outcome->tx = 0;
         return status == BB_OK && !row->has_lease ? BB_OVERLOADED : status;
     }
+    if (status == BB_OK && is_held_up(row, commit, body, &outcome->lost)) {
+        row->core->held_up++;
+        status = BB_BUSY;
+    }
     if (status == BB_OK && is_overloaded(ctx, row->core, commit->body.len))
         status = BB_OVERLOADED;
     if (status == BB_OK) {
@@ -271,11 +299,12 @@ static int settle(struct bb_ctx *ctx, struct row *row, size_t i, int status,
 }
 
 void sequencer_core_commit(struct bb_ctx *ctx, struct sequencer_core *core, uint64_t epoch,
-                           Bb__Proto__Commit *const *commits, size_t count, bool has_lease,
-                           Bb__Proto__Outcome *const *outcomes)
+                           uint64_t session, Bb__Proto__Commit *const *commits, size_t count,
+                           bool has_lease, Bb__Proto__Outcome *const *outcomes)
 {
     struct row row = { .core = core,
                        .epoch = epoch,
+                       .session = session,
                        .has_lease = has_lease,
                        .commits = commits,
                        .bodies = bb_arena_zero(ctx->arena, count, sizeof(void *)),
@@ -290,6 +319,9 @@ void sequencer_core_commit(struct bb_ctx *ctx, struct sequencer_core *core, uint
         int status = settle(ctx, &row, i, (int)outcomes[i]->status, outcomes[i]);
         outcomes[i]->status = (uint32_t)status;
         core->conflicts += status == BB_CONFLICT;
+        if (status == BB_CONFLICT && outcomes[i]->lost != 0)
+            sequencer_lanes_heat(&core->lanes, commits[i]->reads[outcomes[i]->lost - 1],
+                                 bb_now_us(ctx));
     }
     bb_assert(core->sequenced >= core->durable);
 }
@@ -410,6 +442,7 @@ void sequencer_core_tick(struct bb_ctx *ctx, struct sequencer_core *core)
     if (floor > core->sequenced)
         floor = core->sequenced;
     bb_occ_raise_floor(core->window, BB_TX(floor));
+    sequencer_lanes_turn(&core->lanes, now_us);
     sequencer_ring_expire(&core->ring, core->durable, floor, SEQUENCER_RING_BYTES);
     if (clock_us > SEQUENCER_IDS_US)
         sequencer_ids_expire(core->ids, BB_TX(clock_us - SEQUENCER_IDS_US));

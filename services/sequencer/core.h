@@ -3,7 +3,7 @@
  * storage next, what a follower sees. No sockets, no threads; time comes from ctx->env.
  *
  * Life: init, claimed (an epoch is ours), load_id for the ids of the last minutes, activate, then
- * commits. The lane (PROTOCOL.md, section 5) will sit before `commit`: it only orders.
+ * commits.
  */
 #ifndef SEQUENCER_CORE_H
 #define SEQUENCER_CORE_H
@@ -15,6 +15,7 @@
 
 #include "clock.h"
 #include "ids.h"
+#include "lanes.h"
 #include "ring.h"
 
 #define SEQUENCER_BODY_MAX     (20u << 20)        /* a TxBody; a log entry has room for it */
@@ -52,6 +53,7 @@ struct sequencer_core {
     struct bb_occ *window;
     struct sequencer_ids *ids;
     struct sequencer_ring ring;
+    struct sequencer_lanes lanes;
     uint64_t durable_number; /* of the first record in the ring that is not durable */
     uint64_t append_number;  /* of the first record that is in no Append yet */
     size_t pending_bytes;    /* of the records that are not durable */
@@ -59,7 +61,7 @@ struct sequencer_core {
     bool is_appending;
     struct sequencer_append append;
     struct bb_buf batch;
-    uint64_t commits, conflicts;
+    uint64_t commits, conflicts, held_up;
 };
 
 void sequencer_core_init(struct sequencer_core *core, const struct sequencer_limits *limits);
@@ -80,8 +82,8 @@ void sequencer_core_activate(struct sequencer_core *core);
  * ctx->arena is used for it. The outcomes as sequencer.proto says.
  */
 void sequencer_core_commit(struct bb_ctx *ctx, struct sequencer_core *core, uint64_t epoch,
-                           Bb__Proto__Commit *const *commits, size_t count, bool has_lease,
-                           Bb__Proto__Outcome *const *outcomes);
+                           uint64_t session, Bb__Proto__Commit *const *commits, size_t count,
+                           bool has_lease, Bb__Proto__Outcome *const *outcomes);
 
 /* The next batch to send; NULL while one is under way or nothing waits. */
 const struct sequencer_append *sequencer_core_next_append(struct sequencer_core *core);

@@ -24,6 +24,55 @@ static bool has_finish(const Bb__Proto__Submit *submit)
     return false;
 }
 
+/* What a Submit says of reservations: before its commits, and after them. */
+static void reserve(struct sequencer *sequencer, const Bb__Proto__Submit *submit)
+{
+    struct sequencer_lanes *lanes = &sequencer->core.lanes;
+    uint64_t now_us = bb_now_us(sequencer->ctx);
+
+    for (size_t i = 0; i < submit->n_reserves; i++) {
+        const Bb__Proto__Reserve *reserve = submit->reserves[i];
+        sequencer_lanes_reserve(lanes, submit->session, reserve->number, reserve->ranges,
+                                reserve->n_ranges, now_us);
+    }
+    for (size_t i = 0; i < submit->n_keeps; i++)
+        sequencer_lanes_keep(lanes, submit->session, submit->keeps[i], now_us);
+}
+
+static void end_holds(struct sequencer *sequencer, const Bb__Proto__Submit *submit)
+{
+    struct sequencer_lanes *lanes = &sequencer->core.lanes;
+    uint64_t before = lanes->version;
+
+    for (size_t i = 0; i < submit->n_ends; i++)
+        sequencer_lanes_end(lanes, submit->session, submit->ends[i]);
+    sequencer_lanes_turn(lanes, bb_now_us(sequencer->ctx));
+    if (lanes->version != before)
+        sequencer_wake_waiters(sequencer, false);
+}
+
+/* The states of those that it named. NULL: no memory. */
+static bool add_holds(struct sequencer *sequencer, struct bb_arena *arena,
+                      const Bb__Proto__Submit *submit, Bb__Proto__SubmitReply *answer)
+{
+    size_t count = submit->n_reserves + submit->n_keeps;
+    Bb__Proto__Hold *holds = bb_arena_zero(arena, count + 1, sizeof *holds);
+
+    answer->holds = bb_arena_zero(arena, count + 1, sizeof(void *));
+    if (holds == NULL || answer->holds == NULL)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t number = i < submit->n_reserves ? submit->reserves[i]->number
+                                                 : submit->keeps[i - submit->n_reserves];
+        sequencer_describe_hold(
+            &sequencer->core, sequencer_lanes_find(&sequencer->core.lanes, submit->session, number),
+            number, &holds[i]);
+        answer->holds[i] = &holds[i];
+    }
+    answer->n_holds = count;
+    return true;
+}
+
 void sequencer_submit(struct sequencer *sequencer, struct bb_exchange *exchange,
                       const Bb__Proto__Submit *submit, bool may_wait)
 {
@@ -51,6 +100,7 @@ void sequencer_submit(struct sequencer *sequencer, struct bb_exchange *exchange,
         return;
     }
     ctx.arena = sequencer->scratch;
+    reserve(sequencer, submit);
     for (size_t i = 0; i < count; i++) {
         bb__proto__outcome__init(&outcomes[i]);
         list[i] = &outcomes[i];
@@ -59,8 +109,8 @@ void sequencer_submit(struct sequencer *sequencer, struct bb_exchange *exchange,
         for (end = i + 1; end < count && submit->commits[end]->follows;)
             end++;
         bb_arena_reset(sequencer->scratch);
-        sequencer_core_commit(&ctx, &sequencer->core, submit->epoch, submit->commits + i, end - i,
-                              has_lease, list + i);
+        sequencer_core_commit(&ctx, &sequencer->core, submit->epoch, submit->session,
+                              submit->commits + i, end - i, has_lease, list + i);
     }
     for (size_t i = 0; i < count; i++) {
         if (outcomes[i].status == BB_CONFLICT) {
@@ -73,8 +123,11 @@ void sequencer_submit(struct sequencer *sequencer, struct bb_exchange *exchange,
             bb_metric_add(metrics->refused, 1);
         }
     }
+    end_holds(sequencer, submit);
     bb__proto__sequencer_reply__init(&reply);
     bb__proto__submit_reply__init(&answer);
+    if (!add_holds(sequencer, arena, submit, &answer))
+        answer.n_holds = 0;
     answer.epoch = sequencer->core.epoch;
     answer.n_outcomes = count;
     answer.outcomes = list;
@@ -214,6 +267,14 @@ static void on_tick(void *arg)
         return;
     }
     sequencer_core_tick(sequencer->ctx, &sequencer->core);
+    bb_metric_set(sequencer->metrics.holds, (int64_t)sequencer->core.lanes.held_count);
+    if (sequencer->core.is_active) {
+        uint64_t clock_us = sequencer_clock_read(&sequencer->core.clock, bb_now_us(sequencer->ctx));
+        uint64_t floor = bb_occ_floor(sequencer->core.window).us;
+        bb_metric_set(sequencer->metrics.floor_age,
+                      clock_us > floor ? (int64_t)(clock_us - floor) : 0);
+    }
+    bb_metric_set(sequencer->metrics.held_up, (int64_t)sequencer->core.held_up);
     sequencer_wake_waiters(sequencer, false);
     bb_metric_set(sequencer->metrics.window_keys, (int64_t)bb_occ_keys(sequencer->core.window));
     bb_metric_set(sequencer->metrics.pending_bytes, (int64_t)sequencer->core.pending_bytes);
@@ -305,6 +366,11 @@ static void register_metrics(struct sequencer_metrics *metrics)
         .pending_bytes = bb_metric("bb_sequencer_pending_bytes", BB_GAUGE,
                                    "Bytes sequenced and not durable yet."),
         .followers = bb_metric("bb_sequencer_followers", BB_GAUGE, "Long polls that wait."),
+        .holds = bb_metric("bb_sequencer_holds", BB_GAUGE, "Reservations that are held."),
+        .held_up = bb_metric("bb_sequencer_held_up_total", BB_COUNTER,
+                             "Commits that waited for the hold of another one."),
+        .floor_age = bb_metric("bb_sequencer_window_us", BB_GAUGE,
+                               "How far the conflict window reaches back."),
         .epoch = bb_metric("bb_sequencer_epoch", BB_GAUGE, "The epoch of this sequencer."),
         .append_seconds = bb_histogram("bb_sequencer_append_seconds",
                                        "From sending a batch to its being durable."),

@@ -48,12 +48,19 @@ struct sequencer_waiter {
     const Bb__Proto__Submit *submit; /* in the exchange's arena */
     uint64_t until_us;
     uint64_t epoch, after, durable_seen;
+    uint64_t session, hot_seen, lanes_seen;
     size_t max_bytes;
 };
 
+/* Supervisors that have followed lately. */
+struct sequencer_supervisor {
+    uint64_t session, at_us;
+};
+#define SEQUENCER_SUPERVISORS_MAX 64
+
 struct sequencer_metrics {
     struct bb_metric *commits, *conflicts, *duplicates, *refused, *batches, *resends, *window_keys,
-        *pending_bytes, *followers, *epoch;
+        *pending_bytes, *followers, *epoch, *holds, *held_up, *floor_age;
     struct bb_histogram *append_seconds;
 };
 
@@ -94,6 +101,7 @@ struct sequencer {
     struct bb_timer *renew_timer;
     struct bb_timer *tick_timer;
 
+    struct sequencer_supervisor supervisors[SEQUENCER_SUPERVISORS_MAX];
     struct bb_list followers;
     size_t follower_count;
     struct bb_list marks;
@@ -124,6 +132,11 @@ int sequencer_read_answer(struct sequencer *sequencer, int status, struct bb_sli
 /* sequencer.c: decide all commits and answer. `may_wait`: not yet, if a Finish lacks the lease. */
 void sequencer_submit(struct sequencer *sequencer, struct bb_exchange *exchange,
                       const Bb__Proto__Submit *submit, bool may_wait);
+
+/* `reserve` NULL: it is gone. */
+void sequencer_describe_hold(const struct sequencer_core *core,
+                             const struct sequencer_reserve *reserve, uint64_t number,
+                             Bb__Proto__Hold *hold);
 
 /* wait.c: long polls, marks and what needs a lease. */
 void sequencer_follow(struct sequencer *sequencer, struct bb_exchange *exchange,

@@ -52,9 +52,84 @@ static bool is_serving(const struct sequencer *sequencer)
 
 /* ---- follow ---- */
 
-static void reply_follow(struct sequencer *sequencer, struct bb_exchange *exchange, int status,
-                         uint64_t first, uint64_t end)
+void sequencer_describe_hold(const struct sequencer_core *core,
+                             const struct sequencer_reserve *reserve, uint64_t number,
+                             Bb__Proto__Hold *hold)
 {
+    bb__proto__hold__init(hold);
+    hold->number = number;
+    if (reserve == NULL)
+        return;
+    hold->state =
+        reserve->is_held ? BB__PROTO__HOLD_STATE__HOLD_HELD : BB__PROTO__HOLD_STATE__HOLD_QUEUED;
+    hold->is_wanted = reserve->is_wanted;
+    hold->tx = core->sequenced;
+}
+
+#define HOLDS_MAX 64
+
+/* Reservations and hot ranges, as far as they fit: the rest comes with a later answer. */
+struct lane_news {
+    Bb__Proto__Hold holds[HOLDS_MAX], *hold_list[HOLDS_MAX];
+    Bb__Proto__Range hot[SEQUENCER_HOT_MAX], *hot_list[SEQUENCER_HOT_MAX];
+};
+
+static void add_lane_news(const struct sequencer_core *core, const struct sequencer_waiter *waiter,
+                          struct lane_news *news, Bb__Proto__FollowReply *follow)
+{
+    const struct sequencer_lanes *lanes = &core->lanes;
+
+    bb_list_each(item, &lanes->reserves) {
+        const struct sequencer_reserve *reserve =
+            bb_container(item, struct sequencer_reserve, link);
+        if (reserve->session != waiter->session || follow->n_holds == HOLDS_MAX)
+            continue;
+        news->hold_list[follow->n_holds] = &news->holds[follow->n_holds];
+        sequencer_describe_hold(core, reserve, reserve->number, &news->holds[follow->n_holds++]);
+    }
+    uint64_t oldest =
+        lanes->hot_number < SEQUENCER_HOT_MAX ? 1 : lanes->hot_number - SEQUENCER_HOT_MAX + 1;
+    uint64_t first = waiter->hot_seen + 1 > oldest ? waiter->hot_seen + 1 : oldest;
+    for (uint64_t number = first; number <= lanes->hot_number; number++) {
+        size_t at = (size_t)(number % SEQUENCER_HOT_MAX);
+        Bb__Proto__Range *range = &news->hot[follow->n_hot];
+        bb__proto__range__init(range);
+        range->low = bb_slice_pb(lanes->hot[at].low);
+        range->high = bb_slice_pb(lanes->hot[at].high);
+        news->hot_list[follow->n_hot++] = range;
+    }
+    follow->holds = news->hold_list;
+    follow->hot = news->hot_list;
+    follow->hot_seen = lanes->hot_number;
+}
+
+#define LATELY_US 1000000
+
+/* Notes that this one follows; how many do. */
+static uint32_t count_supervisors(struct sequencer *sequencer, uint64_t session)
+{
+    uint64_t now_us = bb_now_us(sequencer->ctx);
+    struct sequencer_supervisor *place = &sequencer->supervisors[0];
+    uint32_t count = 0;
+
+    for (size_t i = 0; i < SEQUENCER_SUPERVISORS_MAX; i++) {
+        struct sequencer_supervisor *one = &sequencer->supervisors[i];
+        if (one->session == session) {
+            place = one;
+            break;
+        }
+        place = one->at_us < place->at_us ? one : place;
+    }
+    *place = (struct sequencer_supervisor){ .session = session, .at_us = now_us };
+    for (size_t i = 0; i < SEQUENCER_SUPERVISORS_MAX; i++)
+        count += sequencer->supervisors[i].at_us + LATELY_US > now_us;
+    return count;
+}
+
+static void reply_follow(struct sequencer *sequencer, const struct sequencer_waiter *waiter,
+                         int status, uint64_t first, uint64_t end)
+{
+    struct lane_news news;
     struct sequencer_core *core = &sequencer->core;
     size_t count = (size_t)(end - first);
     Bb__Proto__SequencerReply reply;
@@ -71,10 +146,12 @@ static void reply_follow(struct sequencer *sequencer, struct bb_exchange *exchan
     follow.records = records;
     follow.sequenced = core->sequenced;
     follow.durable = core->durable;
+    follow.supervisors = count_supervisors(sequencer, waiter->session);
+    add_lane_news(core, waiter, &news, &follow);
     reply.status = (uint32_t)status;
     reply.op_case = BB__PROTO__SEQUENCER_REPLY__OP_FOLLOW;
     reply.follow = &follow;
-    bb_exchange_reply(exchange, &reply.base);
+    bb_exchange_reply(waiter->exchange, &reply.base);
     bb_free(records);
 }
 
@@ -93,9 +170,10 @@ static bool try_follow(struct sequencer *sequencer, struct sequencer_waiter *wai
     }
     int rc = sequencer_core_follow(&sequencer->core, waiter->epoch, waiter->after,
                                    waiter->durable_seen, waiter->max_bytes, &first, &end);
-    if (rc == BB_PENDING && !is_last)
+    bool is_granted = sequencer->core.lanes.version != waiter->lanes_seen;
+    if (rc == BB_PENDING && !is_last && !is_granted)
         return false;
-    reply_follow(sequencer, waiter->exchange, rc == BB_PENDING ? BB_OK : rc, first, end);
+    reply_follow(sequencer, waiter, rc == BB_PENDING ? BB_OK : rc, first, end);
     return true;
 }
 
@@ -109,6 +187,9 @@ void sequencer_follow(struct sequencer *sequencer, struct bb_exchange *exchange,
         .epoch = follow->epoch,
         .after = follow->after,
         .durable_seen = follow->durable_seen,
+        .session = follow->session,
+        .hot_seen = follow->hot_seen,
+        .lanes_seen = sequencer->core.lanes.version,
         .max_bytes = follow->max_bytes == 0 ? FOLLOW_BYTES : follow->max_bytes,
     };
 

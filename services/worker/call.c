@@ -2,6 +2,7 @@
 
 /* An answer of the sequencer or the disk may be this late after the deadline of running. */
 #define COMMIT_SLACK_US 1000000u
+#define OFFERS_MAX      8u
 
 #define TO(state) (1u << CALL_##state)
 static const unsigned allowed[CALL_STATE_COUNT] = {
@@ -54,6 +55,9 @@ enum outcome_verdict worker_call_after_outcome(const struct call *call, const st
         return call->is_maybe_sequenced ? OUTCOME_WAIT : OUTCOME_DUPLICATE;
     case BB_CONFLICT:
         return OUTCOME_AGAIN;
+    case BB_BUSY:
+        /* A few times: then it takes its own place in line. */
+        return call->offers >= OFFERS_MAX || call->is_in_lane ? OUTCOME_AGAIN : OUTCOME_HELD_UP;
     case BB_OVERLOADED:
     case BB_UNAVAILABLE:
     case BB_NOT_LEADER:

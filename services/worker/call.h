@@ -71,6 +71,8 @@ struct call {
     size_t chain_at;
     bool has_chain_run;
     struct bb_list slot_link; /* RUNNING: behind another one on its slot */
+    uint64_t offer_at_us;     /* TO_SUBMIT: not before, a hold is in the way */
+    unsigned offers;          /* that a hold was in the way of */
     uint64_t follows;         /* id of the call that it ran on top of, submitted just before it */
 
     /* The moment it runs at. */
@@ -115,6 +117,7 @@ enum outcome_verdict {
     OUTCOME_DUPLICATE, /* the same, with the first run's value */
     OUTCOME_AGAIN,     /* run again at `tx` or later */
     OUTCOME_RESUBMIT,  /* the same body once more */
+    OUTCOME_HELD_UP,   /* the same, when others have had their turn */
     OUTCOME_VOID,      /* it would be, but its snapshot was rolled back meanwhile: run again */
     OUTCOME_FAILED     /* answer with the status */
 };

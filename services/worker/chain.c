@@ -122,7 +122,7 @@ void worker_chains_turn(struct worker *worker)
         return;
     }
     for (unsigned lane = 1; lane <= LANES_MAX; lane++) {
-        if (!worker_lane_may_run(worker->lanes, lane) ||
+        if (!worker_lane_may_run(worker->lanes, lane, worker_now(worker)) ||
             worker_lane_least(worker->lanes, lane) > worker->feed.cursor) {
             continue;
         }
@@ -259,7 +259,8 @@ bool worker_chain_meets(struct worker *worker, struct call *call, const Bb__Prot
         const Bb__Proto__SlotReadOp *op = reads->ops[i];
         unsigned lane =
             worker_lanes_meet(worker->lanes, bb_pb_slice(op->low), bb_pb_slice(op->high), now);
-        if (lane != 0 && worker_lane_is_busy(worker->lanes, lane)) {
+        /* Where others write too, it waits for its turn there; alone, only behind its own. */
+        if (lane != 0 && (worker->supervisors > 1 || worker_lane_is_busy(worker->lanes, lane))) {
             call->lane = lane;
             worker_lanes_learn(worker->lanes, call->lane_keys, lane, now);
             return true;
@@ -280,5 +281,92 @@ void worker_chain_lost(struct worker *worker, struct call *call, uint32_t lost)
                                    call->lane, now);
     if (!call->is_system) {
         worker_lanes_learn(worker->lanes, call->lane_keys, call->lane, now);
+    }
+}
+
+/* ---- reservations ---- */
+
+static Bb__Proto__Reserve *make_reserve(struct worker *worker, unsigned lane, uint64_t number)
+{
+    struct bb_arena *arena = worker->scratch;
+    struct bb_slice low, high;
+    size_t count = 0;
+    while (worker_lane_range(worker->lanes, lane, count, &low, &high)) {
+        count++;
+    }
+    Bb__Proto__Reserve *reserve = bb_arena_alloc(arena, sizeof(*reserve));
+    Bb__Proto__Range *ranges = bb_arena_alloc(arena, (count + 1) * sizeof(*ranges));
+    bb_assert(reserve != NULL && ranges != NULL);
+    bb__proto__reserve__init(reserve);
+    reserve->number = number;
+    reserve->ranges = bb_arena_alloc(arena, (count + 1) * sizeof(void *));
+    bb_assert(reserve->ranges != NULL);
+    for (; worker_lane_range(worker->lanes, lane, reserve->n_ranges, &low, &high);
+         reserve->n_ranges++) {
+        Bb__Proto__Range *range = &ranges[reserve->n_ranges];
+        bb__proto__range__init(range);
+        range->low = bb_slice_pb(low);
+        range->high = bb_slice_pb(high);
+        reserve->ranges[reserve->n_ranges] = range;
+    }
+    return reserve;
+}
+
+void worker_chains_talk(struct worker *worker, Bb__Proto__Submit *submit)
+{
+    uint64_t now = worker_now(worker);
+    submit->session = worker->session;
+    if (!worker_lanes_have_talk(worker->lanes, now)) {
+        return;
+    }
+    submit->reserves = bb_arena_alloc(worker->scratch, LANES_MAX * sizeof(void *));
+    submit->keeps = bb_arena_alloc(worker->scratch, LANES_MAX * sizeof(uint64_t));
+    submit->ends = bb_arena_alloc(worker->scratch, 2 * LANES_MAX * sizeof(uint64_t));
+    bb_assert(submit->reserves != NULL && submit->keeps != NULL && submit->ends != NULL);
+    for (uint64_t number; (number = worker_lanes_joined(worker->lanes)) != 0;) {
+        submit->ends[submit->n_ends++] = number;
+    }
+    for (unsigned lane = 1; lane <= LANES_MAX; lane++) {
+        struct lane_talk talk;
+        if (!worker_lane_talk(worker->lanes, lane, now, &talk)) {
+            continue;
+        }
+        if (talk.end != 0) {
+            submit->ends[submit->n_ends++] = talk.end;
+        }
+        if (talk.keep != 0) {
+            submit->keeps[submit->n_keeps++] = talk.keep;
+        }
+        if (talk.reserve != 0) {
+            submit->reserves[submit->n_reserves++] = make_reserve(worker, lane, talk.reserve);
+        }
+    }
+}
+
+void worker_chains_heard(struct worker *worker, Bb__Proto__Hold *const *holds, size_t count,
+                         bool is_answer)
+{
+    uint64_t now = worker_now(worker);
+    for (size_t i = 0; i < count; i++) {
+        const Bb__Proto__Hold *hold = holds[i];
+        enum lane_hold state = hold->state == BB__PROTO__HOLD_STATE__HOLD_HELD     ? LANE_HOLD_HAS
+                               : hold->state == BB__PROTO__HOLD_STATE__HOLD_QUEUED ? LANE_HOLD_ASKED
+                                                                                   : LANE_HOLD_NONE;
+        if (!is_answer && state != LANE_HOLD_HAS) {
+            continue; /* it may be older than the last answer */
+        }
+        worker_lanes_heard(worker->lanes, hold->number, state, hold->is_wanted, hold->tx, now);
+    }
+}
+
+void worker_chains_hot(struct worker *worker, const Bb__Proto__FollowReply *follow)
+{
+    uint64_t now = worker_now(worker);
+    worker->supervisors = follow->supervisors;
+    worker->hot_seen = follow->hot_seen;
+    for (size_t i = 0; i < follow->n_hot; i++) {
+        const Bb__Proto__Range *range = follow->hot[i];
+        (void)worker_lanes_heat(worker->lanes, bb_pb_slice(range->low), bb_pb_slice(range->high), 0,
+                                now);
     }
 }

@@ -116,6 +116,7 @@ static void submitted(void *arg, int status, struct bb_slice bytes)
     }
     bb_failpoint(worker->ctx->env, BB_FAILPOINT_WORKER_OUTCOME_BEFORE);
     worker->has_submit_failed = false;
+    worker_chains_heard(worker, reply->submit->holds, reply->submit->n_holds, true);
     uint64_t row_tx = 0; /* newest of the row of commits that this one belongs to */
     for (size_t i = 0; i < count; i++) {
         const Bb__Proto__Outcome *outcome = reply->submit->outcomes[i];
@@ -140,6 +141,7 @@ static void fill_commit(struct worker *worker, const struct call *call, Bb__Prot
     commit->n_reads = done->n_reads;
     commit->reads = done->reads;
     commit->follows = call->follows != 0;
+    commit->hold = call->is_in_lane ? worker_lane_number(worker->lanes, call->lane) : 0;
     if (call->request->client_key.len < 16) {
         return;
     }
@@ -171,8 +173,8 @@ void worker_submit_send(struct worker *worker)
     size_t bytes = 0;
     bb_list_each_safe(item, list) {
         struct call *call = bb_container(item, struct call, link);
-        if (call->chain != NULL) {
-            continue; /* others of its chain still run */
+        if (call->chain != NULL || worker_now(worker) < call->offer_at_us) {
+            continue; /* others of its chain still run, or it is too early to offer it again */
         }
         size_t size = call->done->body.len + call->done->n_reads * 64;
         if (call->follows != 0 &&
@@ -190,11 +192,12 @@ void worker_submit_send(struct worker *worker)
         worker->submitted[count++] = call;
         bytes += size;
     }
-    if (count == 0) {
-        return;
-    }
     Bb__Proto__Submit submit;
     bb__proto__submit__init(&submit);
+    worker_chains_talk(worker, &submit);
+    if (count == 0 && submit.n_reserves + submit.n_keeps + submit.n_ends == 0) {
+        return;
+    }
     submit.epoch = worker->feed.epoch;
     submit.n_commits = count;
     submit.commits = pointers;

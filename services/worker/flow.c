@@ -2,6 +2,7 @@
 #include "worker.h"
 
 #define CALL_POOL_MAX 256u
+#define HELD_UP_US    2000u /* until a commit that is held up is offered again */
 
 void worker_call_to(struct worker *worker, struct call *call, enum call_state state)
 {
@@ -192,6 +193,7 @@ void worker_call_again(struct worker *worker, struct call *call, uint64_t epoch,
     bb_metric_add(worker->count.retries, 1);
     worker_chain_leave(worker, call);
     call->follows = 0;
+    call->offers = 0;
     call->done = NULL;
     call->has_value = call->is_void = call->is_duplicate = call->is_maybe_sequenced = false;
     call->tx = 0;
@@ -293,6 +295,11 @@ void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoc
         break;
     case OUTCOME_VOID:
         worker_call_again(worker, call, 0, 0);
+        break;
+    case OUTCOME_HELD_UP:
+        call->offers++;
+        call->offer_at_us = worker_now(worker) + HELD_UP_US;
+        worker_call_to(worker, call, CALL_TO_SUBMIT);
         break;
     case OUTCOME_RESUBMIT:
         worker->submit_at_us = worker_now(worker) + 5000;

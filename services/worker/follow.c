@@ -96,6 +96,12 @@ static void followed(void *arg, int status, struct bb_slice bytes)
         .first_prev = first_prev(worker, follow),
     };
     enum feed_verdict verdict = worker_feed_reply(&worker->feed, &marks);
+    if (verdict == FEED_GOES_ON) {
+        worker_chains_heard(worker, follow->holds, follow->n_holds, false);
+        worker_chains_hot(worker, follow);
+    } else {
+        worker->hot_seen = 0;
+    }
     switch (verdict) {
     case FEED_STALE:
         worker->follow_at_us = worker_now(worker) + LINK_RETRY_US;
@@ -127,6 +133,8 @@ void worker_follow_send(struct worker *worker)
     follow.max_bytes = FOLLOW_BYTES;
     follow.wait_ms = FOLLOW_WAIT_MS;
     follow.worker = name.out;
+    follow.session = worker->session;
+    follow.hot_seen = worker->hot_seen;
     Bb__Proto__SequencerRequest request;
     bb__proto__sequencer_request__init(&request);
     request.op_case = BB__PROTO__SEQUENCER_REQUEST__OP_FOLLOW;

@@ -8,7 +8,11 @@
 #define CHAIN_US  4000u  /* of work in a slot that runs in a row */
 #define WAIT_US   20000u /* and how long that may take with all its reads */
 #define CHAIN_MAX 32u
-#define RUN_US    200u /* taken for a run of which nothing is known */
+#define KEEP_US   25000u   /* a reservation is renewed each so often */
+#define IDLE_US   5000u    /* and kept so long when nobody waits */
+#define UNUSED_US 50000u   /* others wait, and it cannot run */
+#define ALONE_US  1500000u /* without an answer: run all the same, the sequencer decides */
+#define RUN_US    200u     /* taken for a run of which nothing is known */
 
 struct hot {
     uint8_t *bytes; /* low, then high */
@@ -24,6 +28,12 @@ struct lane {
     size_t running;
     uint64_t tx;
     uint64_t run_us, cpu_us; /* of one call, about */
+    enum lane_hold hold;
+    uint64_t number; /* of the reservation; 0: none */
+    uint64_t asked_us, kept_us, busy_us;
+    bool is_wanted;  /* by others */
+    bool has_run;    /* since it has the reservation */
+    bool has_ranges; /* that are not reserved yet */
 };
 /* What calls with one hash met: the newest lane, and how many of them do. */
 struct like {
@@ -35,7 +45,10 @@ struct lanes {
     struct lane lane[LANES_MAX + 1];
     struct hot hot[HOT_MAX];
     size_t hot_count;
-    uint64_t until_us; /* the last hot range is hot until then */
+    uint64_t until_us;        /* the last hot range is hot until then */
+    uint64_t next_number;     /* of reservations */
+    uint64_t ends[LANES_MAX]; /* reservations of lanes that were joined */
+    size_t end_count;
     struct like likes[LIKES];
 };
 
@@ -120,6 +133,9 @@ static unsigned new_lane(struct lanes *lanes, struct bb_slice low)
             lane->tx = 0;
             lane->running = 0;
             lane->run_us = lane->cpu_us = RUN_US;
+            lane->hold = LANE_HOLD_NONE;
+            lane->number = 0;
+            lane->is_wanted = lane->has_ranges = false;
             return i;
         }
     }
@@ -160,6 +176,7 @@ unsigned worker_lanes_heat(struct lanes *lanes, struct bb_slice low, struct bb_s
                          .lane = lane };
     memcpy(hot->bytes, low.data, low.size);
     memcpy(hot->bytes + low.size, high.data, high.size);
+    lanes->lane[lane].has_ranges = true;
     keep_hot(lanes, lane, now_us);
     return lane;
 }
@@ -213,6 +230,11 @@ unsigned worker_lanes_join(struct lanes *lanes, unsigned a, unsigned b)
     to->run_us = from->run_us > to->run_us ? from->run_us : to->run_us;
     to->cpu_us = from->cpu_us > to->cpu_us ? from->cpu_us : to->cpu_us;
     to->until_us = from->until_us > to->until_us ? from->until_us : to->until_us;
+    to->has_ranges = true;
+    if (from->hold != LANE_HOLD_NONE && lanes->end_count < LANES_MAX) {
+        lanes->ends[lanes->end_count++] = from->number; /* else it ends unrenewed */
+    }
+    from->hold = LANE_HOLD_NONE;
     from->running = 0;
     from->is_used = false;
     from->joined = a;
@@ -259,6 +281,7 @@ void worker_lanes_forget(struct lanes *lanes)
 {
     for (size_t i = 1; i <= LANES_MAX; i++) {
         lanes->lane[i].tx = 0;
+        lanes->lane[i].hold = LANE_HOLD_NONE;
     }
 }
 
@@ -311,10 +334,14 @@ struct bb_list *worker_lane_queue(struct lanes *lanes, unsigned lane)
     return &lane_at(lanes, lane)->queue;
 }
 
-bool worker_lane_may_run(const struct lanes *lanes, unsigned lane)
+bool worker_lane_may_run(const struct lanes *lanes, unsigned lane, uint64_t now_us)
 {
     const struct lane *at = &lanes->lane[lane];
-    return at->is_used && at->running == 0 && !bb_list_is_empty(&at->queue);
+    if (!at->is_used || at->running > 0 || bb_list_is_empty(&at->queue)) {
+        return false;
+    }
+    bool is_alone = at->hold == LANE_HOLD_ASKED && now_us > at->asked_us + ALONE_US;
+    return at->hold == LANE_HOLD_HAS || is_alone;
 }
 
 bool worker_lane_is_busy(const struct lanes *lanes, unsigned lane)
@@ -325,7 +352,9 @@ bool worker_lane_is_busy(const struct lanes *lanes, unsigned lane)
 
 void worker_lane_enter(struct lanes *lanes, unsigned lane)
 {
-    lane_at(lanes, lane)->running++;
+    struct lane *at = lane_at(lanes, lane);
+    at->running++;
+    at->has_run = true;
 }
 
 void worker_lane_leave(struct lanes *lanes, unsigned lane, uint64_t tx)
@@ -360,4 +389,120 @@ void worker_lane_took(struct lanes *lanes, unsigned lane, size_t count, uint64_t
         at->run_us = (at->run_us * 3 + us / count) / 4;
         at->cpu_us = (at->cpu_us * 3 + cpu_us / count) / 4;
     }
+}
+
+/* ---- reservations ---- */
+
+static bool is_busy(const struct lane *at)
+{
+    return at->running > 0 || !bb_list_is_empty(&at->queue);
+}
+
+/* Its turn is over: others wait, or nobody has needed it for a while. */
+static bool is_turn_over(const struct lane *at, uint64_t now_us)
+{
+    if (at->hold == LANE_HOLD_NONE || at->running > 0) {
+        return false;
+    }
+    if (at->hold == LANE_HOLD_ASKED) {
+        return !is_busy(at);
+    }
+    if (at->is_wanted) {
+        return at->has_run || now_us > at->busy_us + UNUSED_US;
+    }
+    return !is_busy(at) && now_us > at->busy_us + IDLE_US;
+}
+
+bool worker_lane_talk(struct lanes *lanes, unsigned lane, uint64_t now_us, struct lane_talk *talk)
+{
+    struct lane *at = &lanes->lane[lane];
+    *talk = (struct lane_talk){ .reserve = 0 };
+    if (!at->is_used) {
+        return false;
+    }
+    if (at->running > 0) {
+        at->busy_us = now_us;
+    }
+    if (is_turn_over(at, now_us)) {
+        talk->end = at->number;
+        at->hold = LANE_HOLD_NONE;
+        at->is_wanted = false;
+    }
+    if (is_busy(at) && (at->hold == LANE_HOLD_NONE || at->has_ranges)) {
+        if (at->hold == LANE_HOLD_NONE) {
+            at->number = ++lanes->next_number;
+            at->asked_us = at->busy_us = now_us;
+            at->hold = LANE_HOLD_ASKED;
+        }
+        at->has_ranges = false;
+        talk->reserve = at->number;
+        at->kept_us = now_us;
+    } else if (at->hold != LANE_HOLD_NONE && now_us >= at->kept_us + KEEP_US) {
+        talk->keep = at->number;
+        at->kept_us = now_us;
+    }
+    return talk->reserve != 0 || talk->keep != 0 || talk->end != 0;
+}
+
+uint64_t worker_lanes_joined(struct lanes *lanes)
+{
+    return lanes->end_count == 0 ? 0 : lanes->ends[--lanes->end_count];
+}
+
+bool worker_lanes_have_talk(struct lanes *lanes, uint64_t now_us)
+{
+    if (lanes->end_count > 0) {
+        return true;
+    }
+    for (unsigned i = 1; i <= LANES_MAX; i++) {
+        const struct lane *at = &lanes->lane[i];
+        if (!at->is_used) {
+            continue;
+        }
+        bool is_due = at->hold != LANE_HOLD_NONE && now_us >= at->kept_us + KEEP_US;
+        bool wants = is_busy(at) && (at->hold == LANE_HOLD_NONE || at->has_ranges);
+        if (is_due || wants || is_turn_over(at, now_us)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool worker_lane_range(const struct lanes *lanes, unsigned lane, size_t i, struct bb_slice *low,
+                       struct bb_slice *high)
+{
+    for (size_t k = 0; k < lanes->hot_count; k++) {
+        const struct hot *hot = &lanes->hot[k];
+        if (worker_lanes_root(lanes, hot->lane) == lane && i-- == 0) {
+            *low = low_of(hot);
+            *high = high_of(hot);
+            return true;
+        }
+    }
+    return false;
+}
+
+void worker_lanes_heard(struct lanes *lanes, uint64_t number, enum lane_hold hold, bool is_wanted,
+                        uint64_t tx, uint64_t now_us)
+{
+    for (unsigned i = 1; i <= LANES_MAX; i++) {
+        struct lane *at = &lanes->lane[i];
+        if (!at->is_used || at->number != number || at->hold == LANE_HOLD_NONE) {
+            continue;
+        }
+        if (hold == LANE_HOLD_HAS && at->hold != LANE_HOLD_HAS) {
+            at->busy_us = now_us;
+            at->has_run = at->running > 0;
+            at->tx = tx > at->tx ? tx : at->tx;
+        }
+        at->asked_us = hold == LANE_HOLD_ASKED ? now_us : at->asked_us;
+        at->hold = hold;
+        at->is_wanted = is_wanted;
+    }
+}
+
+uint64_t worker_lane_number(const struct lanes *lanes, unsigned lane)
+{
+    const struct lane *at = &lanes->lane[worker_lanes_root(lanes, lane)];
+    return at->hold == LANE_HOLD_HAS ? at->number : 0;
 }

@@ -6,6 +6,9 @@
  * A call is in a lane because it lost there, because a read of it met a hot range, or because calls
  * alike do. Only orders; correctness is the sequencer's. Decisions only, no I/O.
  *
+ * Across supervisors the sequencer orders: a lane runs under a reservation of its hot ranges
+ * (sequencer.proto, Reserve), which it asks for, renews while it has calls, and ends.
+ *
  * The queues are lists of the caller's own links. Threads: one.
  */
 #ifndef WORKER_LANE_H
@@ -39,7 +42,7 @@ unsigned worker_lanes_root(const struct lanes *lanes, unsigned lane);
 bool worker_lanes_any(const struct lanes *lanes, uint64_t now_us);
 /* From time to time: lanes that are cold and empty end. */
 void worker_lanes_tick(struct lanes *lanes, uint64_t now_us);
-/* An epoch died: what was written in it says nothing any more. */
+/* An epoch died: what was written and held in it says nothing any more. */
 void worker_lanes_forget(struct lanes *lanes);
 
 /* ---- calls ---- */
@@ -52,8 +55,8 @@ void worker_lanes_learn(struct lanes *lanes, const uint64_t keys[2], unsigned la
                         uint64_t now_us);
 
 struct bb_list *worker_lane_queue(struct lanes *lanes, unsigned lane);
-/* Somebody waits and nobody of the lane runs. */
-bool worker_lane_may_run(const struct lanes *lanes, unsigned lane);
+/* Somebody waits, nobody of the lane runs, and it has its reservation. */
+bool worker_lane_may_run(const struct lanes *lanes, unsigned lane, uint64_t now_us);
 /* Somebody of the lane runs, or waits. */
 bool worker_lane_is_busy(const struct lanes *lanes, unsigned lane);
 /* A call of the lane goes to a slot, and has ended: sequenced as `tx`, or 0. */
@@ -67,5 +70,32 @@ size_t worker_lane_length(const struct lanes *lanes, unsigned lane);
 /* `count` runs in a row took `us` in all, and kept a slot busy for `cpu_us` of that. */
 void worker_lane_took(struct lanes *lanes, unsigned lane, size_t count, uint64_t us,
                       uint64_t cpu_us);
+
+/* ---- reservations ---- */
+
+enum lane_hold {
+    LANE_HOLD_NONE,
+    LANE_HOLD_ASKED, /* and perhaps queued */
+    LANE_HOLD_HAS
+};
+/* What is to be said of a lane. */
+struct lane_talk {
+    uint64_t reserve; /* the number to reserve its ranges under; 0: nothing */
+    uint64_t keep, end;
+};
+/* True: something is to be said of the lane now. It counts as said. */
+bool worker_lane_talk(struct lanes *lanes, unsigned lane, uint64_t now_us, struct lane_talk *talk);
+/* A reservation to be ended because its lane was joined to another one; 0: no more. */
+uint64_t worker_lanes_joined(struct lanes *lanes);
+/* Would worker_lane_talk say something, of any lane? */
+bool worker_lanes_have_talk(struct lanes *lanes, uint64_t now_us);
+/* The hot ranges of the lane: gives the `i`-th, false at the end. */
+bool worker_lane_range(const struct lanes *lanes, unsigned lane, size_t i, struct bb_slice *low,
+                       struct bb_slice *high);
+/* What the sequencer says of a reservation. `tx`: runs under it are at this tx or later. */
+void worker_lanes_heard(struct lanes *lanes, uint64_t number, enum lane_hold hold, bool is_wanted,
+                        uint64_t tx, uint64_t now_us);
+/* The reservation that calls of the lane commit under; 0: none. */
+uint64_t worker_lane_number(const struct lanes *lanes, unsigned lane);
 
 #endif

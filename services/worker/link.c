@@ -97,7 +97,8 @@ void worker_link_turn(struct worker *worker)
         worker_mark_send(worker);
     }
     if (!worker->is_submitting && worker->feed.epoch != 0 && now >= worker->submit_at_us &&
-        !bb_list_is_empty(&worker->calls[CALL_TO_SUBMIT])) {
+        (!bb_list_is_empty(&worker->calls[CALL_TO_SUBMIT]) ||
+         worker_lanes_have_talk(worker->lanes, now))) {
         worker_submit_send(worker);
     }
 }

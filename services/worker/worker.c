@@ -276,6 +276,7 @@ static struct worker *worker_new(struct bb_service *service)
     worker->loop = bb_service_loop(service);
     worker->ctx = bb_loop_ctx(worker->loop);
     worker->name = bb_conf_text(conf, "listen");
+    bb_random(worker->ctx, &worker->session, sizeof(worker->session));
     worker->show_errors = bb_conf_bool(conf, "show-errors");
     worker->heap_mb = (uint32_t)bb_conf_number(conf, "heap-mb");
     worker->queue_max = (size_t)bb_conf_number(conf, "queue-max");

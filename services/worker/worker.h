@@ -95,6 +95,9 @@ struct worker {
     size_t call_count, queue_max;
     uint64_t next_call, call_total, retry_total;
     struct bb_list chains; /* under way */
+    uint64_t session;      /* of reservations */
+    uint64_t hot_seen;     /* newest hot range that the sequencer has named */
+    uint32_t supervisors;  /* that follow the sequencer, this one included */
     uint64_t turns;
     struct reading *catalog_reading;
     bool wants_catalog;
@@ -154,6 +157,12 @@ void worker_chain_leave(struct worker *worker, struct call *call);
 /* A run that is in no lane asks for this: must it stop and queue? */
 bool worker_chain_meets(struct worker *worker, struct call *call,
                         const Bb__Proto__SlotReads *reads);
+/* What is to be said of reservations goes into a Submit; its arrays live in the scratch arena. */
+void worker_chains_talk(struct worker *worker, Bb__Proto__Submit *submit);
+/* What the sequencer says of them, in answer to that or by itself, and of ranges that are hot. */
+void worker_chains_heard(struct worker *worker, Bb__Proto__Hold *const *holds, size_t count,
+                         bool is_answer);
+void worker_chains_hot(struct worker *worker, const Bb__Proto__FollowReply *follow);
 /* It has lost: the range is hot, and the call queues there. */
 void worker_chain_lost(struct worker *worker, struct call *call, uint32_t lost);
 

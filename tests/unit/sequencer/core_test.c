@@ -148,18 +148,16 @@ Test(sequencer, ids_of_earlier_epochs_are_known)
 {
     struct world w;
     struct sequencer_limits limits = { .window_us = 1, .batch_bytes = 1000, .ids_max = 100 };
-    struct sequencer_core core;
     uint8_t id[16];
     uint64_t tx = 0;
 
     world_init(&w, 5);
-    sequencer_core_init(&core, &limits);
-    sequencer_core_claimed(&w.ctx, &core, 2, 10, 50);
-    world_id(77, id);
-    sequencer_core_load_id(&core, bb_slice(id, 16), BB_TX(40));
-    sequencer_core_activate(&core);
     sequencer_core_fini(&w.core);
-    w.core = core;
+    sequencer_core_init(&w.core, &limits);
+    sequencer_core_claimed(&w.ctx, &w.core, 2, 10, 50);
+    world_id(77, id);
+    sequencer_core_load_id(&w.core, bb_slice(id, 16), BB_TX(40));
+    sequencer_core_activate(&w.core);
     cr_assert_eq(
         world_commit(&w, (struct want){ .id = 77, .snapshot = 50, .writes = "a", .epoch = 2 }, &tx),
         BB_DUPLICATE);
@@ -263,7 +261,7 @@ Test(sequencer, a_body_that_is_no_body_or_of_another_id_is_refused)
     commit.request_id = bb_slice_pb(bb_slice(id, 16));
     commit.snapshot = 5;
     commit.body = bb_slice_pb(bb_slice("\xff\xff\xff", 3));
-    sequencer_core_commit(&w.ctx, &w.core, 1, &(Bb__Proto__Commit *){ &commit }, 1, true,
+    sequencer_core_commit(&w.ctx, &w.core, 1, 1, &(Bb__Proto__Commit *){ &commit }, 1, true,
                           &(Bb__Proto__Outcome *){ &outcome });
     cr_assert_eq(outcome.status, BB_BAD_REQUEST);
     cr_assert_eq(w.core.sequenced, 5);

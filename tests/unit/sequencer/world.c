@@ -129,8 +129,8 @@ void world_commit_row(struct world *world, const struct want *wants, size_t coun
         list[i] = &outcomes[i];
     }
     bb_arena_reset(world->ctx.arena);
-    sequencer_core_commit(&world->ctx, &world->core, wants->epoch == 0 ? 1 : wants->epoch, commits,
-                          count, !wants->lacks_lease, list);
+    sequencer_core_commit(&world->ctx, &world->core, wants->epoch == 0 ? 1 : wants->epoch, 1,
+                          commits, count, !wants->lacks_lease, list);
     for (size_t i = 0; i < count; i++)
         bb_buf_fini(&built[i].body);
     bb_free(built);

@@ -59,21 +59,89 @@ Test(lane, what_calls_wait_for_stays_hot_when_it_is_read)
     worker_lanes_free(lanes);
 }
 
+/* Says what is to be said; the sequencer grants at once what is asked for. */
+static void have_hold(struct lanes *lanes, unsigned lane, uint64_t tx, uint64_t now)
+{
+    struct lane_talk talk;
+    cr_assert(worker_lane_talk(lanes, lane, now, &talk));
+    cr_assert_neq(talk.reserve, 0);
+    worker_lanes_heard(lanes, talk.reserve, LANE_HOLD_HAS, false, tx, now);
+}
+
+Test(lane, a_lane_runs_under_a_reservation)
+{
+    struct lanes *lanes = worker_lanes_new();
+    struct waiter waiter;
+    struct lane_talk talk;
+    struct bb_slice low, high;
+    unsigned lane = worker_lanes_heat(lanes, s("k"), s("m"), 0, 0);
+    cr_assert_not(worker_lane_talk(lanes, lane, 0, &talk), "nobody waits");
+    wait_in(lanes, lane, &waiter);
+    cr_assert(worker_lanes_have_talk(lanes, 0));
+    cr_assert_not(worker_lane_may_run(lanes, lane, 0), "it is not reserved");
+    cr_assert(worker_lane_talk(lanes, lane, 0, &talk));
+    cr_assert_neq(talk.reserve, 0);
+    cr_assert(worker_lane_range(lanes, lane, 0, &low, &high));
+    cr_assert(bb_slice_equal(low, s("k")) && bb_slice_equal(high, s("m")));
+    cr_assert_not(worker_lane_range(lanes, lane, 1, &low, &high));
+    cr_assert_not(worker_lane_talk(lanes, lane, 0, &talk), "once");
+    uint64_t number = 1;
+    worker_lanes_heard(lanes, number, LANE_HOLD_ASKED, false, 0, 10);
+    cr_assert_not(worker_lane_may_run(lanes, lane, 20), "it is queued");
+    worker_lanes_heard(lanes, number, LANE_HOLD_HAS, false, 50, 10);
+    cr_assert(worker_lane_may_run(lanes, lane, 20));
+    cr_assert_eq(worker_lane_least(lanes, lane), 50);
+    cr_assert_eq(worker_lane_number(lanes, lane), number);
+    cr_assert(worker_lane_talk(lanes, lane, 30000, &talk));
+    cr_assert_eq(talk.keep, number, "it is renewed");
+    worker_lane_enter(lanes, lane);
+    worker_lanes_heard(lanes, number, LANE_HOLD_HAS, true, 50, 30000);
+    cr_assert_not(worker_lane_talk(lanes, lane, 30001, &talk), "others wait, but one runs");
+    worker_lane_leave(lanes, lane, 60);
+    cr_assert(worker_lane_talk(lanes, lane, 30002, &talk));
+    cr_assert_eq(talk.end, number, "its turn is over");
+    cr_assert_eq(talk.reserve, number + 1, "somebody waits still: to the end of the line");
+    cr_assert_not(worker_lane_may_run(lanes, lane, 30003));
+    worker_lanes_heard(lanes, number, LANE_HOLD_HAS, false, 0, 30004);
+    cr_assert_not(worker_lane_may_run(lanes, lane, 30005), "an old answer");
+    worker_lanes_free(lanes);
+}
+
+Test(lane, a_reservation_that_is_lost_is_asked_for_again)
+{
+    struct lanes *lanes = worker_lanes_new();
+    struct waiter waiter;
+    struct lane_talk talk;
+    unsigned lane = worker_lanes_heat(lanes, s("k"), s("m"), 0, 0);
+    wait_in(lanes, lane, &waiter);
+    have_hold(lanes, lane, 5, 0);
+    worker_lanes_heard(lanes, 1, LANE_HOLD_NONE, false, 0, 10);
+    cr_assert(worker_lane_talk(lanes, lane, 10, &talk));
+    cr_assert_eq(talk.reserve, 2);
+    cr_assert_not(worker_lane_may_run(lanes, lane, 10));
+    cr_assert(worker_lane_may_run(lanes, lane, 2 * SECOND), "nobody answers: order is not needed");
+    worker_lanes_forget(lanes);
+    cr_assert(worker_lane_talk(lanes, lane, 2 * SECOND, &talk));
+    cr_assert_eq(talk.reserve, 3, "the epoch is over");
+    worker_lanes_free(lanes);
+}
+
 Test(lane, those_of_one_lane_run_one_row_at_a_time)
 {
     struct lanes *lanes = worker_lanes_new();
     struct waiter waiter;
     unsigned lane = worker_lanes_heat(lanes, s("k"), s("m"), 0, 0);
-    cr_assert_not(worker_lane_may_run(lanes, lane), "nobody waits");
+    cr_assert_not(worker_lane_may_run(lanes, lane, 0), "nobody waits");
     wait_in(lanes, lane, &waiter);
-    cr_assert(worker_lane_may_run(lanes, lane));
+    have_hold(lanes, lane, 0, 0);
+    cr_assert(worker_lane_may_run(lanes, lane, 0));
     worker_lane_enter(lanes, lane);
     worker_lane_enter(lanes, lane);
-    cr_assert_not(worker_lane_may_run(lanes, lane));
+    cr_assert_not(worker_lane_may_run(lanes, lane, 0));
     worker_lane_leave(lanes, lane, 70);
-    cr_assert_not(worker_lane_may_run(lanes, lane));
+    cr_assert_not(worker_lane_may_run(lanes, lane, 0));
     worker_lane_leave(lanes, lane, 77);
-    cr_assert(worker_lane_may_run(lanes, lane));
+    cr_assert(worker_lane_may_run(lanes, lane, 0));
     cr_assert_eq(worker_lane_least(lanes, lane), 77, "an older snapshot would lose");
     worker_lanes_forget(lanes);
     cr_assert_eq(worker_lane_least(lanes, lane), 0);
@@ -93,9 +161,10 @@ Test(lane, ranges_that_one_call_needs_become_one_lane)
     cr_assert_eq(worker_lanes_heat(lanes, s("a"), s("b"), x, 10), worker_lanes_root(lanes, a));
     cr_assert_eq(worker_lanes_root(lanes, a), worker_lanes_root(lanes, x));
     unsigned one = worker_lanes_root(lanes, a);
-    cr_assert_not(worker_lane_may_run(lanes, one), "one of it runs");
+    have_hold(lanes, one, 0, 10);
+    cr_assert_not(worker_lane_may_run(lanes, one, 10), "one of it runs");
     worker_lane_leave(lanes, x, 5); /* by its old number */
-    cr_assert(worker_lane_may_run(lanes, one));
+    cr_assert(worker_lane_may_run(lanes, one, 10));
     cr_assert_eq(worker_lanes_meet(lanes, s("x"), BB_SLICE_EMPTY, 20), one);
     bb_list_remove(&first.link);
     bb_list_remove(&second.link);
