@@ -5,6 +5,7 @@
 #include "answer.h"
 #include "call.h"
 #include "feed.h"
+#include "nats.h"
 #include "routes.h"
 #include "subscribe.h"
 #include "txfeed.h"
@@ -91,13 +92,15 @@ static void status_answer(struct status_work *work)
         json,
         ",\"gateway\":{\"calls\":%zu,\"connections\":%zu,\"subscribers\":%zu,\"liveQueries\":%zu,"
         "\"feedTx\":%" PRIu64
-        ",\"isFollowing\":%s,\"websockets\":%zu,\"feedReaders\":%zu,\"feedQueuedBytes\":%zu},",
+        ",\"isFollowing\":%s,\"websockets\":%zu,\"feedReaders\":%zu,\"feedQueuedBytes\":%zu",
         gateway_workers_calls(gateway->workers), bb_http_connections(gateway->http),
         gateway_subscriptions_count(gateway), gateway_subscriptions_entry_count(gateway),
         gateway_feed_cursor(gateway->feed),
         gateway_feed_is_following(gateway->feed) ? "true" : "false",
         gateway_websockets_count(gateway), gateway_txfeed_reader_count(gateway),
         gateway_txfeed_queued_bytes(gateway));
+    gateway_nats_append_status(gateway, json);
+    bb_buf_append_str(json, "},");
     append_workers(gateway, json);
     bb_buf_append_str(json, ",\"storage\":[");
     bb_buf_append_slice(json, bb_buf_slice(&work->storages));

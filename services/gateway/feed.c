@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "bb/wire_validate.h"
+#include "nats.h"
 #include "subscribe.h"
 #include "txfeed.h"
 #include "websocket.h"
@@ -196,6 +197,7 @@ static void take_records(struct feed *feed, const Bb__Proto__TailReply *tail)
     }
     gateway_subscriptions_advance(feed->gateway, feed->cursor);
     gateway_txfeed_advance(feed->gateway, feed->cursor);
+    gateway_nats_advance(feed->gateway);
 }
 
 /* A node whose newest tx lies before our cursor: behind for a moment, or of another history. */

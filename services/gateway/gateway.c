@@ -7,6 +7,7 @@
 #include "call.h"
 #include "feed.h"
 #include "forward.h"
+#include "nats.h"
 #include "options.h"
 #include "routes.h"
 #include "stream.h"
@@ -144,6 +145,8 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
     }
     if (rc == BB_OK)
         rc = gateway_forward_open(ctx, gateway, conf);
+    if (rc == BB_OK)
+        rc = gateway_nats_open(ctx, gateway, conf);
     /* Last: whoever can connect is served, even while workers are still starting. */
     if (rc == BB_OK)
         rc = open_http(ctx, gateway, conf);
@@ -191,8 +194,10 @@ static void close_gateway(struct bb_service *service, void *state)
     bb_timer_free(life->check);
     gateway_subscriptions_stop(gateway);
     gateway_txfeed_stop(gateway);
+    gateway_nats_close(gateway);
     gateway_workers_close(gateway->workers);
     gateway_feed_close(gateway->feed);
+    gateway_nats_free(gateway);
     gateway_forward_close(gateway);
     bb_http_close(gateway->http);
     gateway_websockets_close(gateway);

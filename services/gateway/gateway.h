@@ -27,6 +27,7 @@ struct subscriptions;
 struct txfeed;
 struct streams;
 struct websockets;
+struct nats_publisher;
 struct forward;
 
 struct gateway {
@@ -42,6 +43,7 @@ struct gateway {
     struct txfeed *txfeed;
     struct streams *streams;
     struct websockets *websockets;
+    struct nats_publisher *nats; /* NULL: nothing is published */
     struct forward *forward;
     size_t session_queries_max, session_bytes_max;
     struct bb_list logs; /* requests for log lines that wait */

@@ -1,0 +1,472 @@
+#include "nats.h"
+
+#include <nats/nats.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "bb/conf.h"
+#include "bb/wire.h"
+#include "txfeed_internal.h"
+
+#define PAGE_BYTES    (256u << 10)
+#define INLINE_MAX    (512u << 10) /* larger records go by reference */
+#define ASK_MS        5000u
+#define PAUSE_MS      1000u
+#define RETRY_MS      100u
+#define TIMEOUT_MS    5000
+#define DUPLICATES_NS 120000000000ll
+
+struct nats_record {
+    uint64_t tx, prev;
+    struct bb_buf json;
+};
+
+enum page_state {
+    PAGE_NONE,   /* nobody asks */
+    PAGE_ASKED,  /* the thread wants what comes after `after` */
+    PAGE_FETCHED /* `records` are there */
+};
+
+struct nats_publisher {
+    struct gateway *gateway;
+    struct bb_thread *thread;
+    struct bb_mutex *mutex;
+    struct bb_cond *cond;
+    char *url, *stream, *subject;
+    struct bb_timer *retry;
+    struct bb_arena *arena;
+    /* under the mutex */
+    enum page_state state;
+    bool is_stopping, is_connected, is_posted;
+    uint64_t after, published_tx;
+    struct nats_record *records;
+    size_t count;
+    struct bb_task task; /* tells the owner that a page is wanted */
+    /* the owner's */
+    bool is_asking, is_closing;
+    struct bb_metric *published, *lag;
+};
+
+/* ---- the owner: pages ---- */
+
+static void fetch(struct nats_publisher *publisher);
+
+static void try_later(struct nats_publisher *publisher)
+{
+    bb_timer_start(publisher->retry, RETRY_MS, 0);
+}
+
+static uint64_t wanted(struct nats_publisher *publisher, bool *is_wanted)
+{
+    uint64_t after;
+
+    bb_mutex_lock(publisher->mutex);
+    *is_wanted = publisher->state == PAGE_ASKED && !publisher->is_stopping;
+    after = publisher->after;
+    bb_mutex_unlock(publisher->mutex);
+    return after;
+}
+
+/* A record as the feed shows it; what is too large for a message names where it can be read. */
+static int write_record(struct bb_ctx *ctx, struct nats_publisher *publisher, struct bb_slice bytes,
+                        struct nats_record *to)
+{
+    struct txfeed *txfeed = publisher->gateway->txfeed;
+    struct txfeed_view view = { .include = TXFEED_AFTER, .format = BB_JSON_ENCODED };
+    Bb__Proto__TxRecord *record = NULL;
+    Bb__Proto__TxBody *body = NULL;
+    int rc = gateway_txfeed_unpack(ctx, publisher->arena, bytes, &record, &body);
+
+    if (rc != BB_OK)
+        return rc;
+    gateway_txfeed_learn(&txfeed->tables, body);
+    to->tx = record->tx;
+    to->prev = record->prev;
+    bb_buf_init(&to->json);
+    (void)gateway_txfeed_encode(&to->json, record, body, &txfeed->tables, &view);
+    if (to->json.size > INLINE_MAX) {
+        bb_buf_clear(&to->json);
+        bb_buf_printf(&to->json,
+                      "{\"tx\":%" PRIu64 ",\"prev\":%" PRIu64 ",\"ref\":\"/api/tx?from=%" PRIu64
+                      "&limit=1\"}",
+                      to->tx, to->prev, to->prev);
+    }
+    bb_arena_reset(publisher->arena);
+    return BB_OK;
+}
+
+static void hand_over(struct nats_publisher *publisher, const Bb__Proto__TailReply *tail)
+{
+    struct bb_ctx ctx = *publisher->gateway->ctx;
+    struct nats_record *records = bb_alloc_zero(tail->n_records, sizeof(*records));
+    size_t count = 0;
+
+    while (count < tail->n_records &&
+           write_record(&ctx, publisher, bb_pb_slice(tail->records[count]), &records[count]) ==
+               BB_OK)
+        count++;
+    bb_mutex_lock(publisher->mutex);
+    publisher->records = records;
+    publisher->count = count;
+    publisher->state = PAGE_FETCHED;
+    bb_cond_broadcast(publisher->cond);
+    bb_mutex_unlock(publisher->mutex);
+}
+
+/* The stream ends before what storage keeps: what lies between is shown by `BB-Prev`. */
+static void skip_to(struct nats_publisher *publisher, uint64_t earliest)
+{
+    bb_error(publisher->gateway->ctx, "gateway.nats_gap", "after=%" PRIu64 " earliest=%" PRIu64,
+             publisher->after, earliest);
+    bb_mutex_lock(publisher->mutex);
+    publisher->after = earliest;
+    bb_mutex_unlock(publisher->mutex);
+}
+
+static void on_tail(void *arg, int status, const Bb__Proto__StorageReply *reply)
+{
+    struct nats_publisher *publisher = arg;
+    bool has_tail = status == BB_OK && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL;
+
+    publisher->is_asking = false;
+    if (publisher->is_closing)
+        return;
+    if (has_tail && reply->status == BB_OK && reply->tail->n_records > 0) {
+        hand_over(publisher, reply->tail);
+    } else if (has_tail && reply->status == BB_TX_TRUNCATED) {
+        skip_to(publisher, reply->tail->earliest);
+        try_later(publisher);
+    } else if (!has_tail || reply->status != BB_OK) {
+        try_later(publisher);
+    }
+    /* Else nothing is there yet: the feed's advance asks again. */
+}
+
+static void fetch(struct nats_publisher *publisher)
+{
+    struct gateway *gateway = publisher->gateway;
+    Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
+    Bb__Proto__Tail tail = BB__PROTO__TAIL__INIT;
+    struct bb_ctx ctx = *gateway->ctx;
+    bool is_wanted;
+    uint64_t after = wanted(publisher, &is_wanted);
+
+    if (!is_wanted || publisher->is_asking || publisher->is_closing)
+        return;
+    if (!gateway->txfeed->has_tables) {
+        gateway_txfeed_load_tables(gateway->txfeed);
+        try_later(publisher);
+        return;
+    }
+    request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
+    request.tail = &tail;
+    tail.after = after;
+    tail.max_bytes = PAGE_BYTES;
+    publisher->is_asking =
+        gateway_feed_ask(&ctx, gateway->feed, &request, ASK_MS, on_tail, publisher) == BB_OK;
+    if (!publisher->is_asking)
+        try_later(publisher);
+}
+
+static void on_retry(void *arg)
+{
+    fetch(arg);
+}
+
+static void on_task(struct bb_task *task)
+{
+    struct nats_publisher *publisher = bb_container(task, struct nats_publisher, task);
+
+    bb_mutex_lock(publisher->mutex);
+    publisher->is_posted = false;
+    bb_mutex_unlock(publisher->mutex);
+    fetch(publisher);
+}
+
+void gateway_nats_advance(struct gateway *gateway)
+{
+    struct nats_publisher *publisher = gateway->nats;
+    uint64_t head = gateway_feed_cursor(gateway->feed);
+
+    if (publisher == NULL)
+        return;
+    bb_mutex_lock(publisher->mutex);
+    bb_metric_set(publisher->lag,
+                  head > publisher->published_tx ? (int64_t)(head - publisher->published_tx) : 0);
+    bb_mutex_unlock(publisher->mutex);
+    fetch(publisher);
+}
+
+/* ---- the thread: NATS ---- */
+
+static bool is_stopping(struct nats_publisher *publisher)
+{
+    bool result;
+
+    bb_mutex_lock(publisher->mutex);
+    result = publisher->is_stopping;
+    bb_mutex_unlock(publisher->mutex);
+    return result;
+}
+
+static void pause(struct nats_publisher *publisher)
+{
+    bb_mutex_lock(publisher->mutex);
+    if (!publisher->is_stopping)
+        (void)bb_cond_wait_ms(publisher->cond, publisher->mutex, PAUSE_MS);
+    bb_mutex_unlock(publisher->mutex);
+}
+
+static void set_connected(struct nats_publisher *publisher, bool is_connected, const char *why)
+{
+    bool was;
+
+    bb_mutex_lock(publisher->mutex);
+    was = publisher->is_connected;
+    publisher->is_connected = is_connected;
+    bb_mutex_unlock(publisher->mutex);
+    if (was != is_connected) {
+        bb_info(publisher->gateway->ctx, is_connected ? "gateway.nats_up" : "gateway.nats_away",
+                "url=%s why=\"%s\"", publisher->url, why);
+    }
+}
+
+static void free_records(struct nats_record *records, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        bb_buf_fini(&records[i].json);
+    bb_free(records);
+}
+
+/* Waits for the page behind `after`. NULL: the end. */
+static struct nats_record *ask_page(struct nats_publisher *publisher, uint64_t after, size_t *count)
+{
+    struct nats_record *records = NULL;
+
+    bb_mutex_lock(publisher->mutex);
+    publisher->after = after;
+    publisher->published_tx = after;
+    publisher->state = PAGE_ASKED;
+    if (!publisher->is_stopping && !publisher->is_posted) {
+        publisher->is_posted = true;
+        bb_loop_post(publisher->gateway->loop, &publisher->task);
+    }
+    while (publisher->state == PAGE_ASKED && !publisher->is_stopping)
+        bb_cond_wait(publisher->cond, publisher->mutex);
+    if (publisher->state == PAGE_FETCHED) {
+        records = publisher->records;
+        *count = publisher->count;
+    }
+    publisher->records = NULL;
+    publisher->state = PAGE_NONE;
+    bb_mutex_unlock(publisher->mutex);
+    return records;
+}
+
+/* Where the stream ends; made when it is not there. */
+static natsStatus find_end(struct nats_publisher *publisher, jsCtx *js, uint64_t *tx, uint64_t *seq)
+{
+    jsStreamConfig config;
+    jsStreamInfo *info = NULL;
+    natsMsg *msg = NULL;
+    jsErrCode code = 0;
+    const char *text = NULL;
+    const char *subjects[] = { publisher->subject };
+    natsStatus status = js_GetStreamInfo(&info, js, publisher->stream, NULL, &code);
+
+    *tx = *seq = 0;
+    if (status == NATS_NOT_FOUND) {
+        (void)jsStreamConfig_Init(&config);
+        config.Name = publisher->stream;
+        config.Subjects = subjects;
+        config.SubjectsLen = 1;
+        config.Duplicates = DUPLICATES_NS;
+        return js_AddStream(NULL, js, &config, NULL, &code);
+    }
+    if (status == NATS_OK) {
+        *seq = info->State.LastSeq;
+        jsStreamInfo_Destroy(info);
+    }
+    if (status != NATS_OK || *seq == 0)
+        return status;
+    status = js_GetLastMsg(&msg, js, publisher->stream, publisher->subject, NULL, &code);
+    if (status == NATS_NOT_FOUND)
+        return NATS_OK; /* all were removed by the stream's own limits */
+    if (status != NATS_OK)
+        return status;
+    if (natsMsgHeader_Get(msg, "BB-Tx", &text) == NATS_OK)
+        *tx = strtoull(text, NULL, 10);
+    natsMsg_Destroy(msg);
+    return NATS_OK;
+}
+
+static natsStatus publish(struct nats_publisher *publisher, jsCtx *js,
+                          const struct nats_record *record, uint64_t *seq)
+{
+    jsPubOptions options;
+    jsPubAck *ack = NULL;
+    natsMsg *msg = NULL;
+    jsErrCode code = 0;
+    char tx[24];
+    char prev[24];
+    natsStatus status = natsMsg_Create(&msg, publisher->subject, NULL,
+                                       (const char *)record->json.data, (int)record->json.size);
+
+    (void)snprintf(tx, sizeof(tx), "%" PRIu64, record->tx);
+    (void)snprintf(prev, sizeof(prev), "%" PRIu64, record->prev);
+    (void)jsPubOptions_Init(&options);
+    options.MsgId = tx;
+    options.ExpectLastSeq = *seq;
+    options.MaxWait = TIMEOUT_MS;
+    if (status == NATS_OK)
+        status = natsMsgHeader_Set(msg, "BB-Tx", tx);
+    if (status == NATS_OK)
+        status = natsMsgHeader_Set(msg, "BB-Prev", prev);
+    if (status == NATS_OK)
+        status = js_PublishMsg(&ack, js, msg, &options, &code);
+    /* Somebody published it before: the end of the stream is not where we thought. */
+    if (status == NATS_OK && ack->Duplicate)
+        status = NATS_MISMATCH;
+    if (status == NATS_OK) {
+        *seq = ack->Sequence;
+        bb_metric_add(publisher->published, 1);
+    }
+    jsPubAck_Destroy(ack);
+    natsMsg_Destroy(msg);
+    return status;
+}
+
+/* Publishes until something fails; where the stream ends is asked anew then. */
+static natsStatus publish_on(struct nats_publisher *publisher, jsCtx *js)
+{
+    uint64_t tx;
+    uint64_t seq;
+    natsStatus status = find_end(publisher, js, &tx, &seq);
+
+    if (status == NATS_OK)
+        set_connected(publisher, true, "");
+    while (status == NATS_OK && !is_stopping(publisher)) {
+        size_t count = 0;
+        struct nats_record *records = ask_page(publisher, tx, &count);
+
+        for (size_t i = 0; status == NATS_OK && i < count && !is_stopping(publisher); i++) {
+            status = publish(publisher, js, &records[i], &seq);
+            if (status == NATS_OK)
+                tx = records[i].tx;
+        }
+        free_records(records, count);
+    }
+    bb_mutex_lock(publisher->mutex);
+    publisher->published_tx = tx > publisher->published_tx ? tx : publisher->published_tx;
+    bb_mutex_unlock(publisher->mutex);
+    return status;
+}
+
+static void run(void *arg)
+{
+    struct nats_publisher *publisher = arg;
+
+    while (!is_stopping(publisher)) {
+        natsOptions *options = NULL;
+        natsConnection *connection = NULL;
+        jsCtx *js = NULL;
+        natsStatus status = natsOptions_Create(&options);
+
+        if (status == NATS_OK)
+            status = natsOptions_SetURL(options, publisher->url);
+        if (status == NATS_OK)
+            status = natsOptions_SetTimeout(options, TIMEOUT_MS);
+        /* Reconnecting is ours: the end of the stream is read again each time. */
+        if (status == NATS_OK)
+            status = natsOptions_SetAllowReconnect(options, false);
+        if (status == NATS_OK)
+            status = natsConnection_Connect(&connection, options);
+        if (status == NATS_OK)
+            status = natsConnection_JetStream(&js, connection, NULL);
+        if (status == NATS_OK)
+            status = publish_on(publisher, js);
+        if (status != NATS_OK)
+            set_connected(publisher, false, natsStatus_GetText(status));
+        jsCtx_Destroy(js);
+        natsConnection_Destroy(connection);
+        natsOptions_Destroy(options);
+        if (status != NATS_OK)
+            pause(publisher);
+    }
+}
+
+/* ---- open and close ---- */
+
+int gateway_nats_open(struct bb_ctx *ctx, struct gateway *gateway, const struct bb_conf *conf)
+{
+    const char *url = bb_conf_text(conf, "nats");
+    struct nats_publisher *publisher;
+
+    if (url == NULL || url[0] == '\0')
+        return BB_OK;
+    if (strncmp(url, "nats://", 7) != 0 && strncmp(url, "tls://", 6) != 0)
+        return bb_fail(ctx, BB_BAD_REQUEST, "option nats: %s is no nats:// or tls:// url", url);
+    publisher = bb_alloc_zero(1, sizeof(*publisher));
+    gateway->nats = publisher;
+    publisher->gateway = gateway;
+    publisher->url = bb_strdup(url);
+    publisher->stream = bb_strdup(bb_conf_text(conf, "nats-stream"));
+    publisher->subject = bb_strdup(bb_conf_text(conf, "nats-subject"));
+    publisher->mutex = bb_mutex_new();
+    publisher->cond = bb_cond_new();
+    publisher->arena = bb_arena_new(0);
+    publisher->retry = bb_timer_new(gateway->loop, on_retry, publisher);
+    publisher->task.run = on_task;
+    publisher->published =
+        bb_metric("bb_gateway_nats_published_total", BB_COUNTER, "Transactions published to NATS.");
+    publisher->lag = bb_metric("bb_gateway_nats_lag_microseconds", BB_GAUGE,
+                               "How far the NATS stream is behind the newest transaction.");
+    publisher->thread = bb_thread_start("nats", run, publisher);
+    return BB_OK;
+}
+
+void gateway_nats_close(struct gateway *gateway)
+{
+    struct nats_publisher *publisher = gateway->nats;
+
+    if (publisher == NULL)
+        return;
+    bb_mutex_lock(publisher->mutex);
+    publisher->is_stopping = true;
+    bb_cond_broadcast(publisher->cond);
+    bb_mutex_unlock(publisher->mutex);
+    bb_thread_join(publisher->thread);
+    publisher->is_closing = true;
+    bb_loop_drain(gateway->loop); /* its task may be on its way */
+}
+
+void gateway_nats_free(struct gateway *gateway)
+{
+    struct nats_publisher *publisher = gateway->nats;
+
+    if (publisher == NULL)
+        return;
+    gateway->nats = NULL;
+    bb_timer_free(publisher->retry);
+    bb_arena_free(publisher->arena);
+    bb_cond_free(publisher->cond);
+    bb_mutex_free(publisher->mutex);
+    bb_free(publisher->url);
+    bb_free(publisher->stream);
+    bb_free(publisher->subject);
+    bb_free(publisher);
+}
+
+void gateway_nats_append_status(const struct gateway *gateway, struct bb_buf *json)
+{
+    struct nats_publisher *publisher = gateway->nats;
+
+    if (publisher == NULL)
+        return;
+    bb_mutex_lock(publisher->mutex);
+    bb_buf_append_str(json, ",\"nats\":{\"url\":");
+    bb_json_string(json, bb_slice_str(publisher->url));
+    bb_buf_printf(json, ",\"isUp\":%s,\"publishedTx\":%" PRIu64 "}",
+                  publisher->is_connected ? "true" : "false", publisher->published_tx);
+    bb_mutex_unlock(publisher->mutex);
+}
