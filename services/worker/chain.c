@@ -79,14 +79,17 @@ static void enter(struct worker *worker, struct call *call, unsigned lane)
 
 void worker_chain_started(struct worker *worker, struct call *first)
 {
-    struct bb_list *queue = worker_lane_queue(worker->lanes, first->lane);
-    size_t length = worker_lane_length(worker->lanes, first->lane);
+    /* Its lane may have been joined to another one while its code or its moment was waited for. */
+    unsigned lane = worker_lanes_root(worker->lanes, first->lane);
+    bb_assert(lane != 0); /* a call of it runs */
+    struct bb_list *queue = worker_lane_queue(worker->lanes, lane);
+    size_t length = worker_lane_length(worker->lanes, lane);
     length = length < LINK_ROW_MAX ? length : LINK_ROW_MAX;
     if (length < 2 || bb_list_is_empty(queue) || first->is_system) {
         return;
     }
     struct chain *chain = bb_alloc_zero(1, sizeof(*chain));
-    *chain = (struct chain){ .lane = first->lane, .started_us = worker_now(worker) };
+    *chain = (struct chain){ .lane = lane, .started_us = worker_now(worker) };
     bb_list_push_back(&worker->chains, &chain->link);
     add(chain, first);
     while (chain->count < length && !bb_list_is_empty(queue)) {
@@ -95,7 +98,7 @@ void worker_chain_started(struct worker *worker, struct call *first)
         if (shares_key(chain, call) || is_early || call->is_system) {
             break; /* it would not see the row that the other one writes, or what it must */
         }
-        enter(worker, call, first->lane);
+        enter(worker, call, lane);
         if (!worker_prepare_after(worker, call, chain->calls[chain->count - 1])) {
             break;
         }
