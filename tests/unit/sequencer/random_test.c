@@ -126,7 +126,7 @@ static void step_row(struct model *m)
     for (size_t i = 0; i < count; i++) {
         if (outcomes[i].status == BB_OVERLOADED)
             return;
-        cr_assert_eq(outcomes[i].status, expected[i], "commit %u", wants[i].id);
+        cr_assert_eq((int)outcomes[i].status, expected[i], "commit %u", wants[i].id);
         if (expected[i] == BB_OK && wants[i].writes != NULL)
             remember(m, outcomes[i].tx, writes[i]);
     }
