@@ -34,7 +34,8 @@ int bb_txn_backfill(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, str
     const struct txn_index *index = txn_index_by_name(scan->table, name);
 
     *row_count = 0;
-    bb_assert(scan->index->kind == TXN_BY_ID && !scan->is_keys_only);
+    if (scan->index->kind != TXN_BY_ID || scan->is_keys_only)
+        return bb_fail(ctx, BB_INTERNAL, "an index is filled from a scan of by_id");
     if (index == NULL)
         return txn_index_not_found(ctx, scan->table, name);
     scan->is_touched = scan->is_touched || !scan->is_ended;

@@ -261,6 +261,11 @@ int txn_scan_peek_more(struct bb_txn *txn, struct txn_scan *scan, uint32_t fetch
     return rc;
 }
 
+bool bb_txn_has_scan(const struct bb_txn *txn, uint32_t number)
+{
+    return number < txn->scan_count && !txn->scans[number]->is_keys_only;
+}
+
 struct txn_scan *txn_scan(struct bb_txn *txn, uint32_t number)
 {
     bb_assert(number < txn->scan_count);

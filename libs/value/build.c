@@ -195,6 +195,7 @@ void bb_value_field_name(struct bb_value_builder *builder, struct bb_slice name)
     struct item *item = add_item(builder);
     item->name = builder->names.size;
     item->name_size = name.size;
+    (void)bb_buf_reserve(&builder->names, name.size + 1); /* an empty name lies somewhere, too */
     bb_buf_append_slice(&builder->names, name);
 }
 

@@ -8,7 +8,8 @@ VM_JS := $(sort $(wildcard libs/vm/js/*.js))
 SLOT_RUNTIME := $(sort $(wildcard services/worker/runtime/*.js))
 SLOT_C := $(sort $(wildcard services/worker/slot/*.c))
 SLOT_OBJ := $(SLOT_C:%.c=$(OUT)/%.o)
-SLOT_DEPS := base env obs value txn vm proto
+SLOT_DEPS := $(DEPS_slot)
+INC_slot := -Iservices/worker/slot $(foreach m,$(SLOT_DEPS),$(call inc_of,$(m)))
 SLOT_MODULES := $(call uniq,vm $(filter-out vm,$(SLOT_DEPS)) $(foreach m,$(SLOT_DEPS),$(call closure,$(m))))
 VM_TEST_C := $(sort $(wildcard tests/integration/vm/*.c))
 VM_TEST_RUNTIME := $(sort $(wildcard tests/integration/vm/runtime/*.js))
@@ -36,6 +37,11 @@ $(OUT)/libs/vm/%.o: libs/vm/%.cc libs/vm/build.mk | $(NODE_CHECK)
 $(OUT)/services/worker/slot/%.o: services/worker/slot/%.c | $(PROTO_H)
 	@mkdir -p $(@D)
 	@$(CC) $(CFLAGS_ALL) $(WARNINGS) -Iservices/worker/slot $(foreach m,$(SLOT_DEPS),$(call inc_of,$(m))) -MMD -MP -c $< -o $@
+
+# Without the add-on there is no engine: what needs one is not linked.
+$(OUT)/lib/libbb_slot.a: $(SLOT_OBJ)
+	@mkdir -p $(@D)
+	@rm -f $@ && ar rcs $@ $^
 
 $(GEN)/vm_js.c: $(VM_JS) libs/vm/embed.sh
 	@mkdir -p $(@D)

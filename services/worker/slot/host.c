@@ -201,8 +201,9 @@ static int scan(struct operation *operation)
 static int scan_open(struct operation *operation)
 {
     struct bb_slice cursors = array(operation, 6);
-    struct bb_slice cursor = bb_value_count(cursors) > 0 ? bb_value_at(cursors, 0) : BB_SLICE_EMPTY;
-    struct bb_slice end = bb_value_count(cursors) > 1 ? bb_value_at(cursors, 1) : BB_SLICE_EMPTY;
+    size_t count = cursors.size == 0 ? 0 : bb_value_count(cursors);
+    struct bb_slice cursor = count > 0 ? bb_value_at(cursors, 0) : BB_SLICE_EMPTY;
+    struct bb_slice end = count > 1 ? bb_value_at(cursors, 1) : BB_SLICE_EMPTY;
     const struct bb_txn_scan_options options = {
         .access = access_of(operation),
         .table = text(operation, 1),
@@ -446,9 +447,28 @@ static int identity(struct operation *operation)
     return BB_OK;
 }
 
+/* A handle that this transaction did not give out: of what is not our runtime. */
+static int check_handle(const struct operation *operation, uint32_t op)
+{
+    const struct bb_txn *txn = operation->slot->txn;
+    bool is_scan = op == SLOT_OP_SCAN_NEXT || op == SLOT_OP_SCAN_CURSOR || op == SLOT_OP_BACKFILL;
+
+    if (is_scan && !bb_txn_has_scan(txn, number(operation, 0))) {
+        return bb_fail(operation->ctx, BB_INTERNAL, "there is no scan %" PRIu32,
+                       number(operation, 0));
+    }
+    if (op == SLOT_OP_ROLLBACK && number(operation, 0) > bb_txn_savepoint(txn))
+        return bb_fail(operation->ctx, BB_INTERNAL, "there is no such savepoint");
+    return BB_OK;
+}
+
 static int run(struct operation *operation, uint32_t op)
 {
     struct bb_txn *txn = operation->slot->txn;
+    int rc = check_handle(operation, op);
+
+    if (rc != BB_OK)
+        return rc;
 
     switch ((enum slot_op)op) {
     case SLOT_OP_GET:

@@ -122,6 +122,8 @@ int bb_txn_scan_open(struct bb_ctx *ctx, struct bb_txn *txn,
 int bb_txn_scan_next(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t scan, uint32_t want,
                      uint32_t prefetch, struct bb_value_builder *to, uint32_t *row_count,
                      bool *is_done);
+/* Has this transaction opened the scan, for documents? */
+bool bb_txn_has_scan(const struct bb_txn *txn, uint32_t scan);
 /* Counts the rest of a keys-only scan; pending until all is counted. */
 int bb_txn_scan_count(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t scan, uint64_t count_max,
                       uint64_t *count);
