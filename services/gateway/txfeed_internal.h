@@ -64,6 +64,7 @@ struct txfeed_reader {
     bool is_found;            /* the position is known */
     bool is_poll, is_patient; /* answered at once, or when something comes */
     bool has_event_id;        /* it goes on where a stream ended */
+    bool is_behind;           /* it reads pages: it is told when it has caught up */
     bool is_ended;            /* nothing more is sent */
     bool is_checked;          /* the tables that it names exist */
     char *consumer;           /* NULL: none */

@@ -32,6 +32,7 @@ static void take_page(struct txfeed_reader *reader, const Bb__Proto__TailReply *
     bool goes_on = true;
     int rc = BB_OK;
 
+    reader->is_behind = true;
     bb_buf_init(&page);
     for (size_t i = 0; goes_on && i < tail->n_records; i++) {
         rc = gateway_txfeed_reader_take(&ctx, reader, bb_pb_slice(tail->records[i]), &page,

@@ -320,8 +320,10 @@ static void at_head(struct txfeed_reader *reader)
             answer_poll(reader);
         return;
     }
-    if (reader->stream == NULL && gateway_txfeed_begin(reader))
+    if (reader->stream == NULL ? gateway_txfeed_begin(reader) : reader->is_behind) {
+        reader->is_behind = false;
         send_progress(reader);
+    }
 }
 
 /* ---- going on ---- */
