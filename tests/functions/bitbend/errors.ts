@@ -1,0 +1,45 @@
+// What is thrown deep inside, and what is told about it.
+import { BitBendError, v } from "bitbend/values";
+
+import { api } from "./_generated/api";
+import { mutation, query } from "./_generated/server";
+
+async function deep(n: number): Promise<never> {
+  await null;
+  if (n > 0) return await deep(n - 1);
+  throw new RangeError("deep inside");
+}
+export const throwsDeep = query(async () => await deep(2));
+export const inner = mutation({
+  args: { what: v.string() },
+  handler: async (ctx, { what }) => {
+    await ctx.db.insert("things", { group: "errors", rank: 1, text: what });
+    if (what === "data") throw new BitBendError({ code: "full", at: [1n, new Uint8Array([1, 2]).buffer] });
+    await deep(0);
+  },
+});
+export const outer = mutation({
+  args: { what: v.string() },
+  handler: async (ctx, { what }): Promise<null> => {
+    await ctx.runMutation((api as any).errors.inner, { what });
+    return null;
+  },
+});
+export const catches = mutation(async (ctx) => {
+  try {
+    await ctx.runMutation((api as any).errors.inner, { what: "data" });
+  } catch (e) {
+    console.error("caught", (e as BitBendError<any>).data.code);
+    return [(e as Error).constructor.name, (e as BitBendError<any>).data.code];
+  }
+  return [];
+});
+export const fromTheHost = query(async (ctx) => {
+  await null;
+  return await ctx.db.query("things").withIndex("by_nothing" as any, (q: any) => q.eq("x", 1)).collect();
+});
+export const checked = query({
+  args: { list: v.array(v.object({ id: v.id("things"), n: v.union(v.number(), v.null()) })), more: v.optional(v.record(v.string(), v.int64())) },
+  returns: v.object({ ok: v.array(v.boolean()) }),
+  handler: () => ({ ok: [true, 1 as any] }),
+});
