@@ -142,7 +142,7 @@ JOBS := $(shell nproc)
 STAGES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build dev test lint format clean bench deep sim mutants \
+.PHONY: help setup setup-test build dev cluster test lint format clean bench deep sim mutants \
   programs libraries unit-programs race-programs fuzz-programs bench-programs
 
 programs: $(PROGRAMS) $(EXTRA_PROGRAMS)
@@ -170,6 +170,10 @@ build: setup
 ## dev: build, start the embedded suite and the chat example, say where to look; Ctrl-C ends it
 dev: build
 	@cd docs/examples/chat && exec $(CURDIR)/$(NODE) node_modules/bitbend/bin/bitbend.cjs dev
+
+## cluster: build, start the whole suite as separate processes (three storage nodes, two of the rest); Ctrl-C ends it
+cluster: build
+	@exec $(NODE) deploy/cluster/cluster.mjs --app docs/examples/chat
 
 ## test: install what is missing, build, run all tests (STAGES="lint unit sim clang asan race fuzz integration browser")
 test: setup-test

@@ -34,6 +34,7 @@ struct wire_nng_peer {
     nng_dialer dialer;
     uint64_t dialed_us;
     _Atomic int connection_count;
+    _Atomic bool is_lost; /* a request ended with it, before nng says that the connection is gone */
     struct wire_door *door;
     struct call *calls;
     size_t call_count;
@@ -85,6 +86,8 @@ static void finish(struct wire_nng_peer *peer, struct call *call, int status)
 
     if (peer->is_closing && status != BB_OK)
         status = BB_CANCELLED; /* nng reports a closed pipe first */
+    if (status == BB_OK || status == BB_PEER_GONE)
+        atomic_store(&peer->is_lost, status != BB_OK);
     call->reply = NULL;
     call->is_used = false;
     call->next_free = peer->free;
@@ -150,6 +153,8 @@ static void on_connection(nng_pipe pipe, nng_pipe_ev event, void *arg)
 
     (void)pipe;
     (void)atomic_fetch_add(&peer->connection_count, event == NNG_PIPE_EV_ADD_PRE ? 1 : -1);
+    if (event == NNG_PIPE_EV_ADD_PRE)
+        atomic_store(&peer->is_lost, false);
 }
 
 static int fail_nng(struct bb_ctx *ctx, int rc, const char *what, const char *url)
@@ -239,6 +244,11 @@ void wire_nng_peer_close(struct wire_nng_peer *peer)
     bb_free(peer->calls);
     bb_free(peer->url);
     bb_free(peer);
+}
+
+bool wire_nng_peer_is_connected(const struct wire_nng_peer *peer)
+{
+    return atomic_load(&peer->connection_count) > 0 && !atomic_load(&peer->is_lost);
 }
 
 size_t wire_nng_peer_outstanding(const struct wire_nng_peer *peer)

@@ -49,6 +49,11 @@ size_t bb_peer_outstanding(const struct bb_peer *peer)
                                : wire_nng_peer_outstanding(peer->remote);
 }
 
+bool bb_peer_is_connected(const struct bb_peer *peer)
+{
+    return peer->local != NULL || wire_nng_peer_is_connected(peer->remote);
+}
+
 int bb_peer_request(struct bb_ctx *ctx, struct bb_peer *peer, const ProtobufCMessage *message,
                     uint32_t timeout_ms, bb_peer_reply_fn *done, void *arg)
 {

@@ -44,6 +44,7 @@ int wire_nng_peer_open(struct bb_ctx *ctx, struct bb_loop *loop,
                        const struct bb_peer_options *options, struct wire_nng_peer **peer);
 void wire_nng_peer_close(struct wire_nng_peer *peer);
 size_t wire_nng_peer_outstanding(const struct wire_nng_peer *peer);
+bool wire_nng_peer_is_connected(const struct wire_nng_peer *peer);
 int wire_nng_peer_request(struct bb_ctx *ctx, struct wire_nng_peer *peer,
                           const ProtobufCMessage *message, uint32_t timeout_ms,
                           bb_peer_reply_fn *done, void *arg);

@@ -9,6 +9,8 @@
 int ctl_status_http(struct bb_ctx *ctx, const struct bb_conf *conf);
 /* The same by asking each process over nng. */
 int ctl_status_direct(struct bb_ctx *ctx, const struct bb_conf *conf);
+/* members [list | add NUMBER URL HOST:PORT | promote NUMBER | remove NUMBER] */
+int ctl_members(struct bb_ctx *ctx, const struct bb_conf *conf);
 
 /* What a stopped storage node's folder holds. */
 int ctl_inspect(struct bb_ctx *ctx, const struct bb_conf *conf);

@@ -47,11 +47,14 @@ static void describe_storage(struct bb_ctx *ctx, struct bb_arena *arena, struct 
         return;
     const Bb__Proto__InfoReply *info = message->info;
     bb_buf_printf(to,
-                  "\"epoch\":%" PRIu64 ",\"lastTx\":%" PRIu64 ",\"appliedIndex\":%" PRIu64
-                  ",\"flushedTx\":%" PRIu64 ",\"isLeader\":%s,\"dataBytes\":%" PRIu64
-                  ",\"logBytes\":%" PRIu64,
-                  info->epoch, info->last_tx, info->applied_index, info->flushed_tx,
-                  info->is_leader ? "true" : "false", info->data_bytes, info->log_bytes);
+                  "\"node\":%" PRIu64 ",\"term\":%" PRIu64 ",\"leader\":%" PRIu64
+                  ",\"isVoter\":%s,\"isCurrent\":%s,\"epoch\":%" PRIu64 ",\"lastTx\":%" PRIu64
+                  ",\"appliedIndex\":%" PRIu64 ",\"flushedTx\":%" PRIu64
+                  ",\"isLeader\":%s,\"dataBytes\":%" PRIu64 ",\"logBytes\":%" PRIu64,
+                  info->node, info->term, info->leader, info->is_voter ? "true" : "false",
+                  info->is_current ? "true" : "false", info->epoch, info->last_tx,
+                  info->applied_index, info->flushed_tx, info->is_leader ? "true" : "false",
+                  info->data_bytes, info->log_bytes);
 }
 
 static void describe_sequencer(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice reply,

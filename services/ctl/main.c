@@ -33,6 +33,9 @@ static int run(struct bb_ctx *ctx, const struct bb_conf *conf)
     if (strcmp(command, "inspect") == 0) {
         return ctl_inspect(ctx, conf);
     }
+    if (strcmp(command, "members") == 0) {
+        return ctl_members(ctx, conf);
+    }
     if (count == 1 && strcmp(command, "status") == 0) {
         bool is_direct = bb_conf_text(conf, "storage") != NULL ||
                          bb_conf_text(conf, "sequencer") != NULL ||
@@ -42,9 +45,8 @@ static int run(struct bb_ctx *ctx, const struct bb_conf *conf)
     if (count == 1 && (strcmp(command, "hash") == 0 || strcmp(command, "compact") == 0)) {
         return ctl_care(ctx, conf, command[0] == 'h');
     }
-    (void)fprintf(stderr,
-                  "bb-ctl: the command is missing or unknown; there are: status, inspect DIR, "
-                  "hash, compact (see --help)\n");
+    (void)fprintf(stderr, "bb-ctl: the command is missing or unknown; there are: status, members, "
+                          "inspect DIR, hash, compact (see --help)\n");
     return 2;
 }
 
@@ -56,7 +58,7 @@ int main(int argc, char **argv)
 
     int rc = bb_conf_parse(
         &ctx, "ctl",
-        "Looks at a BitBend suite and cares for it: bb-ctl status, inspect DIR, hash, compact.",
+        "Looks at a BitBend suite and cares for it: bb-ctl status, members, inspect DIR, hash, compact.",
         tables, argc, argv, &conf);
     if (rc == BB_CANCELLED)
         return 0;

@@ -56,11 +56,15 @@ static void go_on(void *arg)
     }
 }
 
-/* Another storage node, after a pause. */
+/* Another storage node that is there, after a pause. */
 static void try_next(struct feed *feed)
 {
     set_following(feed, false);
-    feed->current = (feed->current + 1) % feed->count;
+    for (size_t i = 1, first = feed->current; i < feed->count; i++) {
+        feed->current = (first + i) % feed->count;
+        if (bb_peer_is_connected(feed->storages[feed->current]))
+            break;
+    }
     bb_timer_start(feed->pause, PAUSE_MS, 0);
 }
 

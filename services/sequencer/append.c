@@ -45,6 +45,27 @@ void sequencer_fenced(struct sequencer *sequencer, const char *why)
     bb_service_failed(sequencer->service);
 }
 
+void sequencer_other_leader(struct sequencer *sequencer, const char *named)
+{
+    size_t count = sequencer->voter_count;
+    size_t next = (sequencer->leader + 1) % count;
+
+    for (size_t i = 0; named != NULL && i < count; i++) {
+        /* A follower names a leader that was killed until it misses that one's heartbeats. */
+        if (strcmp(bb_peer_url(sequencer->voters[i].peer), named) == 0 &&
+            bb_peer_is_connected(sequencer->voters[i].peer)) {
+            sequencer->leader = i;
+            return;
+        }
+    }
+    for (size_t i = 1; i < count; i++) {
+        next = (sequencer->leader + i) % count;
+        if (bb_peer_is_connected(sequencer->voters[next].peer))
+            break;
+    }
+    sequencer->leader = next;
+}
+
 /* ---- batches ---- */
 
 static void on_appended(void *arg, int status, struct bb_slice bytes)
@@ -69,7 +90,7 @@ static void on_appended(void *arg, int status, struct bb_slice bytes)
         sequencer_wake_waiters(sequencer, false);
         break;
     case SEQUENCER_OTHER_LEADER:
-        sequencer->leader = (sequencer->leader + 1) % sequencer->voter_count;
+        sequencer_other_leader(sequencer, reply == NULL ? NULL : reply->leader);
         bb_timer_start(sequencer->resend_timer, RESEND_MS, 0);
         break;
     case SEQUENCER_AGAIN:
@@ -90,6 +111,8 @@ void sequencer_append_again(struct sequencer *sequencer)
     Bb__Proto__Append append;
 
     bb_failpoint(sequencer->ctx->env, BB_FAILPOINT_SEQUENCER_APPEND_BEFORE);
+    if (!bb_peer_is_connected(sequencer->voters[sequencer->leader].peer))
+        sequencer_other_leader(sequencer, NULL); /* it ended while nothing was asked */
     bb__proto__storage_request__init(&request);
     bb__proto__append__init(&append);
     append.epoch = next->epoch;

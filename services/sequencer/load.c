@@ -59,7 +59,7 @@ static int load_record(struct sequencer *sequencer, struct bb_slice bytes)
 static void try_other(struct sequencer *sequencer, int status)
 {
     if (status == BB_PEER_GONE || status == BB_TIMEOUT)
-        sequencer->leader = (sequencer->leader + 1) % sequencer->voter_count;
+        sequencer_other_leader(sequencer, NULL);
 }
 
 /* All up to load_after is known. */

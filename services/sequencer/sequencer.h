@@ -119,7 +119,9 @@ void sequencer_load_claimed(struct sequencer *sequencer, uint64_t earliest);
 void sequencer_load_again(struct sequencer *sequencer); /* the timer's */
 
 /* append.c: batches and RENEW. */
-void sequencer_append_next(struct sequencer *sequencer);  /* if one waits and none is under way */
+void sequencer_append_next(struct sequencer *sequencer); /* if one waits and none is under way */
+/* The storage node at the url `named`, or the next one that is there. */
+void sequencer_other_leader(struct sequencer *sequencer, const char *named);
 void sequencer_append_again(struct sequencer *sequencer); /* the one under way */
 void sequencer_renew(struct sequencer *sequencer);
 /* The epoch is over: a last line, and the service ends without another answer. */

@@ -424,7 +424,7 @@ static int begin_remove(struct bb_ctx *ctx, struct change *change)
 
     (void)role_in_log(node, change->member.id, &is_there);
     if (change->member.id == node->folder.node) {
-        return bb_fail(ctx, BB_BUSY,
+        return bb_fail(ctx, BB_BAD_REQUEST,
                        "node %" PRIu64 " leads: stop it, another one takes over, then remove it",
                        change->member.id);
     }

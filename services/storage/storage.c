@@ -80,6 +80,12 @@ static void on_request(void *arg, struct bb_exchange *exchange, struct bb_slice 
     if (rc == BB_OK) {
         rc = storage_validate(&ctx, request);
     }
+    if (rc == BB_OK && node->is_stopping &&
+        (request->op_case == BB__PROTO__STORAGE_REQUEST__OP_APPEND ||
+         request->op_case == BB__PROTO__STORAGE_REQUEST__OP_CLAIM)) {
+        storage_refuse_not_leader(node, exchange); /* another one takes it, perhaps already */
+        return;
+    }
     if (rc == BB_OK && node->is_stopping) {
         rc = bb_fail(&ctx, BB_UNAVAILABLE, "this storage node is stopping");
     }

@@ -226,6 +226,7 @@ void worker_submit_send(struct worker *worker)
 struct value_wait {
     struct worker *worker;
     uint64_t call_id, tx;
+    size_t asked; /* which storage node */
 };
 
 static struct call *waiting_call(struct worker *worker, uint64_t id)
@@ -265,6 +266,7 @@ static void value_came(void *arg, int status, struct bb_slice bytes)
     struct worker *worker = wait->worker;
     struct call *call = waiting_call(worker, wait->call_id);
     uint64_t tx = wait->tx;
+    size_t asked = wait->asked;
     bb_free(wait);
     if (call == NULL) {
         return;
@@ -280,7 +282,7 @@ static void value_came(void *arg, int status, struct bb_slice bytes)
         size_t record_count = is_tail ? reply->tail->n_records : 0;
         if (!worker_call_is_value_known((int)reply->status, record_count)) {
             status = BB_NOT_YET; /* another node, or the same a little later, has it */
-            worker_peer_rotate(&worker->storage);
+            worker_peer_failed(&worker->storage, asked);
         }
     }
     if (status != BB_OK) {
@@ -307,7 +309,9 @@ void worker_link_value(struct worker *worker, struct call *call)
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
     request.tail = &tail;
     struct value_wait *wait = bb_alloc(sizeof(*wait));
-    *wait = (struct value_wait){ .worker = worker, .call_id = call->id, .tx = call->tx };
+    *wait = (struct value_wait){
+        .worker = worker, .call_id = call->id, .tx = call->tx, .asked = worker->storage.current
+    };
     if (bb_peer_request(worker->ctx, worker_peer(&worker->storage), &request.base, CALL_MS_MAX,
                         value_came, wait) != BB_OK) {
         bb_free(wait);

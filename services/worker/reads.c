@@ -19,6 +19,7 @@ struct fetch {
     struct bb_list link;
     struct worker *worker;
     uint64_t at;
+    size_t asked; /* which storage node */
     size_t count;
     struct fetch_item items[];
 };
@@ -174,7 +175,7 @@ static void fetched(void *arg, int status, struct bb_slice bytes)
     bb_list_remove(&fetch->link);
     if (status != BB_OK) {
         bb_debug(worker->ctx, "worker.fetch_failed", "status=%s", bb_status_name(status));
-        worker_peer_rotate(&worker->storage);
+        worker_peer_failed(&worker->storage, fetch->asked);
         worker->fetch_at_us = worker_now(worker) + RETRY_US;
         for (size_t i = 0; i < fetch->count; i++) {
             item_failed(worker, &fetch->items[i], status);
@@ -227,8 +228,12 @@ static void send_fetch(struct worker *worker, struct fetch *fetch)
     bb__proto__storage_request__init(&request);
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_READ;
     request.read = &read;
+    if (!bb_peer_is_connected(worker_peer(&worker->storage))) {
+        worker_peer_rotate(&worker->storage); /* it ended while nothing was asked */
+    }
     bb_list_push_back(&worker->fetches, &fetch->link);
     bb_metric_add(worker->count.fetches, 1);
+    fetch->asked = worker->storage.current;
     int rc = bb_peer_request(worker->ctx, worker_peer(&worker->storage), &request.base,
                              FETCH_TIMEOUT_MS, fetched, fetch);
     if (rc == BB_OK) {

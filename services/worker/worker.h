@@ -275,9 +275,24 @@ static inline struct bb_peer *worker_peer(const struct peers *peers)
 {
     return peers->peer[peers->current];
 }
+/* To the next one that is there. */
 static inline void worker_peer_rotate(struct peers *peers)
 {
-    peers->current = (peers->current + 1) % peers->count;
+    size_t next = peers->current;
+    for (size_t i = 1; i < peers->count; i++) {
+        next = (peers->current + i) % peers->count;
+        if (bb_peer_is_connected(peers->peer[next])) {
+            break;
+        }
+    }
+    peers->current = next;
+}
+/* Of many questions to one that has died the first one's end decides where to go. */
+static inline void worker_peer_failed(struct peers *peers, size_t asked)
+{
+    if (peers->current == asked) {
+        worker_peer_rotate(peers);
+    }
 }
 
 #endif

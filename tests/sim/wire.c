@@ -350,6 +350,12 @@ const char *bb_peer_url(const struct bb_peer *peer)
     return peer->url;
 }
 
+bool bb_peer_is_connected(const struct bb_peer *peer)
+{
+    (void)peer;
+    return true; /* nobody knows before a request has failed */
+}
+
 size_t bb_peer_outstanding(const struct bb_peer *peer)
 {
     return peer->outstanding;

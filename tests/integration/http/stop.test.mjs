@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { app } from "./modes.mjs";
+import { app, testModes } from "./modes.mjs";
 import { startSuite } from "../js/suite.mjs";
 
-for (const mode of ["solo", "processes"]) {
+for (const mode of testModes()) {
   test(`who waits for log lines does not hold up the end (${mode})`, async () => {
     const suite = await startSuite({ mode, appDir: app });
     const admin = { authorization: `BitBend ${suite.adminKey}` };

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { testModes } from "../http/modes.mjs";
 import { eventually, startSuite, suiteMissing } from "./suite.mjs";
 
 const skip = suiteMissing();
@@ -37,7 +38,7 @@ export const marks = query({ args: {}, handler: async (ctx) => (await ctx.db.que
 `,
 };
 
-for (const mode of ["solo", "processes"]) {
+for (const mode of testModes()) {
   test(`${mode}: a write of one client reaches the live query of another`, { skip }, async (t) => {
     const suite = await startSuite({ mode, functions: FUNCTIONS });
     t.after(() => suite.stop());

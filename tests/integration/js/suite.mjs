@@ -88,6 +88,12 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
       return suite;
     },
 
+    /** One more part, not started yet: `program` with these options and an admin port. */
+    async add(name, program, settings) {
+      const [admin] = await freePorts(1);
+      parts.push({ name, program, settings: { ...settings, "admin-listen": `127.0.0.1:${admin}` }, readyUrl: `http://127.0.0.1:${admin}/readyz` });
+    },
+
     /** Starts the named part with further options for this once; `ready` and `exited` are the child's promises. */
     startWith(name, extra) {
       const part = parts.find((one) => one.name === name);

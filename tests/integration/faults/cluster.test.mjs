@@ -1,0 +1,204 @@
+// Three storage nodes as processes of their own: kills of any of them under load lose nothing that was
+// acknowledged, nodes come and go, and who does not belong is not let in.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+
+import { eventually as wait, freePorts, ROOT, startSuite } from "../js/suite.mjs";
+import { app } from "../http/modes.mjs";
+import { verify, writers } from "./ledger.mjs";
+
+const CTL = join(ROOT, process.env.BB_TEST_BUILD ?? "build/release", "bin/bb-ctl");
+const NODES = ["storage", "storage2", "storage3"];
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const eventually = (probe, what) => wait(probe, { timeoutMs: 30_000, what });
+
+function ctl(...args) {
+  return new Promise((resolve) => {
+    execFile(CTL, args, { encoding: "utf8" }, (error, stdout, stderr) => resolve({ code: error === null ? 0 : error.code, stdout, stderr }));
+  });
+}
+
+function urlsOf(suite, names = NODES) {
+  return names.map((name) => suite.settings(name).listen).join(",");
+}
+
+async function members(suite, ...words) {
+  const { code, stdout, stderr } = await ctl("members", ...words, "--storage", urlsOf(suite), "--json");
+  return { code, stderr, list: code === 0 ? JSON.parse(stdout) : [] };
+}
+
+/** The part that leads, by its name. */
+async function leaderOf(suite) {
+  return await eventually(async () => {
+    const { stdout } = await ctl("status", "--storage", urlsOf(suite), "--json");
+    const leaders = JSON.parse(stdout).filter(({ isLeader }) => isLeader);
+    if (leaders.length === 0) return undefined;
+    const newest = leaders.reduce((a, b) => (b.term > a.term ? b : a));
+    return suite.names.concat(["storage4"]).find((name) => name.startsWith("storage") && suite.settings(name)?.listen === newest.url);
+  }, "a leader");
+}
+
+async function moreAcknowledged(load, count = 30) {
+  const before = load.acknowledged.size;
+  await eventually(() => load.acknowledged.size > before + count, "writes that go on");
+}
+
+/** All that run have applied the same transactions. */
+async function untilEqual(suite, names = NODES) {
+  await eventually(async () => {
+    const { code, stdout } = await ctl("status", "--storage", urlsOf(suite, names), "--json");
+    const states = code === 0 ? JSON.parse(stdout) : [];
+    return states.length === names.length && states.every(({ lastTx, appliedIndex }) => lastTx === states[0].lastTx && appliedIndex === states[0].appliedIndex);
+  }, "equal replicas");
+}
+
+describe("three storage nodes under load", () => {
+  let suite;
+  before(async () => {
+    suite = await startSuite({ mode: "cluster", appDir: app, sequencers: 1, workers: 1, gateways: 1 });
+  });
+  after(() => suite?.stop());
+
+  test("b22_kill_leader, b22_kill_follower: nothing acknowledged is lost, the load goes on", async (t) => {
+    const load = writers(suite.url, "leader", 8);
+    await moreAcknowledged(load);
+    for (const kind of ["leader", "follower", "leader"]) {
+      const leader = await leaderOf(suite);
+      const victim = kind === "leader" ? leader : NODES.find((name) => name !== leader);
+      load.takeGapMs();
+      await suite.kill(victim);
+      await moreAcknowledged(load);
+      t.diagnostic(`kill -9 of a ${kind}: ${load.takeGapMs()} ms without an acknowledgement`);
+      await suite.start(victim);
+      await moreAcknowledged(load);
+    }
+    await load.stop();
+    await verify(suite.url, "leader", load);
+    await untilEqual(suite);
+  });
+
+  test("b22_kill_all_storage: all three at once", async () => {
+    const load = writers(suite.url, "all", 8);
+    await moreAcknowledged(load);
+    await Promise.all(NODES.map((name) => suite.kill(name)));
+    await suite.start();
+    await moreAcknowledged(load);
+    await load.stop();
+    await verify(suite.url, "all", load);
+    await untilEqual(suite);
+  });
+
+  test("b28_planned_stop_of_the_leader: it hands over first", async (t) => {
+    const load = writers(suite.url, "stop", 8);
+    await moreAcknowledged(load);
+    const leader = await leaderOf(suite);
+    load.takeGapMs();
+    await suite.kill(leader, "SIGTERM");
+    await moreAcknowledged(load);
+    t.diagnostic(`stop of the leader: ${load.takeGapMs()} ms without an acknowledgement`);
+    assert.match(readFileSync(join(suite.dir, `${leader}.log`), "utf8"), /replog\.transferred .*status=Ok/);
+    await suite.start(leader);
+    await load.stop();
+    await verify(suite.url, "stop", load);
+  });
+
+  test("b28_members: a node is added, promoted and takes part; one is removed for ever", async () => {
+    const load = writers(suite.url, "members", 4);
+    await moreAcknowledged(load);
+    const [port, raftPort] = await freePorts(2);
+    const url = `tcp://127.0.0.1:${port}`;
+    const address = `127.0.0.1:${raftPort}`;
+    const { peers: _, ...settings } = suite.settings("storage");
+    await suite.add("storage4", "storage", { ...settings, listen: url, "raft-id": 4, "raft-listen": address, join: true, data: join(suite.dir, "data4") });
+    suite.startWith("storage4", {});
+
+    const added = await members(suite, "add", "4", url, address);
+    assert.equal(added.code, 0, added.stderr);
+    assert.equal(added.list.find(({ id }) => id === 4).role, "standby");
+    const again = await members(suite, "add", "4", url, address);
+    assert.equal(again.code, 1);
+    assert.match(again.stderr, /there is a node 4 already/);
+    const promoted = await members(suite, "promote", "4");
+    assert.equal(promoted.code, 0, promoted.stderr);
+    assert.deepEqual(promoted.list.map(({ id, role }) => `${id} ${role}`), ["1 voter", "2 voter", "3 voter", "4 voter"]);
+
+    const follower = NODES.find((name) => name !== undefined && promoted.list.find(({ id, isLeader }) => id === suite.settings(name)["raft-id"] && !isLeader));
+    const number = suite.settings(follower)["raft-id"];
+    const removed = await members(suite, "remove", String(number));
+    assert.equal(removed.code, 0, removed.stderr);
+    assert.equal(removed.list.find(({ id }) => id === number).role, "removed");
+    await suite.kill(follower);
+    const back = await members(suite, "add", String(number), suite.settings(follower).listen, suite.settings(follower)["raft-listen"]);
+    assert.equal(back.code, 1);
+    assert.match(back.stderr, /was removed; a number is not used again/);
+    assert.match((await members(suite, "remove", "9")).stderr, /there is no node 9/);
+    assert.match((await members(suite, "promote", "9")).stderr, /there is no node 9/);
+    const self = (await members(suite)).list.find(({ isLeader }) => isLeader).id;
+    assert.match((await members(suite, "remove", String(self))).stderr, /leads: stop it/);
+
+    await moreAcknowledged(load);
+    await load.stop();
+    const left = [...NODES.filter((name) => name !== follower), "storage4"];
+    await untilEqual(suite, left);
+    await verify(suite.url, "members", load);
+  });
+});
+
+describe("who is let in among storage nodes", () => {
+  let suite;
+  before(async () => {
+    suite = await startSuite({ mode: "cluster", appDir: app, sequencers: 1, workers: 1, gateways: 1 });
+  });
+  after(() => suite?.stop());
+
+  test("a node with another secret hears nothing and is not listened to", async () => {
+    await suite.kill("storage3");
+    const secret = join(suite.dir, "another-secret");
+    writeFileSync(secret, "what somebody may have guessed\n");
+    suite.startWith("storage3", { "secret-file": secret });
+    const load = writers(suite.url, "secret", 4);
+    await moreAcknowledged(load);
+    await load.stop();
+    const log = () => readFileSync(join(suite.dir, "storage3.log"), "utf8");
+    await eventually(() => /replog\.peer_refused .*does not know the cluster's secret|hung up/.test(log()), "a refusal in the log");
+    const { stdout } = await ctl("status", "--storage", suite.settings("storage3").listen, "--json");
+    assert.equal(JSON.parse(stdout)[0].isLeader ?? false, false);
+    await suite.kill("storage3");
+    await suite.start("storage3");
+    await untilEqual(suite);
+    await verify(suite.url, "secret", load);
+  });
+
+  test("b22_lost_disk: a node without its disk is not let in under its old number, and is under a new one", async () => {
+    const load = writers(suite.url, "disk", 4);
+    await moreAcknowledged(load);
+    const leader = await leaderOf(suite);
+    const lost = NODES.find((name) => name !== leader);
+    await suite.kill(lost);
+    rmSync(suite.settings(lost).data, { recursive: true });
+    suite.startWith(lost, {});
+    const log = () => readFileSync(join(suite.dir, `${lost}.log`), "utf8");
+    await eventually(() => /storage\.refused_by_peer .*had another data folder/.test(log()), "the refusal");
+    await moreAcknowledged(load);
+    await suite.kill(lost);
+    rmSync(suite.settings(lost).data, { recursive: true });
+
+    const [port, raftPort] = await freePorts(2);
+    const { peers: _, ...settings } = suite.settings(lost);
+    await suite.add("storage5", "storage", { ...settings, listen: `tcp://127.0.0.1:${port}`, "raft-id": 5, "raft-listen": `127.0.0.1:${raftPort}`, join: true });
+    suite.startWith("storage5", {});
+    const list = NODES.filter((name) => name !== lost);
+    const added = await ctl("members", "add", "5", `tcp://127.0.0.1:${port}`, `127.0.0.1:${raftPort}`, "--storage", urlsOf(suite, list));
+    assert.equal(added.code, 0, added.stderr);
+    const promoted = await ctl("members", "promote", "5", "--storage", urlsOf(suite, list));
+    assert.equal(promoted.code, 0, promoted.stderr);
+    await moreAcknowledged(load);
+    await load.stop();
+    await untilEqual(suite, [...list, "storage5"]);
+    await verify(suite.url, "disk", load);
+    await pause(10);
+  });
+});
