@@ -28,8 +28,8 @@ struct storage_fetch {
     struct bb_job job; /* one at a time */
     enum fetch_step step;
     struct storage_fetch_options options;
-    struct bb_ctx ctx; /* the owner's */
-    struct bb_peer *peer;
+    struct bb_ctx ctx;    /* the owner's */
+    struct bb_peer *peer; /* NULL: the caller's is used */
     struct bb_timer *retry;
     struct bb_arena *arena; /* of the last reply */
     unsigned retries;
@@ -177,6 +177,11 @@ static void ignore_reply(void *arg, int status, struct bb_slice bytes)
     (void)bytes;
 }
 
+static struct bb_peer *peer_of(const struct storage_fetch *fetch)
+{
+    return fetch->peer != NULL ? fetch->peer : fetch->options.find_peer(fetch->options.arg);
+}
+
 /* So that the sender need not find out by itself; if it gets lost, it will. */
 static void give_up(struct storage_fetch *fetch)
 {
@@ -184,14 +189,16 @@ static void give_up(struct storage_fetch *fetch)
     Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
     struct bb_ctx ctx = { .env = fetch->ctx.env };
 
-    if (fetch->id == 0 || fetch->has_tail) {
+    struct bb_peer *peer = peer_of(fetch);
+
+    if (fetch->id == 0 || fetch->has_tail || peer == NULL) {
         return;
     }
     checkpoint.id = fetch->id;
     checkpoint.is_given_up = true;
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_CHECKPOINT;
     request.checkpoint = &checkpoint;
-    (void)bb_peer_request(&ctx, fetch->peer, &request.base, REQUEST_MS, ignore_reply, NULL);
+    (void)bb_peer_request(&ctx, peer, &request.base, REQUEST_MS, ignore_reply, NULL);
 }
 
 static void fail(struct storage_fetch *fetch, int status, const char *error)
@@ -211,6 +218,7 @@ static void ask(struct storage_fetch *fetch)
     static const uint8_t nothing[FENCE_CLUSTER];
     const uint8_t *cluster = fetch->options.wanted.cluster;
     struct bb_ctx ctx = { .env = fetch->ctx.env };
+    struct bb_peer *peer;
     int rc;
 
     checkpoint.id = fetch->id;
@@ -223,7 +231,9 @@ static void ask(struct storage_fetch *fetch)
     }
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_CHECKPOINT;
     request.checkpoint = &checkpoint;
-    rc = bb_peer_request(&ctx, fetch->peer, &request.base, REQUEST_MS, on_reply, fetch);
+    peer = peer_of(fetch);
+    rc = peer == NULL ? bb_fail(&ctx, BB_PEER_GONE, "nobody knows where the replica that sends is")
+                      : bb_peer_request(&ctx, peer, &request.base, REQUEST_MS, on_reply, fetch);
     if (rc != BB_OK) {
         fail(fetch, rc, ctx.error);
     }
@@ -258,14 +268,13 @@ static int take_reply(struct bb_ctx *ctx, struct storage_fetch *fetch, struct bb
         return bb_fail(ctx, (int)reply->status, "%s", reply->error);
     }
     if (reply->op_case != BB__PROTO__STORAGE_REPLY__OP_CHECKPOINT) {
-        return bb_fail(ctx, BB_CORRUPT, "%s did not answer with a checkpoint", fetch->options.url);
+        return bb_fail(ctx, BB_CORRUPT, "the sender did not answer with a checkpoint");
     }
     piece = reply->checkpoint;
     if (piece->data.len > CHECKPOINT_PIECE || piece->id == 0 ||
         (fetch->id != 0 && piece->id != fetch->id) ||
         (piece->data.len == 0 && piece->tail.len == 0)) {
-        return bb_fail(ctx, BB_CORRUPT, "%s answered with a piece of another checkpoint",
-                       fetch->options.url);
+        return bb_fail(ctx, BB_CORRUPT, "the sender answered with a piece of another checkpoint");
     }
     if (fetch->id == 0) {
         rc = storage_checkpoint_head_decode(ctx, bb_pb_slice(piece->head), &fetch->head);
@@ -360,17 +369,18 @@ int storage_fetch_start(struct bb_ctx *ctx, const struct storage_fetch_options *
 {
     struct bb_ctx *own = bb_loop_ctx(options->loop);
     struct storage_fetch *fetch = bb_alloc_zero(1, sizeof *fetch);
-    int rc;
+    struct bb_peer_options peer = { .url = options->url };
 
     fetch->options = *options;
     fetch->ctx = (struct bb_ctx){ .env = own->env, .log = own->log };
-    rc = bb_peer_open(ctx, options->loop, &(struct bb_peer_options){ .url = options->url },
-                      &fetch->peer);
-    if (rc != BB_OK) {
-        bb_free(fetch);
-        return rc;
+    if (options->find_peer == NULL) {
+        int rc = bb_peer_open(ctx, options->loop, &peer, &fetch->peer);
+        if (rc != BB_OK) {
+            bb_free(fetch);
+            return rc;
+        }
     }
-    fetch->options.url = bb_peer_url(fetch->peer);
+    fetch->options.url = NULL; /* it may not live as long */
     fetch->arena = bb_arena_new(0);
     fetch->retry = bb_timer_new(options->loop, on_retry, fetch);
     fetch->job.work = fetch_work;

@@ -10,12 +10,16 @@
 
 #include "checkpoint.h"
 
+struct bb_peer;
 struct storage_fetch;
 struct storage_fetch_options {
     struct bb_loop *loop;
     struct bb_pool *pool; /* for the file; outlives the fetch */
     struct bb_store *store;
-    const char *url;               /* of the replica that sends */
+    /* The replica that sends: its address, or a connection that is the caller's and asked for anew
+     * with each request (NULL: none now). */
+    const char *url;
+    struct bb_peer *(*find_peer)(void *arg);
     struct checkpoint_head wanted; /* the state reaches this at least */
     bool is_volatile;
     /* Once, on the owner thread, never from inside start. BB_OK: `incoming` can be installed and

@@ -15,7 +15,8 @@
 #include "storage.h"
 
 enum {
-    AGAIN_MS = 5, /* a flush or a sync is under way */
+    AGAIN_MS = 5,   /* a flush or a sync is under way */
+    PAUSE_MS = 500, /* after a fetch that failed: the sender may be busy, or be starting */
 };
 
 enum reseed_step {
@@ -39,9 +40,8 @@ struct storage_reseed {
 
 static void step(struct storage_reseed *reseed);
 
-static void ended(void *arg)
+static void tell(struct storage_reseed *reseed)
 {
-    struct storage_reseed *reseed = arg;
     struct storage *node = reseed->node;
     int status = reseed->status;
 
@@ -53,6 +53,17 @@ static void ended(void *arg)
         bb_replog_fetched(node->replog, status, node->fence.index);
     }
     storage_care_ended(node);
+}
+
+static void ended(void *arg)
+{
+    struct storage_reseed *reseed = arg;
+
+    if (reseed->status == BB_OK || reseed->node->is_stopping) {
+        tell(reseed);
+    } else {
+        bb_timer_start(reseed->timer, PAUSE_MS, 0);
+    }
 }
 
 static void end(struct storage_reseed *reseed, int status)
@@ -151,7 +162,11 @@ static void step(struct storage_reseed *reseed)
 {
     struct storage *node = reseed->node;
 
-    if (node->is_stopping && reseed->step != RESEED_END) {
+    if (reseed->step == RESEED_END) {
+        tell(reseed); /* the pause is over */
+        return;
+    }
+    if (node->is_stopping) {
         end(reseed, BB_CANCELLED);
         return;
     }
@@ -192,26 +207,25 @@ static void on_fetched(void *arg, int status, const char *error, struct bb_store
     step(reseed);
 }
 
-static void begin(void *arg)
+static struct bb_peer *find_peer(void *arg)
 {
     struct storage_reseed *reseed = arg;
-    end(reseed, reseed->status);
+    return storage_member_peer(reseed->node, reseed->from);
 }
 
-void storage_reseed_start(struct storage *node, uint64_t from, const char *url,
-                          const struct checkpoint_head *wanted)
+void storage_reseed_start(struct storage *node, uint64_t from, const struct checkpoint_head *wanted)
 {
     struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
     struct storage_reseed *reseed = bb_alloc_zero(1, sizeof *reseed);
     struct storage_fetch_options options = { .loop = node->loop,
                                              .pool = node->care,
                                              .store = node->store,
-                                             .url = url,
+                                             .find_peer = find_peer,
                                              .wanted = *wanted,
                                              .is_volatile = node->is_volatile,
                                              .done = on_fetched,
                                              .arg = reseed };
-    int rc = BB_NOT_FOUND;
+    int rc;
 
     bb_assert(node->reseed == NULL);
     reseed->node = node;
@@ -220,17 +234,11 @@ void storage_reseed_start(struct storage *node, uint64_t from, const char *url,
     bb_buf_init(&reseed->state);
     node->reseed = reseed;
     node->cares += 1;
-    if (url != NULL) {
-        rc = storage_fetch_start(&ctx, &options, &reseed->fetch);
+    reseed->timer = bb_timer_new(node->loop, on_timer, reseed);
+    rc = storage_fetch_start(&ctx, &options, &reseed->fetch);
+    if (rc != BB_OK) {
+        end(reseed, rc); /* the log hears of it after the pause */
     }
-    if (rc == BB_OK) {
-        reseed->timer = bb_timer_new(node->loop, on_timer, reseed);
-        return;
-    }
-    /* The log must not hear of it from inside its own call. */
-    reseed->status = rc;
-    reseed->timer = bb_timer_new(node->loop, begin, reseed);
-    bb_timer_start(reseed->timer, 1, 0);
 }
 
 void storage_fetch_checkpoint(void *arg, uint64_t from, struct bb_slice bytes)
@@ -246,7 +254,7 @@ void storage_fetch_checkpoint(void *arg, uint64_t from, struct bb_slice bytes)
     }
     wanted = (struct checkpoint_head){ .index = manifest.index, .chain = manifest.chain };
     memcpy(wanted.cluster, manifest.cluster, FENCE_CLUSTER);
-    storage_reseed_start(node, from, storage_member_url(node, from), &wanted);
+    storage_reseed_start(node, from, &wanted);
 }
 
 void storage_reseed_cancel(struct storage *node)

@@ -8,6 +8,8 @@
 #include "storage.h"
 
 #define SILENCE_US_MAX 10000000u
+/* One who was killed begins again: whoever is silent for this long makes room for another. */
+#define SILENCE_US_YIELD 2000000u
 
 enum send_step {
     SEND_BEGIN,
@@ -198,7 +200,9 @@ static void begin_sending(struct storage *node, struct bb_exchange *exchange,
         storage_refuse(exchange, BB_BAD_REQUEST, "this node belongs to another cluster");
         return;
     }
-    if (sender->is_busy || (sender->id != 0 && !sender->has_ended)) {
+    bool is_alive = sender->id != 0 && !sender->has_ended &&
+                    bb_loop_now_us(node->loop) - sender->heard_us < SILENCE_US_YIELD;
+    if (sender->is_busy || is_alive) {
         storage_refuse(exchange, BB_BUSY, "a checkpoint is being sent already");
         return;
     }

@@ -212,6 +212,12 @@ void storage_read(struct storage *node, struct bb_exchange *exchange,
 /* tail.c */
 void storage_tail(struct storage *node, struct bb_exchange *exchange,
                   const Bb__Proto__StorageRequest *request);
+void storage_refuse_truncated(struct storage *node, struct bb_exchange *exchange,
+                              const Bb__Proto__Tail *tail);
+
+/* relay.c: another replica may have what this one's feed lacks */
+void storage_relay_tail(struct storage *node, struct bb_exchange *exchange,
+                        const Bb__Proto__Tail *tail);
 
 /* wait.c */
 void storage_wait(struct storage *node, enum storage_wait kind, struct bb_exchange *exchange,
@@ -242,8 +248,8 @@ void storage_send_fini(struct storage *node);
 
 /* reseed.c: this replica takes over a checkpoint; the log's callback */
 void storage_fetch_checkpoint(void *arg, uint64_t from, struct bb_slice manifest);
-/* From `url` (NULL: not known), at least `wanted`; the log hears of its end. */
-void storage_reseed_start(struct storage *node, uint64_t from, const char *url,
+/* From node `from`, at least `wanted`; the log hears of its end. */
+void storage_reseed_start(struct storage *node, uint64_t from,
                           const struct checkpoint_head *wanted);
 void storage_reseed_cancel(struct storage *node);
 /* Called when node->fence has become another one's. */

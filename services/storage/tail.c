@@ -146,7 +146,21 @@ void storage_tail(struct storage *node, struct bb_exchange *exchange,
         scan_tail(node, exchange, tail);
     } else if (rc == BB_OK) {
         reply_tail(node, exchange);
+    } else if (rc == BB_TX_TRUNCATED && !tail->is_relayed && node->fence.members.count > 1) {
+        storage_relay_tail(node, exchange, tail);
     } else {
         refuse_tail(node, exchange, rc, ctx.error);
     }
+}
+
+void storage_refuse_truncated(struct storage *node, struct bb_exchange *exchange,
+                              const Bb__Proto__Tail *tail)
+{
+    struct bb_ctx ctx = { .env = node->ctx->env };
+
+    (void)bb_fail(&ctx, BB_TX_TRUNCATED,
+                  "position %" PRIu64 " is older than the feed keeps; start at %" PRIu64
+                  " or later",
+                  tail->after, bb_feed_earliest(node->feed).us);
+    refuse_tail(node, exchange, BB_TX_TRUNCATED, ctx.error);
 }

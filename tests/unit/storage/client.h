@@ -30,6 +30,8 @@ struct client {
     struct bb_peer *peer;
     struct bb_arena *arena; /* of the last reply */
     bool is_waiting;
+    bool is_lost; /* it waited much longer than it may */
+    struct bb_timer *lost;
     int status; /* of the last exchange */
     Bb__Proto__StorageReply *reply;
     uint64_t epoch, seq, tx; /* as a sequencer that holds the epoch */

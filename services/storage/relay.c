@@ -1,0 +1,103 @@
+/*
+ * A feed position that this replica does not have, because it was seeded by a checkpoint behind it:
+ * the other replicas are asked one after the other, and what one of them has is passed on.
+ */
+#include "bb/wire_validate.h"
+
+#include "storage.h"
+
+enum {
+    RELAY_MS = 5000
+};
+
+struct relay {
+    struct storage *node; /* in the exchange's arena */
+    struct bb_exchange *exchange;
+    const Bb__Proto__Tail *tail;
+    size_t next; /* member to ask */
+};
+
+static void ask_next(struct relay *relay);
+
+static void end(struct relay *relay)
+{
+    struct storage *node = relay->node;
+
+    node->scans -= 1;
+    storage_stop_if_idle(node);
+}
+
+/* The records of a peer's answer, as they are; false: it has them no more than this one. */
+static bool pass_on(struct relay *relay, struct bb_slice bytes)
+{
+    struct bb_arena *arena = bb_arena_new(0);
+    struct bb_ctx ctx = { .env = relay->node->ctx->env };
+    Bb__Proto__StorageReply *reply = NULL;
+    bool has_some =
+        bb_unpack(&ctx, arena, &bb__proto__storage_reply__descriptor, bytes, &reply) == BB_OK &&
+        bb_storage_reply_validate(&ctx, reply) == BB_OK && reply->status == BB_OK &&
+        reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL && reply->tail->n_records > 0;
+
+    if (has_some) {
+        bb_metric_add(relay->node->tails, 1);
+        storage_reply(relay->exchange, reply);
+    }
+    bb_arena_free(arena);
+    return has_some;
+}
+
+static void on_reply(void *arg, int status, struct bb_slice bytes)
+{
+    struct relay *relay = arg;
+
+    if (status == BB_OK && pass_on(relay, bytes)) {
+        end(relay);
+    } else {
+        ask_next(relay);
+    }
+}
+
+static bool ask(struct relay *relay, uint64_t id)
+{
+    Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
+    Bb__Proto__Tail tail = BB__PROTO__TAIL__INIT;
+    struct bb_ctx ctx = { .env = relay->node->ctx->env };
+    struct bb_peer *peer = storage_member_peer(relay->node, id);
+
+    tail.after = relay->tail->after;
+    tail.max_bytes = relay->tail->max_bytes;
+    tail.is_relayed = true;
+    request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
+    request.tail = &tail;
+    return peer != NULL &&
+           bb_peer_request(&ctx, peer, &request.base, RELAY_MS, on_reply, relay) == BB_OK;
+}
+
+static void ask_next(struct relay *relay)
+{
+    struct storage *node = relay->node;
+    const struct members *members = &node->fence.members;
+
+    while (relay->next < members->count && !node->is_stopping) {
+        const struct member *member = &members->list[relay->next++];
+        if (member->id != node->self.id && !member->is_removed && ask(relay, member->id)) {
+            return;
+        }
+    }
+    storage_refuse_truncated(node, relay->exchange, relay->tail);
+    end(relay);
+}
+
+void storage_relay_tail(struct storage *node, struct bb_exchange *exchange,
+                        const Bb__Proto__Tail *tail)
+{
+    struct relay *relay = bb_arena_zero(bb_exchange_arena(exchange), 1, sizeof *relay);
+
+    if (relay == NULL) {
+        storage_refuse(exchange, BB_TOO_LARGE, "the request leaves no memory for its answer");
+        return;
+    }
+    *relay = (struct relay){ .node = node, .exchange = exchange, .tail = tail };
+    node->scans += 1;
+    ask_next(relay);
+}
