@@ -282,4 +282,4 @@ inEachMode("data", (suite) => {
     await watching;
     assert.equal(await eventually(sum), 800);
   });
-});
+}, { modes: ["solo", "processes", "cluster"] });
