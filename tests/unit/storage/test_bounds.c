@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -102,6 +103,7 @@ static pid_t start_role(const char *dir, const char *role)
     pid_t pid = fork();
     if (pid != 0)
         return pid;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* no node outlives a test that failed */
     setenv(ROLE, role, 1);
     execl("/proc/self/exe", role, dir, (char *)NULL);
     _exit(9);
