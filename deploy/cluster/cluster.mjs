@@ -144,7 +144,8 @@ async function stop(parts) {
 const layout = await makeLayout();
 const { parts, key } = makeParts(layout);
 const [url, ...others] = layout.gateway.map((port) => `http://127.0.0.1:${port}`);
-const end = (code) => stop(parts).then(() => process.exit(code));
+let ended = null; // a second signal waits for the same end
+const end = (code) => (ended ??= stop(parts).then(() => process.exit(code)));
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => end(0));
 
 parts.forEach(start);
