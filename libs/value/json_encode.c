@@ -49,6 +49,41 @@ void bb_json_string(struct bb_buf *to, struct bb_slice utf8)
     bb_buf_append_byte(to, '"');
 }
 
+static void append_integer(struct bb_buf *to, int64_t value)
+{
+    char text[24];
+    size_t at = sizeof text;
+    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+
+    do {
+        text[--at] = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (value < 0)
+        text[--at] = '-';
+    bb_buf_append(to, text + at, sizeof text - at);
+}
+
+/*
+ * Numbers of at most three decimals, as times in milliseconds are; true: it was one. Below 2^42
+ * doubles lie closer than a thousandth, so one that is a thousandth's nearest double has no shorter
+ * digits.
+ */
+static bool append_thousandths(struct bb_buf *to, double value)
+{
+    if (fabs(value) >= 4398046511104.0)
+        return false;
+    int64_t thousandths = (int64_t)llround(value * 1000);
+    if ((double)thousandths / 1000 != value || (thousandths < 1000 && thousandths > -1000))
+        return false;
+    append_integer(to, thousandths / 1000);
+    unsigned rest = (unsigned)llabs(thousandths % 1000);
+    char digits[4] = { '.', (char)('0' + rest / 100), (char)('0' + rest / 10 % 10),
+                       (char)('0' + rest % 10) };
+    bb_buf_append(to, digits, rest % 10 != 0 ? 4 : rest % 100 != 0 ? 3 : 2);
+    return true;
+}
+
 /* ECMA-262 Number::toString: the shortest digits that read back, placed by the exponent. */
 void bb_json_number(struct bb_buf *to, double value)
 {
@@ -63,9 +98,11 @@ void bb_json_number(struct bb_buf *to, double value)
         return;
     }
     if (fabs(value) < 9007199254740992.0 && value == (double)(int64_t)value) {
-        bb_buf_printf(to, "%" PRId64, (int64_t)value);
+        append_integer(to, (int64_t)value);
         return;
     }
+    if (append_thousandths(to, value))
+        return;
     /* 15 digits always suffice for a decimal that had at most 15; subnormal numbers have fewer. */
     for (int precision = fabs(value) < DBL_MIN ? 0 : 14; precision <= 16; precision++) {
         (void)snprintf(text, sizeof text, "%.*e", precision, value);

@@ -9,6 +9,7 @@
 
 struct trail;
 struct cache {
+    uint64_t found_count; /* points that the map answered */
     struct bb_mvcc *map;
     struct coverage *covered;
     struct trail *oldest, *newest;

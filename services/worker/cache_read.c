@@ -5,6 +5,7 @@
 
 /* A scan without a limit is answered in pieces of this many entries. */
 #define SCAN_ENTRIES_MAX 4096u
+#define MARK_EVERY       4u
 
 /* ---- reading ---- */
 
@@ -14,17 +15,28 @@ enum known {
     KNOWN_NOT
 };
 
-static enum known point(struct cache *cache, struct bb_slice key, uint64_t snapshot,
-                        struct bb_mvcc_version *version)
+/* The cover over `key` has been of use: it stays longer. */
+static const struct cover *mark(struct cache *cache, struct bb_slice key)
 {
     struct cover *cover = worker_coverage_at(cache->covered, key);
     if (cover != NULL) {
         cover->is_used = true;
     }
+    return cover;
+}
+
+static enum known point(struct cache *cache, struct bb_slice key, uint64_t snapshot,
+                        struct bb_mvcc_version *version)
+{
     /* Writes are in the map without a gap, so the newest version there is the newest there is. */
     if (bb_mvcc_get(cache->map, key, BB_TX(snapshot), version)) {
+        /* What is read often is marked often enough when every fourth read does it. */
+        if (++cache->found_count % MARK_EVERY == 0) {
+            (void)mark(cache, key);
+        }
         return version->kind == BB_MVCC_REMOVE ? KNOWN_ABSENT : KNOWN_FOUND;
     }
+    const struct cover *cover = mark(cache, key);
     return cover != NULL && cover->from <= snapshot ? KNOWN_ABSENT : KNOWN_NOT;
 }
 

@@ -1,4 +1,5 @@
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <criterion/criterion.h>
@@ -412,4 +413,39 @@ Test(value, prefix_end_is_the_first_key_after_all_with_the_prefix)
     cr_assert_not(bb_key_prefix_end(bb_slice("\xff\xff", 2), &end));
     cr_assert_not(bb_key_prefix_end(BB_SLICE_EMPTY, &end));
     bb_buf_fini(&end);
+}
+
+/* The first of 0, 1, 2, 3 decimals that reads back. */
+static void plain_digits(double value, char *to, size_t size)
+{
+    for (int decimals = 0; decimals <= 3; decimals++) {
+        (void)snprintf(to, size, "%.*f", decimals, value);
+        if (strtod(to, NULL) == value)
+            return;
+    }
+    to[0] = '\0';
+}
+
+Test(json, numbers_of_up_to_three_decimals_have_their_shortest_digits)
+{
+    struct bb_buf text = { 0 };
+    uint64_t random = 88172645463325252u;
+
+    for (int i = 0; i < 200000; i++) {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        double value = (double)(int64_t)(random >> (11 + random % 40)) / 1000;
+        char expected[40];
+        value = i % 2 == 0 ? value : -value;
+        value = i % 3 == 0 ? nextafter(value, 1e300) : value;
+        bb_buf_clear(&text);
+        bb_json_number(&text, value);
+        bb_buf_append_byte(&text, 0);
+        cr_assert_eq(strtod((const char *)text.data, NULL), value, "%.17g", value);
+        plain_digits(value, expected, sizeof expected);
+        if (expected[0] != '\0' && value != 0)
+            cr_assert_str_eq((const char *)text.data, expected, "%.17g", value);
+    }
+    bb_buf_fini(&text);
 }
