@@ -10,6 +10,10 @@
 #define RECONNECT_MAX_MS 500
 /* A request that no connection takes within this time has no peer. */
 #define SEND_MS_MAX 1500
+/* nng ends a request at its deadline, and now and then, when the other side was killed and came
+ * back at once, it forgets to. What is this much later is ended here. */
+#define LATE_US  1000000u
+#define WATCH_MS 500u
 
 struct call {
     struct wire_item item;
@@ -17,9 +21,10 @@ struct call {
     nng_ctx ctx;
     nng_aio *aio;
     struct call *next_free;
-    bool is_used;    /* owner thread */
-    bool is_sending; /* the aio's thread; before and after: the owner's */
-    bool is_unsent;  /* no connection took it in time */
+    bool is_used;     /* owner thread */
+    bool is_given_up; /* owner thread: `done` was called, nng may still come back with it */
+    bool is_sending;  /* the aio's thread; before and after: the owner's */
+    bool is_unsent;   /* no connection took it in time */
     uint64_t deadline_us;
     int status;
     nng_msg *reply;
@@ -40,6 +45,8 @@ struct wire_nng_peer {
     size_t call_count;
     struct call *free;
     size_t outstanding;
+    struct bb_timer *watch; /* runs while requests are under way */
+    bool is_watching;
     bool is_closing;
 };
 
@@ -77,6 +84,23 @@ static void on_aio(void *arg)
     complete(call, wire_status(rc));
 }
 
+static void give_back(struct wire_nng_peer *peer, struct call *call)
+{
+    call->reply = NULL;
+    call->is_used = false;
+    call->is_given_up = false;
+    call->next_free = peer->free;
+    peer->free = call;
+}
+
+/* nng came back with what was given up. */
+static void drop(struct wire_nng_peer *peer, struct call *call)
+{
+    if (call->reply != NULL)
+        nng_msg_free(call->reply);
+    give_back(peer, call);
+}
+
 /* Give the call back first: `done` may send the next request with it. */
 static void finish(struct wire_nng_peer *peer, struct call *call, int status)
 {
@@ -88,10 +112,7 @@ static void finish(struct wire_nng_peer *peer, struct call *call, int status)
         status = BB_CANCELLED; /* nng reports a closed pipe first */
     if (status == BB_OK || status == BB_PEER_GONE)
         atomic_store(&peer->is_lost, status != BB_OK);
-    call->reply = NULL;
-    call->is_used = false;
-    call->next_free = peer->free;
-    peer->free = call;
+    give_back(peer, call);
     peer->outstanding--;
     done(arg, status,
          reply == NULL ? BB_SLICE_EMPTY : bb_slice(nng_msg_body(reply), nng_msg_len(reply)));
@@ -142,7 +163,40 @@ static void take(void *arg, struct wire_item *oldest)
     while (oldest != NULL) {
         struct call *call = bb_container(oldest, struct call, item);
         oldest = oldest->next;
-        finish(peer, call, call->status);
+        if (call->is_given_up) {
+            drop(peer, call);
+        } else {
+            finish(peer, call, call->status);
+        }
+    }
+}
+
+/* The call stays nng's until it comes back, if it ever does. */
+static void give_up(struct wire_nng_peer *peer, struct call *call)
+{
+    bb_peer_reply_fn *done = call->done;
+    void *arg = call->arg;
+
+    call->is_given_up = true;
+    peer->outstanding--;
+    nng_aio_abort(call->aio, NNG_ETIMEDOUT);
+    done(arg, BB_TIMEOUT, BB_SLICE_EMPTY);
+}
+
+static void on_watch(void *arg)
+{
+    struct wire_nng_peer *peer = arg;
+    uint64_t now_us = bb_loop_now_us(peer->loop);
+
+    if (peer->outstanding == 0) {
+        bb_timer_stop(peer->watch);
+        peer->is_watching = false;
+        return;
+    }
+    for (size_t i = 0; i < peer->call_count; i++) {
+        struct call *call = &peer->calls[i];
+        if (call->is_used && !call->is_given_up && now_us > call->deadline_us + LATE_US)
+            give_up(peer, call);
     }
 }
 
@@ -191,6 +245,7 @@ int wire_nng_peer_open(struct bb_ctx *ctx, struct bb_loop *loop,
     opened->url = bb_strdup(options->url);
     opened->loop = loop;
     opened->door = wire_door_new(loop, take, opened);
+    opened->watch = bb_timer_new(loop, on_watch, opened);
     int rc = nng_req0_open(&opened->socket);
     if (rc == 0) {
         /* Before the contexts, which inherit. Sending again is the caller's decision. */
@@ -225,16 +280,18 @@ void wire_nng_peer_close(struct wire_nng_peer *peer)
         return;
     bb_assert(!peer->is_closing);
     peer->is_closing = true;
-    if (nng_socket_id(peer->socket) > 0)
-        (void)nng_close(peer->socket);
+    bb_timer_free(peer->watch);
+    /* Before the socket is closed: no thread of nng may begin to receive while that happens. */
     for (size_t i = 0; i < peer->call_count; i++)
         nng_aio_stop(peer->calls[i].aio);
+    if (nng_socket_id(peer->socket) > 0)
+        (void)nng_close(peer->socket);
     /* No thread of nng is in here any more. What had completed keeps its status; the rest is over.
      */
     take(peer, wire_door_close(peer->door));
     for (size_t i = 0; i < peer->call_count; i++) {
         struct call *call = &peer->calls[i];
-        if (call->is_used)
+        if (call->is_used && !call->is_given_up)
             finish(peer, call, BB_CANCELLED);
     }
     for (size_t i = 0; i < peer->call_count; i++) {
@@ -274,6 +331,10 @@ int wire_nng_peer_request(struct bb_ctx *ctx, struct wire_nng_peer *peer,
         return rc;
     peer->free = call->next_free;
     peer->outstanding++;
+    if (!peer->is_watching) {
+        peer->is_watching = true;
+        bb_timer_start(peer->watch, WATCH_MS, WATCH_MS);
+    }
     call->is_used = true;
     call->is_sending = true;
     call->is_unsent = false;

@@ -170,10 +170,11 @@ void wire_nng_server_close(struct wire_nng_server *server)
     if (server == NULL)
         return;
     bb_assert(!atomic_exchange(&server->is_closing, true));
-    if (nng_socket_id(server->socket) > 0)
-        (void)nng_close(server->socket);
+    /* Before the socket is closed: no thread of nng may begin to receive while that happens. */
     for (size_t i = 0; i < server->exchange_count; i++)
         nng_aio_stop(server->exchanges[i].aio);
+    if (nng_socket_id(server->socket) > 0)
+        (void)nng_close(server->socket);
     (void)wire_door_close(server->door); /* requests that nobody has seen end with the exchanges */
     release(server);
 }
