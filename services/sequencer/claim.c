@@ -47,7 +47,7 @@ static void begin_loading(struct sequencer *sequencer, const Bb__Proto__ClaimRep
     bb_service_not_ready(sequencer->service, sequencer->waits_for);
     sequencer_renew(sequencer);
     bb_timer_start(sequencer->renew_timer, SEQUENCER_LEASE_US / 2000, SEQUENCER_LEASE_US / 2000);
-    sequencer_load_claimed(sequencer, sequencer->voters[sequencer->leader].earliest);
+    sequencer_load_claimed(sequencer);
 }
 
 static void on_claimed(void *arg, int status, struct bb_slice bytes)
@@ -109,7 +109,7 @@ static void consider_holder(struct sequencer *sequencer)
         leader->holder[0] != '\0' && strcmp(leader->holder, sequencer->address) != 0;
     memcpy(sequencer->holder_address, leader->holder, sizeof leader->holder);
     if (sequencer->is_standby)
-        sequencer_load_stand_by(sequencer, leader->last_tx, leader->earliest);
+        sequencer_load_stand_by(sequencer, leader->last_tx);
 }
 
 static void look_round_over(struct sequencer *sequencer)
@@ -155,7 +155,6 @@ static void on_info(void *arg, int status, struct bb_slice bytes)
         voter->is_leader = reply->info->is_leader;
         voter->wall_us = reply->info->wall_us;
         voter->epoch = reply->info->epoch;
-        voter->earliest = reply->info->earliest;
         voter->last_tx = reply->info->last_tx;
         (void)snprintf(voter->holder, sizeof voter->holder, "%s", reply->info->sequencer);
     }

@@ -274,7 +274,14 @@ static int settle(struct bb_ctx *ctx, struct row *row, size_t i, int status,
 {
     const Bb__Proto__Commit *commit = row->commits[i];
     const Bb__Proto__TxBody *body = row->bodies[i];
+    struct bb_txtime tx = BB_TX_NONE;
 
+    /* All ids were looked up before anything of the row was sequenced: its twin may be by now. */
+    if (status == BB_OK && sequencer_ids_find(row->core->ids, commit->request_id.data, &tx) ==
+                               SEQUENCER_ID_SEQUENCED) {
+        outcome->tx = tx.us;
+        status = BB_DUPLICATE;
+    }
     if (status == BB_OK && (row->is_broken || reads_failed(row, commit, &outcome->lost)))
         status = BB_CONFLICT;
     if (commit->body.len == 0) {

@@ -136,6 +136,7 @@ static void ask(struct sequencer *sequencer)
         sequencer->is_load_asked = true;
     } else {
         bb_free(loading);
+        sequencer->is_load_asked = false; /* an answer to an earlier one does not count any more */
         ask_later(sequencer);
     }
 }
@@ -146,31 +147,29 @@ void sequencer_load_again(struct sequencer *sequencer)
         ask(sequencer);
 }
 
-/* The cursor is not before `oldest`, nor before what storage still has. */
-static void begin_at(struct sequencer *sequencer, uint64_t oldest, uint64_t earliest)
+/* The cursor is not before `oldest`. What storage has no more it says when it is asked: the leader's
+ * own feed may begin late, because it was seeded, and the other replicas have what is before that. */
+static void begin_at(struct sequencer *sequencer, uint64_t oldest)
 {
-    uint64_t begin = oldest > earliest ? oldest : earliest;
-
-    if (!sequencer->has_load_begun || sequencer->load_after < begin)
-        sequencer->load_after = begin;
+    if (!sequencer->has_load_begun || sequencer->load_after < oldest)
+        sequencer->load_after = oldest;
     sequencer->has_load_begun = true;
 }
 
-void sequencer_load_stand_by(struct sequencer *sequencer, uint64_t last_tx, uint64_t earliest)
+void sequencer_load_stand_by(struct sequencer *sequencer, uint64_t last_tx)
 {
     if (sequencer->has_load_begun)
         return;
     bb_info(sequencer->ctx, "sequencer.stands_by", "holder=%s", sequencer->holder_address);
-    begin_at(sequencer, last_tx > SEQUENCER_IDS_US ? last_tx - SEQUENCER_IDS_US : 0, earliest);
+    begin_at(sequencer, last_tx > SEQUENCER_IDS_US ? last_tx - SEQUENCER_IDS_US : 0);
     ask(sequencer);
 }
 
-void sequencer_load_claimed(struct sequencer *sequencer, uint64_t earliest)
+void sequencer_load_claimed(struct sequencer *sequencer)
 {
     uint64_t last_tx = sequencer->core.claim_tx;
 
-    begin_at(sequencer, last_tx > SEQUENCER_IDS_LOAD_US ? last_tx - SEQUENCER_IDS_LOAD_US : 0,
-             earliest);
+    begin_at(sequencer, last_tx > SEQUENCER_IDS_LOAD_US ? last_tx - SEQUENCER_IDS_LOAD_US : 0);
     bb_timer_stop(sequencer->load_timer);
     if (sequencer->load_after >= last_tx) {
         sequencer_became_active(sequencer);

@@ -37,7 +37,7 @@ struct sequencer_voter {
     struct bb_peer *peer;
     /* Of the round of questions under way. */
     bool has_answered, is_leader;
-    uint64_t wall_us, epoch, earliest, last_tx;
+    uint64_t wall_us, epoch, last_tx;
     char holder[SEQUENCER_ADDRESS_MAX]; /* where the epoch's sequencer listens */
 };
 
@@ -113,9 +113,9 @@ void sequencer_claim_begin(struct sequencer *sequencer);
 void sequencer_became_active(struct sequencer *sequencer);
 
 /* load.c: the ids of the last minutes. A standby follows storage's feed all the time. */
-void sequencer_load_stand_by(struct sequencer *sequencer, uint64_t last_tx, uint64_t earliest);
+void sequencer_load_stand_by(struct sequencer *sequencer, uint64_t last_tx);
 /* The epoch is ours: read what is missing up to the claim. */
-void sequencer_load_claimed(struct sequencer *sequencer, uint64_t earliest);
+void sequencer_load_claimed(struct sequencer *sequencer);
 void sequencer_load_again(struct sequencer *sequencer); /* the timer's */
 
 /* append.c: batches and RENEW. */

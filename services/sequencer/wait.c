@@ -260,6 +260,7 @@ void sequencer_wake_waiters(struct sequencer *sequencer, bool refuse)
 {
     uint64_t now_us = bb_now_us(sequencer->ctx);
     bool can_mark = is_serving(sequencer) && sequencer_has_lease(sequencer);
+    struct bb_list due;
 
     bb_list_each_safe(item, &sequencer->followers) {
         struct sequencer_waiter *waiter = bb_container(item, struct sequencer_waiter, link);
@@ -285,12 +286,20 @@ void sequencer_wake_waiters(struct sequencer *sequencer, bool refuse)
         bb_list_remove(item);
         bb_free(waiter);
     }
+    /* A Submit that frees a hold wakes waiters from inside: none of them may be in this list then. */
+    bb_list_init(&due);
     bb_list_each_safe(item, &sequencer->submits) {
-        struct sequencer_waiter waiter = *bb_container(item, struct sequencer_waiter, link);
-        if (is_serving(sequencer) && !can_mark && !refuse && now_us < waiter.until_us)
+        const struct sequencer_waiter *waiter = bb_container(item, struct sequencer_waiter, link);
+        if (is_serving(sequencer) && !can_mark && !refuse && now_us < waiter->until_us)
             continue;
         bb_list_remove(item);
-        bb_free(bb_container(item, struct sequencer_waiter, link));
+        bb_list_push_back(&due, item);
+    }
+    while (!bb_list_is_empty(&due)) {
+        struct sequencer_waiter *parked = bb_container(due.next, struct sequencer_waiter, link);
+        struct sequencer_waiter waiter = *parked;
+        bb_list_remove(&parked->link);
+        bb_free(parked);
         sequencer_submit(sequencer, waiter.exchange, waiter.submit, false);
     }
 }

@@ -48,11 +48,15 @@ bool worker_chain_queue(struct worker *worker, struct call *call)
 
 /* ---- a chain begins ---- */
 
+/* The same key, or the same call once more: a gateway that lost its connection sends it again. */
 static bool shares_key(const struct chain *chain, const struct call *call)
 {
     struct bb_slice key = bb_pb_slice(call->request->client_key);
-    for (size_t i = 0; i < chain->count && key.size > 0; i++) {
-        if (bb_slice_equal(key, bb_pb_slice(chain->calls[i]->request->client_key))) {
+    struct bb_slice id = bb_pb_slice(call->request->request_id);
+    for (size_t i = 0; i < chain->count; i++) {
+        const Bb__Proto__Call *other = chain->calls[i]->request;
+        if (bb_slice_equal(id, bb_pb_slice(other->request_id)) ||
+            (key.size > 0 && bb_slice_equal(key, bb_pb_slice(other->client_key)))) {
             return true;
         }
     }
@@ -232,7 +236,9 @@ void worker_chain_leave(struct worker *worker, struct call *call)
     leave_chain(worker, call);
     if (call->is_in_lane) {
         call->is_in_lane = false;
-        worker_lane_leave(worker->lanes, call->lane, call->tx);
+        /* A number of an epoch that is over may never come with the feed. */
+        uint64_t tx = call->tx_epoch == worker->feed.epoch ? call->tx : 0;
+        worker_lane_leave(worker->lanes, call->lane, tx);
     }
 }
 

@@ -124,6 +124,7 @@ static void submitted(void *arg, int status, struct bb_slice bytes)
         row_tx = call->follows == 0 ? 0 : row_tx;
         if (call->follows != 0 && call->snapshot < row_tx && outcome->status == BB_OK) {
             call->snapshot = row_tx; /* it has seen what those before it wrote */
+            call->epoch = reply->submit->epoch;
         }
         row_tx = outcome->tx > row_tx && outcome->status == BB_OK ? outcome->tx : row_tx;
         worker_call_outcome(worker, call, reply->submit->epoch, outcome);

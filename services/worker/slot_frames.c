@@ -159,6 +159,7 @@ static void next_call(struct slot *slot, bool must_recycle)
 {
     slot->call->slot = NULL;
     slot->call = NULL;
+    slot->is_overdue = false; /* that was said of the one that has ended */
     if (must_recycle) {
         slot->state = SLOT_ENDING;
     } else if (bb_list_is_empty(&slot->behind)) {

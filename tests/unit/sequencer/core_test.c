@@ -144,6 +144,23 @@ Test(sequencer, nothing_that_follows_a_repeated_or_a_missing_commit_counts)
     world_fini(&w);
 }
 
+Test(sequencer, one_call_twice_in_a_row_of_commits_happens_once)
+{
+    struct world w;
+    Bb__Proto__Outcome outcomes[3];
+
+    world_init(&w, 5);
+    struct want row[] = { { .id = 1, .snapshot = 5, .reads = "a", .writes = "a" },
+                          { .id = 1, .snapshot = 5, .reads = "a", .writes = "a" },
+                          { .id = 2, .snapshot = 5, .reads = "a", .writes = "a" } };
+    world_commit_row(&w, row, 3, outcomes);
+    cr_assert_eq(outcomes[0].status, BB_OK);
+    cr_assert_eq(outcomes[1].status, BB_DUPLICATE);
+    cr_assert_eq(outcomes[1].tx, outcomes[0].tx);
+    cr_assert_eq(outcomes[2].status, BB_CONFLICT, "it ran on top of what did not happen twice");
+    world_fini(&w);
+}
+
 Test(sequencer, ids_of_earlier_epochs_are_known)
 {
     struct world w;
