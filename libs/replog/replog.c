@@ -321,7 +321,7 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
     if (rc == BB_OK) {
         rc = replog_clear_half_start(ctx, replog);
     }
-    if (rc == BB_OK) {
+    if (rc == BB_OK && replog->listen == NULL) {
         rc = replog_check_tail(ctx, replog);
     }
     if (rc == BB_OK) {

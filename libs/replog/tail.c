@@ -4,7 +4,8 @@
  * whole can stand: batches are written one after the other. The library ends at the first batch
  * whose checksum is wrong, wherever that is; with a disk that has lost something in the middle it
  * would start without entries that were acknowledged. So whole batches behind a broken one are a
- * reason to refuse.
+ * reason to refuse, for a node without peers. One that follows a leader may write several batches
+ * at once, of which a loss of power keeps any; what it lacks then it gets from the others again.
  *
  * The library's files, format 1: a u64 format, then batches: a CRC of the header, a CRC of the
  * data, the header (u64 count; per entry u64 term, u8 type, 3 bytes, u32 size), the data. Numbers

@@ -198,6 +198,16 @@ void store_expire(struct bb_store *store)
         freed += bb_mvcc_bytes(expired->chunk->map);
         store_generation_free(store, expired);
     }
+    struct bb_kv_read *reads[STORE_READERS_MAX];
+    bb_mutex_lock(store->view);
+    while (store_take_idle_reads(store, bb_now_us(&ctx), reads)) {
+        bb_mutex_unlock(store->view);
+        for (size_t i = 0; i < STORE_READERS_MAX; i++) {
+            bb_kv_read_close(reads[i]);
+        }
+        bb_mutex_lock(store->view);
+    }
+    bb_mutex_unlock(store->view);
     if (freed >= TRIM_BYTES) {
         (void)malloc_trim(0); /* whether it found something makes no difference */
     }

@@ -135,6 +135,26 @@ struct store_generation *store_take_expired(struct bb_store *store, uint64_t now
     return oldest;
 }
 
+/* From the oldest on: whose time is over takes no new reads; one that nobody uses, and that stays
+ * only because an older one is pinned, need not hold its readers of LMDB, which are few. */
+bool store_take_idle_reads(struct bb_store *store, uint64_t now_us,
+                           struct bb_kv_read *reads[STORE_READERS_MAX])
+{
+    bb_list_each(item, &store->generations) {
+        struct store_generation *generation = bb_container(item, struct store_generation, link);
+        if (generation->chunk == NULL || end_us(store, generation) > now_us) {
+            return false;
+        }
+        generation->is_ended = true;
+        if (generation->pins == 0 && generation->reads[0] != NULL) {
+            memcpy(reads, generation->reads, sizeof(generation->reads));
+            memset(generation->reads, 0, sizeof(generation->reads));
+            return true;
+        }
+    }
+    return false;
+}
+
 uint64_t store_expiry_us(const struct bb_store *store)
 {
     const struct store_generation *oldest = store_oldest(store);

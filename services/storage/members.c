@@ -48,8 +48,9 @@ static struct bb_peer *peer_of(struct storage *node, uint64_t id)
         *peer = (struct storage_peer){ .id = id };
     }
     if (peer->peer != NULL && strcmp(bb_peer_url(peer->peer), url) != 0) {
-        bb_peer_close(peer->peer);
-        peer->peer = NULL;
+        struct bb_peer *old = peer->peer;
+        peer->peer = NULL; /* first: what was under way ends inside, and may come here again */
+        bb_peer_close(old);
     }
     if (peer->peer == NULL) {
         struct bb_peer_options options = { .url = url, .outstanding_max = PEER_OUTSTANDING };

@@ -14,15 +14,15 @@ struct relay {
     struct storage *node; /* in the exchange's arena */
     struct bb_exchange *exchange;
     const Bb__Proto__Tail *tail;
-    size_t next; /* member to ask */
+    size_t next;       /* member to ask */
+    bool is_undecided; /* one that may have it could not be asked, or was not ready */
 };
 
 static void ask_next(struct relay *relay);
 
-static void end(struct relay *relay)
+/* After the reply, with which the relay has gone. */
+static void end(struct storage *node)
 {
-    struct storage *node = relay->node;
-
     node->scans -= 1;
     storage_stop_if_idle(node);
 }
@@ -38,6 +38,10 @@ static bool pass_on(struct relay *relay, struct bb_slice bytes)
         bb_storage_reply_validate(&ctx, reply) == BB_OK && reply->status == BB_OK &&
         reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL && reply->tail->n_records > 0;
 
+    /* Only a peer that says so does not have it: one that starts, stops or lags may. */
+    if (reply == NULL || reply->status != BB_TX_TRUNCATED) {
+        relay->is_undecided = true;
+    }
     if (has_some) {
         bb_metric_add(relay->node->tails, 1);
         storage_reply(relay->exchange, reply);
@@ -49,12 +53,14 @@ static bool pass_on(struct relay *relay, struct bb_slice bytes)
 static void on_reply(void *arg, int status, struct bb_slice bytes)
 {
     struct relay *relay = arg;
+    struct storage *node = relay->node;
 
     if (status == BB_OK && pass_on(relay, bytes)) {
-        end(relay);
-    } else {
-        ask_next(relay);
+        end(node);
+        return;
     }
+    relay->is_undecided = relay->is_undecided || status != BB_OK;
+    ask_next(relay);
 }
 
 static bool ask(struct relay *relay, uint64_t id)
@@ -80,12 +86,21 @@ static void ask_next(struct relay *relay)
 
     while (relay->next < members->count && !node->is_stopping) {
         const struct member *member = &members->list[relay->next++];
-        if (member->id != node->self.id && !member->is_removed && ask(relay, member->id)) {
+        if (member->id == node->self.id || member->is_removed || member->url[0] == 0) {
+            continue;
+        }
+        if (ask(relay, member->id)) {
             return;
         }
+        relay->is_undecided = true;
     }
-    storage_refuse_truncated(node, relay->exchange, relay->tail);
-    end(relay);
+    if (relay->is_undecided || node->is_stopping) {
+        storage_refuse(relay->exchange, BB_UNAVAILABLE,
+                       "the storage nodes that may have this position do not answer; try again");
+    } else {
+        storage_refuse_truncated(node, relay->exchange, relay->tail);
+    }
+    end(node);
 }
 
 void storage_relay_tail(struct storage *node, struct bb_exchange *exchange,
