@@ -138,6 +138,8 @@ static void on_tail(void *arg, int status, const Bb__Proto__StorageReply *reply)
         try_later(publisher);
     } else if (!has_tail || reply->status != BB_OK) {
         try_later(publisher);
+    } else if (gateway_feed_cursor(publisher->gateway->feed) > publisher->after) {
+        try_later(publisher); /* the feed went on meanwhile, or this node is behind */
     }
     /* Else nothing is there yet: the feed's advance asks again. */
 }

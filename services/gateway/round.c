@@ -153,6 +153,8 @@ void gateway_round_abort(struct session *session)
         add_hit(query);
     }
     bb_assert(session->wanted_count == 0);
+    /* What began it may have been a hit that holds nowhere, at the moment of the last event. */
+    session->has_void = session->has_void || session->is_open;
     session->is_open = false;
 }
 

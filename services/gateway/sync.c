@@ -244,6 +244,11 @@ int gateway_sync_change(struct bb_ctx *ctx, struct gateway *gateway,
     rc = bb_json_decode(ctx, body, false, &value);
     if (rc == BB_OK)
         rc = decode_change(ctx, arena, bb_buf_slice(&value), &acts_as, &change);
+    /* Each one looks through the set. */
+    if (rc == BB_OK && change.removal_count > gateway->session_queries_max) {
+        rc = bb_fail(ctx, BB_TOO_LARGE, "`remove` names %zu queries, a session has at most %zu",
+                     change.removal_count, gateway->session_queries_max);
+    }
     if (rc == BB_OK)
         rc = apply(ctx, stream, &change, caller);
     if (rc == BB_OK) {

@@ -25,6 +25,7 @@
 #define WEBSOCKET_MUTATIONS_MAX 1000u
 #define WEBSOCKET_QUEUE_BYTES   (32u << 20) /* of mutations that wait */
 #define WEBSOCKET_CHANGES_MAX   4096u       /* of the query set, not covered by a transition yet */
+#define WEBSOCKET_NOTES_MAX     16384u      /* of removals and failures, not told yet */
 #define WEBSOCKET_REPLIES_MAX   32u         /* events in the queue: no mutation starts beyond */
 #define WEBSOCKET_PING_SECONDS  15u
 #define WEBSOCKET_CONNECT_S     30u /* for the first message */
@@ -49,7 +50,7 @@ struct websocket_page {
     char *path;
     struct bb_buf args;    /* as the client sent them */
     struct bb_buf journal; /* empty: its end is open */
-    uint64_t hash[2];      /* of that result */
+    uint64_t hash[2];      /* of what the client holds while it is due */
     bool is_due;           /* the session shall run it with its end from now on */
 };
 
@@ -63,7 +64,8 @@ struct websocket_mutation {
     uint64_t committed_tx; /* the feed has shown it; 0: not */
     uint8_t key[32], digest[32];
     char *path;
-    struct bb_buf args, identity;
+    struct bb_buf args, identity; /* of who sent it, whoever the client is when it runs */
+    bool is_admin;
 };
 
 struct websocket_client {
@@ -80,6 +82,7 @@ struct websocket_client {
     size_t set_count, set_capacity;
     uint32_t go_count; /* of gateway_session_go */
     struct bb_list notes, pages;
+    size_t note_count;
     struct bb_list mutations; /* that wait */
     size_t mutation_count, mutation_bytes;
     struct websocket_mutation *running;

@@ -163,12 +163,11 @@ static void start(struct websocket_client *client, struct websocket_mutation *mu
     bb_list_remove(&mutation->link);
     bb_list_push_back(&websockets->running, &mutation->link);
     client->running = mutation;
-    bb_buf_append_slice(&mutation->identity, gateway_session_identity(client->session));
     mutation->call = (struct call){ .kind = BB__PROTO__FUNCTION_KIND__KIND_MUTATION,
                                     .path = mutation->path,
                                     .args = bb_buf_slice(&mutation->args),
                                     .identity = bb_buf_slice(&mutation->identity),
-                                    .is_admin = gateway_session_is_admin(client->session),
+                                    .is_admin = mutation->is_admin,
                                     .client_key = mutation->key,
                                     .client_digest = mutation->digest,
                                     .done = on_done,
@@ -221,6 +220,8 @@ void gateway_websocket_mutate(struct bb_ctx *ctx, struct websocket_client *clien
     mutation->request_id = message->request_id;
     mutation->path = bb_strdup(path);
     bb_buf_append_slice(&mutation->args, message->args);
+    bb_buf_append_slice(&mutation->identity, gateway_session_identity(client->session));
+    mutation->is_admin = gateway_session_is_admin(client->session);
     mutation->size_bytes = sizeof(*mutation) + message->args.size;
     name_mutation(mutation, bb_buf_slice(&client->session_id));
     bb_list_push_back(&client->mutations, &mutation->link);

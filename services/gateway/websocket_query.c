@@ -2,6 +2,8 @@
 #include "result.h"
 #include "websocket_internal.h"
 
+#define OVERLOADED "TooManyConcurrentRequests: live queries have used up their memory"
+
 /* ---- changes of the set ---- */
 
 static void add_note(struct websocket_client *client, uint32_t query_id, const char *failure)
@@ -12,6 +14,7 @@ static void add_note(struct websocket_client *client, uint32_t query_id, const c
     note->set_version = UINT32_MAX; /* of the go that follows */
     note->failure = failure == NULL ? NULL : bb_strdup(failure);
     bb_list_push_back(&client->notes, &note->link);
+    client->note_count++;
 }
 
 static void note_free(struct websocket_note *note)
@@ -59,6 +62,7 @@ static int add_query(struct bb_ctx *ctx, struct websocket_client *client, struct
                      const struct websocket_modification *add)
 {
     struct bb_slice args = add->args;
+    struct websocket_page *page = NULL;
     struct bb_buf with_end;
     const char *path;
     int rc = gateway_ask_path(ctx, arena, add->path, &path);
@@ -69,13 +73,15 @@ static int add_query(struct bb_ctx *ctx, struct websocket_client *client, struct
         return rc;
     bb_buf_init(&with_end);
     if (gateway_websocket_page_is_open(args)) {
-        (void)add_page(client, add->query_id, path, args, add->journal);
+        page = add_page(client, add->query_id, path, args, add->journal);
         if (add->journal.size > 0) {
             gateway_websocket_page_end(args, add->journal, &with_end);
             args = bb_buf_slice(&with_end);
         }
     }
     rc = gateway_session_add(ctx, client->session, add->query_id, path, args, NULL);
+    if (rc != BB_OK && page != NULL)
+        page_free(page);
     bb_buf_fini(&with_end);
     return rc;
 }
@@ -84,15 +90,20 @@ static void apply(struct bb_ctx *ctx, struct websocket_client *client, struct bb
                   const struct websocket_modification *modification)
 {
     struct websocket_page *page = find_page(client, modification->query_id);
+    int rc = BB_OK;
 
     if (!modification->is_add) {
         (void)gateway_session_remove(client->session, modification->query_id);
         if (page != NULL)
             page_free(page);
         add_note(client, modification->query_id, NULL);
-    } else if (add_query(ctx, client, arena, modification) != BB_OK) {
-        add_note(client, modification->query_id, ctx->error);
+    } else {
+        rc = add_query(ctx, client, arena, modification);
     }
+    if (rc == BB_OVERLOADED)
+        gateway_websocket_shut(client, 1013, OVERLOADED);
+    else if (rc != BB_OK)
+        add_note(client, modification->query_id, ctx->error);
 }
 
 /* The session's next event covers what was noted, and this version of the set. */
@@ -131,7 +142,8 @@ void gateway_websocket_modify(struct bb_ctx *ctx, struct websocket_client *clien
                                "BadRequest: the version of the query set does not follow");
         return;
     }
-    if (client->set_count >= WEBSOCKET_CHANGES_MAX || count > WEBSOCKET_CHANGES_MAX) {
+    if (client->set_count >= WEBSOCKET_CHANGES_MAX || count > WEBSOCKET_CHANGES_MAX ||
+        client->note_count + count > WEBSOCKET_NOTES_MAX) {
         gateway_websocket_shut(client, 1013,
                                "TooManyConcurrentRequests: the query set changes too often");
         return;
@@ -147,6 +159,10 @@ void gateway_websocket_modify(struct bb_ctx *ctx, struct websocket_client *clien
             return;
         }
         apply(ctx, client, arena, &modification);
+        if (client->is_closing) {
+            bb_arena_free(arena);
+            return;
+        }
     }
     bb_arena_free(arena);
     client->query_set = message->new_version;
@@ -180,11 +196,12 @@ static void add_changes(struct websocket_client *client, struct bb_buf *json,
             bb_buf_append_slice(&page->journal, gateway_websocket_page_cursor(
                                                     bb_buf_slice(&change->result->payload)));
             page->is_due = page->journal.size > 0;
-            if (page->is_due) {
-                gateway_session_hash(change->result, page->hash);
+            if (page->is_due)
                 gateway_websocket_later(client->websockets);
-            }
         }
+        /* What the client holds when the page is fixed: the newest, if another one came before. */
+        if (page != NULL && page->is_due)
+            gateway_session_hash(change->result, page->hash);
         gateway_websocket_add_result(json, change->query_id, change->result->is_failure,
                                      gateway_result_json(change->result, BB_JSON_ENCODED),
                                      page == NULL ? BB_SLICE_EMPTY : bb_buf_slice(&page->journal));
@@ -205,6 +222,7 @@ static void add_notes(struct websocket_client *client, struct bb_buf *json, uint
         else
             gateway_websocket_add_failure(json, note->query_id, note->failure);
         note_free(note);
+        client->note_count--;
     }
 }
 
@@ -304,13 +322,17 @@ static void fix_page(struct websocket_client *client, struct websocket_page *pag
 {
     struct bb_ctx ctx = *client->websockets->gateway->ctx;
     struct bb_buf args;
+    int rc;
 
     page->is_due = false;
     bb_buf_init(&args);
     gateway_websocket_page_end(bb_buf_slice(&page->args), bb_buf_slice(&page->journal), &args);
     (void)gateway_session_remove(client->session, page->query_id);
-    if (gateway_session_add(&ctx, client->session, page->query_id, page->path, bb_buf_slice(&args),
-                            page->hash) != BB_OK)
+    rc = gateway_session_add(&ctx, client->session, page->query_id, page->path, bb_buf_slice(&args),
+                             page->hash);
+    if (rc == BB_OVERLOADED)
+        gateway_websocket_shut(client, 1013, OVERLOADED);
+    else if (rc != BB_OK)
         add_note(client, page->query_id, ctx.error);
     bb_buf_fini(&args);
 }
@@ -329,7 +351,7 @@ void gateway_websocket_fix_pages(struct websocket_client *client)
             is_changed = true;
         }
     }
-    if (is_changed)
+    if (is_changed && !client->is_closing)
         go(client);
 }
 

@@ -95,7 +95,8 @@ const HANDLERS = {
     if (event.stream !== stream.number || (stream.phase !== "connecting" && stream.phase !== "open")) return { state, effects: [] };
     switch (event.name) {
       case "session":
-        return sync(withStream(state, { phase: "open", session: event.session }));
+        // A mutation may have been answered since the session was asked for.
+        return after(sync(withStream(state, { phase: "open", session: event.session })), waitForOwn);
       case "changes":
         return takeNews(withStream(state, { attempt: 0 }), event);
       case "refused":
@@ -130,8 +131,11 @@ const HANDLERS = {
     const { change } = state;
     if (!isPresent(state, event) || change === null) return { state, effects: [] };
     if (event.error === undefined || change.add.length === 0) return wait({ ...state, change: null }, event, true);
-    if (change.add.length > 1) return sync(withStream({ ...state, change: null }, { isCautious: true }));
-    const refused = fail({ ...state, change: null }, ({ id }) => id === change.add[0], event.error, true);
+    // Nothing of it was done: what it asked for besides is asked for again.
+    const mustAuthenticate = state.mustAuthenticate || change.authenticate;
+    const undone = { ...state, change: null, reach: Math.max(state.reach, change.reach), mustAuthenticate };
+    if (change.add.length > 1) return sync(withStream(undone, { isCautious: true }));
+    const refused = fail(undone, ({ id }) => id === change.add[0], event.error, true);
     return after(refused, sync);
   },
 
@@ -222,7 +226,7 @@ function sync(state) {
   const remove = [...state.sent].filter((id) => !ids.has(id));
   const { reach, mustAuthenticate } = state;
   if (add.length + remove.length + reach === 0 && !mustAuthenticate) return { state, effects: [] };
-  const change = { add: add.map(({ id }) => id), remove, isPart: add.length < missing.length };
+  const change = { add: add.map(({ id }) => id), remove, isPart: add.length < missing.length, reach, authenticate: mustAuthenticate };
   return {
     state: { ...state, change, reach: 0, mustAuthenticate: false },
     effects: [{ type: "sendChange", stream: stream.number, session: stream.session, add: add.map(asked), remove, reach, authenticate: mustAuthenticate }],

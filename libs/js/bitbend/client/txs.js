@@ -81,21 +81,24 @@ async function* follow(deps, search, from, consumer, signal) {
   const { timers, random } = deps;
   let position = from;
   let last; // the last record that the loop got
+  let hasHeard = false; // `position` is the feed's word, not where the caller would begin
   for (let attempt = 0; !signal.aborted; attempt++) {
     try {
-      for await (const { name, data } of events(deps, search, position, signal)) {
+      for await (const { name, data } of events(deps, search, position, hasHeard, signal)) {
         if (name === "bye") break;
         const event = JSON.parse(data);
         if (name === "failed") throw new RequestError(event.code, event.message, 0);
         attempt = 0;
         if (name === "progress") {
           position = event.closed;
+          hasHeard = true;
           search.set("cluster", event.cluster);
           consumer?.acks.idle(event.closed, last);
         } else if (name === "message") {
           last = event.tx;
           yield recordOf(event, consumer);
           position = event.tx;
+          hasHeard = true;
         }
       }
     } catch (error) {
@@ -107,7 +110,7 @@ async function* follow(deps, search, from, consumer, signal) {
 }
 
 /** The events of one connection. Reads the next piece when the last one is used up. */
-async function* events({ origin, headers, fetch, timers }, search, position, signal) {
+async function* events({ origin, headers, fetch, timers }, search, position, hasHeard, signal) {
   const query = new URLSearchParams(search);
   query.set("from", String(position));
   const abort = new AbortController();
@@ -120,7 +123,7 @@ async function* events({ origin, headers, fetch, timers }, search, position, sig
   try {
     const response = await inTime(
       fetch(`${origin}/api/tx?${query}`, {
-        headers: { ...(await headers()), Accept: "text/event-stream", ...(typeof position === "number" ? { "Last-Event-ID": String(position) } : {}) },
+        headers: { ...(await headers()), Accept: "text/event-stream", ...(hasHeard ? { "Last-Event-ID": String(position) } : {}) },
         signal: abort.signal,
         cache: "no-store",
       }),
