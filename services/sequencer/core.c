@@ -203,8 +203,11 @@ static int check(struct bb_ctx *ctx, const struct row *row, size_t i, Bb__Proto_
 
     enum sequencer_id_state state = sequencer_ids_find(core->ids, commit->request_id.data, &tx);
     outcome->tx = state == SEQUENCER_ID_SEQUENCED ? tx.us : core->sequenced;
-    if (state != SEQUENCER_ID_UNKNOWN)
-        return state == SEQUENCER_ID_SEQUENCED ? BB_DUPLICATE : BB_CANCELLED;
+    if (state == SEQUENCER_ID_SEQUENCED)
+        return BB_DUPLICATE;
+    /* Somebody may have been told that it changed nothing: a late run of it must not. */
+    if (state == SEQUENCER_ID_DEAD || (state == SEQUENCER_ID_FINISHED && commit->body.len > 0))
+        return BB_CANCELLED;
     if (commit->body.len > SEQUENCER_BODY_MAX)
         return BB_TOO_LARGE;
     if (commit->body.len > 0) {
@@ -268,6 +271,23 @@ static bool is_held_up(const struct row *row, const Bb__Proto__Commit *commit,
     return false;
 }
 
+/* One that changed nothing, or failed. */
+static int finish(struct bb_ctx *ctx, struct row *row, const Bb__Proto__Commit *commit, int status,
+                  enum sequencer_id_state state, Bb__Proto__Outcome *outcome)
+{
+    if (status != BB_OK)
+        return status;
+    outcome->tx = 0;
+    if (!row->has_lease)
+        return BB_OVERLOADED;
+    if (state == SEQUENCER_ID_UNKNOWN) {
+        uint64_t now = sequencer_clock_read(&row->core->clock, bb_now_us(ctx));
+        sequencer_ids_add(row->core->ids, commit->request_id.data, SEQUENCER_ID_FINISHED,
+                          BB_TX(now));
+    }
+    return BB_OK;
+}
+
 /* `status`: of check. The status of the outcome, and what the rest of the row must know. */
 static int settle(struct bb_ctx *ctx, struct row *row, size_t i, int status,
                   Bb__Proto__Outcome *outcome)
@@ -275,20 +295,20 @@ static int settle(struct bb_ctx *ctx, struct row *row, size_t i, int status,
     const Bb__Proto__Commit *commit = row->commits[i];
     const Bb__Proto__TxBody *body = row->bodies[i];
     struct bb_txtime tx = BB_TX_NONE;
+    enum sequencer_id_state state =
+        sequencer_ids_find(row->core->ids, commit->request_id.data, &tx);
 
-    /* All ids were looked up before anything of the row was sequenced: its twin may be by now. */
-    if (status == BB_OK && sequencer_ids_find(row->core->ids, commit->request_id.data, &tx) ==
-                               SEQUENCER_ID_SEQUENCED) {
+    /* All ids were looked up before anything of the row was settled: its twin may be by now. */
+    if (status == BB_OK && state == SEQUENCER_ID_SEQUENCED) {
         outcome->tx = tx.us;
         status = BB_DUPLICATE;
+    } else if (status == BB_OK && state == SEQUENCER_ID_FINISHED && commit->body.len > 0) {
+        status = BB_CANCELLED;
     }
     if (status == BB_OK && (row->is_broken || reads_failed(row, commit, &outcome->lost)))
         status = BB_CONFLICT;
-    if (commit->body.len == 0) {
-        if (status == BB_OK)
-            outcome->tx = 0;
-        return status == BB_OK && !row->has_lease ? BB_OVERLOADED : status;
-    }
+    if (commit->body.len == 0)
+        return finish(ctx, row, commit, status, state, outcome);
     if (status == BB_OK && is_held_up(row, commit, body, &outcome->lost)) {
         row->core->held_up++;
         status = BB_BUSY;
@@ -426,6 +446,7 @@ int sequencer_core_status_of(struct bb_ctx *ctx, struct sequencer_core *core, st
     case SEQUENCER_ID_SEQUENCED:
         return BB_OK;
     case SEQUENCER_ID_DEAD:
+    case SEQUENCER_ID_FINISHED:
         break;
     case SEQUENCER_ID_UNKNOWN:
         sequencer_ids_add(core->ids, id.data, SEQUENCER_ID_DEAD,

@@ -6,7 +6,7 @@
 struct entry {
     uint8_t id[SEQUENCER_ID_BYTES];
     uint64_t tx;
-    bool is_dead;
+    enum sequencer_id_state state;
 };
 
 struct sequencer_ids {
@@ -118,7 +118,7 @@ enum sequencer_id_state sequencer_ids_find(const struct sequencer_ids *ids, cons
         return SEQUENCER_ID_UNKNOWN;
     const struct entry *entry = &ids->ring[place - 1];
     *tx = BB_TX(entry->tx);
-    return entry->is_dead ? SEQUENCER_ID_DEAD : SEQUENCER_ID_SEQUENCED;
+    return entry->state;
 }
 
 void sequencer_ids_add(struct sequencer_ids *ids, const uint8_t *id, enum sequencer_id_state state,
@@ -135,7 +135,7 @@ void sequencer_ids_add(struct sequencer_ids *ids, const uint8_t *id, enum sequen
     struct entry *entry = &ids->ring[place];
     memcpy(entry->id, id, SEQUENCER_ID_BYTES);
     entry->tx = tx.us;
-    entry->is_dead = state == SEQUENCER_ID_DEAD;
+    entry->state = state;
     ids->index[slot] = (uint32_t)place + 1;
     ids->next++;
 }

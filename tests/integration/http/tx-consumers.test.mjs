@@ -20,7 +20,10 @@ inEachMode("durable consumers", (suite) => {
     assert.deepEqual(opened.txs, []);
     for (let n = 1; n <= 4; n++) await add("acks", n);
     const numbers = async () => (await poll("consumer=mailer&tables=items&limit=10")).body.txs.map(({ tx, changes: [{ after }] }) => [after.n, tx]);
-    const all = await numbers();
+    const all = await eventually(async () => {
+      const now = await numbers(); // the gateway hears of the last one a little later
+      return now.length >= 4 && now;
+    });
     assert.deepEqual(all.map(([n]) => n), [1, 2, 3, 4]);
     const ack = (tx) => call("POST", "/api/tx/consumers/mailer/ack", { tx });
     assert.deepEqual((await ack(all[1][1])).body, { state: "moved", name: "mailer", tx: all[1][1] });

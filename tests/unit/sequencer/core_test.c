@@ -161,6 +161,27 @@ Test(sequencer, one_call_twice_in_a_row_of_commits_happens_once)
     world_fini(&w);
 }
 
+Test(sequencer, what_was_told_to_have_changed_nothing_changes_nothing_later)
+{
+    struct world w;
+    struct want finish = { .id = 1, .snapshot = 5, .reads = "a" };
+    struct want commit = { .id = 1, .snapshot = 5, .reads = "b", .writes = "b" };
+
+    world_init(&w, 5);
+    cr_assert_eq(world_commit(&w, finish, NULL), BB_OK);
+    cr_assert_eq(world_commit(&w, commit, NULL), BB_CANCELLED, "a late twin");
+    cr_assert_eq(world_commit(&w, finish, NULL), BB_OK, "the answer may have been lost");
+    world_fini(&w);
+
+    world_init(&w, 5);
+    Bb__Proto__Outcome outcomes[2];
+    struct want row[] = { finish, commit };
+    world_commit_row(&w, row, 2, outcomes);
+    cr_assert_eq(outcomes[0].status, BB_OK);
+    cr_assert_eq(outcomes[1].status, BB_CANCELLED);
+    world_fini(&w);
+}
+
 Test(sequencer, ids_of_earlier_epochs_are_known)
 {
     struct world w;
