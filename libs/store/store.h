@@ -140,8 +140,8 @@ size_t store_memory(const struct bb_store *store);
 size_t store_unflushed(const struct bb_store *store);
 /* Takes one generation that is at its end out of the list; NULL: there is none. */
 struct store_generation *store_take_expired(struct bb_store *store, uint64_t now_us);
-/* The LMDB reads of one that has ended and stays behind a pinned one, to be closed without the lock;
- * false: there is none. */
+/* The LMDB reads of one that has ended and stays behind a pinned one, to be closed without the
+ * lock; false: there is none. */
 bool store_take_idle_reads(struct bb_store *store, uint64_t now_us,
                            struct bb_kv_read *reads[STORE_READERS_MAX]);
 /* When the oldest will be at its end; UINT64_MAX: not before the next flush. */

@@ -147,8 +147,9 @@ void sequencer_load_again(struct sequencer *sequencer)
         ask(sequencer);
 }
 
-/* The cursor is not before `oldest`. What storage has no more it says when it is asked: the leader's
- * own feed may begin late, because it was seeded, and the other replicas have what is before that. */
+/* The cursor is not before `oldest`. What storage has no more it says when it is asked: the
+ * leader's own feed may begin late, because it was seeded, and the other replicas have what is
+ * before that. */
 static void begin_at(struct sequencer *sequencer, uint64_t oldest)
 {
     if (!sequencer->has_load_begun || sequencer->load_after < oldest)

@@ -286,7 +286,8 @@ void sequencer_wake_waiters(struct sequencer *sequencer, bool refuse)
         bb_list_remove(item);
         bb_free(waiter);
     }
-    /* A Submit that frees a hold wakes waiters from inside: none of them may be in this list then. */
+    /* A Submit that frees a hold wakes waiters from inside: none of them may be in this list then.
+     */
     bb_list_init(&due);
     bb_list_each_safe(item, &sequencer->submits) {
         const struct sequencer_waiter *waiter = bb_container(item, struct sequencer_waiter, link);
