@@ -177,6 +177,9 @@ describe("who is let in among storage nodes", () => {
     await moreAcknowledged(load);
     const leader = await leaderOf(suite);
     const lost = NODES.find((name) => name !== leader);
+    // A folder can be told from another one when its node has announced it.
+    const isKnown = async () => (await ctl("members", "--storage", urlsOf(suite, [leader]))).stdout.includes(suite.settings(lost).listen);
+    await eventually(isKnown, "the announcement");
     await suite.kill(lost);
     rmSync(suite.settings(lost).data, { recursive: true });
     suite.startWith(lost, {});
