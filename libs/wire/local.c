@@ -75,10 +75,11 @@ void wire_desk_release(struct wire_desk *desk)
     bb_free(desk);
 }
 
-void wire_desk_close(struct wire_desk *desk)
+void wire_desk_close(struct wire_desk *desk, void (*detach)(void *arg), void *arg)
 {
     bb_mutex_lock(desk->mutex);
     desk->door = NULL;
+    detach(arg);
     bb_mutex_unlock(desk->mutex);
     wire_desk_release(desk);
 }

@@ -25,7 +25,9 @@ struct wire_errand {
 /* Where an asker hears of the ends of its errands; it outlives the peer while hosts have some. */
 struct wire_desk;
 struct wire_desk *wire_desk_new(struct wire_door *door);
-void wire_desk_close(struct wire_desk *desk); /* the door is not touched any more */
+/* The door is not touched any more. From then on hosts free what they have: `detach` runs before,
+ * under the lock, and takes those errands out of all lists. */
+void wire_desk_close(struct wire_desk *desk, void (*detach)(void *arg), void *arg);
 void wire_desk_retain(struct wire_desk *desk);
 void wire_desk_release(struct wire_desk *desk);
 /* Any thread: the errand has ended with errand->status. */

@@ -226,19 +226,53 @@ struct wire_local_peer *wire_local_peer_open(struct bb_loop *loop,
     return peer;
 }
 
+/* What to tell whom of errands that are the hosts' from now on. */
+struct closing {
+    struct wire_local_peer *peer;
+    struct wire_item *answered; /* in the door; ours */
+    struct waiting {
+        bb_peer_reply_fn *done;
+        void *arg;
+    } * waiting;
+    size_t waiting_count;
+};
+
+/* Under the desk's lock: no host frees an errand meanwhile. */
+static void detach(void *arg)
+{
+    struct closing *closing = arg;
+    struct wire_local_peer *peer = closing->peer;
+
+    closing->answered = wire_door_close(peer->door);
+    for (struct wire_item *item = closing->answered; item != NULL; item = item->next)
+        bb_list_remove(&bb_container(item, struct wire_errand, item)->link);
+    while (!bb_list_is_empty(&peer->asked)) {
+        struct wire_errand *errand = bb_container(peer->asked.next, struct wire_errand, link);
+        bb_list_remove(&errand->link);
+        closing->waiting[closing->waiting_count++] =
+            (struct waiting){ .done = errand->done, .arg = errand->arg };
+    }
+}
+
 void wire_local_peer_close(struct wire_local_peer *peer)
 {
+    struct closing closing = { .peer = peer };
+
     bb_assert(!peer->is_closing);
     peer->is_closing = true;
+    closing.waiting = bb_alloc_zero(peer->outstanding + 1, sizeof *closing.waiting);
     wire_desk_retain(peer->desk); /* until the pool is empty */
-    wire_desk_close(peer->desk);
-    /* What has an answer keeps it; of the rest, the host gives back what it has to the desk. */
-    take(peer, wire_door_close(peer->door));
+    wire_desk_close(peer->desk, detach, &closing);
+    /* What has an answer keeps it; the hosts free the rest. */
+    take(peer, closing.answered);
     while (!bb_list_is_empty(&peer->unsent))
         finish(peer, bb_container(peer->unsent.next, struct wire_errand, link), BB_CANCELLED,
                false);
-    while (!bb_list_is_empty(&peer->asked))
-        finish(peer, bb_container(peer->asked.next, struct wire_errand, link), BB_CANCELLED, true);
+    for (size_t i = 0; i < closing.waiting_count; i++) {
+        peer->outstanding--;
+        closing.waiting[i].done(closing.waiting[i].arg, BB_CANCELLED, BB_SLICE_EMPTY);
+    }
+    bb_free(closing.waiting);
     while (!bb_list_is_empty(&peer->pool)) {
         struct wire_errand *errand = bb_container(peer->pool.next, struct wire_errand, link);
         bb_list_remove(&errand->link);
