@@ -51,8 +51,8 @@ enum outcome_verdict worker_call_after_outcome(const struct call *call, const st
     case BB_OK:
         return OUTCOME_WAIT;
     case BB_DUPLICATE:
-        /* The body that was sent before under this id is the one that counted: same value. */
-        return call->is_maybe_sequenced ? OUTCOME_WAIT : OUTCOME_DUPLICATE;
+        /* Even if it was sent before: another worker may have run the same request. */
+        return OUTCOME_DUPLICATE;
     case BB_CONFLICT:
         return OUTCOME_AGAIN;
     case BB_BUSY:

@@ -241,24 +241,39 @@ static struct call *waiting_call(struct worker *worker, uint64_t id)
     return NULL;
 }
 
-/* The record's body, or NULL when the log no longer has it. */
-static const Bb__Proto__TxBody *body_of(struct worker *worker, const Bb__Proto__StorageReply *reply,
-                                        uint64_t tx)
+/* The record's body, empty when the log no longer has it. */
+static struct bb_slice body_of(struct worker *worker, const Bb__Proto__StorageReply *reply,
+                               uint64_t tx)
 {
     Bb__Proto__TxRecord *record;
-    Bb__Proto__TxBody *body;
     bool has_record = reply->status == BB_OK &&
                       reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL &&
                       reply->tail->n_records > 0;
     if (!has_record ||
         bb_unpack(worker->ctx, worker->scratch, &bb__proto__tx_record__descriptor,
                   bb_pb_slice(reply->tail->records[0]), &record) != BB_OK ||
-        record->tx != tx ||
-        bb_unpack(worker->ctx, worker->scratch, &bb__proto__tx_body__descriptor,
-                  bb_pb_slice(record->body), &body) != BB_OK) {
-        return NULL;
+        record->tx != tx) {
+        return BB_SLICE_EMPTY;
     }
-    return body;
+    return bb_pb_slice(record->body);
+}
+
+/* The run that counted is this call's own when it wrote the same; else only its value is known. */
+static void take_value(struct worker *worker, struct call *call, struct bb_slice bytes)
+{
+    Bb__Proto__TxBody *body = NULL;
+    bool is_own = call->done != NULL && bytes.size > 0 &&
+                  bb_slice_equal(bytes, bb_pb_slice(call->done->body));
+    if (is_own) {
+        return;
+    }
+    bool is_kept = bytes.size > 0 &&
+                   bb_unpack(worker->ctx, worker->scratch, &bb__proto__tx_body__descriptor, bytes,
+                             &body) == BB_OK &&
+                   body->value.len > 0;
+    call->value = is_kept ? bb_arena_dup(call->arena, bb_pb_slice(body->value)) : BB_SLICE_EMPTY;
+    call->has_value = true;
+    call->done = NULL; /* neither its lines nor its trace are those of the run that counted */
 }
 
 static void value_came(void *arg, int status, struct bb_slice bytes)
@@ -292,10 +307,7 @@ static void value_came(void *arg, int status, struct bb_slice bytes)
                       "with the same key");
         return;
     }
-    const Bb__Proto__TxBody *body = body_of(worker, reply, tx);
-    bool is_kept = body != NULL && body->value.len > 0;
-    call->value = is_kept ? bb_arena_dup(call->arena, bb_pb_slice(body->value)) : BB_SLICE_EMPTY;
-    call->has_value = true;
+    take_value(worker, call, body_of(worker, reply, tx));
     worker_answer(worker, call, BB_OK, NULL);
 }
 

@@ -124,7 +124,8 @@ let page;
 let browser;
 let dir;
 const errors = [];
-const eventually = (text, selector) => page.locator(selector, { hasText: text }).first().waitFor();
+/** Attached, not visible: a paragraph without text has no height. */
+const eventually = (text, selector) => page.locator(selector, { hasText: text }).first().waitFor({ state: "attached" });
 
 before(async () => {
   if (skip) return;

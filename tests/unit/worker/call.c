@@ -81,13 +81,13 @@ Test(call, every_run_of_a_mutation_ends_at_the_sequencer)
     cr_assert_eq(worker_call_after_run(&call, BB_NEEDS_IDENTITY, false), RUN_ANSWER);
 }
 
-Test(call, a_duplicate_keeps_its_value_only_if_this_body_was_sent_before)
+Test(call, the_value_of_a_duplicate_is_read_from_the_log_even_if_this_body_was_sent_before)
 {
     struct feed feed = feed_at(100, 80);
     struct call call = { .kind = FUNCTION_MUTATION, .epoch = 2, .snapshot = 90 };
     cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_DUPLICATE), OUTCOME_DUPLICATE);
     call.is_maybe_sequenced = true;
-    cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_DUPLICATE), OUTCOME_WAIT);
+    cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_DUPLICATE), OUTCOME_DUPLICATE);
     cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_CONFLICT), OUTCOME_AGAIN);
     cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_OVERLOADED), OUTCOME_RESUBMIT);
     cr_assert_eq(worker_call_after_outcome(&call, &feed, BB_TOO_LARGE), OUTCOME_FAILED);

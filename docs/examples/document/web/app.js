@@ -6,6 +6,7 @@ const name = location.hash.slice(1) || "draft";
 const client = new Client(location.origin);
 const element = (id) => document.getElementById(id);
 const rows = new Map(); // id of a line -> its row on the page
+let wanted = null; // id of the new line that gets the cursor as soon as it is there
 
 client.onConnectionState(showConnection);
 client.onUpdate(api.lines.all, { document: name }, showLines, showTrouble);
@@ -17,7 +18,17 @@ function lines() {
 }
 
 function insertAfter(line) {
-  client.mutation(api.lines.insert, { document: name, after: line?.place ?? null }).then((id) => rows.get(id)?.firstChild.focus(), showTrouble);
+  client.mutation(api.lines.insert, { document: name, after: line?.place ?? null }).then((id) => {
+    wanted = id;
+    focusWanted();
+  }, showTrouble);
+}
+
+/** The answer of the mutation may come before its line, or after. */
+function focusWanted() {
+  if (!rows.has(wanted)) return;
+  rows.get(wanted).firstChild.focus();
+  wanted = null;
 }
 
 function write(line, text) {
@@ -64,6 +75,7 @@ function showLines(now) {
     if (element("lines").children[at] !== row) element("lines").insertBefore(row, element("lines").children[at] ?? null);
     if (row.firstChild.value !== text) row.firstChild.value = text;
   });
+  focusWanted();
 }
 
 function showConnection(state) {
