@@ -161,6 +161,7 @@ static int parse_tables(struct bb_ctx *ctx, struct bb_txn_catalog *catalog, stru
 int bb_txn_catalog_new(struct bb_ctx *ctx, struct bb_slice from, struct bb_txn_catalog **out)
 {
     struct bb_slice tables = BB_SLICE_EMPTY;
+    struct bb_slice environment = BB_SLICE_EMPTY;
     struct bb_arena *arena = bb_arena_new(0);
     struct bb_txn_catalog *catalog = bb_arena_zero(arena, 1, sizeof *catalog);
     int rc = BB_OK;
@@ -174,14 +175,18 @@ int bb_txn_catalog_new(struct bb_ctx *ctx, struct bb_slice from, struct bb_txn_c
             rc = bb_fail(ctx, BB_CORRUPT, "catalog: not a BBV value");
             goto out;
         }
-        if (bb_value_tag(copy) == BB_TAG_OBJECT)
+        if (bb_value_tag(copy) == BB_TAG_OBJECT) {
             tables = bb_value_field_str(copy, "tables");
+            environment = bb_value_field_str(copy, "environment");
+        }
         if (!is_array(tables)) {
             rc = bb_fail(ctx, BB_CORRUPT, "catalog: no list of tables");
             goto out;
         }
     }
     rc = parse_tables(ctx, catalog, tables);
+    if (rc == BB_OK)
+        rc = txn_variables_parse(ctx, catalog, environment);
 out:
     if (rc == BB_OK) {
         *out = catalog;

@@ -48,6 +48,8 @@ void bb_txn_begin(struct bb_txn *txn, const struct bb_txn_options *options)
     txn->buckets = bb_arena_zero(txn->arena, txn->bucket_count, sizeof(struct txn_doc *));
     txn->used_tables =
         bb_arena_zero(txn->arena, options->catalog->table_count, sizeof *txn->used_tables);
+    txn->used_variables = bb_arena_zero(txn->arena, options->catalog->variable_count + 1,
+                                        sizeof *txn->used_variables);
 }
 
 /* What the transaction that has ended wrote is what the next one finds. */
@@ -82,8 +84,10 @@ void bb_txn_begin_after(struct bb_txn *txn, const struct bb_txn_options *options
         .inherited_count = txn->inherited_count,
         .inherited_capacity = txn->inherited_capacity,
         .used_tables = txn->used_tables,
+        .used_variables = txn->used_variables,
     };
     memset(next.used_tables, 0, options->catalog->table_count * sizeof *next.used_tables);
+    memset(next.used_variables, 0, options->catalog->variable_count * sizeof *next.used_variables);
     for (size_t i = 0; i < next.bucket_count; i++) {
         for (struct txn_doc *doc = next.buckets[i]; doc != NULL; doc = doc->next) {
             doc->is_wanted = doc->is_point = doc->is_dirty = doc->is_listed = false;

@@ -34,10 +34,16 @@ struct txn_table {
     size_t field_count_max; /* of any of its indexes */
 };
 
+struct txn_variable {
+    struct bb_slice name, value;
+};
+
 struct bb_txn_catalog {
     struct bb_arena *arena;
     struct txn_table *tables; /* sorted by name */
     size_t table_count;
+    struct txn_variable *variables; /* sorted by name */
+    size_t variable_count;
 };
 
 /* catalog.c */
@@ -136,6 +142,8 @@ struct bb_txn {
     struct bb_txn_range *ranges; /* points, version rows */
     size_t range_count, range_capacity;
     bool *used_tables;
+    bool *used_variables;
+    bool is_environment_listed;
 
     struct txn_scan **scans;
     size_t scan_count, scan_capacity;
@@ -187,6 +195,9 @@ void txn_range_version(struct bb_txn *txn, uint32_t system_table, struct bb_slic
 int txn_count_read(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table,
                    uint64_t documents, uint64_t bytes);
 int txn_count_range(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table);
+
+/* environment.c */
+int txn_variables_parse(struct bb_ctx *ctx, struct bb_txn_catalog *catalog, struct bb_slice from);
 
 /* lookup.c */
 /* Finds the table and puts its version row into the read ranges. */

@@ -6,7 +6,7 @@
 /* Tables whose rows make up a catalog, and the one whose rows are the code. */
 #define CATALOG_TABLES                                                           \
     (1u << BB_TABLE_TABLES | 1u << BB_TABLE_INDEXES | 1u << BB_TABLE_FUNCTIONS | \
-     1u << BB_TABLE_MODULES | 1u << BB_TABLE_DEPLOYMENT)
+     1u << BB_TABLE_MODULES | 1u << BB_TABLE_DEPLOYMENT | 1u << BB_TABLE_ENVIRONMENT)
 #define CODE_TABLES (1u << BB_TABLE_MODULES)
 
 struct catalogs {
@@ -38,6 +38,7 @@ void worker_catalog_reads(struct bb_arena *arena, uint64_t snapshot,
     reads[1] = table_read(arena, BB_TABLE_TABLES, snapshot);
     reads[2] = table_read(arena, BB_TABLE_INDEXES, snapshot);
     reads[3] = table_read(arena, BB_TABLE_FUNCTIONS, snapshot);
+    reads[4] = table_read(arena, BB_TABLE_ENVIRONMENT, snapshot);
 }
 
 struct cache_read worker_catalog_modules_read(struct bb_arena *arena, uint64_t snapshot)
@@ -105,12 +106,27 @@ static void put_index(struct bb_value_builder *to, struct bb_slice row)
     bb_value_end_object(to);
 }
 
-/* {tables: [{name, number, indexes: [..]}]}, in the order of the rows' keys. */
+/* [{name, value}], in the order of the rows' keys. */
+static void put_environment(struct bb_value_builder *to, const struct cache_read *rows)
+{
+    bb_value_field_name(to, bb_slice_str("environment"));
+    bb_value_begin_array(to);
+    for (size_t i = 0; i < rows->entry_count; i++) {
+        bb_value_begin_object(to);
+        put_text(to, "name", text_field(rows->entries[i].value, "name"));
+        put_text(to, "value", text_field(rows->entries[i].value, "value"));
+        bb_value_end_object(to);
+    }
+    bb_value_end_array(to);
+}
+
+/* {tables: [{name, number, indexes: [..]}], environment: [..]}, in the order of the rows' keys. */
 static void build_value(struct catalog *catalog, const struct cache_read *tables,
-                        const struct cache_read *indexes)
+                        const struct cache_read *indexes, const struct cache_read *environment)
 {
     struct bb_value_builder *to = bb_value_builder_new();
     bb_value_begin_object(to);
+    put_environment(to, environment);
     bb_value_field_name(to, bb_slice_str("tables"));
     bb_value_begin_array(to);
     for (size_t t = 0; t < tables->entry_count; t++) {
@@ -375,7 +391,7 @@ int worker_catalogs_add(struct bb_ctx *ctx, struct catalogs *set, uint64_t snaps
         return rc;
     }
     catalog->has_deployment = reads[0].entry_count > 0;
-    build_value(catalog, &reads[1], &reads[2]);
+    build_value(catalog, &reads[1], &reads[2], &reads[4]);
     find_work(catalog, &reads[2]);
     catalog->id = set->next_id++;
     catalog->from = snapshot;

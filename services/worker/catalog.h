@@ -42,8 +42,9 @@ struct catalog {
     unsigned references;
 };
 
-/* The reads whose answers make a catalog: deployment row, tables, indexes, functions. */
-#define CATALOG_READS 4
+/* The reads whose answers make a catalog: deployment row, tables, indexes, functions, environment.
+ */
+#define CATALOG_READS 5
 void worker_catalog_reads(struct bb_arena *arena, uint64_t snapshot,
                           struct cache_read reads[CATALOG_READS]);
 /* One read for the modules' rows at `snapshot`. */

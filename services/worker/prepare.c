@@ -81,9 +81,11 @@ static const char *kind_text(enum function_kind kind)
 
 static enum function_kind system_kind(struct bb_slice path)
 {
-    static const char *const mutations[] = { "_system:deploy",      "_system:backfill",
-                                             "_system:clean",       "_system:openConsumer",
-                                             "_system:ackConsumer", "_system:removeConsumer" };
+    static const char *const mutations[] = {
+        "_system:deploy",           "_system:backfill",    "_system:clean",
+        "_system:openConsumer",     "_system:ackConsumer", "_system:removeConsumer",
+        "_system:changeEnvironment"
+    };
     for (size_t i = 0; i < BB_COUNT_OF(mutations); i++) {
         if (bb_slice_equal_str(path, mutations[i])) {
             return FUNCTION_MUTATION;

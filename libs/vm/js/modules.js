@@ -31,7 +31,8 @@ const freezeAll = (root) => {
   const queue = [root];
   while (queue.length > 0) {
     const object = queue.pop();
-    if (((typeof object !== "object" || object === null) && typeof object !== "function") || seen.has(object)) {
+    if (((typeof object !== "object" || object === null) && typeof object !== "function") || seen.has(object) ||
+      object === internals.environment) {
       continue;
     }
     seen.add(object);

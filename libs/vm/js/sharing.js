@@ -371,6 +371,9 @@ class Module {
         if (["new", "await", "yield", "import", "class", "delete", "this", "super"].includes(text) || FORBIDDEN.has(text) || (text.endsWith("_exports") && !this.is(i - 1, "."))) {
           no(`it uses "${text}" when it is loaded`);
         }
+        if (text === "process" && !this.is(i - 1, ".") && !this.is(i + 1, ":")) {
+          no("it reads the environment when it is loaded");
+        }
         i++;
       } else {
         if (ASSIGNS.has(text)) {

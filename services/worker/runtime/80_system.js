@@ -96,10 +96,14 @@ const tables = async (frame, db) => {
 const tableData = async (frame, db, args) => {
   const table = stringArgument("_system:tableData", args, "table");
   const limit = Number(args.limit ?? 100);
-  return db
+  const answer = await db
     .query(table)
     .order(args.order === "asc" ? "asc" : "desc")
     .paginate({ cursor: args.cursor ?? null, numItems: Math.max(1, Math.min(limit, PAGE_MAX)) });
+  if (table === "_environment") {
+    answer.page = answer.page.map(({ value, ...row }) => row);
+  }
+  return answer;
 };
 
 const functions = async (frame, db) => (await rowsOf(db, "_functions")).map(withoutSystemFields);
@@ -173,6 +177,57 @@ const removeConsumer = async (frame, db, args) => {
   return { state: (await db.retract({ table: "_consumers", keys: [name] })) > 0 ? "removed" : "missing" };
 };
 
+// Environment variables. Values leave through these functions only, whose results nobody keeps.
+
+const VARIABLES_MAX = 1000;
+const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
+const VARIABLE_BYTES_MAX = 8192;
+
+const checkVariable = ({ name, value }) => {
+  if (typeof name !== "string" || !VARIABLE_NAME.test(name)) {
+    bb.fail("BadRequest", `"${String(name).slice(0, 140)}" is not the name of a variable: letters, digits and "_", at most 128, the first one no digit.`);
+  }
+  if (value !== null && typeof value !== "string") {
+    bb.fail("BadRequest", `The value of ${name} must be a string, or null to remove it.`);
+  }
+  const bytes = value === null ? 0 : new TextEncoder().encode(value).length;
+  if (bytes > VARIABLE_BYTES_MAX) {
+    bb.fail("BadRequest", `The value of ${name} has ${bytes} bytes, the limit is ${VARIABLE_BYTES_MAX}.`);
+  }
+};
+
+// All of the changes or none. Says what became of each: "set", "same", "removed", "missing".
+const changeEnvironment = async (frame, db, { changes }) => {
+  if (!Array.isArray(changes) || changes.length > 2 * VARIABLES_MAX) {
+    bb.fail("ArgumentValidation", "_system:changeEnvironment takes changes: [{name, value}, ..].");
+  }
+  const states = {};
+  for (const change of changes) {
+    checkVariable(change ?? {});
+    const { name, value } = change;
+    const row = await db.getByKey("_environment", name);
+    states[name] = value === null ? (row === null ? "missing" : "removed") : row?.value === value ? "same" : "set";
+    if (states[name] === "removed") {
+      await db.retract({ table: "_environment", keys: [name] });
+    } else if (states[name] === "set") {
+      await db.put("_environment", name, { name, value, time: Date.now() });
+    }
+  }
+  if ((await rowsOf(db, "_environment")).length > VARIABLES_MAX) {
+    bb.fail("BadRequest", `A deployment has at most ${VARIABLES_MAX} environment variables.`);
+  }
+  return states;
+};
+
+const environment = async (frame, db) =>
+  Object.fromEntries((await rowsOf(db, "_environment")).map(({ name, value }) => [name, value]));
+
+const environmentNames = async (frame, db) =>
+  (await rowsOf(db, "_environment")).map(({ name, time }) => ({ name, time }));
+
+const environmentValue = async (frame, db, args) =>
+  (await db.getByKey("_environment", stringArgument("_system:environmentValue", args, "name")))?.value ?? null;
+
 const SYSTEM = new Map([
   ["_system:deploy", { kind: "mutation", run: (frame, db, args) => bb.deploy(frame, args) }],
   ["_system:backfill", { kind: "mutation", run: backfill }],
@@ -185,6 +240,10 @@ const SYSTEM = new Map([
   ["_system:openConsumer", { kind: "mutation", run: openConsumer }],
   ["_system:ackConsumer", { kind: "mutation", run: ackConsumer }],
   ["_system:removeConsumer", { kind: "mutation", run: removeConsumer }],
+  ["_system:changeEnvironment", { kind: "mutation", run: changeEnvironment }],
+  ["_system:environment", { kind: "query", run: environment }],
+  ["_system:environmentNames", { kind: "query", run: environmentNames }],
+  ["_system:environmentValue", { kind: "query", run: environmentValue }],
   ["_system:status", { kind: "query", run: status }],
 ]);
 

@@ -149,8 +149,8 @@ static void finish(struct slot *slot, struct outcome outcome)
     bb__proto__slot_done__init(&done);
     done.call = start->call;
     done.status = (uint32_t)outcome.status;
-    done.error = text_of(slot, outcome.error);
-    done.stack = text_of(slot, outcome.stack);
+    done.error = text_of(slot, bb_txn_redact(slot->txn, slot->call_arena, outcome.error));
+    done.stack = text_of(slot, bb_txn_redact(slot->txn, slot->call_arena, outcome.stack));
     done.error_data = pb(outcome.error_data);
     done.value = pb(outcome.value);
     done.body = pb(output.body);

@@ -428,7 +428,8 @@ static int log_op(struct operation *operation)
         memcpy(name, level.data, level.size);
         name[level.size] = '\0';
     }
-    log_line(operation, name, text(operation, 1));
+    log_line(operation, name,
+             bb_txn_redact(operation->slot->txn, operation->slot->call_arena, text(operation, 1)));
     return BB_OK;
 }
 
@@ -444,6 +445,33 @@ static int identity(struct operation *operation)
     } else {
         answer_text(operation, bb_slice(call->start->identity.data, call->start->identity.len));
     }
+    return BB_OK;
+}
+
+static int variable(struct operation *operation)
+{
+    struct bb_slice value;
+
+    int rc = bb_txn_environment(operation->ctx, operation->slot->txn, text(operation, 0), &value);
+    if (rc != BB_OK)
+        return rc;
+    if (value.data == NULL) {
+        answer_null(operation);
+    } else {
+        answer_text(operation, value);
+    }
+    return BB_OK;
+}
+
+static int variables(struct operation *operation)
+{
+    struct bb_value_builder *builder = operation->slot->builder;
+
+    bb_value_builder_clear(builder);
+    bb_value_begin_array(builder);
+    bb_txn_environment_names(operation->slot->txn, builder);
+    bb_value_end_array(builder);
+    answer(operation);
     return BB_OK;
 }
 
@@ -513,6 +541,10 @@ static int run(struct operation *operation, uint32_t op)
         return backfill(operation);
     case SLOT_OP_CLEAN:
         return clean(operation);
+    case SLOT_OP_VARIABLE:
+        return variable(operation);
+    case SLOT_OP_VARIABLES:
+        return variables(operation);
     }
     return bb_fail(operation->ctx, BB_INTERNAL, "unknown host operation %" PRIu32, op);
 }

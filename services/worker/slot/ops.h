@@ -30,8 +30,10 @@ enum slot_op {
     SLOT_OP_LOG = 17,        /* level, text */
     SLOT_OP_IDENTITY = 18,   /* -> JSON text or null */
     SLOT_OP_BACKFILL = 19,   /* scan, index, want -> [rows, isDone] */
-    SLOT_OP_CLEAN = 20       /* table number, index id, after: bytes or null, want ->
+    SLOT_OP_CLEAN = 20,      /* table number, index id, after: bytes or null, want ->
                                 [rows, last: bytes, isDone] */
+    SLOT_OP_VARIABLE = 21,   /* name -> text or null */
+    SLOT_OP_VARIABLES = 22   /* -> names */
 };
 
 #endif

@@ -30,6 +30,9 @@ static struct catalog *load(struct catalogs *set, uint64_t snapshot, bool is_new
     struct rows indexes = { .arena = tables.arena };
     struct rows functions = { .arena = tables.arena };
     struct rows deployment = { .arena = tables.arena };
+    struct rows environment = { .arena = tables.arena };
+    row(&environment,
+        (const char *[]){ "_key", "API_KEY", "name", "API_KEY", "value", "abc", NULL });
     row(&deployment, (const char *[]){ "_key", "current", NULL });
     row(&tables, (const char *[]){ "_key", "messages", "name", "messages", NULL });
     row(&indexes, (const char *[]){ "table", "messages", "name", "by_a", "state", "ready", NULL });
@@ -46,7 +49,7 @@ static struct catalog *load(struct catalogs *set, uint64_t snapshot, bool is_new
     row(&functions, (const char *[]){ "_key", "hello", "kind", "query", NULL });
     struct cache_read reads[CATALOG_READS];
     worker_catalog_reads(tables.arena, snapshot, reads);
-    struct rows *all[CATALOG_READS] = { &deployment, &tables, &indexes, &functions };
+    struct rows *all[CATALOG_READS] = { &deployment, &tables, &indexes, &functions, &environment };
     for (size_t i = 0; i < CATALOG_READS; i++) {
         reads[i].entries = all[i]->entries;
         reads[i].entry_count = all[i]->count;

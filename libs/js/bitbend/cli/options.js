@@ -59,6 +59,17 @@ export const COMMANDS = {
     options: { ...REMOTE, limit: { type: "string", value: "N", help: "how many documents (default 100)" } },
     positionals: 1,
   },
+  env: {
+    usage: "env set NAME [VALUE] | get NAME | list | remove NAME..",
+    help: "the variables that functions find in process.env; a value that is left out is read from standard input",
+    options: {
+      ...REMOTE,
+      file: { type: "string", value: "FILE", help: "set: all variables of such a file as .env" },
+      values: { type: "boolean", help: "list: with their values, as lines of a .env file" },
+    },
+    positionals: 1000,
+    needed: 1,
+  },
   consumers: {
     usage: "consumers [remove NAME | move NAME TX]",
     help: "the durable consumers of the transaction feed, and how far they are",

@@ -11,6 +11,8 @@ export { cronJobs, type Crons } from "./crons.js";
 export { httpRouter, type HttpRouter } from "./router.js";
 export { defineSchema, defineTable, type SchemaDefinition, type TableDefinition } from "./schema.js";
 
+export type * from "./environment.js";
+
 /**
  * The builders for any data model. Applications import them, typed by their own schema, from
  * "./_generated/server".

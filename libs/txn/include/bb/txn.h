@@ -131,6 +131,21 @@ int bb_txn_scan_count(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t scan, uin
 int bb_txn_scan_cursor(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t scan, struct bb_buf *text,
                        bool *is_end);
 
+/* ---- the deployment's environment variables, as the catalog has them: never pending ---- */
+
+/* value->data == NULL: there is none of that name. The variable's row is in the read ranges, of
+ * which there may be too many (BB_READ_LIMIT). */
+int bb_txn_environment(struct bb_ctx *ctx, struct bb_txn *txn, struct bb_slice name,
+                       struct bb_slice *value);
+/* Appends all names to an array that is open in `to`. All rows are in the read ranges. */
+void bb_txn_environment_names(struct bb_txn *txn, struct bb_value_builder *to);
+/*
+ * `text` with each value that this transaction has read (of 8 bytes or more) replaced by its name
+ * in brackets: for what goes to logs. A copy in `arena`, or `text` itself when there is nothing.
+ */
+struct bb_slice bb_txn_redact(const struct bb_txn *txn, struct bb_arena *arena,
+                              struct bb_slice text);
+
 /* ---- writing: BB_OK, BB_PENDING or an IN status; nothing has changed unless BB_OK ---- */
 
 /* `id` gets the text of the new document's id. */

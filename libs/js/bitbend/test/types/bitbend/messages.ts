@@ -127,3 +127,4 @@ export const page = query({
   handler: (ctx, { paginationOpts }: { channel: Id<"channels">; paginationOpts: { cursor: string | null; numItems: number } }) =>
     ctx.db.query("messages").paginate(paginationOpts),
 });
+export const greeting = query({ args: {}, handler: (): string | null => process.env.GREETING ?? null });
