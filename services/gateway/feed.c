@@ -3,19 +3,17 @@
 #include <stdio.h>
 
 #include "bb/wire_validate.h"
+#include "behind.h"
 #include "nats.h"
 #include "subscribe.h"
 #include "txfeed.h"
 #include "websocket.h"
 
-#define STORAGES_MAX    16u
+#define STORAGES_MAX    BEHIND_NODES_MAX
 #define TAIL_BYTES      (4u << 20)
 #define TAIL_WAIT_MS    10000u
 #define INFO_TIMEOUT_MS 2000u
 #define PAUSE_MS        50u
-#define BEHIND_MAX_US                                                           \
-    5000000u /* a history that stays behind our cursor this long is another one \
-              */
 
 struct feed {
     struct gateway *gateway;
@@ -24,9 +22,9 @@ struct feed {
     struct bb_timer *pause;
     struct bb_arena *arena;
     uint64_t cursor;
-    uint64_t
-        behind_us; /* since when the storage's newest tx lies before our cursor; 0: it does not */
+    struct behind behind;
     bool has_cursor, is_following, is_closing;
+    bool is_void; /* what we have seen is of another history: it begins anew */
     uint8_t cluster_id[16];
     bool has_cluster_id;
     struct bb_slice *keys;
@@ -57,7 +55,7 @@ static void go_on(void *arg)
 }
 
 /* Another storage node that is there, after a pause. */
-static void try_next(struct feed *feed)
+static void pass_over(struct feed *feed)
 {
     set_following(feed, false);
     for (size_t i = 1, first = feed->current; i < feed->count; i++) {
@@ -68,13 +66,33 @@ static void try_next(struct feed *feed)
     bb_timer_start(feed->pause, PAUSE_MS, 0);
 }
 
+/* The present one does not answer. */
+static void try_next(struct feed *feed)
+{
+    gateway_behind_leave(&feed->behind, feed->current);
+    pass_over(feed);
+}
+
+/* What the present node's newest transaction says about it, and about the history. */
+static enum behind_verdict judge(struct feed *feed, uint64_t last_tx)
+{
+    enum behind_verdict verdict = gateway_behind_say(
+        &feed->behind, feed->current, last_tx, feed->cursor, bb_loop_now_us(feed->gateway->loop));
+
+    if (verdict == BEHIND_HISTORY) {
+        bb_warn(feed->gateway->ctx, "gateway.history_went_back",
+                "cursor=%" PRIu64 " newest=%" PRIu64, feed->cursor, last_tx);
+    }
+    return verdict;
+}
+
 /* ---- where the feed begins ---- */
 
 static void begin_at(struct feed *feed, uint64_t cursor, bool is_new_history)
 {
     feed->cursor = cursor;
     feed->has_cursor = true;
-    feed->behind_us = 0;
+    feed->is_void = false;
     gateway_txfeed_skip(feed->gateway, cursor, is_new_history);
     if (is_new_history) {
         gateway_subscriptions_restart(feed->gateway, cursor);
@@ -95,11 +113,29 @@ static int unpack_reply(struct feed *feed, int status, struct bb_slice bytes,
     return status;
 }
 
+/* From where the node is. False: it lags behind what we have seen. */
+static bool begin_with(struct feed *feed, const Bb__Proto__InfoReply *info)
+{
+    bool is_other = feed->has_cluster_id && info->cluster_id.len > 0 &&
+                    memcmp(feed->cluster_id, info->cluster_id.data, info->cluster_id.len) != 0;
+    enum behind_verdict verdict =
+        is_other || feed->is_void ? BEHIND_HISTORY : judge(feed, info->last_tx);
+
+    if (verdict == BEHIND_LAGS)
+        return false;
+    if (info->cluster_id.len > 0)
+        memcpy(feed->cluster_id, info->cluster_id.data, info->cluster_id.len);
+    feed->has_cluster_id = info->cluster_id.len > 0;
+    begin_at(feed, info->last_tx, verdict == BEHIND_HISTORY);
+    return true;
+}
+
 static void on_start_info(void *arg, int status, struct bb_slice bytes)
 {
     struct feed *feed = arg;
     Bb__Proto__StorageReply *reply = NULL;
     bool is_usable;
+    bool has_begun = false;
 
     if (feed->is_closing)
         return;
@@ -107,19 +143,13 @@ static void on_start_info(void *arg, int status, struct bb_slice bytes)
     is_usable = status == BB_OK && reply->status == BB_OK &&
                 reply->op_case == BB__PROTO__STORAGE_REPLY__OP_INFO &&
                 reply->info->cluster_id.len <= sizeof(feed->cluster_id);
-    if (is_usable) {
-        const Bb__Proto__InfoReply *info = reply->info;
-        bool is_other = feed->has_cluster_id && info->cluster_id.len > 0 &&
-                        memcmp(feed->cluster_id, info->cluster_id.data, info->cluster_id.len) != 0;
-
-        if (info->cluster_id.len > 0)
-            memcpy(feed->cluster_id, info->cluster_id.data, info->cluster_id.len);
-        feed->has_cluster_id = info->cluster_id.len > 0;
-        begin_at(feed, info->last_tx, is_other || info->last_tx < feed->cursor);
-    }
+    if (is_usable)
+        has_begun = begin_with(feed, reply->info);
     bb_arena_reset(feed->arena);
-    if (is_usable) {
+    if (has_begun) {
         ask_tail(feed);
+    } else if (is_usable) {
+        pass_over(feed);
     } else {
         try_next(feed);
     }
@@ -204,22 +234,22 @@ static void take_records(struct feed *feed, const Bb__Proto__TailReply *tail)
     gateway_nats_advance(feed->gateway);
 }
 
-/* A node whose newest tx lies before our cursor: behind for a moment, or of another history. */
-static void check_behind(struct feed *feed, uint64_t last_tx)
+/* False: the node lags behind what we have seen. */
+static bool take_tail(struct feed *feed, const Bb__Proto__TailReply *tail)
 {
-    uint64_t now = bb_loop_now_us(feed->gateway->loop);
-
-    if (last_tx >= feed->cursor) {
-        feed->behind_us = 0;
-        return;
-    }
-    if (feed->behind_us == 0)
-        feed->behind_us = now;
-    if (now > feed->behind_us + BEHIND_MAX_US || feed->count == 1) {
-        bb_warn(feed->gateway->ctx, "gateway.history_went_back",
-                "cursor=%" PRIu64 " newest=%" PRIu64, feed->cursor, last_tx);
+    switch (judge(feed, tail->last_tx)) {
+    case BEHIND_LAGS:
+        return false;
+    case BEHIND_HISTORY:
         feed->has_cursor = false;
+        feed->is_void = true;
+        break;
+    case BEHIND_NOT:
+        take_records(feed, tail);
+        break;
     }
+    set_following(feed, true);
+    return true;
 }
 
 static void on_tail(void *arg, int status, struct bb_slice bytes)
@@ -227,6 +257,7 @@ static void on_tail(void *arg, int status, struct bb_slice bytes)
     struct feed *feed = arg;
     Bb__Proto__StorageReply *reply = NULL;
     bool is_away;
+    bool lags = false;
 
     if (feed->is_closing)
         return;
@@ -234,10 +265,7 @@ static void on_tail(void *arg, int status, struct bb_slice bytes)
     is_away = status != BB_OK;
     if (status == BB_OK && reply->status == BB_OK &&
         reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL) {
-        set_following(feed, true);
-        check_behind(feed, reply->tail->last_tx);
-        if (feed->has_cursor)
-            take_records(feed, reply->tail);
+        lags = !take_tail(feed, reply->tail);
     } else if (status == BB_OK &&
                (reply->status == BB_TX_TRUNCATED || reply->status == BB_TX_IN_FUTURE)) {
         bb_warn(feed->gateway->ctx, "gateway.feed_position", "cursor=%" PRIu64 " status=%s",
@@ -247,7 +275,9 @@ static void on_tail(void *arg, int status, struct bb_slice bytes)
         is_away = true;
     }
     bb_arena_reset(feed->arena);
-    if (is_away) {
+    if (lags) {
+        pass_over(feed);
+    } else if (is_away) {
         try_next(feed);
     } else {
         go_on(feed);
@@ -409,6 +439,7 @@ int gateway_feed_open(struct bb_ctx *ctx, struct gateway *gateway, const char *u
     }
     if (feed->count == 0)
         return bb_fail(ctx, BB_BAD_REQUEST, "option storage: names no storage node");
+    feed->behind.count = feed->count;
     feed->pause = bb_timer_new(gateway->loop, go_on, feed);
     ask_start(feed);
     return BB_OK;

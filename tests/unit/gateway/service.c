@@ -29,6 +29,9 @@ struct suite {
     uint8_t held_id[16];
     struct bb_exchange *dead; /* the call that the worker died of */
     uint64_t tail_after;
+    struct bb_server *second; /* another storage node, or NULL */
+    atomic_bool second_lags;  /* it is behind the first */
+    atomic_int second_asked;
     atomic_uint_fast64_t tx;
     atomic_int counter, calls, deaths, cancels;
     uint8_t died_id[16];
@@ -272,6 +275,33 @@ static void handle_storage(void *arg, struct bb_exchange *exchange, struct bb_sl
     bb_exchange_reply(exchange, &reply.base);
 }
 
+/* A node that has not seen the newest transactions; what it is asked beyond that it refuses. */
+static void handle_second(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
+{
+    struct suite *suite = arg;
+    struct bb_ctx ctx = *bb_loop_ctx(suite->loop);
+    Bb__Proto__StorageRequest *request = NULL;
+    Bb__Proto__StorageReply reply = BB__PROTO__STORAGE_REPLY__INIT;
+    Bb__Proto__InfoReply info = BB__PROTO__INFO_REPLY__INIT;
+
+    suite->second_asked++;
+    if (!suite->second_lags) {
+        handle_storage(suite, exchange, bytes);
+        return;
+    }
+    cr_assert_eq(bb_unpack(&ctx, bb_exchange_arena(exchange),
+                           &bb__proto__storage_request__descriptor, bytes, &request),
+                 BB_OK);
+    info.last_tx = suite->tx - 10;
+    reply.op_case = BB__PROTO__STORAGE_REPLY__OP_INFO;
+    reply.info = &info;
+    if (request->op_case == BB__PROTO__STORAGE_REQUEST__OP_TAIL) {
+        reply.op_case = BB__PROTO__STORAGE_REPLY__OP__NOT_SET;
+        reply.status = BB_TX_IN_FUTURE;
+    }
+    bb_exchange_reply(exchange, &reply.base);
+}
+
 /* A transaction that wrote key k2, seen in the feed. */
 static void commit(struct suite *suite)
 {
@@ -359,7 +389,7 @@ static uint16_t free_port(void)
     return ntohs(address.sin_port);
 }
 
-static void suite_start(struct suite *suite)
+static void suite_start_with(struct suite *suite, const char *storages)
 {
     struct bb_ctx ctx = { .env = bb_env_real() };
     const struct bb_option *const tables[] = { bb_gateway_service.options, bb_service_options,
@@ -381,13 +411,19 @@ static void suite_start(struct suite *suite)
                                                              .arg = suite },
                                 &suite->storage),
                  BB_OK);
+    cr_assert_eq(bb_server_open(&ctx, suite->loop,
+                                &(struct bb_server_options){ .url = "inproc://test-second",
+                                                             .handle = handle_second,
+                                                             .arg = suite },
+                                &suite->second),
+                 BB_OK);
     suite->thread = bb_thread_start("suite", run, suite);
     cr_assert_eq(bb_conf_parse(&ctx, "gateway", "", tables, 1, argv, &suite->conf), BB_OK, "%s",
                  ctx.error);
     (void)snprintf(listen, sizeof(listen), "127.0.0.1:%u", (unsigned)suite->port);
     cr_assert_eq(bb_conf_set(&ctx, suite->conf, "listen", listen), BB_OK);
     cr_assert_eq(bb_conf_set(&ctx, suite->conf, "workers", "inproc://test-worker"), BB_OK);
-    cr_assert_eq(bb_conf_set(&ctx, suite->conf, "storage", "inproc://test-storage"), BB_OK);
+    cr_assert_eq(bb_conf_set(&ctx, suite->conf, "storage", storages), BB_OK);
     cr_assert_eq(bb_conf_set(&ctx, suite->conf, "admin-key", "secret"), BB_OK);
     cr_assert_eq(bb_service_start(&ctx, &bb_gateway_service, suite->conf, bb_env_real(), NULL,
                                   on_event, suite, &suite->service),
@@ -395,6 +431,11 @@ static void suite_start(struct suite *suite)
     for (int i = 0; i < 300 && !suite->is_ready; i++)
         usleep(10000);
     cr_assert(suite->is_ready);
+}
+
+static void suite_start(struct suite *suite)
+{
+    suite_start_with(suite, "inproc://test-storage");
 }
 
 static void answer_tail(struct suite *suite)
@@ -412,6 +453,7 @@ static void suite_stop(struct suite *suite)
     bb_thread_join(suite->thread);
     bb_server_close(suite->worker);
     bb_server_close(suite->storage);
+    bb_server_close(suite->second);
     bb_loop_free(suite->loop);
     bb_mutex_free(suite->mutex);
     bb_cond_free(suite->cond);
@@ -682,6 +724,41 @@ Test(service, b18_a_subscriber_sees_the_result_of_a_commit)
     bb_service_stop(suite.service);
     text = get_until(fd, NULL);
     expect_in(text, "event: bye\nretry: ");
+    (void)close(fd);
+    suite_stop(&suite);
+}
+
+static void end_first_storage(struct suite *suite)
+{
+    bb_server_close(suite->storage);
+    suite->storage = NULL;
+    reply_tail(suite, NULL); /* goes nowhere */
+}
+
+Test(service, a_storage_node_that_lags_is_not_another_history)
+{
+    static const char request[] = "GET /api/subscribe?path=t:count HTTP/1.1\r\nHost: x\r\n\r\n";
+    struct suite suite;
+    const char *text;
+    int fd;
+
+    suite_start_with(&suite, "inproc://test-storage,inproc://test-second");
+    suite.second_lags = true;
+    fd = dial(&suite);
+    cr_assert_eq(send(fd, request, sizeof(request) - 1, 0), (ssize_t)sizeof(request) - 1);
+    expect_in(get_until(fd, "\"tx\":1000}\n\n"), "event: value\nid: 1000\n");
+    suite.second_asked = 0;
+    on_owner(&suite, end_first_storage);
+    for (int i = 0; i < 500 && suite.second_asked < 3; i++)
+        usleep(10000);
+    cr_assert_geq(suite.second_asked, 3);
+    suite.second_lags = false;
+    for (int i = 0; i < 500 && suite.tail == NULL; i++)
+        usleep(10000);
+    on_owner(&suite, commit);
+    text = get_until(fd, "\"tx\":1001}\n\n");
+    expect_in(text, "event: value\nid: 1001\n");
+    cr_expect(strstr(text, "resync") == NULL, "%s", text);
     (void)close(fd);
     suite_stop(&suite);
 }
