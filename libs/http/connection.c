@@ -240,6 +240,29 @@ void http_connection_next(struct http_connection *connection)
         read_start(connection);
 }
 
+static void read_socket(struct http_connection *connection, struct bb_slice bytes)
+{
+    bytes = http_socket_read(connection, bytes);
+    if (bytes.size == 0 || connection->is_closing)
+        return;
+    bb_buf_append_slice(&connection->rest, bytes);
+    read_stop(connection);
+}
+
+void http_connection_resume(struct http_connection *connection)
+{
+    struct bb_buf rest = connection->rest;
+
+    if (connection->is_closing || connection->is_reading || connection->is_eof ||
+        connection->stream == NULL || connection->stream->socket == NULL)
+        return;
+    bb_buf_init(&connection->rest);
+    read_socket(connection, bb_buf_slice(&rest));
+    bb_buf_fini(&rest);
+    if (!connection->is_closing && connection->rest.size == 0)
+        read_start(connection);
+}
+
 static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buffer)
 {
     struct http_connection *connection = handle->data;
@@ -277,7 +300,7 @@ static void on_read(uv_stream_t *tcp, ssize_t size, const uv_buf_t *buffer)
         return;
     }
     if (!connection->is_closing && connection->stream != NULL && connection->stream->socket != NULL)
-        http_socket_read(connection, bytes);
+        read_socket(connection, bytes);
     if (connection->is_closing || connection->stream != NULL)
         return;
     if (connection->is_lingering) {

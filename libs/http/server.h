@@ -19,15 +19,16 @@
 #include "frame.h"
 #include "message.h"
 
-#define HTTP_MAGIC        0x68747470u
-#define HTTP_READ_SIZE    65536u
-#define HTTP_REST_MAX     65536u     /* pipelined bytes that wait, before reading stops */
-#define HTTP_OUT_MAX      (1u << 20) /* unsent answers, before pipelined requests wait */
-#define HTTP_LINGER_BYTES (4u << 20)
-#define HTTP_LINGER_MS    2000u
-#define HTTP_REQUEST_POOL 64u
-#define HTTP_TICK_MS      500u
-#define HTTP_ARENA_MAX    (64u << 20)
+#define HTTP_MAGIC            0x68747470u
+#define HTTP_READ_SIZE        65536u
+#define HTTP_REST_MAX         65536u     /* pipelined bytes that wait, before reading stops */
+#define HTTP_OUT_MAX          (1u << 20) /* unsent answers, before pipelined requests wait */
+#define HTTP_LINGER_BYTES     (4u << 20)
+#define HTTP_LINGER_MS        2000u
+#define HTTP_REQUEST_POOL     64u
+#define HTTP_SOCKET_QUEUE_MAX 32u /* events of a blocked WebSocket, before reading stops */
+#define HTTP_TICK_MS          500u
+#define HTTP_ARENA_MAX        (64u << 20)
 
 struct http_socket;
 
@@ -77,6 +78,7 @@ struct bb_http_stream {
     size_t bytes;           /* of both */
     enum bb_http_end end;
     bool is_ending;
+    bool owes_sent;             /* on_sent is due */
     struct http_socket *socket; /* NULL: a stream of events */
 };
 
@@ -105,10 +107,15 @@ void http_connection_close(struct http_connection *connection, enum bb_http_end 
 void http_connection_tick(struct http_connection *connection, uint64_t now_us);
 /* The request was answered: read on. */
 void http_connection_next(struct http_connection *connection);
+/* The client of a WebSocket has taken what was queued: read on. */
+void http_connection_resume(struct http_connection *connection);
 
 /* write.c: there is something to send; send it. */
 void http_connection_dirty(struct http_connection *connection);
 void http_connection_flush(struct http_connection *connection);
+/* Hand the queue of a stream to the kernel as far as it goes; who waits for that hears of it with
+ * the next flush. */
+void http_connection_make_room(struct http_connection *connection);
 
 /* request.c */
 struct bb_http_request *http_request_take(struct bb_http *http);
@@ -129,7 +136,8 @@ struct bb_http_stream *http_stream_new(struct bb_http_request *request, int stat
 void http_stream_ended(struct bb_http_stream *stream);
 
 /* socket.c */
-void http_socket_read(struct http_connection *connection, struct bb_slice bytes);
+/* Returns what cannot be looked at before the client has taken what is queued for it. */
+struct bb_slice http_socket_read(struct http_connection *connection, struct bb_slice bytes);
 void http_socket_free(struct http_socket *socket, struct bb_http *http); /* accepts NULL */
 
 /* server.c */

@@ -40,6 +40,18 @@ static void send_frame(struct bb_http_stream *stream, const struct bb_buf *frame
     bb_http_buffer_release(buffer);
 }
 
+void bb_http_socket_ping(struct bb_http_stream *stream)
+{
+    struct bb_buf frame;
+
+    if (stream->is_ending)
+        return;
+    bb_buf_init(&frame);
+    http_frame_append(&frame, HTTP_OPCODE_PING, BB_SLICE_EMPTY);
+    send_frame(stream, &frame);
+    bb_buf_fini(&frame);
+}
+
 void bb_http_socket_close(struct bb_http_stream *stream, uint16_t code, const char *reason)
 {
     struct http_connection *connection = stream->connection;
@@ -100,12 +112,18 @@ static void answer_ping(struct bb_http_stream *stream, struct bb_slice payload)
     bb_buf_fini(&frame);
 }
 
-void http_socket_read(struct http_connection *connection, struct bb_slice bytes)
+/* The client does not take the answers to what it has sent: no more is read before it does. */
+static bool must_pause(const struct http_connection *connection)
+{
+    return connection->is_writing && connection->stream->queue_count >= HTTP_SOCKET_QUEUE_MAX;
+}
+
+struct bb_slice http_socket_read(struct http_connection *connection, struct bb_slice bytes)
 {
     struct bb_http_stream *stream = connection->stream;
     struct http_socket *socket = stream->socket;
 
-    while (bytes.size > 0 && !connection->is_closing) {
+    while (bytes.size > 0 && !connection->is_closing && !must_pause(connection)) {
         size_t used;
         enum http_frame_step step = http_frames_feed(&socket->frames, bytes, &used);
 
@@ -113,7 +131,10 @@ void http_socket_read(struct http_connection *connection, struct bb_slice bytes)
         count_bytes(connection, socket);
         switch (step) {
         case HTTP_FRAME_MORE:
+            break;
         case HTTP_FRAME_PONG:
+            if (!stream->is_ending && socket->events.on_pong != NULL)
+                socket->events.on_pong(socket->events.arg);
             break;
         case HTTP_FRAME_TEXT:
             if (!stream->is_ending)
@@ -133,6 +154,7 @@ void http_socket_read(struct http_connection *connection, struct bb_slice bytes)
     if (!connection->is_closing &&
         connection->http->bodies_bytes > connection->http->options.bodies_max)
         bb_http_socket_close(stream, 1013, "The server is receiving too much at once; try again.");
+    return bytes;
 }
 
 /* ---- begin and end ---- */

@@ -103,14 +103,21 @@ void http_stream_ended(struct bb_http_stream *stream)
 
 void bb_http_stream_send(struct bb_http_stream *stream, struct bb_http_buffer *buffer)
 {
-    uint32_t count = stream->queue_count + stream->writing_count;
     size_t waiting = 0; /* bytes that are queued already, without what is being written */
 
     if (stream->is_ending || stream->connection->closes_after_write)
         return;
     for (uint32_t i = 0; i < stream->queue_count; i++)
         waiting += stream->queue[i]->size;
-    if (count >= BB_HTTP_STREAM_EVENTS_MAX || waiting >= BB_HTTP_STREAM_BYTES_MAX) {
+    /* Much was sent in one turn to a client that does take it: it has not been told yet. */
+    if ((stream->queue_count >= BB_HTTP_STREAM_EVENTS_MAX || waiting >= BB_HTTP_STREAM_BYTES_MAX) &&
+        !stream->connection->is_writing) {
+        http_connection_make_room(stream->connection);
+        if (stream->is_ending)
+            return;
+        waiting = 0;
+    }
+    if (stream->queue_count >= BB_HTTP_STREAM_EVENTS_MAX || waiting >= BB_HTTP_STREAM_BYTES_MAX) {
         http_connection_close(stream->connection, BB_HTTP_END_FULL);
         return;
     }

@@ -90,6 +90,7 @@ static void on_written(uv_write_t *write, int status)
         tell_sent(connection);
     }
     http_connection_dirty(connection);
+    http_connection_resume(connection);
 }
 
 /* The kernel took `sent` bytes; the rest goes to libuv, which waits for the socket. */
@@ -132,17 +133,15 @@ static void write_rest(struct http_connection *connection, uv_buf_t *parts, unsi
     }
 }
 
-void http_connection_flush(struct http_connection *connection)
+/* True: the kernel has all of it. */
+static bool write_queue(struct http_connection *connection)
 {
     struct bb_http_stream *stream = connection->stream;
-    size_t event_count = queue_count(connection);
     uv_buf_t parts[IOV_MAX_COUNT];
     unsigned part_count = 0;
     size_t total = connection->out.size;
     int sent;
 
-    if (connection->is_writing || connection->is_closing)
-        return;
     if (total > 0)
         parts[part_count++] = uv_buf_init((char *)connection->out.data, (unsigned)total);
     for (size_t i = 0; i < queue_count(connection); i++) {
@@ -151,20 +150,18 @@ void http_connection_flush(struct http_connection *connection)
         parts[part_count++] = uv_buf_init((char *)event->data, (unsigned)event->size);
         total += event->size;
     }
-    if (total == 0) {
-        all_written(connection);
-        return;
-    }
+    if (total == 0)
+        return true;
     sent = uv_try_write((uv_stream_t *)&connection->tcp, parts, part_count);
     if (sent < 0 && sent != UV_EAGAIN) {
         http_connection_close(connection, BB_HTTP_END_GONE);
-        return;
+        return false;
     }
     if (sent < 0)
         sent = 0;
     if ((size_t)sent < total) {
         write_rest(connection, parts, part_count, (size_t)sent);
-        return;
+        return false;
     }
     if (connection->out.capacity > 65536 || stream != NULL) {
         bb_buf_fini(&connection->out);
@@ -177,7 +174,29 @@ void http_connection_flush(struct http_connection *connection)
     }
     if (stream != NULL)
         stream->queue_count = 0;
+    return true;
+}
+
+void http_connection_make_room(struct http_connection *connection)
+{
+    if (connection->is_writing || connection->is_closing || !write_queue(connection))
+        return;
+    connection->stream->owes_sent = true;
+    http_connection_dirty(connection);
+}
+
+void http_connection_flush(struct http_connection *connection)
+{
+    struct bb_http_stream *stream = connection->stream;
+    bool owes_sent = queue_count(connection) > 0 || (stream != NULL && stream->owes_sent);
+
+    if (connection->is_writing || connection->is_closing)
+        return;
+    if (stream != NULL)
+        stream->owes_sent = false;
+    if (!write_queue(connection))
+        return;
     all_written(connection);
-    if (event_count > 0)
+    if (owes_sent)
         tell_sent(connection);
 }

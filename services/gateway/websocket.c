@@ -42,6 +42,7 @@ static void connect_client(struct websocket_client *client, const struct websock
     }
     bb_buf_append_slice(&client->session_id, message->session_id);
     client->hold_until_us = bb_loop_now_us(gateway->loop) + WEBSOCKET_HOLD_US;
+    client->is_back = message->connection_count > 0;
     client->session = gateway_session_new(gateway_sessions(gateway), &options);
 }
 
@@ -181,6 +182,14 @@ static void on_sent(void *arg)
     gateway_websocket_release(client);
 }
 
+static void on_pong(void *arg)
+{
+    struct websocket_client *client = bb_cast(struct websocket_client, arg, WEBSOCKET_MAGIC);
+
+    client->awaits_pong = false;
+    gateway_websocket_release(client);
+}
+
 /* "/api/1.48.0/sync": one part between. */
 bool gateway_websocket_is_path(struct bb_slice path)
 {
@@ -219,10 +228,12 @@ void gateway_api_websocket(struct gateway *gateway, struct bb_http_request *requ
     bb_list_init(&client->notes);
     bb_list_init(&client->pages);
     bb_list_init(&client->mutations);
-    client->http = bb_http_socket_begin(
-        request,
-        &(struct bb_http_socket_events){
-            .on_message = on_message, .on_end = on_end, .on_sent = on_sent, .arg = client });
+    client->http =
+        bb_http_socket_begin(request, &(struct bb_http_socket_events){ .on_message = on_message,
+                                                                       .on_end = on_end,
+                                                                       .on_sent = on_sent,
+                                                                       .on_pong = on_pong,
+                                                                       .arg = client });
     if (client->http == NULL) {
         bb_free(client);
         return;

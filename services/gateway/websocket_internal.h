@@ -10,7 +10,8 @@
  * under way the feed tells when it was committed, and a round at that moment or later waits.
  * - After a response comes a transition at its tx or later, even when nothing differs.
  * - The first transition after a reconnect waits (2 s at most) for the mutations that were sent
- *   again with it, so that what the client shows optimistically is not shown twice.
+ *   again with it, so that what the client shows optimistically is not shown twice. Whether there
+ *   are any tells a ping that is sent when its query set comes: the pong is behind them.
  */
 #ifndef GATEWAY_WEBSOCKET_INTERNAL_H
 #define GATEWAY_WEBSOCKET_INTERNAL_H
@@ -88,6 +89,8 @@ struct websocket_client {
     struct websocket_mutation *running;
     struct bb_http_buffer *held; /* a transition that waits for responses */
     uint64_t hold_until_us;      /* 0: the first transition was sent */
+    bool is_back;                /* it was connected before: mutations may follow its query set */
+    bool awaits_pong;            /* what followed its first query set may not be here yet */
     uint64_t seconds;            /* since it was sent anything */
     bool is_closing, was_blocked;
 };

@@ -88,6 +88,8 @@ static int decode_connect(struct bb_ctx *ctx, struct bb_slice value,
         (message->session_id.size == 0 || message->session_id.size > WEBSOCKET_SESSION_ID_MAX))
         rc = bb_fail(ctx, BB_BAD_REQUEST, "`sessionId` must have 1 to %u bytes",
                      WEBSOCKET_SESSION_ID_MAX);
+    if (rc == BB_OK && !is_missing(bb_value_field_str(value, "connectionCount")))
+        rc = take_number(ctx, value, "connectionCount", &message->connection_count);
     if (rc == BB_OK)
         rc =
             take_ts(ctx, bb_value_field_str(value, "maxObservedTimestamp"), &message->max_observed);

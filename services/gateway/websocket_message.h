@@ -28,6 +28,7 @@ enum websocket_token {
 struct websocket_message {
     enum websocket_kind kind;
     struct bb_slice session_id; /* CONNECT */
+    uint32_t connection_count;  /* CONNECT: of this session before; 0: this is its first */
     uint64_t max_observed;      /* CONNECT: the newest tx that the client has seen; 0: none */
     uint32_t base_version, new_version; /* MODIFY, AUTHENTICATE (base only) */
     struct bb_slice modifications;      /* MODIFY: a BBV array */

@@ -148,6 +148,11 @@ void gateway_websocket_modify(struct bb_ctx *ctx, struct websocket_client *clien
                                "TooManyConcurrentRequests: the query set changes too often");
         return;
     }
+    if (client->is_back) {
+        client->is_back = false;
+        client->awaits_pong = true;
+        bb_http_socket_ping(client->http);
+    }
     arena = bb_arena_new(0);
     for (size_t i = 0; i < count; i++) {
         struct websocket_modification modification;
@@ -232,7 +237,7 @@ static bool must_hold(struct websocket_client *client, uint64_t tx)
     const struct websocket_mutation *running = client->running;
     bool has_mutations = running != NULL || client->mutation_count > 0;
 
-    if (client->hold_until_us != 0 && has_mutations &&
+    if (client->hold_until_us != 0 && (has_mutations || client->awaits_pong) &&
         bb_loop_now_us(client->websockets->gateway->loop) < client->hold_until_us)
         return true;
     return running != NULL && running->committed_tx != 0 && running->committed_tx <= tx;

@@ -637,6 +637,11 @@ struct bb_http_buffer *bb_http_socket_text(struct bb_slice text)
     return bb_http_buffer_new(text);
 }
 
+void bb_http_socket_ping(struct bb_http_stream *stream)
+{
+    (void)stream;
+}
+
 void bb_http_socket_close(struct bb_http_stream *stream, uint16_t code, const char *reason)
 {
     (void)code;

@@ -16,8 +16,8 @@ describe("WebSocket", () => {
   });
   after(() => suite?.stop());
 
-  const open = async ({ connect = true } = {}) => {
-    const socket = new WebSocket(`${suite.url.replace("http", "ws")}/api/1.48.0/sync`);
+  const open = async ({ connect = true, ...options } = {}) => {
+    const socket = new WebSocket(`${suite.url.replace("http", "ws")}/api/1.48.0/sync`, options);
     const received = [];
     const closed = new Promise((done) => socket.on("close", (code, reason) => done([code, String(reason)])));
     socket.on("message", (data) => received.push(JSON.parse(data)));
@@ -66,6 +66,55 @@ describe("WebSocket", () => {
     socket.close(1000, "done");
     assert.equal((await closed)[0], 1000);
     assert.ok(received.every(({ type }) => type === "Transition"));
+  });
+
+  test("after a reconnect no transition comes before the mutations that are sent again, however late", async () => {
+    const sessionId = "back-again";
+    const request = { type: "Mutation", requestId: 0, udfPath: "items:add", args: [{ group: "back", n: 1 }] };
+    const first = await open({ connect: false });
+    first.send({ type: "Connect", sessionId, connectionCount: 0, lastCloseReason: null, clientTs: 0 });
+    first.send(request);
+    await first.next(({ type }) => type === "MutationResponse");
+    first.socket.terminate();
+    const second = await open({ connect: false, autoPong: false });
+    const pinged = new Promise((done) => second.socket.once("ping", done));
+    second.send({ type: "Connect", sessionId, connectionCount: 1, lastCloseReason: "gone", clientTs: 0 });
+    second.send(modify(0, add(1, "items:numbers", { group: "back" })));
+    await pinged;
+    await new Promise((done) => setTimeout(done, 200));
+    assert.deepEqual(second.received, [], "the mutation may be on its way");
+    second.send(request);
+    second.socket.pong();
+    const shown = await second.next(({ modifications }) => modifications?.some(({ value }) => value?.length === 1));
+    const response = second.received.findIndex(({ type }) => type === "MutationResponse");
+    assert.ok(response >= 0 && response < second.received.indexOf(shown), JSON.stringify(second.received));
+    second.socket.close();
+  });
+
+  test("hundreds of requests that are answered at once, in one packet, do not fill the queue", async () => {
+    const { socket, send, received, closed } = await open();
+    socket._socket.cork();
+    for (let requestId = 0; requestId < 500; requestId++) send({ type: "Mutation", requestId, udfPath: "items:add", args: [{}], componentPath: "none" });
+    for (let i = 0; i < 100; i++) socket.ping(String(i));
+    let pongs = 0;
+    socket.on("pong", () => pongs++);
+    socket._socket.uncork();
+    await eventually(() => received.length === 500 && pongs === 100);
+    assert.deepEqual(received.map(({ requestId }) => requestId), Array.from({ length: 500 }, (_, i) => i));
+    socket.close(1000);
+    assert.equal((await closed)[0], 1000);
+  });
+
+  test("a client that does not read its answers stops being read, and goes on when it does", async () => {
+    const { socket, send, received } = await open();
+    socket.pause();
+    // Far more answers than kernels keep for a reader that is stuck.
+    const count = 60_000;
+    for (let requestId = 0; requestId < count; requestId++) send({ type: "Mutation", requestId, udfPath: "items:add", args: [{}], componentPath: "none" });
+    await new Promise((done) => setTimeout(done, 1000));
+    socket.resume();
+    await eventually(() => received.length === count, 20_000);
+    socket.close();
   });
 
   test("a mutation is answered before any transition that shows it, and again when it is sent again", async () => {

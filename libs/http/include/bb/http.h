@@ -152,7 +152,8 @@ struct bb_http_stream *bb_http_stream_begin(struct bb_http_request *request,
                                             const char *content_type,
                                             const struct bb_http_stream_events *events);
 /* Queues a reference to `buffer` (the caller keeps its own). When 64 events or 1 MB are queued
- * already, the stream ends with END_FULL; a single event may be larger than that. */
+ * already behind those that the kernel does not take, the stream ends with END_FULL; a single event
+ * may be larger than that. */
 void bb_http_stream_send(struct bb_http_stream *stream, struct bb_http_buffer *buffer);
 /* The client does not take what was sent: newest state should wait for on_drain. */
 bool bb_http_stream_is_blocked(const struct bb_http_stream *stream);
@@ -175,6 +176,7 @@ struct bb_http_socket_events {
     void (*on_message)(void *arg, struct bb_slice text);
     void (*on_end)(void *arg, enum bb_http_end end);
     void (*on_sent)(void *arg); /* may be NULL */
+    void (*on_pong)(void *arg); /* may be NULL; the answer to bb_http_socket_ping */
     void *arg;
 };
 /* NULL: the client has left, or its handshake was refused; the request is done. What is sent with
@@ -183,6 +185,8 @@ struct bb_http_stream *bb_http_socket_begin(struct bb_http_request *request,
                                             const struct bb_http_socket_events *events);
 /* A text message as the bytes of its frame, with one reference, the caller's. */
 struct bb_http_buffer *bb_http_socket_text(struct bb_slice text);
+/* The client answers with a pong, behind all that it has sent until then. */
+void bb_http_socket_ping(struct bb_http_stream *stream);
 /* Sends what is queued and a close frame, waits up to 2 s for the client's; on_end follows. Nothing
  * is received any more. */
 void bb_http_socket_close(struct bb_http_stream *stream, uint16_t code, const char *reason);
