@@ -6,6 +6,7 @@
 
 #include "bb/conf.h"
 #include "bb/wire.h"
+#include "nats_position.h"
 #include "txfeed_internal.h"
 
 #define PAGE_BYTES    (256u << 10)
@@ -15,6 +16,7 @@
 #define RETRY_MS      100u
 #define TIMEOUT_MS    5000
 #define DUPLICATES_NS 120000000000ll
+#define SAVE_US       1000000u /* between two saved positions */
 
 struct nats_record {
     uint64_t tx, prev;
@@ -265,8 +267,28 @@ static struct nats_record *ask_page(struct nats_publisher *publisher, uint64_t a
     return records;
 }
 
+/* Where publishing goes on. */
+struct nats_end {
+    uint64_t tx, seq; /* the last message of the stream */
+    uint64_t skips;   /* transactions behind `tx` whose messages the stream had, and removed */
+    uint64_t saved_us;
+};
+
+/* All messages were removed by the stream's own limits: the position beside it tells which ones. */
+static natsStatus find_removed(struct nats_publisher *publisher, jsCtx *js, struct nats_end *end)
+{
+    struct nats_position position = { 0, 0 };
+    natsStatus status = gateway_nats_position_load(js, publisher->stream, &position);
+
+    if (status == NATS_NOT_FOUND || (status == NATS_OK && position.seq > end->seq))
+        return NATS_OK; /* nothing is known of this stream: from the beginning */
+    end->tx = position.tx;
+    end->skips = end->seq - position.seq;
+    return status;
+}
+
 /* Where the stream ends; made when it is not there. */
-static natsStatus find_end(struct nats_publisher *publisher, jsCtx *js, uint64_t *tx, uint64_t *seq)
+static natsStatus find_end(struct nats_publisher *publisher, jsCtx *js, struct nats_end *end)
 {
     jsStreamConfig config;
     jsStreamInfo *info = NULL;
@@ -276,7 +298,6 @@ static natsStatus find_end(struct nats_publisher *publisher, jsCtx *js, uint64_t
     const char *subjects[] = { publisher->subject };
     natsStatus status = js_GetStreamInfo(&info, js, publisher->stream, NULL, &code);
 
-    *tx = *seq = 0;
     if (status == NATS_NOT_FOUND) {
         (void)jsStreamConfig_Init(&config);
         config.Name = publisher->stream;
@@ -286,20 +307,48 @@ static natsStatus find_end(struct nats_publisher *publisher, jsCtx *js, uint64_t
         return js_AddStream(NULL, js, &config, NULL, &code);
     }
     if (status == NATS_OK) {
-        *seq = info->State.LastSeq;
+        end->seq = info->State.LastSeq;
         jsStreamInfo_Destroy(info);
     }
-    if (status != NATS_OK || *seq == 0)
+    if (status != NATS_OK || end->seq == 0)
         return status;
     status = js_GetLastMsg(&msg, js, publisher->stream, publisher->subject, NULL, &code);
     if (status == NATS_NOT_FOUND)
-        return NATS_OK; /* all were removed by the stream's own limits */
+        return find_removed(publisher, js, end);
     if (status != NATS_OK)
         return status;
     if (natsMsgHeader_Get(msg, "BB-Tx", &text) == NATS_OK)
-        *tx = strtoull(text, NULL, 10);
+        end->tx = strtoull(text, NULL, 10);
     natsMsg_Destroy(msg);
     return NATS_OK;
+}
+
+/* Now and then; without it publishing goes on, and only a stream that is emptied suffers. */
+static void save_position(struct nats_publisher *publisher, jsCtx *js, struct nats_end *end)
+{
+    struct nats_position position = { .seq = end->seq, .tx = end->tx };
+    uint64_t now = bb_now_us(publisher->gateway->ctx);
+    natsStatus status;
+
+    if (end->seq == 0 || end->skips > 0 || (end->saved_us != 0 && now < end->saved_us + SAVE_US))
+        return;
+    end->saved_us = now;
+    status = gateway_nats_position_save(js, publisher->stream, &position);
+    if (status != NATS_OK) {
+        bb_warn(publisher->gateway->ctx, "gateway.nats_position", "why=\"%s\"",
+                natsStatus_GetText(status));
+    }
+}
+
+/* What the stream had before it was emptied is not published again. */
+static bool is_removed(struct nats_end *end, const struct nats_record *record)
+{
+    if (end->skips == 0 || record->prev != end->tx) {
+        end->skips = 0;
+        return false;
+    }
+    end->skips--;
+    return true;
 }
 
 static natsStatus publish(struct nats_publisher *publisher, jsCtx *js,
@@ -341,25 +390,27 @@ static natsStatus publish(struct nats_publisher *publisher, jsCtx *js,
 /* Publishes until something fails; where the stream ends is asked anew then. */
 static natsStatus publish_on(struct nats_publisher *publisher, jsCtx *js)
 {
-    uint64_t tx;
-    uint64_t seq;
-    natsStatus status = find_end(publisher, js, &tx, &seq);
+    struct nats_end end = { 0 };
+    natsStatus status = find_end(publisher, js, &end);
 
     if (status == NATS_OK)
         set_connected(publisher, true, "");
     while (status == NATS_OK && !is_stopping(publisher)) {
         size_t count = 0;
-        struct nats_record *records = ask_page(publisher, tx, &count);
+        struct nats_record *records = ask_page(publisher, end.tx, &count);
 
         for (size_t i = 0; status == NATS_OK && i < count && !is_stopping(publisher); i++) {
-            status = publish(publisher, js, &records[i], &seq);
+            if (!is_removed(&end, &records[i]))
+                status = publish(publisher, js, &records[i], &end.seq);
             if (status == NATS_OK)
-                tx = records[i].tx;
+                end.tx = records[i].tx;
         }
         free_records(records, count);
+        if (status == NATS_OK)
+            save_position(publisher, js, &end);
     }
     bb_mutex_lock(publisher->mutex);
-    publisher->published_tx = tx > publisher->published_tx ? tx : publisher->published_tx;
+    publisher->published_tx = end.tx > publisher->published_tx ? end.tx : publisher->published_tx;
     bb_mutex_unlock(publisher->mutex);
     return status;
 }

@@ -102,4 +102,23 @@ describe("the feed in NATS", { skip }, () => {
     assert.equal(messages.at(-1).body.changes[0].after.group, "last");
     await eventually(async () => (await status()).publishedTx === txs.at(-1).tx);
   });
+
+  test("p2_nats_emptied: a stream whose limits removed everything goes on where it was", { timeout: 120_000 }, async () => {
+    const before = (await request(port, "$JS.API.STREAM.INFO.bb", "")).state.last_seq;
+    assert.ok(before > 10);
+    await request(port, "$JS.API.STREAM.PURGE.bb", "");
+    // While nobody publishes there are no messages; both gateways find the stream empty.
+    await suite.restart("gateway");
+    await suite.restart("gateway2");
+    await write("after", 3);
+    const messages = await eventually(async () => {
+      const { state } = await request(port, "$JS.API.STREAM.INFO.bb", "");
+      return state.messages >= 3 && (await messagesOf(port));
+    }, 30_000);
+    await new Promise((done) => setTimeout(done, 300));
+    const { txs } = await pull({ url: suite.url, admin: suite.adminHeaders }, "from=earliest");
+    assert.deepEqual((await messagesOf(port)).map(({ tx }) => tx), txs.slice(-3).map(({ tx }) => tx), "only what is new");
+    assert.equal(messages[0].body.changes[0].after.group, "after");
+    assert.equal((await request(port, "$JS.API.STREAM.INFO.bb", "")).state.last_seq, before + 3);
+  });
 });
