@@ -95,6 +95,14 @@ static void forget_past(struct session *session)
     session->reach_tx = 0;
     session->wait_until_us = 0;
     session->is_resync = true;
+    bb_list_each(item, &session->queries) {
+        struct session_query *query = bb_container(item, struct session_query, link);
+
+        if (!session->resends)
+            continue;
+        query->has_sent = false;
+        gateway_round_join(query);
+    }
     gateway_round_mark(session);
 }
 
@@ -162,6 +170,7 @@ struct session *gateway_session_new(struct sessions *sessions,
     session->owner = options->owner;
     session->is_admin = options->is_admin;
     session->is_resync = options->is_resync;
+    session->resends = options->resends;
     session->min_tx = options->after_tx;
     session->refresh_us = options->refresh_us;
     if (options->identity.size > 0)

@@ -97,6 +97,8 @@ struct session_options {
     bool is_admin;
     uint64_t after_tx;   /* what the client has seen: nothing older is sent */
     bool is_resync;      /* what it has seen is of another history */
+    bool resends;        /* with another history all results are sent, those that equal what the
+                            client holds as well */
     uint32_t refresh_us; /* at least this long between two events */
     void *owner;         /* whatever sends */
 };

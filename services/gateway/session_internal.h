@@ -47,6 +47,7 @@ struct session {
     uint32_t set_version, identity_version;
     bool has_news; /* an event was promised, whatever differs */
     bool is_resync;
+    bool resends;  /* see session_options */
     bool has_void; /* one of the hits holds nowhere, not even at `tx` */
     /* the open round */
     bool is_open, is_first_alone;

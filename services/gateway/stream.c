@@ -228,6 +228,7 @@ struct stream *gateway_stream_begin(struct gateway *gateway, struct bb_http_requ
                                        .is_admin = options->caller->is_admin,
                                        .after_tx = options->after_tx,
                                        .is_resync = options->is_resync,
+                                       .resends = options->kind == RESULT_SUBSCRIBE,
                                        .refresh_us = options->refresh_us > streams->refresh_us
                                                          ? options->refresh_us
                                                          : streams->refresh_us,
