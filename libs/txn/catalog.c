@@ -7,10 +7,29 @@ enum {
 };
 
 static const char *const system_tables[] = {
-    [BB_TABLE_TABLES] = "_tables",           [BB_TABLE_INDEXES] = "_indexes",
-    [BB_TABLE_FUNCTIONS] = "_functions",     [BB_TABLE_MODULES] = "_modules",
-    [BB_TABLE_DEPLOYMENT] = "_deployment",   [BB_TABLE_REQUESTS] = "_requests",
-    [BB_TABLE_ENVIRONMENT] = "_environment", [BB_TABLE_CONSUMERS] = "_consumers",
+    [BB_TABLE_TABLES] = "_tables",
+    [BB_TABLE_INDEXES] = "_indexes",
+    [BB_TABLE_FUNCTIONS] = "_functions",
+    [BB_TABLE_MODULES] = "_modules",
+    [BB_TABLE_DEPLOYMENT] = "_deployment",
+    [BB_TABLE_REQUESTS] = "_requests",
+    [BB_TABLE_ENVIRONMENT] = "_environment",
+    [BB_TABLE_CONSUMERS] = "_consumers",
+    [BB_TABLE_JOBS] = "_jobs",
+    [BB_TABLE_CRONS] = "_crons",
+    [BB_TABLE_LEASES] = "_leases",
+};
+
+/* Indexes of system tables beyond the built-in ones; a row's place is its number. */
+static const struct system_index {
+    uint32_t table;
+    const char *name, *fields[2];
+} system_indexes[] = {
+    { BB_TABLE_JOBS, "by_state_due", { "state", "due" } },
+    { BB_TABLE_JOBS, "by_cron", { "cron", NULL } },
+    { BB_TABLE_JOBS, "by_ended", { "ended", NULL } },
+    { BB_TABLE_JOBS, "by_lane", { "lane", "wake" } },
+    { BB_TABLE_CRONS, "by_next", { "next", NULL } },
 };
 
 static void set_built_in(struct bb_arena *arena, struct txn_index *index, enum txn_index_kind kind,
@@ -25,6 +44,31 @@ static void set_built_in(struct bb_arena *arena, struct txn_index *index, enum t
                                  .is_ready = true,
                                  .fields = fields,
                                  .field_count = 1 };
+}
+
+static size_t system_index_count(uint32_t table)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < BB_COUNT_OF(system_indexes); i++)
+        count += system_indexes[i].table == table;
+    return count;
+}
+
+static void set_system_index(struct bb_arena *arena, struct txn_index *index, size_t place)
+{
+    const struct system_index *from = &system_indexes[place];
+    size_t count = from->fields[1] == NULL ? 1 : 2;
+    struct bb_slice *fields = bb_arena_zero(arena, count, sizeof *fields);
+
+    for (size_t i = 0; i < count; i++)
+        fields[i] = bb_slice_str(from->fields[i]);
+    *index = (struct txn_index){ .name = bb_slice_str(from->name),
+                                 .id = BB_INDEX_SYSTEM + (uint32_t)place,
+                                 .kind = TXN_DECLARED,
+                                 .is_ready = true,
+                                 .fields = fields,
+                                 .field_count = count };
 }
 
 /* Room for `declared_count` more indexes behind the built-in ones. */
@@ -44,6 +88,20 @@ static struct txn_index *set_table(struct bb_arena *arena, struct txn_table *tab
                                  .index_count = BUILT_IN_COUNT + declared_count,
                                  .field_count_max = 1 };
     return indexes;
+}
+
+static void set_system_table(struct bb_arena *arena, struct txn_table *table, uint32_t number)
+{
+    size_t count = system_index_count(number);
+    struct txn_index *next =
+        set_table(arena, table, bb_slice_str(system_tables[number]), number, count) +
+        BUILT_IN_COUNT;
+
+    for (size_t i = 0; i < BB_COUNT_OF(system_indexes); i++) {
+        if (system_indexes[i].table == number)
+            set_system_index(arena, next++, i);
+    }
+    table->field_count_max = count > 0 ? 2 : 1;
 }
 
 static bool is_string(struct bb_slice value)
@@ -141,8 +199,7 @@ static int parse_tables(struct bb_ctx *ctx, struct bb_txn_catalog *catalog, stru
     catalog->table_count = count + BB_TABLE_COUNT_SYSTEM - 1;
     catalog->tables = bb_arena_zero(catalog->arena, catalog->table_count, sizeof *catalog->tables);
     for (uint32_t i = 1; i < BB_TABLE_COUNT_SYSTEM; i++) {
-        (void)set_table(catalog->arena, &catalog->tables[at++], bb_slice_str(system_tables[i]), i,
-                        0);
+        set_system_table(catalog->arena, &catalog->tables[at++], i);
     }
     for (size_t i = 0; i < count; i++) {
         struct bb_slice table = bb_value_at(tables, i);

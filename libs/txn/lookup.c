@@ -13,7 +13,13 @@ static int shown(struct bb_slice name)
 static bool is_readable_by_users(uint32_t table)
 {
     return table == BB_TABLE_TABLES || table == BB_TABLE_INDEXES || table == BB_TABLE_FUNCTIONS ||
-           table == BB_TABLE_DEPLOYMENT;
+           table == BB_TABLE_DEPLOYMENT || table == BB_TABLE_JOBS || table == BB_TABLE_CRONS;
+}
+
+/* Read like a table of the application's own, and written by the system alone. */
+static bool is_shown_to_users(uint32_t table)
+{
+    return table == BB_TABLE_JOBS;
 }
 
 static void use_table(struct bb_txn *txn, const struct txn_table *table)
@@ -34,7 +40,7 @@ int txn_table(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
     if (found == NULL && access == BB_TXN_SYSTEM) {
         return bb_fail(ctx, BB_TABLE_NOT_FOUND,
                        "There is no system table \"%.*s\". ctx.db.system reads _tables, _indexes, "
-                       "_functions and _deployment.",
+                       "_functions, _deployment, _jobs, _crons and _scheduled_functions.",
                        shown(name), (const char *)name.data);
     }
     if (found == NULL) {
@@ -43,7 +49,7 @@ int txn_table(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
                        "defineTable({ ... }), then deploy.",
                        shown(name), (const char *)name.data, shown(name), (const char *)name.data);
     }
-    if (access == BB_TXN_USER && txn_table_is_system(found)) {
+    if (access == BB_TXN_USER && txn_table_is_system(found) && !is_shown_to_users(found->number)) {
         return bb_fail(ctx, BB_TABLE_NOT_FOUND,
                        "\"%.*s\" is a system table: it can be read through ctx.db.system only, and "
                        "functions cannot write to it.",
@@ -57,12 +63,24 @@ int txn_table(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
     if (access == BB_TXN_SYSTEM && !is_readable_by_users(found->number)) {
         return bb_fail(ctx, BB_TABLE_NOT_FOUND,
                        "System table \"%.*s\" cannot be read by functions. ctx.db.system reads "
-                       "_tables, _indexes, _functions and _deployment.",
+                       "_tables, _indexes, _functions, _deployment, _jobs, _crons and "
+                       "_scheduled_functions.",
                        BB_SLICE_ARG(found->name));
     }
     use_table(txn, found);
     *table = found;
     return BB_OK;
+}
+
+int txn_check_writable(struct bb_ctx *ctx, enum bb_txn_access access, const struct txn_table *table)
+{
+    if (access == BB_TXN_PRIVILEGED || !txn_table_is_system(table))
+        return BB_OK;
+    return bb_fail(
+        ctx, BB_READ_ONLY,
+        "\"%.*s\" is a system table: functions read it, and cannot write to it. Jobs are "
+        "made and cancelled with ctx.scheduler.",
+        BB_SLICE_ARG(table->name));
 }
 
 int txn_doc_by_id(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,

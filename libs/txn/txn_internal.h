@@ -203,6 +203,9 @@ int txn_variables_parse(struct bb_ctx *ctx, struct bb_txn_catalog *catalog, stru
 /* Finds the table and puts its version row into the read ranges. */
 int txn_table(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
               struct bb_slice name, const struct txn_table **table);
+/* BB_READ_ONLY: of a system table that users may read. */
+int txn_check_writable(struct bb_ctx *ctx, enum bb_txn_access access,
+                       const struct txn_table *table);
 /* Parses an id; `*doc` is NULL when its table is unknown. `name` empty: any table. */
 int txn_doc_by_id(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,
                   struct bb_slice name, struct bb_slice id, struct txn_doc **doc);

@@ -130,6 +130,8 @@ int bb_txn_insert(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access acc
 
     if (rc == BB_OK)
         rc = txn_table(ctx, txn, access, name, &table);
+    if (rc == BB_OK)
+        rc = txn_check_writable(ctx, access, table);
     if (rc != BB_OK)
         return rc;
     new_id(txn, &id);
@@ -155,6 +157,8 @@ static int find_present(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_acce
 
     if (rc == BB_OK)
         rc = txn_doc_by_id(ctx, txn, access, name, id, doc);
+    if (rc == BB_OK && *doc != NULL)
+        rc = txn_check_writable(ctx, access, (*doc)->table);
     if (rc == BB_OK && *doc != NULL)
         rc = txn_doc_read(ctx, txn, *doc, true);
     if (rc != BB_OK)
@@ -220,6 +224,8 @@ int bb_txn_put(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access
 
     if (rc == BB_OK)
         rc = txn_table(ctx, txn, access, name, &table);
+    if (rc == BB_OK)
+        rc = txn_check_writable(ctx, access, table);
     if (rc != BB_OK)
         return rc;
     if (key.size == 0) {
@@ -276,6 +282,8 @@ int bb_txn_retract(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access ac
     *count = 0;
     for (size_t i = 0; i < name_count && rc == BB_OK; i++) {
         rc = name_to_doc(ctx, txn, access, table, is_keys, bb_value_at(names, i), &doc);
+        if (rc == BB_OK && doc != NULL)
+            rc = txn_check_writable(ctx, access, doc->table);
         if (rc == BB_OK && doc != NULL)
             rc = txn_doc_read(ctx, txn, doc, true);
         if (rc == BB_PENDING) {

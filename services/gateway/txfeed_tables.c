@@ -3,10 +3,17 @@
 #include "bb/value.h"
 
 static const char *const system_names[BB_TABLE_COUNT_SYSTEM] = {
-    [BB_TABLE_TABLES] = "_tables",           [BB_TABLE_INDEXES] = "_indexes",
-    [BB_TABLE_FUNCTIONS] = "_functions",     [BB_TABLE_MODULES] = "_modules",
-    [BB_TABLE_DEPLOYMENT] = "_deployment",   [BB_TABLE_REQUESTS] = "_requests",
-    [BB_TABLE_ENVIRONMENT] = "_environment", [BB_TABLE_CONSUMERS] = "_consumers",
+    [BB_TABLE_TABLES] = "_tables",
+    [BB_TABLE_INDEXES] = "_indexes",
+    [BB_TABLE_FUNCTIONS] = "_functions",
+    [BB_TABLE_MODULES] = "_modules",
+    [BB_TABLE_DEPLOYMENT] = "_deployment",
+    [BB_TABLE_REQUESTS] = "_requests",
+    [BB_TABLE_ENVIRONMENT] = "_environment",
+    [BB_TABLE_CONSUMERS] = "_consumers",
+    [BB_TABLE_JOBS] = "_jobs",
+    [BB_TABLE_CRONS] = "_crons",
+    [BB_TABLE_LEASES] = "_leases",
 };
 
 /* Where the number is, or would be. */

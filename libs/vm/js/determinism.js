@@ -2,6 +2,8 @@
 // collector are taken out of the language.
 "use strict";
 
+// For the runtime itself: what time a clock in a time zone shows.
+internals.DateTimeFormat = Intl.DateTimeFormat;
 for (const name of ["Intl", "SharedArrayBuffer", "Atomics"]) {
   delete globalThis[name];
 }

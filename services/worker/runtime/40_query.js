@@ -55,18 +55,33 @@ const countArgument = (name, value) => {
   return value;
 };
 
-// The first page of a scan: [scan, documents, isDone].
+// A page is [scan, documents, isDone]; of a view its documents are shown in another form.
+const shownPage = (spec, page) => {
+  page[1] = page[1].map(spec.view);
+  return page;
+};
+
+const shown = (spec, page) => {
+  if (spec.view === null) {
+    return page;
+  }
+  return page instanceof Promise ? page.then((rows) => shownPage(spec, rows)) : shownPage(spec, page);
+};
+
+// The first page of a scan.
 const begin = (spec, want, prefetch) =>
-  bb.call(
+  shown(spec, bb.call(
     spec.frame, op.SCAN, spec.access, spec.table, spec.index, spec.range, spec.order === "desc", want, prefetch,
-  );
+  ));
+
+const goOn = (spec, scan, want, prefetch) => shown(spec, bb.call(spec.frame, op.SCAN_NEXT, scan, want, prefetch));
 
 const passes = (spec, document) => spec.filters.every((filter) => filter.test(document));
 
 const collect = async (spec) => {
   let [scan, documents, isDone] = await begin(spec, 0, 0);
   while (!isDone) {
-    const page = await bb.call(spec.frame, op.SCAN_NEXT, scan, 0, 0);
+    const page = await goOn(spec, scan, 0, 0);
     documents = documents.concat(page[1]);
     isDone = page[2];
   }
@@ -81,7 +96,7 @@ const eachRow = async (spec, visit) => {
   let isFirst = true;
   while (isFirst || !page[2]) {
     if (!isFirst) {
-      page = bb.call(spec.frame, op.SCAN_NEXT, scan, 1, prefetch);
+      page = goOn(spec, scan, 1, prefetch);
       if (page instanceof Promise) {
         page = await page;
         prefetch = Math.min(prefetch * 4, PREFETCH_MAX);
@@ -117,7 +132,7 @@ const take = async (spec, count) => {
     if (page[2] || found.length >= count) {
       return found;
     }
-    page = await bb.call(spec.frame, op.SCAN_NEXT, scan, count - found.length, 0);
+    page = await goOn(spec, scan, count - found.length, 0);
   }
 };
 
@@ -148,7 +163,7 @@ const paginate = async (spec, options) => {
   while (!isDone && (isBounded || page.length < numItems)) {
     const want = isBounded ? 0 : spec.filters.length > 0 ? 1 : numItems - page.length;
     const prefetch = spec.filters.length > 0 && !isBounded ? Math.max(numItems, PREFETCH_FIRST) : 0;
-    const rows = await bb.call(spec.frame, op.SCAN_NEXT, scan, want, prefetch);
+    const rows = await goOn(spec, scan, want, prefetch);
     for (const document of rows[1]) {
       if (passes(spec, document)) {
         page.push(document);
@@ -185,7 +200,7 @@ class Rows {
       const page =
         this.#scan === null
           ? begin(spec, 1, this.#prefetch)
-          : bb.call(spec.frame, op.SCAN_NEXT, this.#scan, 1, this.#prefetch);
+          : goOn(spec, this.#scan, 1, this.#prefetch);
       const [scan, documents, isDone] = page instanceof Promise ? await page : page;
       if (page instanceof Promise) {
         this.#prefetch = Math.min(this.#prefetch * 4, PREFETCH_MAX);
@@ -221,6 +236,9 @@ class Query {
     const { table } = this.#spec;
     if (typeof index !== "string" || index === "") {
       bb.fail("BadQuery", `withIndex on "${table}" takes the name of an index.`);
+    }
+    if (this.#spec.view !== null && index !== "by_id" && index !== "by_creation_time") {
+      bb.fail("IndexNotFound", `_scheduled_functions has the indexes by_id and by_creation_time; _jobs has more.`);
     }
     if (this.#spec.index !== null) {
       bb.fail("BadQuery", `query("${table}"): withIndex can be used once, and before filter.`);
@@ -283,5 +301,9 @@ bb.makeQuery = (frame, access, table) => {
   if (typeof table !== "string" || table === "") {
     bb.fail("BadQuery", "ctx.db.query takes the name of a table.");
   }
-  return new Query({ frame, access, table, index: null, range: [], order: null, filters: [] });
+  const isView = access === bb.SYSTEM && table === "_scheduled_functions";
+  return new Query({
+    frame, access, table: isView ? "_jobs" : table, index: null, range: [], order: null, filters: [],
+    view: isView ? bb.asScheduledFunction : null,
+  });
 };

@@ -25,6 +25,12 @@ const tableArgument = (name, table) => {
   return table;
 };
 
+// Jobs in the other spelling: the same ids, other fields.
+const SCHEDULED = "_scheduled_functions";
+
+const isScheduledFunction = (db, table, id) =>
+  table === SCHEDULED || (table === null && typeof id === "string" && db.normalizeId(SCHEDULED, id) !== null);
+
 class Reader {
   #frame;
   #access;
@@ -41,6 +47,10 @@ class Reader {
   }
   async get(...args) {
     const [table, id] = withTable("get", args, 1);
+    if (this.#access === bb.SYSTEM && isScheduledFunction(this, table, id)) {
+      const job = await bb.call(this.#frame, op.GET, bb.SYSTEM, "_jobs", id);
+      return job === null ? null : bb.asScheduledFunction(job);
+    }
     return bb.call(this.#frame, op.GET, this.#access, table, id);
   }
   async getByKey(table, key) {
@@ -51,7 +61,8 @@ class Reader {
   }
   normalizeId(table, id) {
     tableArgument("normalizeId", table);
-    return typeof id === "string" && host(op.NORMALIZE_ID, this.#access, table, id) ? id : null;
+    const asked = table === SCHEDULED ? "_jobs" : table;
+    return typeof id === "string" && host(op.NORMALIZE_ID, this.#access, asked, id) ? id : null;
   }
   // System tables, for reading.
   get system() {

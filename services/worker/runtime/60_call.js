@@ -38,7 +38,6 @@ const unavailable = (name, advice) =>
     }),
   );
 const STORAGE = unavailable("storage", "files are not supported by this version; keep small content as bytes in a document.");
-const SCHEDULER = unavailable("scheduler", "scheduled functions are not supported by this version.");
 
 const referencedPath = (name, reference) => {
   if (typeof reference === "string") {
@@ -59,6 +58,8 @@ const referencedPath = (name, reference) => {
   }
   return bb.fail("NotAvailableHere", `ctx.${name} takes a function reference such as api.messages.list, or "messages:list".`);
 };
+
+bb.referencedPath = referencedPath;
 
 const subCall = async (parent, name, kind, reference, given) => {
   const path = referencedPath(name, reference);
@@ -128,7 +129,7 @@ const makeContext = (frame) => {
     },
   };
   if (isMutation) {
-    context.scheduler = SCHEDULER;
+    context.scheduler = bb.makeScheduler(frame);
     context.runMutation = async (reference, args) => subTransaction(frame, "runMutation", "mutation", reference, args);
   }
   return context;
@@ -142,6 +143,16 @@ bb.runFunction = async (frame, found, args) => {
     await bb.idle(frame);
     frame.isOver = true;
   }
+};
+
+// The function of a job: in the transaction of `frame`, whose caller undoes what it wrote when it throws.
+bb.runJobFunction = async (frame, path, args) => {
+  const found = findFunction(frame.bundle, path);
+  if (found === undefined || found.kind !== "mutation") {
+    bb.fail("FunctionNotFound", `Could not find the mutation ${path}: it was removed after the job was scheduled.`);
+  }
+  const inner = new bb.Frame("mutation", path, frame.bundle, frame.info, frame.depth + 1);
+  return bb.copy(await bb.runFunction(inner, found, args), "result");
 };
 
 bb.runUserFunction = async (bundle, path, args, info) => {

@@ -51,18 +51,23 @@ const describeFunction = (module, name, found) => {
   }
   return {
     _key: key, path: key, module: `${module}.js`, name, kind: found.kind, visibility: found.visibility,
-    args: found.exportArgs() ?? null, returns: found.exportReturns() ?? null,
+    args: found.exportArgs() ?? null, returns: found.exportReturns() ?? null, retry: found.retry ?? null,
   };
 };
 
-const describeModule = (path, exported, functions, notes) => {
+const describeModule = (path, exported, functions, crons, notes) => {
   const module = path.slice(0, -3);
   for (const name of Object.keys(exported ?? {})) {
     const value = exported[name];
     if (bb.isFunction(value)) {
       functions.push(describeFunction(module, name, value));
-    } else if (name === "default" && (value?.isRouter === true || value?.isCrons === true)) {
-      notes.push(`${path}: ${value.isCrons === true ? "cron jobs" : "HTTP routes"} are not supported by this version.`);
+    } else if (name === "default" && value?.isCrons === true) {
+      if (path !== "crons.js") {
+        refuse(`module ${path}: crons are the default export of crons.ts.`);
+      }
+      crons.push(value);
+    } else if (name === "default" && value?.isRouter === true) {
+      notes.push(`${path}: HTTP routes are not supported by this version.`);
     }
   }
 };
@@ -90,6 +95,7 @@ const analyse = (given) => {
   );
   const notes = [];
   const functions = [];
+  const crons = [];
   let schema;
   for (const { path } of sources) {
     if (path === "schema.js") {
@@ -97,7 +103,7 @@ const analyse = (given) => {
     } else if (path.startsWith("_wasm/")) {
       evaluate(load, path);
     } else if (!path.startsWith("_deps/") && !path.startsWith("_bitbend/") && !path.startsWith("_generated/")) {
-      describeModule(path, evaluate(load, path), functions, notes);
+      describeModule(path, evaluate(load, path), functions, crons, notes);
     }
   }
   const modules = sources.map(({ path, source, sourceMap = null }) => ({
@@ -106,7 +112,10 @@ const analyse = (given) => {
     source,
     sourceMap,
   }));
-  return { modules, functions: functions.sort(byKey), tables: bb.readSchema(schema, notes), notes, sharing: sharingOf(sources, load) };
+  return {
+    modules, functions: functions.sort(byKey), crons: crons.flatMap((one) => bb.readCrons(one, functions)),
+    tables: bb.readSchema(schema, notes), notes, sharing: sharingOf(sources, load),
+  };
 };
 
 // ---- what the system tables hold ----
@@ -117,14 +126,15 @@ const readRows = async (db, table) => {
 };
 
 const readState = async (db) => {
-  const [current, tables, allIndexes, functions] = await Promise.all([
+  const [current, tables, allIndexes, functions, crons] = await Promise.all([
     db.getByKey("_deployment", "current"),
     readRows(db, "_tables"),
     readRows(db, "_indexes"),
     readRows(db, "_functions"),
+    readRows(db, "_crons"),
   ]);
   const indexes = new Map([...allIndexes].filter(([, row]) => row.state !== "removing"));
-  return { current, tables, indexes, functions };
+  return { current, tables, indexes, functions, crons };
 };
 
 // ---- the difference ----
@@ -217,7 +227,8 @@ const planIndexes = async (plan, tables, state) => {
 };
 
 const isSameFunction = (row, wanted) =>
-  ["path", "module", "name", "kind", "visibility", "args", "returns"].every((field) => row[field] === wanted[field]);
+  ["path", "module", "name", "kind", "visibility", "args", "returns"].every((field) => row[field] === wanted[field]) &&
+  bb.textOf(row.retry ?? null) === bb.textOf(wanted.retry);
 
 const planFunctions = (plan, functions, changedModules, state) => {
   for (const { _key, ...wanted } of functions) {
@@ -278,6 +289,7 @@ const makePlan = (frame, state) => {
     tables: { added: [], removed: [] },
     indexes: { added: [], removed: [] },
     functions: { added: [], changed: [], removed: [] },
+    crons: { added: [], changed: [], removed: [] },
     put: (table, key, row) => writes.push({ table, key, row }),
     drop: (table, key) => writes.push({ table, key, row: null }),
   };
@@ -304,6 +316,7 @@ const deploy = async (frame, args) => {
   await planTables(plan, wanted.tables, state);
   await planIndexes(plan, wanted.tables, state);
   planFunctions(plan, wanted.functions, changedModules, state);
+  bb.planCrons(plan, wanted.crons, state.crons);
 
   const modules = wanted.modules.map(({ path, hash }) => ({ path, hash }));
   const hash = internals.sha256hex(modules.map(({ path, hash: text }) => `${path} ${text}\n`).join(""));
@@ -317,8 +330,8 @@ const deploy = async (frame, args) => {
     });
     await carryOut(db, plan);
   }
-  const { functions, tables, indexes, notes } = plan;
-  return { version, functions, tables, indexes, notes, sharing: wanted.sharing };
+  const { functions, tables, indexes, crons, notes } = plan;
+  return { version, functions, tables, indexes, crons, notes, sharing: wanted.sharing };
 };
 
 bb.deploy = deploy;

@@ -245,9 +245,10 @@ const SYSTEM = new Map([
   ["_system:environmentNames", { kind: "query", run: environmentNames }],
   ["_system:environmentValue", { kind: "query", run: environmentValue }],
   ["_system:status", { kind: "query", run: status }],
+  ...bb.jobFunctions,
 ]);
 
-bb.runSystemFunction = async (path, args, info) => {
+bb.runSystemFunction = async (bundle, path, args, info) => {
   const found = SYSTEM.get(path);
   if (found === undefined) {
     bb.fail("FunctionNotFound", `Could not find function ${path}: there are ${[...SYSTEM.keys()].join(", ")}.`);
@@ -255,7 +256,7 @@ bb.runSystemFunction = async (path, args, info) => {
   if (found.kind !== info.kind) {
     bb.fail("WrongKind", `Function ${path} is of kind ${found.kind}, it was called as ${info.kind}.`);
   }
-  const frame = new bb.Frame(info.kind, path, null, info, 0);
+  const frame = new bb.Frame(info.kind, path, bundle, info, 0);
   const make = info.kind === "mutation" ? bb.makeWriter : bb.makeReader;
   return found.run(frame, make(frame, bb.PRIVILEGED), args);
 };

@@ -9,7 +9,7 @@ return {
   async invoke(bundle, path, args, info) {
     bb.resetConsole();
     return path.startsWith("_system:")
-      ? bb.runSystemFunction(path, args, info)
+      ? bb.runSystemFunction(bundle, path, args, info)
       : bb.runUserFunction(bundle, path, args, info);
   },
 };

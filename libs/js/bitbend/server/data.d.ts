@@ -43,6 +43,46 @@ export interface BuiltInIndexes {
   by_key: readonly ["_key"];
 }
 
+/** A job: a row of `_jobs`, which `ctx.scheduler` and crons make. Functions read it and cannot write it. */
+export interface Job {
+  path: string;
+  kind: "mutation" | "action";
+  args: Record<string, any>;
+  /** When it shall begin, in milliseconds since 1970; `started` and `ended` say when it did. */
+  due: number;
+  state: "pending" | "running" | "done" | "failed" | "cancelled";
+  attempt: bigint;
+  maxAttempts: bigint;
+  backoffMs: number;
+  mode: "atMostOnce" | "atLeastOnce";
+  identity: string | null;
+  created: number;
+  started: number | null;
+  ended: number | null;
+  error: string | null;
+  /** Up to 64 KB; larger ones are not kept, and `note` says so. */
+  result: any;
+  note?: string;
+  progress: any;
+  /** Name of the cron that made it. */
+  cron: string | null;
+  runner: string | null;
+  leaseUntil: number | null;
+}
+/** The data model of what every application has. */
+export type JobModel = {
+  _jobs: {
+    document: WithSystemFields<Job, "_jobs">;
+    indexes: {
+      by_state_due: readonly ["state", "due"];
+      by_cron: readonly ["cron"];
+      by_ended: readonly ["ended"];
+    } & BuiltInIndexes;
+  };
+};
+/** What `ctx.scheduler` gives: an id of `_jobs`, and of `_scheduled_functions`, which are the same. */
+export type JobId = Id<any>;
+
 export type TableNames<Model> = keyof Model & string;
 export type Doc<Model, Table extends TableNames<Model>> = Model[Table] extends { document: infer Document } ? Document : never;
 export type IndexNames<Model, Table extends TableNames<Model>> = Model[Table] extends { indexes: infer Indexes }

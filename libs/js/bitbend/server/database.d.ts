@@ -1,7 +1,7 @@
 /** `ctx.db`: reads by id or over a range of an index that the code names, and writes. */
 
 import type { Id } from "../values/index.js";
-import type { Doc, FieldPath, FieldValue, IndexNames, TableNames } from "./data.js";
+import type { Doc, FieldPath, FieldValue, IndexNames, JobModel, TableNames } from "./data.js";
 
 type TableOf<Model, I> = I extends Id<infer Table> ? Table & TableNames<Model> : TableNames<Model>;
 
@@ -9,6 +9,8 @@ export interface DatabaseReader<Model> {
   /** The document, or null. */
   get<Table extends TableNames<Model>>(id: Id<Table>): Promise<Doc<Model, Table> | null>;
   get<Table extends TableNames<Model>>(table: Table, id: Id<NoInfer<Table>>): Promise<Doc<Model, Table> | null>;
+  get(id: Id<"_jobs">): Promise<Doc<JobModel, "_jobs"> | null>;
+  get(table: "_jobs", id: Id<"_jobs">): Promise<Doc<JobModel, "_jobs"> | null>;
   /** The document that `put` stored under this key, or null. */
   getByKey<Table extends TableNames<Model>>(table: Table, key: string): Promise<Doc<Model, Table> | null>;
   /**
@@ -22,8 +24,11 @@ export interface DatabaseReader<Model> {
    * ```
    */
   query<Table extends TableNames<Model>>(table: Table): QueryStart<Model, Table>;
+  /** Jobs: what `ctx.scheduler` and crons have made, some days back. */
+  query(table: "_jobs"): QueryStart<JobModel, "_jobs">;
   /** The id, when the text is an id of this table, else null. */
   normalizeId<Table extends TableNames<Model>>(table: Table, id: string): Id<Table> | null;
+  normalizeId(table: "_jobs", id: string): Id<"_jobs"> | null;
   /** The system's own tables, for reading. */
   readonly system: {
     get(id: string): Promise<any>;

@@ -1,6 +1,7 @@
 /** Functions: how they are declared, what their `ctx` offers, how they are referred to. */
 
 import type { AnyValidator, Infer, ObjectType, PropertyValidators, Validator } from "../values/index.js";
+import type { JobId } from "./data.js";
 import type { DatabaseReader, DatabaseWriter } from "./database.js";
 
 export type FunctionKind = "query" | "mutation" | "action";
@@ -49,6 +50,12 @@ type Promised<T> = T | Promise<T>;
 /** What the caller gets: there is no `undefined` on the wire. */
 type Returned<T> = T extends void | undefined ? null : T;
 
+/** How often a job of an action is tried: at least once with it, at most once without. `backoff`: milliseconds before the
+ * second attempt (1000 when left out); it doubles. */
+export interface Retry {
+  attempts: number;
+  backoff?: number;
+}
 type Builder<Kind extends FunctionKind, Ctx, Visible extends Visibility> = {
   <
     ArgsValidator extends ArgsDeclaration = undefined,
@@ -62,6 +69,7 @@ type Builder<Kind extends FunctionKind, Ctx, Visible extends Visibility> = {
           args?: ArgsValidator;
           /** Validator of the result. */
           returns?: ReturnsValidator;
+          retry?: Kind extends "action" ? Retry : never;
           handler: (ctx: Ctx, args: Args) => Result;
         }
       | ((ctx: Ctx, args: Args) => Result),
@@ -126,8 +134,11 @@ export interface UserIdentity {
 
 type Schedulable = FunctionReference<"mutation" | "action", any>;
 export interface Scheduler {
-  runAfter<R extends Schedulable>(delayMs: number, job: R, ...args: CallArgs<R>): Promise<string>;
-  runAt<R extends Schedulable>(time: number | Date, job: R, ...args: CallArgs<R>): Promise<string>;
+  /** Runs a mutation or an action after this many milliseconds; written with the transaction. Gives the job's id. */
+  runAfter<R extends Schedulable>(delayMs: number, job: R, ...args: CallArgs<R>): Promise<JobId>;
+  /** The same at a time: a Date, or milliseconds since 1970. */
+  runAt<R extends Schedulable>(time: number | Date, job: R, ...args: CallArgs<R>): Promise<JobId>;
+  /** A job that has not begun never runs; an action that runs is told to stop. */
   cancel(id: string): Promise<void>;
 }
 

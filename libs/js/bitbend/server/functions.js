@@ -30,11 +30,12 @@ export function httpAction(handler) {
 }
 
 function makeFunction(kind, visibility, definition) {
-  const { args, returns, handler } = typeof definition === "function" ? { handler: definition } : definition ?? {};
+  const { args, returns, handler, retry } = typeof definition === "function" ? { handler: definition } : definition ?? {};
   const name = visibility === "internal" ? `internal${kind[0].toUpperCase()}${kind.slice(1)}` : kind;
   if (typeof handler !== "function") {
     throw new TypeError(`${name} needs a function (ctx, args) => result, or an object with such a "handler"`);
   }
+  if (retry !== undefined) checkRetry(name, kind, retry);
   const argsValidator = args === undefined ? null : asValidator(args);
   const returnsValidator = returns === undefined ? null : asValidator(returns);
 
@@ -42,6 +43,7 @@ function makeFunction(kind, visibility, definition) {
     isBitBendFunction: true,
     kind,
     visibility,
+    ...(retry === undefined ? {} : { retry: { attempts: retry.attempts, backoff: retry.backoff ?? 1000 } }),
     exportArgs: () => exportValidator(argsValidator),
     exportReturns: () => exportValidator(returnsValidator),
     async invoke(ctx, argument) {
@@ -54,6 +56,18 @@ function makeFunction(kind, visibility, definition) {
       return result;
     },
   };
+}
+
+/** `retry: { attempts, backoff }`: a job of this action runs at least once, and again when it fails. */
+function checkRetry(name, kind, retry) {
+  if (kind !== "action") throw new TypeError(`${name}: only actions are tried again; a mutation runs exactly once.`);
+  const { attempts, backoff = 1000 } = retry ?? {};
+  if (!Number.isInteger(attempts) || attempts < 1 || attempts > 1000) {
+    throw new TypeError(`${name}: retry.attempts is a whole number from 1 to 1000.`);
+  }
+  if (typeof backoff !== "number" || !(backoff >= 0 && backoff <= 3600000)) {
+    throw new TypeError(`${name}: retry.backoff is the milliseconds before the second attempt, at most an hour; it doubles.`);
+  }
 }
 
 function exportValidator(validator) {

@@ -128,7 +128,9 @@ void bb_id_of_key(uint32_t table, struct bb_slice key, struct bb_id *id);
 #define BB_INDEX_BY_CREATION_TIME(table) ((uint32_t)(table)*4u + 1u)
 #define BB_INDEX_BY_KEY(table)           ((uint32_t)(table)*4u + 2u)
 #define BB_INDEX_DECLARED                0x80000000u
-#define BB_TABLE_USER_MIN                10001u
+/* Further indexes of system tables: numbers of by_id indexes that no table has. */
+#define BB_INDEX_SYSTEM   36000u
+#define BB_TABLE_USER_MIN 10001u
 enum bb_system_table {
     BB_TABLE_TABLES = 1,      /* _tables: _key = table name */
     BB_TABLE_INDEXES = 2,     /* _indexes: _key = "table.index" */
@@ -138,7 +140,10 @@ enum bb_system_table {
     BB_TABLE_REQUESTS = 6,    /* _requests: id = first 16 bytes of client_key */
     BB_TABLE_ENVIRONMENT = 7, /* _environment: _key = variable name */
     BB_TABLE_CONSUMERS = 8,   /* _consumers: _key = name of a consumer of the feed */
-    BB_TABLE_COUNT_SYSTEM = 9
+    BB_TABLE_JOBS = 9,        /* _jobs: scheduled functions, kept a while after they ended */
+    BB_TABLE_CRONS = 10,      /* _crons: _key = name of a cron */
+    BB_TABLE_LEASES = 11,     /* _leases: _key = what only one process at a time does */
+    BB_TABLE_COUNT_SYSTEM = 12
 };
 /* 4 bytes index id + 16 bytes id. */
 void bb_key_by_id(struct bb_buf *key, uint32_t table, const struct bb_id *id);
