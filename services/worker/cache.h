@@ -78,6 +78,10 @@ struct cache_read {
 /* Go as far as the cache knows. True: answered. False: read->needs name what is missing. */
 bool worker_cache_step(struct cache *cache, struct cache_read *read);
 
+/* Since when the document `key` is what it was at `snapshot`, when nothing newer is known up to the
+ * newest record of the feed; 0: there is something newer, or it is not known. */
+uint64_t worker_cache_since(const struct cache *cache, struct bb_slice key, uint64_t snapshot);
+
 /* What storage said at `at` to a need. */
 struct fill_entry {
     struct bb_slice key, value;

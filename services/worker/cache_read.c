@@ -302,6 +302,23 @@ bool worker_cache_step(struct cache *cache, struct cache_read *read)
     return is_done;
 }
 
+uint64_t worker_cache_since(const struct cache *cache, struct bb_slice key, uint64_t snapshot)
+{
+    struct bb_mvcc_version version;
+    if (snapshot < cache->floor) {
+        return 0;
+    }
+    if (bb_mvcc_get(cache->map, key, BB_TX(UINT64_MAX), &version)) {
+        return version.tx.us <= snapshot ? version.tx.us : 0;
+    }
+    const struct cover *cover = worker_coverage_at(cache->covered, key);
+    if (cover == NULL || cover->from > snapshot) {
+        return 0;
+    }
+    /* That it was removed is not remembered below the floor. */
+    return cover->from > cache->floor ? cover->from : cache->floor;
+}
+
 /* ---- fills ---- */
 
 static void fill_bypass(struct cache_read *read, const struct cache_fill *fill)

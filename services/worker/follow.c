@@ -8,6 +8,15 @@
 
 /* ---- the feed ---- */
 
+static void tell_copies(struct worker *worker, const Bb__Proto__TxBody *body, uint64_t tx)
+{
+    for (size_t i = 0; i < body->n_writes; i++) {
+        if (!body->writes[i]->is_index_only) {
+            worker_copies_written(worker->copies, bb_pb_slice(body->writes[i]->doc_key), tx);
+        }
+    }
+}
+
 static bool apply_record(struct worker *worker, struct bb_arena *arena, ProtobufCBinaryData bytes)
 {
     Bb__Proto__TxRecord *record;
@@ -25,6 +34,7 @@ static bool apply_record(struct worker *worker, struct bb_arena *arena, Protobuf
         return false;
     }
     uint32_t tables = worker_cache_apply(worker->ctx, worker->cache, body, record->tx);
+    tell_copies(worker, body, record->tx);
     if (tables != 0) {
         worker_catalogs_written(worker->catalogs, record->tx, tables);
         worker->wants_catalog = true;
@@ -50,6 +60,7 @@ static void enter_epoch(struct worker *worker, enum feed_verdict verdict)
     } else {
         worker_cache_drop_after(worker->cache, feed->claim_tx);
     }
+    worker_copies_forget(worker->copies);
     worker_catalogs_forget(worker->catalogs);
     worker->wants_catalog = true;
     bb_info(worker->ctx, "worker.epoch",

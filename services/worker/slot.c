@@ -160,6 +160,7 @@ static void start(struct worker *worker, struct slot *slot)
     int ends[2];
     slot->started_us = worker_now(worker);
     slot->known_count = 0;
+    worker_copies_restarted(worker->copies, slot->index);
     slot->end_by_us = 0;
     slot->is_overdue = false;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
@@ -209,6 +210,7 @@ int worker_slots_open(struct worker *worker)
     size_t count = (size_t)bb_conf_number(conf, "slots");
     worker->slot_count = count > 0 ? count : (cores < 1 ? 1 : (size_t)cores) + 1;
     worker->slots = bb_alloc_zero(worker->slot_count, sizeof(struct slot));
+    worker->copies = worker_copies_new(worker->slot_count);
     for (size_t i = 0; i < worker->slot_count; i++) {
         worker->slots[i] = (struct slot){ .magic = SLOT_MAGIC, .worker = worker, .index = i };
         bb_list_init(&worker->slots[i].behind);
@@ -345,6 +347,8 @@ void worker_slots_close(struct worker *worker)
         worker_slot_io_close(slot);
     }
     bb_free(worker->slots);
+    worker_copies_free(worker->copies);
+    worker->copies = NULL;
     worker->slots = NULL;
     worker->slot_count = 0;
     worker_sandbox_free(worker->sandbox);

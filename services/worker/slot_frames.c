@@ -96,6 +96,24 @@ static void send_deployment(struct slot *slot, const struct catalog *catalog,
     slot->known[slot->known_count++].code = catalog->code;
 }
 
+/* What has become of the documents that the slot keeps. */
+static void fill_news(struct worker *worker, const struct slot *slot, Bb__Proto__SlotStart *begin)
+{
+    struct copies_news news = worker_copies_tell(worker->copies, slot->index);
+    bb_arena_reset(worker->scratch);
+    begin->coherent = news.keeps ? worker->feed.cursor : 0;
+    begin->forgets = news.forgets;
+    begin->ended_keys =
+        bb_arena_alloc(worker->scratch, (news.end_count + 1) * sizeof(struct bb_slice));
+    begin->ended_at = bb_arena_alloc(worker->scratch, (news.end_count + 1) * sizeof(uint64_t));
+    bb_assert(begin->ended_keys != NULL && begin->ended_at != NULL);
+    for (size_t i = 0; i < news.end_count; i++) {
+        begin->ended_keys[i] = bb_slice_pb(bb_slice(news.ends[i].key, COPIES_KEY_SIZE));
+        begin->ended_at[i] = news.ends[i].tx;
+    }
+    begin->n_ended_keys = begin->n_ended_at = news.end_count;
+}
+
 /* `after`: the call that it runs on top of; 0: none. */
 static void send_start(struct worker *worker, struct slot *slot, struct call *call, uint64_t after)
 {
@@ -123,6 +141,7 @@ static void send_start(struct worker *worker, struct slot *slot, struct call *ca
     begin.wants_trace = request->wants_trace;
     begin.after = after;
     begin.profile = request->profile;
+    fill_news(worker, slot, &begin);
     Bb__Proto__ToSlot message;
     bb__proto__to_slot__init(&message);
     message.op_case = BB__PROTO__TO_SLOT__OP_START;
@@ -173,6 +192,20 @@ static void next_call(struct slot *slot, bool must_recycle)
 
 /* ---- reads ---- */
 
+/* The slot may keep the answer of a get that is still true. */
+static uint64_t since_when(struct slot *slot, const struct reading *reading,
+                           const struct cache_read *read)
+{
+    struct worker *worker = slot->worker;
+    if (read->high.size > 0 || !read->is_complete) {
+        return 0;
+    }
+    uint64_t since = worker_cache_since(worker->cache, read->low, reading->snapshot);
+    bool is_kept = since != 0 &&
+                   worker_copies_add(worker->copies, slot->index, read->low, worker->feed.cursor);
+    return is_kept ? since : 0;
+}
+
 static void send_results(struct slot *slot, struct reading *reading)
 {
     struct bb_arena *arena = reading->arena;
@@ -206,6 +239,7 @@ static void send_results(struct slot *slot, struct reading *reading)
         list[i].n_entries = read->entry_count;
         list[i].entries = entry_list;
         list[i].is_complete = read->is_complete;
+        list[i].since = since_when(slot, reading, read);
         pointers[i] = &list[i];
     }
     static char too_large[] = "one read would deliver more than 16 MiB: read less at a time, with "
@@ -269,6 +303,7 @@ static int on_reads(struct slot *slot, struct bb_slice frame)
     reading->done = reads_came;
     reading->arg = slot;
     slot->batch = reads->batch;
+    bb_metric_add(worker->count.slot_reads, (int64_t)reads->n_ops);
     if (call->is_void || worker_chain_meets(worker, call, reads)) {
         reading->status = BB_CONFLICT; /* its moment was rolled back, or others are before it */
     } else if (list == NULL) {
@@ -301,6 +336,7 @@ static int on_done(struct slot *slot, struct bb_slice frame)
         worker_reading_free(slot->reading);
         slot->reading = NULL;
     }
+    bb_metric_add(worker->count.slot_recalled, message->done->recalled);
     next_call(slot, message->done->must_recycle);
     worker_call_ran(worker, call, message->done);
     return BB_OK;

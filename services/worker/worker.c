@@ -256,6 +256,10 @@ static void make_metrics(struct worker_counters *count)
                                 "Calls refused because too many were waiting."),
         .cache_hits = bb_metric("bb_worker_cache_hits", BB_GAUGE, "Reads answered by the cache."),
         .cache_misses = bb_metric("bb_worker_cache_misses", BB_GAUGE, "Reads that asked storage."),
+        .slot_reads = bb_metric("bb_worker_slot_reads_total", BB_COUNTER,
+                                "Reads that slots asked their supervisor for."),
+        .slot_recalled = bb_metric("bb_worker_slot_recalled_total", BB_COUNTER,
+                                   "Reads that slots answered from what they keep."),
         .cache_bytes = bb_metric("bb_worker_cache_bytes", BB_GAUGE, "Memory of the cache."),
         .slots_busy = bb_metric("bb_worker_slots_busy", BB_GAUGE, "Slots that run a call."),
         .slot_deaths =

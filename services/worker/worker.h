@@ -8,9 +8,9 @@
  *   prepare.c   what must be known before a call can run     (decisions: catalog.c)
  *   answer.c    replies to gateways
  *   link.c      the sequencer: follow.c the feed, commit.c marks and commits (decisions: feed.c)
- *   reads.c     storage                                      (decisions: cache.c, coverage.c)
- *   slot.c      the slot processes; slot_frames.c, slot_io.c what they say; sandbox.c how they
- * start backfill.c  fills new indexes
+ *   reads.c     storage                                      (decisions: cache.c, coverage.c,
+ * copies.c) slot.c      the slot processes; slot_frames.c, slot_io.c what they say; sandbox.c how
+ * they start backfill.c  fills new indexes
  */
 #ifndef WORKER_H
 #define WORKER_H
@@ -28,6 +28,7 @@
 #include "cache.h"
 #include "call.h"
 #include "catalog.h"
+#include "copies.h"
 #include "feed.h"
 #include "lane.h"
 #include "logs.h"
@@ -51,7 +52,8 @@ struct peers {
 
 struct worker_counters {
     struct bb_metric *calls, *retries, *queued, *chained, *overloaded, *cache_hits, *cache_misses,
-        *cache_bytes, *slots_busy, *slot_deaths, *submits, *fetches, *queue;
+        *cache_bytes, *slots_busy, *slot_deaths, *submits, *fetches, *queue, *slot_reads,
+        *slot_recalled;
     struct bb_histogram *call_time, *run_time;
 };
 
@@ -70,6 +72,7 @@ struct worker {
     struct feed feed;
     struct cache *cache;
     size_t cache_bytes_max;
+    struct copies *copies; /* what the slots keep of it */
     struct catalogs *catalogs;
     struct lanes *lanes;
     struct logs *logs;

@@ -41,6 +41,9 @@ struct sim_slot {
     struct deployment deployments[DEPLOYMENTS_MAX];
     size_t deployment_count;
     struct bb_txn *txn;
+    struct bb_txn_kept *kept;
+    uint32_t *asked; /* which of the wanted reads a batch is about */
+    size_t asked_count;
     struct bb_arena *arena; /* of the call */
     struct bb_value_builder *log, *doc;
     struct bb_ctx ctx;
@@ -132,21 +135,27 @@ static int feed(struct sim_slot *process)
 {
     const Bb__Proto__SlotReadResults *results = process->results;
     const struct bb_txn_read *reads;
-    size_t count = bb_txn_wanted(process->txn, &reads);
 
+    (void)bb_txn_wanted(process->txn, &reads);
     process->results = NULL;
     if (results->status != BB_OK)
         return bb_fail(&process->ctx, (int)results->status, "%s", results->error);
-    bb_assert(results->n_results == count);
-    for (size_t i = 0; i < count; i++) {
+    bb_assert(results->n_results == process->asked_count);
+    for (size_t i = 0; i < results->n_results; i++) {
         const Bb__Proto__SlotReadResult *result = results->results[i];
+        uint32_t at = process->asked[i];
         struct bb_txn_entry *entries =
             bb_arena_alloc(process->arena, (result->n_entries + 1) * sizeof *entries);
         for (size_t k = 0; k < result->n_entries; k++) {
             entries[k] = (struct bb_txn_entry){ .key = bb_pb_slice(result->entries[k]->key),
                                                 .value = bb_pb_slice(result->entries[k]->value) };
         }
-        int rc = bb_txn_feed(&process->ctx, process->txn, i, entries, result->n_entries,
+        if (reads[at].high.size == 0 && result->n_entries <= 1) {
+            bb_txn_kept_put(process->kept, reads[at].low,
+                            result->n_entries == 0 ? BB_SLICE_EMPTY : entries[0].value,
+                            result->since);
+        }
+        int rc = bb_txn_feed(&process->ctx, process->txn, at, entries, result->n_entries,
                              result->is_complete);
         if (rc != BB_OK)
             return rc;
@@ -161,20 +170,28 @@ int sim_slot_fetch(struct sim_slot *process)
     Bb__Proto__SlotReads reads = BB__PROTO__SLOT_READS__INIT;
     const struct bb_txn_read *wanted;
     size_t count = bb_txn_wanted(process->txn, &wanted);
-    Bb__Proto__SlotReadOp *ops = bb_arena_alloc(process->arena, count * sizeof *ops);
+    uint64_t at = process->start->snapshot;
 
-    bb_assert(count > 0);
+    bb_assert(count > 0 && at <= process->start->coherent);
+    process->asked = bb_arena_alloc(process->arena, count * sizeof *process->asked);
+    int rc = bb_txn_recall(&process->ctx, process->txn, process->kept, at, process->asked,
+                           &process->asked_count);
+    if (rc != BB_OK || process->asked_count == 0)
+        return rc;
+    count = process->asked_count;
+    Bb__Proto__SlotReadOp *ops = bb_arena_alloc(process->arena, count * sizeof *ops);
     reads.call = process->start->call;
     reads.batch = ++process->batch;
     reads.n_ops = count;
     reads.ops = bb_arena_alloc(process->arena, count * sizeof *reads.ops);
     for (size_t i = 0; i < count; i++) {
         bb__proto__slot_read_op__init(&ops[i]);
-        ops[i].low = bb_slice_pb(wanted[i].low);
-        ops[i].high = bb_slice_pb(wanted[i].high);
-        ops[i].is_descending = wanted[i].is_descending;
-        ops[i].limit = wanted[i].limit;
-        ops[i].doc_index = wanted[i].doc_index;
+        const struct bb_txn_read *read = &wanted[process->asked[i]];
+        ops[i].low = bb_slice_pb(read->low);
+        ops[i].high = bb_slice_pb(read->high);
+        ops[i].is_descending = read->is_descending;
+        ops[i].limit = read->limit;
+        ops[i].doc_index = read->doc_index;
         reads.ops[i] = &ops[i];
     }
     message.op_case = BB__PROTO__FROM_SLOT__OP_READS;
@@ -316,6 +333,14 @@ static void say_conflict(struct sim_slot *process, const Bb__Proto__SlotStart *s
     (void)sim_after(process->node, 1, begin_waiting, process);
 }
 
+static void hear_news(struct sim_slot *process, const Bb__Proto__SlotStart *start)
+{
+    if (start->forgets)
+        bb_txn_kept_forget(process->kept);
+    for (size_t i = 0; i < start->n_ended_keys; i++)
+        bb_txn_kept_end(process->kept, bb_pb_slice(start->ended_keys[i]), start->ended_at[i]);
+}
+
 static void begin_call(struct sim_slot *process, struct bb_slice bytes)
 {
     Bb__Proto__ToSlot *message = NULL;
@@ -327,6 +352,7 @@ static void begin_call(struct sim_slot *process, struct bb_slice bytes)
     int rc =
         bb_unpack(&process->ctx, process->arena, &bb__proto__to_slot__descriptor, bytes, &message);
     bb_assert(rc == BB_OK);
+    hear_news(process, message->start);
     if (message->start->after != 0 && message->start->after != process->last_call) {
         say_conflict(process, message->start);
         return;
@@ -450,6 +476,7 @@ int bb_child_start(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_chi
                                   .last_in_us = sim.now_us + READY_US,
                                   .ctx = { .env = ctx->env },
                                   .txn = bb_txn_new(),
+                                  .kept = bb_txn_kept_new(64 << 10),
                                   .arena = bb_arena_new(0),
                                   .log = bb_value_builder_new(),
                                   .doc = bb_value_builder_new() };

@@ -163,6 +163,7 @@ static void finish(struct slot *slot, struct outcome outcome)
     done.cpu_us = outcome.vm.cpu_us;
     done.heap_bytes = outcome.vm.heap_bytes;
     done.must_recycle = outcome.vm.must_recycle;
+    done.recalled = call->recalled;
     done.rows = output.rows;
     done.bytes = output.bytes;
     done.profile = pb(outcome.vm.profile);
@@ -223,7 +224,7 @@ void slot_call_expire(struct slot *slot)
 
 /* ---- waiting and going on ---- */
 
-static void send_reads(struct slot *slot, const struct bb_txn_read *reads, size_t count)
+static void send_reads(struct slot *slot, const struct bb_txn_read *wanted, size_t count)
 {
     struct slot_call *call = slot->call;
     Bb__Proto__FromSlot frame;
@@ -234,15 +235,17 @@ static void send_reads(struct slot *slot, const struct bb_txn_read *reads, size_
     bb__proto__slot_reads__init(&message);
     message.call = call->start->call;
     message.batch = call->batch = ++call->batch_count;
+    call->asked_count = count;
     message.n_ops = count;
     message.ops = bb_arena_alloc(slot->frame_arena, count * sizeof *message.ops);
     for (size_t i = 0; i < count; i++) {
+        const struct bb_txn_read *read = &wanted[call->asked[i]];
         bb__proto__slot_read_op__init(&ops[i]);
-        ops[i].low = pb(reads[i].low);
-        ops[i].high = pb(reads[i].high);
-        ops[i].is_descending = reads[i].is_descending;
-        ops[i].limit = reads[i].limit;
-        ops[i].doc_index = reads[i].doc_index;
+        ops[i].low = pb(read->low);
+        ops[i].high = pb(read->high);
+        ops[i].is_descending = read->is_descending;
+        ops[i].limit = read->limit;
+        ops[i].doc_index = read->doc_index;
         message.ops[i] = &ops[i];
     }
     frame.op_case = BB__PROTO__FROM_SLOT__OP_READS;
@@ -250,24 +253,91 @@ static void send_reads(struct slot *slot, const struct bb_txn_read *reads, size_
     slot_frames_add(&slot->frames, &frame.base);
 }
 
-/* JavaScript has run to its end or to a wait. */
+/* Runs what waited again, in the order it came; what still waits stays in the list. */
+static bool retry_pending(struct slot *slot)
+{
+    struct slot_call *call = slot->call;
+    struct slot_pending **at = &call->pending;
+    bool has_settled = false;
+
+    while (*at != NULL) {
+        struct slot_pending *pending = *at;
+        bb_buf_clear(&slot->answer);
+        int rc = slot_host_again(&slot->ctx, slot, pending, &slot->answer);
+        if (rc == BB_PENDING) {
+            at = &pending->next;
+            continue;
+        }
+        has_settled = true;
+        if (rc == BB_OK) {
+            (void)bb_vm_resolve(call->vm, pending->ticket, bb_buf_slice(&slot->answer));
+        } else {
+            (void)bb_vm_reject(call->vm, pending->ticket, rc, bb_slice_str(slot->ctx.error));
+        }
+        *at = pending->next;
+        slot_free_copy(pending->args);
+        bb_free(pending);
+    }
+    call->pending_end = at;
+    return has_settled;
+}
+
+/* Answers what can be answered by what is kept; the rest is in call->asked. */
+static int recall(struct slot *slot, size_t wanted, size_t *missing)
+{
+    struct slot_call *call = slot->call;
+    uint64_t at = call->start->snapshot;
+
+    call->asked = bb_arena_alloc(slot->call_arena, wanted * sizeof *call->asked);
+    if (at <= slot->coherent) {
+        int rc = bb_txn_recall(&slot->ctx, slot->txn, slot->kept, at, call->asked, missing);
+        call->recalled += (uint32_t)(wanted - *missing);
+        return rc;
+    }
+    for (size_t i = 0; i < wanted; i++)
+        call->asked[i] = (uint32_t)i;
+    *missing = wanted;
+    return BB_OK;
+}
+
+/* The answers are in; true: the deadline has passed. */
+static bool go_on(struct slot *slot)
+{
+    slot_watchdog_enter(slot->watchdog, slot->call->deadline_us);
+    if (retry_pending(slot))
+        bb_vm_run(slot->call->vm);
+    bool has_fired = slot_watchdog_leave(slot->watchdog);
+    return has_fired || bb_now_us(&slot->ctx) >= slot->call->deadline_us;
+}
+
+/* JavaScript has run to its end or to a wait. Reads that the slot can answer itself are answered as
+ * those of the supervisor are, all of a wait together: what a function sees of their order does not
+ * depend on what is kept. */
 static void step(struct slot *slot, bool has_expired)
 {
     const struct bb_txn_read *reads;
-    size_t count;
+    size_t missing = 0;
 
-    if (bb_vm_call_is_done(slot->call->vm)) {
-        conclude(slot, has_expired);
-        return;
+    while (!bb_vm_call_is_done(slot->call->vm)) {
+        if (has_expired) {
+            slot_call_expire(slot);
+            return;
+        }
+        size_t count = bb_txn_wanted(slot->txn, &reads);
+        /* A call that is not done has an open ticket, and every ticket wants a read. */
+        bb_assert(count > 0 && slot->call->pending != NULL);
+        int rc = recall(slot, count, &missing);
+        if (rc != BB_OK) {
+            give_up(slot, rc, slot->ctx.error);
+            return;
+        }
+        if (missing > 0) {
+            send_reads(slot, reads, missing);
+            return;
+        }
+        has_expired = go_on(slot);
     }
-    if (has_expired) {
-        slot_call_expire(slot);
-        return;
-    }
-    count = bb_txn_wanted(slot->txn, &reads);
-    /* A call that is not done has an open ticket, and every ticket wants a read. */
-    bb_assert(count > 0 && slot->call->pending != NULL);
-    send_reads(slot, reads, count);
+    conclude(slot, has_expired);
 }
 
 /* What invoke is told about the call. */
@@ -304,6 +374,16 @@ static void refuse(struct slot *slot, const Bb__Proto__SlotStart *start, int sta
     frame.done = &done;
     slot_frames_add(&slot->frames, &frame.base);
     bb_arena_reset(slot->call_arena);
+}
+
+/* Whatever becomes of the call: what it brings of news is true. */
+static void hear_news(struct slot *slot, const Bb__Proto__SlotStart *start)
+{
+    if (start->forgets)
+        bb_txn_kept_forget(slot->kept);
+    for (size_t i = 0; i < start->n_ended_keys && i < start->n_ended_at; i++)
+        bb_txn_kept_end(slot->kept, of_pb(start->ended_keys[i]), start->ended_at[i]);
+    slot->coherent = start->coherent;
 }
 
 static void begin_txn(struct slot *slot, const struct slot_deployment *deployment)
@@ -360,6 +440,7 @@ void slot_call_begin(struct slot *slot, const Bb__Proto__SlotStart *start)
                                           .arg = slot };
     uint32_t timeout_ms = start->timeout_ms == 0 ? 5000 : start->timeout_ms;
 
+    hear_news(slot, start);
     if (deployment == NULL) {
         refuse(slot, start, BB_INTERNAL, "the slot does not have the deployment of the call");
         return;
@@ -397,9 +478,11 @@ void slot_call_begin(struct slot *slot, const Bb__Proto__SlotStart *start)
 /* The first of the answers that cannot be used fails the call. */
 static int feed_results(struct slot *slot, const Bb__Proto__SlotReadResults *results)
 {
+    const struct slot_call *call = slot->call;
     const struct bb_txn_read *reads;
+    size_t wanted = bb_txn_wanted(slot->txn, &reads);
 
-    if (results->n_results != bb_txn_wanted(slot->txn, &reads)) {
+    if (results->n_results != call->asked_count || call->asked_count > wanted) {
         return bb_fail(&slot->ctx, BB_INTERNAL, "%zu answers to a batch of reads of another size",
                        results->n_results);
     }
@@ -411,42 +494,19 @@ static int feed_results(struct slot *slot, const Bb__Proto__SlotReadResults *res
             entries[j] = (struct bb_txn_entry){ .key = of_pb(result->entries[j]->key),
                                                 .value = of_pb(result->entries[j]->value) };
         }
+        uint32_t at = call->asked[i];
+        if (reads[at].high.size == 0 && result->n_entries <= 1) {
+            bb_txn_kept_put(slot->kept, reads[at].low,
+                            result->n_entries == 0 ? BB_SLICE_EMPTY : entries[0].value,
+                            result->since);
+        }
         int rc =
-            bb_txn_feed(&slot->ctx, slot->txn, i, entries, result->n_entries, result->is_complete);
+            bb_txn_feed(&slot->ctx, slot->txn, at, entries, result->n_entries, result->is_complete);
         if (rc != BB_OK)
             return rc;
     }
     bb_txn_fed(slot->txn);
     return BB_OK;
-}
-
-/* Runs what waited again, in the order it came; what still waits stays in the list. */
-static bool retry_pending(struct slot *slot)
-{
-    struct slot_call *call = slot->call;
-    struct slot_pending **at = &call->pending;
-    bool has_settled = false;
-
-    while (*at != NULL) {
-        struct slot_pending *pending = *at;
-        bb_buf_clear(&slot->answer);
-        int rc = slot_host_again(&slot->ctx, slot, pending, &slot->answer);
-        if (rc == BB_PENDING) {
-            at = &pending->next;
-            continue;
-        }
-        has_settled = true;
-        if (rc == BB_OK) {
-            (void)bb_vm_resolve(call->vm, pending->ticket, bb_buf_slice(&slot->answer));
-        } else {
-            (void)bb_vm_reject(call->vm, pending->ticket, rc, bb_slice_str(slot->ctx.error));
-        }
-        *at = pending->next;
-        slot_free_copy(pending->args);
-        bb_free(pending);
-    }
-    call->pending_end = at;
-    return has_settled;
 }
 
 int slot_call_feed(struct slot *slot, const Bb__Proto__SlotReadResults *results)
@@ -466,11 +526,6 @@ int slot_call_feed(struct slot *slot, const Bb__Proto__SlotReadResults *results)
         give_up(slot, rc, slot->ctx.error);
         return BB_OK;
     }
-    bool has_fired = false;
-    slot_watchdog_enter(slot->watchdog, call->deadline_us);
-    if (retry_pending(slot))
-        bb_vm_run(call->vm);
-    has_fired = slot_watchdog_leave(slot->watchdog);
-    step(slot, has_fired);
+    step(slot, go_on(slot));
     return BB_OK;
 }

@@ -49,6 +49,9 @@ struct slot_call {
     uint64_t deadline_us;
     uint64_t batch; /* of the reads that are under way; 0: none */
     uint64_t batch_count;
+    uint32_t *asked; /* which of the wanted reads that batch is about */
+    size_t asked_count;
+    uint32_t recalled;
     struct slot_pending *pending, **pending_end;
     int sticky_status; /* fails the call whatever the script does; BB_OK: none */
     char sticky_error[BB_ERROR_MAX];
@@ -66,6 +69,8 @@ struct slot {
     struct slot_deployments deployments;
     struct slot_limits limits;
     struct bb_txn *txn;
+    struct bb_txn_kept *kept;
+    uint64_t coherent; /* what is kept can be used at moments up to here */
     struct bb_arena *call_arena, *frame_arena;
     struct bb_value_builder *builder;
     struct bb_buf answer;

@@ -13,7 +13,8 @@ enum {
     CALLS_BETWEEN_IDLE = 256,
     DOCUMENT_BYTES = 1 << 20,
     RESULT_BYTES = 16 << 20,
-    LOG_LINES = 256
+    LOG_LINES = 256,
+    KEPT_BYTES = 4 << 20 /* of documents, from call to call */
 };
 
 /* Calls that came while one runs, as frames. */
@@ -311,6 +312,7 @@ int bb_slot_main(const struct bb_slot_options *options)
     slot->frame_arena = bb_arena_new(0);
     slot->ctx.arena = slot->frame_arena;
     slot->txn = bb_txn_new();
+    slot->kept = bb_txn_kept_new(KEPT_BYTES);
     slot->builder = bb_value_builder_new();
     bb_buf_init(&slot->answer);
     slot_frames_init(&slot->frames, options->fd);

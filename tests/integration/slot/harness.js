@@ -40,8 +40,14 @@ export const STATUS = Object.freeze({
 export class Store {
   #rows = new Map(); // hex of the key -> value; hex sorts as bytes do
   #sorted = null;
+  #since = new Map(); // hex of a document's key -> tx of its last write
   tx = 0;
   records = [];
+
+  /** Since when a document is what it is; before the first commit there is no such moment. */
+  since(key) {
+    return this.tx === 0 ? 0 : (this.#since.get(Buffer.from(key).toString("hex")) ?? 1);
+  }
 
   #keys() {
     return (this.#sorted ??= [...this.#rows.keys()].sort());
@@ -81,6 +87,9 @@ export class Store {
     this.records.push({ tx: this.tx, body });
     for (const write of body.writes) {
       const docKey = Buffer.from(write.docKey).toString("hex");
+      if (!write.isIndexOnly) {
+        this.#since.set(docKey, this.tx);
+      }
       if (!write.isIndexOnly && write.docOp === 2) {
         this.#rows.delete(docKey);
       } else if (!write.isIndexOnly) {
@@ -124,6 +133,8 @@ export class Slot {
   #next = 1n;
   notices = [];
   hops = 0;
+  #keeps = new Set(); // hex of the keys that the slot may keep
+  #told = 0; // records whose ends were told
 
   constructor({ store = new Store(), hello = {} } = {}) {
     this.store = store;
@@ -182,9 +193,7 @@ export class Slot {
       const answer = onReads?.(reads);
       if (answer !== null) {
         this.send({
-          reads: answer ?? {
-            call: reads.call, batch: reads.batch, results: reads.ops.map((op) => this.store.read(op)),
-          },
+          reads: answer ?? { call: reads.call, batch: reads.batch, results: reads.ops.map((op) => this.#read(op)) },
         });
       }
     } else if (done) {
@@ -193,6 +202,31 @@ export class Slot {
     } else if (notice) {
       this.notices.push(notice);
     }
+  }
+
+  #read(op) {
+    const answer = this.store.read(op);
+    if (op.high.length > 0) {
+      return answer;
+    }
+    this.#keeps.add(Buffer.from(op.low).toString("hex"));
+    return { ...answer, since: this.store.since(op.low) };
+  }
+
+  /** What has become of the documents that the slot keeps, for the next SlotStart. */
+  #news() {
+    const endedKeys = [];
+    const endedAt = [];
+    for (const { tx, body } of this.store.records.slice(this.#told)) {
+      for (const { docKey, isIndexOnly } of body.writes) {
+        if (!isIndexOnly && this.#keeps.delete(Buffer.from(docKey).toString("hex"))) {
+          endedKeys.push(docKey);
+          endedAt.push(tx);
+        }
+      }
+    }
+    this.#told = this.store.records.length;
+    return { coherent: String(this.store.tx), endedKeys, endedAt };
   }
 
   /** Sends code and catalog as the system tables of the store name them. */
@@ -224,7 +258,7 @@ export class Slot {
       start: {
         call: String(call), deployment: this.deployment ?? this.deploy(), kind: kind === "mutation" ? 2 : 1, path: file,
         args: encode(args), snapshot: String(this.store.tx), nowMs: "1790000000000", seed: randomBytes(16), timeoutMs: 5000,
-        requestId: randomBytes(16), ...options,
+        requestId: randomBytes(16), ...this.#news(), ...options,
       },
     });
     const answer = await done;
@@ -237,6 +271,7 @@ export class Slot {
       body: answer.body.length > 0 ? TxBody.decode(answer.body) : null,
       bodyBytes: Buffer.from(answer.body), sawIdentity: answer.sawIdentity, sawRandom: answer.sawRandom,
       sawTime: answer.sawTime, mustRecycle: answer.mustRecycle, rows: Number(answer.rows), trace: answer.trace,
+      recalled: answer.recalled,
     };
     if (result.status === STATUS.OK && result.hasBody && !isDry) {
       result.tx = this.store.apply(answer.body);

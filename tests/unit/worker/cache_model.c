@@ -1,17 +1,20 @@
 /*
  * The cache against a model: random transactions, feed steps, reads at random moments whose needs
  * are answered late and out of order, evictions and rolled-back epochs. Whatever happens, a read at
- * S sees exactly the database at S.
+ * S sees exactly the database at S. Beside it, slots that keep answers and hear of their ends with
+ * each call: what they keep is exact, too.
  */
 #include <criterion/criterion.h>
 
 #include "bb/value.h"
 
 #include "cache.h"
+#include "copies.h"
 
 #define DOCS      24
 #define TXS_MAX   4000
 #define READS_MAX 6
+#define SLOTS     3
 #define TABLE     10u
 #define INDEX     0x80000000u
 
@@ -35,9 +38,21 @@ struct open_read {
     struct need_under_way needs[128];
     size_t need_count;
 };
+/* What a slot keeps of a document: what it was in [from, to). */
+struct kept {
+    uint64_t from, to; /* from == 0: nothing */
+    bool is_there;
+    uint8_t content;
+};
+struct keeper {
+    struct kept doc[DOCS];
+};
 struct world {
     struct bb_ctx ctx;
     struct cache *cache;
+    struct copies *copies;
+    struct keeper slots[SLOTS];
+    uint64_t recalled;
     struct state history[TXS_MAX];
     uint64_t last, cursor, durable;
     struct open_read open[READS_MAX];
@@ -143,6 +158,10 @@ static void feed(struct world *world)
         list[body.n_writes++] = write;
     }
     (void)worker_cache_apply(&world->ctx, world->cache, &body, tx);
+    for (size_t i = 0; i < body.n_writes; i++) {
+        worker_copies_written(world->copies, bb_slice(list[i]->doc_key.data, list[i]->doc_key.len),
+                              tx);
+    }
     bb_arena_free(arena);
 }
 
@@ -184,6 +203,54 @@ static size_t truth(struct world *world, struct bb_arena *arena, struct bb_slice
     return count;
 }
 
+/* ---- what slots keep ---- */
+
+/* A slot is given the answer of a get, and keeps it when it may. */
+static void give_to_slot(struct world *world, const struct cache_read *read)
+{
+    if (read->high.size > 0) {
+        return;
+    }
+    size_t slot = rnd(world, SLOTS);
+    uint64_t since = worker_cache_since(world->cache, read->low, read->snapshot);
+    if (since != 0 && worker_copies_add(world->copies, slot, read->low, world->cursor)) {
+        bool is_there = read->entry_count > 0;
+        world->slots[slot].doc[read->low.data[4]] =
+            (struct kept){ .from = since,
+                           .to = UINT64_MAX,
+                           .is_there = is_there,
+                           .content = is_there ? read->entries[0].value.data[0] : 0 };
+    }
+}
+
+/* A slot gets a call at a random moment: it hears the news, and uses what it keeps. */
+static void start_in_slot(struct world *world)
+{
+    size_t slot = rnd(world, SLOTS);
+    struct kept *docs = world->slots[slot].doc;
+    struct copies_news news = worker_copies_tell(world->copies, slot);
+    uint64_t snapshot = rnd(world, world->cursor + 1);
+    cr_assert(news.keeps);
+    for (size_t i = 0; news.forgets && i < DOCS; i++) {
+        docs[i].from = 0;
+    }
+    for (size_t i = 0; i < news.end_count; i++) {
+        struct kept *kept = &docs[news.ends[i].key[4]];
+        if (kept->from != 0 && kept->from < news.ends[i].tx && news.ends[i].tx < kept->to) {
+            kept->to = news.ends[i].tx;
+        }
+    }
+    for (size_t i = 0; i < DOCS; i++) {
+        const struct doc *doc = &world->history[snapshot].doc[i];
+        if (docs[i].from == 0 || snapshot < docs[i].from || snapshot >= docs[i].to) {
+            continue;
+        }
+        cr_assert_eq(docs[i].is_there, doc->is_there, "document %zu at %" PRIu64, i, snapshot);
+        cr_assert(!doc->is_there || docs[i].content == doc->content);
+        world->recalled++;
+    }
+}
+
 /* ---- reads ---- */
 
 static void compare(struct world *world, struct open_read *open)
@@ -213,6 +280,7 @@ static void compare(struct world *world, struct open_read *open)
     }
     if (read->is_complete) {
         cr_assert_eq(expected, count);
+        give_to_slot(world, read);
     }
     world->compared++;
 }
@@ -343,6 +411,7 @@ static void new_epoch(struct world *world)
         world->cursor = world->durable;
         worker_cache_drop_after(world->cache, world->durable);
     }
+    worker_copies_forget(world->copies);
     world->last = world->durable;
 }
 
@@ -352,6 +421,7 @@ static uint64_t run(uint64_t seed, size_t cache_bytes)
     world->random = seed * 0x9e3779b97f4a7c15u + 1;
     world->cache = worker_cache_new(cache_bytes);
     worker_cache_reset(world->cache, 0);
+    world->copies = worker_copies_new(SLOTS);
     for (int i = 0; i < 20000 && world->last + 1 < TXS_MAX; i++) {
         struct open_read *open = &world->open[rnd(world, READS_MAX)];
         switch (rnd(world, 16)) {
@@ -374,7 +444,11 @@ static uint64_t run(uint64_t seed, size_t cache_bytes)
                 new_epoch(world);
             } else if (rnd(world, 80) == 0 && world->durable == world->cursor) {
                 worker_cache_reset(world->cache, world->cursor);
+                worker_copies_forget(world->copies);
             }
+            break;
+        case 7:
+            start_in_slot(world);
             break;
         default:
             if (open->is_open) {
@@ -393,6 +467,8 @@ static uint64_t run(uint64_t seed, size_t cache_bytes)
     }
     struct cache_stats stats = worker_cache_stats(world->cache);
     cr_assert_gt(stats.hits, 0);
+    cr_assert_gt(world->recalled, 0);
+    worker_copies_free(world->copies);
     worker_cache_free(world->cache);
     bb_free(world);
     return compared;

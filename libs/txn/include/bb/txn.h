@@ -86,6 +86,31 @@ int bb_txn_feed(struct bb_ctx *ctx, struct bb_txn *txn, size_t index,
                 const struct bb_txn_entry *entries, size_t entry_count, bool is_complete);
 void bb_txn_fed(struct bb_txn *txn); /* all answers are in; the list is empty again */
 
+/*
+ * ---- what is kept from transaction to transaction ----
+ *
+ * Documents, and that there is none, as answers of earlier reads gave them, each with the moments
+ * at which it holds. Bounded; the supervisor says when something ends (docs/formats/slot.md).
+ */
+struct bb_txn_kept;
+struct bb_txn_kept *bb_txn_kept_new(size_t bytes_max);
+void bb_txn_kept_free(struct bb_txn_kept *kept); /* accepts NULL */
+void bb_txn_kept_forget(struct bb_txn_kept *kept);
+size_t bb_txn_kept_bytes(const struct bb_txn_kept *kept); /* of documents, at most bytes_max */
+/* `value` (empty: no such document) holds since that tx, and no end is known. Copies, or does not
+ * keep it. `since` 0: it must not be kept. */
+void bb_txn_kept_put(struct bb_txn_kept *kept, struct bb_slice key, struct bb_slice value,
+                     uint64_t since);
+/* `key` was written at that tx: what was kept before it holds up to there. */
+void bb_txn_kept_end(struct bb_txn_kept *kept, struct bb_slice key, uint64_t at);
+/* What is known to hold at `at`, valid until the next change; false: nothing is. */
+bool bb_txn_kept_find(struct bb_txn_kept *kept, struct bb_slice key, uint64_t at,
+                      struct bb_slice *value);
+/* Feed all wanted reads that `kept` knows at `at`; the others are listed in `missing` (room for all
+ * of them). None missing: bb_txn_fed was called, and the pending operations can run again. */
+int bb_txn_recall(struct bb_ctx *ctx, struct bb_txn *txn, struct bb_txn_kept *kept, uint64_t at,
+                  uint32_t *missing, size_t *missing_count);
+
 /* ---- reading: BB_OK, BB_PENDING or an IN status ---- */
 
 /* `table` may be empty, else the id must belong to it (BB_BAD_ID). document->data == NULL: there is
