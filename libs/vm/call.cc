@@ -71,7 +71,7 @@ static void end_terminated(struct bb_vm_call *call)
 static void end_fulfilled(struct bb_vm_call *call, v8::Local<v8::Value> value)
 {
     struct bb_vm *vm = call->vm;
-    const EncodeOptions options = { "result", false, RESULT_BYTES_MAX };
+    const EncodeOptions options = { "result", false, true, RESULT_BYTES_MAX };
     v8::TryCatch caught(vm->isolate);
     std::string problem;
 

@@ -14,6 +14,8 @@ namespace bb
 namespace
 {
 
+const size_t NAME_BYTES_MAX = 1024;
+
 struct Place {
     const Place *parent;
     v8::Local<v8::Object> object;
@@ -188,6 +190,24 @@ bool Encoder::array(v8::Local<v8::Array> array, const Place *place, uint32_t dep
     return true;
 }
 
+/* What a client would not take, or take for another value: `{"$integer": ..}` is one of JSON's
+ * special values. nullptr: the name is good. */
+static const char *trouble_with_name(const char *name, size_t size)
+{
+    if (size == 0) {
+        return "a field name may not be empty";
+    }
+    if (size > NAME_BYTES_MAX) {
+        return "a field name has at most 1,024 characters";
+    }
+    if (name[0] == '$') {
+        return "a field name may not start with `$`";
+    }
+    const bool is_printable =
+        std::all_of(name, name + size, [](char c) { return c >= 32 && c <= 126; });
+    return is_printable ? nullptr : "a field name has printable ASCII characters only";
+}
+
 /* Pushes the object's fields, sorted by the bytes of their names. */
 bool Encoder::gather(v8::Local<v8::Object> object, const Place *place)
 {
@@ -218,6 +238,13 @@ bool Encoder::gather(v8::Local<v8::Object> object, const Place *place)
         bb_buf_fini(&name);
         if (!is_good) {
             return fail(place, "a field name with half of a surrogate pair cannot be stored");
+        }
+        const char *const trouble =
+            options_.checks_names ? trouble_with_name(names_.data() + begin, names_.size() - begin)
+                                  : nullptr;
+        if (trouble != nullptr) {
+            const Place here = { place, object, key.As<v8::String>(), 0 };
+            return fail(names_.size() - begin > NAME_BYTES_MAX ? place : &here, trouble);
         }
         fields_.push_back(Field{ item, key.As<v8::String>(), begin, names_.size() - begin });
     }

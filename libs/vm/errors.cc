@@ -204,7 +204,7 @@ static std::string place_of(struct bb_vm *vm, v8::Local<v8::Value> error)
 static void encode_data(struct bb_vm_call *call, v8::Local<v8::Object> error)
 {
     struct bb_vm *vm = call->vm;
-    const EncodeOptions options = { "data", false, (size_t)1 << 20 };
+    const EncodeOptions options = { "data", false, true, (size_t)1 << 20 };
     std::string problem;
 
     bb_buf_clear(&call->error_data);

@@ -16,7 +16,7 @@ enum {
 static bool encode_arguments(struct bb_vm *vm, const v8::FunctionCallbackInfo<v8::Value> &info,
                              struct bb_buf *to, std::string *error)
 {
-    const EncodeOptions options = { "value", true, HOST_BYTES_MAX };
+    const EncodeOptions options = { "value", true, false, HOST_BYTES_MAX };
     const uint32_t count = (uint32_t)(info.Length() - 1);
     const size_t head = 9 + (size_t)count * 4;
 

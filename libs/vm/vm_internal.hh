@@ -163,6 +163,7 @@ v8::Local<v8::String> key_string(struct bb_vm *vm, const uint8_t *data, size_t s
 struct EncodeOptions {
     const char *root;
     bool keeps_undefined;
+    bool checks_names; /* as clients take them; what the host gets it checks by itself */
     size_t size_max;
 };
 bool encode(struct bb_vm *vm, v8::Local<v8::Value> value, const EncodeOptions &options,
