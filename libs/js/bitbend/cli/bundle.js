@@ -108,7 +108,8 @@ async function rebuild(context) {
 function buildOptions(appDir, functionsDir, files, wasm = new Map()) {
   return {
     absWorkingDir: appDir,
-    entryPoints: files.map((file) => join(functionsDir, file)),
+    // Relative, and named one by one: in a path to the application `*` would be a pattern and `?` the end of the name.
+    entryPoints: files.map((file) => ({ in: `./${relative(appDir, join(functionsDir, file))}`, out: file.replace(/\.[^.]+$/, "") })),
     outbase: functionsDir,
     outdir: OUT_DIR,
     entryNames: "[dir]/[name]",
@@ -189,11 +190,11 @@ async function convert(appDir, functionsDir, name, text) {
   return { path: name, source: code, sourceMap: withReadableSources(appDir, name, map) };
 }
 
-/** Sources as a person names them: relative to the application ("bitbend/messages.ts"). */
+/** Sources, which a map has as URLs, as a person names them: relative to the application ("bitbend/messages.ts"). */
 function withReadableSources(appDir, name, text) {
   const map = JSON.parse(text);
   map.sources = map.sources.map((source) => {
-    const file = resolve(OUT_DIR, posix.dirname(name), source);
+    const file = resolve(OUT_DIR, posix.dirname(name), decodeURIComponent(source));
     return relative(appDir, file).split(sep).join("/");
   });
   map.file = name;

@@ -27,8 +27,11 @@ export async function main(argv) {
   }
 }
 
-/** npm links a package that comes from a folder, and leaves its dependencies to that folder. */
 function explain(error) {
+  if (typeof error?.syscall === "string" && typeof error.path === "string") {
+    return new CliError(`${error.message}: the folder must be there, writable, and on a disk with room.`);
+  }
+  // npm links a package that comes from a folder, and leaves its dependencies to that folder.
   if (error?.code !== "ERR_MODULE_NOT_FOUND" || !error.message.includes("'esbuild'")) return error;
   const packageDir = fileURLToPath(new URL("..", import.meta.url));
   return new CliError(`esbuild is missing, which bundles your functions: run "npm install" in ${packageDir} once.`);

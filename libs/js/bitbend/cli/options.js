@@ -124,7 +124,7 @@ function helpOf(name) {
   const { usage, help, options } = COMMANDS[name];
   const rows = Object.entries(options).map(([key, option]) => {
     const flag = `${option.short ? `-${option.short}, ` : ""}--${key}${option.value ? ` ${option.value}` : ""}`;
-    return `  ${flag.padEnd(20)}${option.help}`;
+    return `  ${flag.padEnd(22)}${option.help}`;
   });
   return [`Usage: bitbend ${usage} [options]`, "", `  ${help}`, "", ...rows].join("\n");
 }

@@ -119,6 +119,15 @@ test("source maps lead from every output to the TypeScript line", async (t) => {
   assert.equal(entry.originalLine + 1, 5);
 });
 
+test("the folder of the application may have any name", async (t) => {
+  const appDir = join(makeApp(t, {}), "My Apps (\u00fc) 100%?*", "it's #1 [x]");
+  write(appDir, FUNCTIONS);
+  const { modules } = await (await bundle(t, appDir)).build();
+  const own = modules.filter(({ path }) => !path.startsWith("_"));
+  assert.deepEqual(own.map(({ path }) => path), ["a.js", "schema.js", "sub/deep.js"]);
+  assert.deepEqual(JSON.parse(own[0].sourceMap).sources, ["bitbend/a.ts"]);
+});
+
 test("the same sources give the same bytes, and a new file joins", async (t) => {
   const appDir = makeApp(t, FUNCTIONS);
   const bundler = await bundle(t, appDir);
