@@ -89,7 +89,7 @@ if [ -n "$missing" ]; then
 fi
 [ -z "$raft_missing" ] || "$here/install-raft.sh" >/dev/null
 
-for dir in services/worker libs/js/bitbend; do
+for dir in services/worker services/runner libs/js/bitbend; do
     npm_ci "$dir"
 done
 # The example uses the package of this checkout: a link is all that npm would make.

@@ -18,6 +18,7 @@ static const char *const system_tables[] = {
     [BB_TABLE_JOBS] = "_jobs",
     [BB_TABLE_CRONS] = "_crons",
     [BB_TABLE_LEASES] = "_leases",
+    [BB_TABLE_CODE] = "_code",
 };
 
 /* Indexes of system tables beyond the built-in ones; a row's place is its number. */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "action.h"
 #include "answer.h"
 #include "call.h"
 #include "feed.h"
@@ -100,6 +101,7 @@ static void status_answer(struct status_work *work)
         gateway_websockets_count(gateway), gateway_txfeed_reader_count(gateway),
         gateway_txfeed_queued_bytes(gateway));
     gateway_nats_append_status(gateway, json);
+    gateway_actions_append_status(gateway, json);
     bb_buf_append_str(json, "},");
     append_workers(gateway, json);
     bb_buf_append_str(json, ",\"storage\":[");

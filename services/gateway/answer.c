@@ -152,7 +152,9 @@ static void append_success(struct bb_buf *to, const struct outcome *outcome)
     bb_buf_append_str(to, "{\"status\":\"success\",\"value\":");
     append_value(to, bb_pb_slice(reply->value), outcome->format);
     /* A query's tx is the moment it was read at; a mutation that changed nothing has none. */
-    if (tx != 0 || is_query) {
+    if (kind == BB__PROTO__FUNCTION_KIND__KIND_ACTION) {
+        /* An action is no transaction. */
+    } else if (tx != 0 || is_query) {
         bb_buf_printf(to, ",\"tx\":%" PRIu64, tx);
     } else {
         bb_buf_printf(to, ",\"tx\":null,\"readTx\":%" PRIu64, reply->read_tx);

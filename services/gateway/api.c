@@ -1,4 +1,5 @@
 /* The handlers that run one function and answer with its envelope. */
+#include "action.h"
 #include "answer.h"
 #include "call.h"
 #include "routes.h"
@@ -8,6 +9,7 @@
 /* One request that runs a function; lives in the request's arena. */
 struct api {
     struct call call;
+    struct action action;
     struct gateway *gateway;
     struct bb_http_request *request;
     struct bb_buf body; /* the envelope as BBV; args borrow from it */
@@ -18,26 +20,22 @@ struct api {
 
 /* ---- the answer ---- */
 
-static void on_done(struct call *call, int status, const char *error,
-                    const Bb__Proto__CallReply *reply)
+static void answer(struct api *api, struct outcome outcome)
 {
-    struct api *api = call->arg;
     struct gateway *gateway = api->gateway;
+    const Bb__Proto__CallReply *reply = outcome.reply;
     struct bb_ctx ctx = *gateway->ctx;
-    struct outcome outcome = { .status = status,
-                               .error = error,
-                               .reply = reply,
-                               .kind = call->kind,
-                               .request_id = call->request_id,
-                               .format = api->format,
-                               .shows_errors = gateway->shows_errors || api->caller.is_admin };
     int http;
+
+    outcome.format = api->format;
+    outcome.shows_errors = gateway->shows_errors || api->caller.is_admin || api->caller.is_action;
 
     /* What a worker sends was checked there; a value that cannot be read must not stop the gateway.
      */
-    if (status == BB_OK && reply->value.len > 0 &&
+    if (outcome.status == BB_OK && reply->value.len > 0 &&
         bb_value_validate(&ctx, bb_pb_slice(reply->value)) != BB_OK) {
-        bb_error(gateway->ctx, "gateway.bad_value", "path=%s why=\"%s\"", call->path, ctx.error);
+        bb_error(gateway->ctx, "gateway.bad_value", "path=%s why=\"%s\"", api->call.path,
+                 ctx.error);
         outcome.status = BB_INTERNAL;
         outcome.error = "A worker's answer could not be read.";
     }
@@ -49,6 +47,26 @@ static void on_done(struct call *call, int status, const char *error,
         bb_buf_fini(&gateway->json);
         bb_buf_init(&gateway->json);
     }
+}
+
+static void on_done(struct call *call, int status, const char *error,
+                    const Bb__Proto__CallReply *reply)
+{
+    answer(call->arg, (struct outcome){ .status = status,
+                                        .error = error,
+                                        .reply = reply,
+                                        .kind = call->kind,
+                                        .request_id = call->request_id });
+}
+
+static void on_action_done(struct action *action, int status, const char *error,
+                           const Bb__Proto__CallReply *reply)
+{
+    answer(action->arg, (struct outcome){ .status = status,
+                                          .error = error,
+                                          .reply = reply,
+                                          .kind = BB__PROTO__FUNCTION_KIND__KIND_ACTION,
+                                          .request_id = action->id });
 }
 
 /* ---- the question ---- */
@@ -125,7 +143,11 @@ static int take_debug(struct bb_ctx *ctx, struct api *api)
 
 static int check_path(struct bb_ctx *ctx, const struct api *api)
 {
-    if (api->call.path[0] == '_' && !api->caller.is_admin)
+    bool is_scheduler = strcmp(api->call.path, "_system:createJob") == 0 ||
+                        strcmp(api->call.path, "_system:cancelJob") == 0;
+
+    if (api->call.path[0] == '_' && !api->caller.is_admin &&
+        !(is_scheduler && api->caller.is_action))
         return bb_fail(ctx, BB_FORBIDDEN, "System functions need the admin key.");
     return BB_OK;
 }
@@ -158,7 +180,7 @@ static void api_go(struct bb_ctx *ctx, struct api *api, int rc)
     if (rc == BB_OK)
         rc = check_path(ctx, api);
     if (rc == BB_OK) {
-        api->call.is_admin = api->caller.is_admin;
+        api->call.is_admin = api->caller.is_admin || api->caller.is_action;
         api->call.identity = api->caller.identity;
         rc = take_headers(ctx, api);
     }
@@ -263,12 +285,43 @@ void gateway_api_run(struct gateway *gateway, struct bb_http_request *request)
     }
 }
 
+static void on_action_gone(void *arg)
+{
+    struct api *api = arg;
+
+    gateway_action_leave(&api->action);
+}
+
+/* {path, args, format?, cancelOnDisconnect?} */
 void gateway_api_action(struct gateway *gateway, struct bb_http_request *request)
 {
-    (void)gateway;
-    bb_http_respond_error(
-        request, 501, "Unsupported",
-        "Actions are not available: this deployment has no runner. Use a query or a mutation.");
+    struct bb_ctx ctx = *gateway->ctx;
+    struct api *api = api_new(gateway, request, BB__PROTO__FUNCTION_KIND__KIND_ACTION);
+    struct action *action = &api->action;
+    struct bb_slice ends;
+    int rc = gateway_caller(&ctx, gateway, request, &api->caller);
+
+    if (rc == BB_OK)
+        rc = take_body(&ctx, api, NULL);
+    if (rc == BB_OK) {
+        ends = bb_value_field_str(bb_buf_slice(&api->body), "cancelOnDisconnect");
+        action->ends_when_left = ends.data != NULL && bb_value_tag(ends) == BB_TAG_TRUE;
+        action->path = api->call.path;
+        action->args = api->call.args;
+        action->identity = api->caller.identity;
+        action->may_call_internal = api->caller.is_admin || api->caller.is_action;
+        action->done = on_action_done;
+        action->arg = api;
+        rc = gateway_action_start(&ctx, gateway, action);
+    }
+    if (rc == BB_OK) {
+        bb_http_on_gone(request, on_action_gone, api);
+        if (bb_http_is_gone(request))
+            on_action_gone(api);
+        return;
+    }
+    bb_buf_fini(&api->body);
+    gateway_refuse(&ctx, request, rc);
 }
 
 void gateway_api_ping(struct gateway *gateway, struct bb_http_request *request)

@@ -1,5 +1,6 @@
 #include "ask.h"
 #include "gateway.h"
+#include "token.h"
 
 #include <strings.h>
 
@@ -199,6 +200,8 @@ int gateway_authorize(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slic
     *caller = (struct caller){ .is_admin = false };
     if (header.data == NULL || header.size == 0)
         return BB_OK;
+    if (takes_scheme(&header, "BitBend-Action"))
+        return gateway_token_check(ctx, arena, admin_key, header, caller);
     if (takes_scheme(&header, "Bearer")) {
         return bb_fail(
             ctx, BB_UNAUTHORIZED,

@@ -32,7 +32,10 @@ int gateway_ask_format(struct bb_ctx *ctx, struct bb_slice text, enum bb_json_fo
 
 struct caller {
     bool is_admin;
+    bool is_action;           /* an action that runs: may call internal functions */
     struct bb_slice identity; /* JSON; empty: anonymous; borrows from the arena */
+    struct bb_slice job;      /* the action is a job: its id, in the arena; empty: it is none */
+    int64_t attempt;          /* of the job */
 };
 /* From the value of the Authorization header (data == NULL: none). BB_UNAUTHORIZED says why. */
 int gateway_authorize(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice admin_key,

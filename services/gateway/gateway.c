@@ -4,6 +4,7 @@
  */
 #include "gateway.h"
 
+#include "action.h"
 #include "call.h"
 #include "feed.h"
 #include "forward.h"
@@ -147,11 +148,16 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
         rc = gateway_forward_open(ctx, gateway, conf);
     if (rc == BB_OK)
         rc = gateway_nats_open(ctx, gateway, conf);
+    if (rc == BB_OK) {
+        gateway_actions_open(gateway, conf);
+        rc = gateway_bus_open(ctx, gateway, conf);
+    }
     /* Last: whoever can connect is served, even while workers are still starting. */
     if (rc == BB_OK)
         rc = open_http(ctx, gateway, conf);
     if (rc != BB_OK)
         return rc;
+    gateway_actions_listening(gateway, bb_conf_text(conf, "listen"));
     life->check = bb_timer_new(gateway->loop, on_check, life);
     bb_timer_start(life->check, CHECK_MS, CHECK_MS);
     bb_info(ctx, "gateway.listening", "address=%s port=%u", bb_conf_text(conf, "listen"),
@@ -195,9 +201,13 @@ static void close_gateway(struct bb_service *service, void *state)
     gateway_subscriptions_stop(gateway);
     gateway_txfeed_stop(gateway);
     gateway_nats_close(gateway);
+    gateway_bus_close(gateway);
+    gateway_actions_stop(gateway);
     gateway_workers_close(gateway->workers);
     gateway_feed_close(gateway->feed);
     gateway_nats_free(gateway);
+    gateway_bus_free(gateway);
+    gateway_actions_close(gateway);
     gateway_forward_close(gateway);
     bb_http_close(gateway->http);
     gateway_websockets_close(gateway);

@@ -29,6 +29,8 @@ struct streams;
 struct websockets;
 struct nats_publisher;
 struct forward;
+struct bus;
+struct actions;
 
 struct gateway {
     uint32_t magic;
@@ -45,6 +47,8 @@ struct gateway {
     struct websockets *websockets;
     struct nats_publisher *nats; /* NULL: nothing is published */
     struct forward *forward;
+    struct bus *bus; /* NULL: no actions */
+    struct actions *actions;
     size_t session_queries_max, session_bytes_max;
     struct bb_list logs; /* requests for log lines that wait */
     struct bb_buf admin_key;

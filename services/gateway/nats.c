@@ -455,8 +455,10 @@ int gateway_nats_open(struct bb_ctx *ctx, struct gateway *gateway, const struct 
     const char *url = bb_conf_text(conf, "nats");
     struct nats_publisher *publisher;
 
-    if (url == NULL || url[0] == '\0')
+    if (!bb_conf_bool(conf, "nats-feed"))
         return BB_OK;
+    if (url == NULL || url[0] == '\0')
+        return bb_fail(ctx, BB_BAD_REQUEST, "option nats-feed needs --nats");
     if (strncmp(url, "nats://", 7) != 0 && strncmp(url, "tls://", 6) != 0)
         return bb_fail(ctx, BB_BAD_REQUEST, "option nats: %s is no nats:// or tls:// url", url);
     publisher = bb_alloc_zero(1, sizeof(*publisher));

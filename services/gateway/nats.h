@@ -1,5 +1,6 @@
 /*
- * The transaction feed in a NATS JetStream stream: every record once, in order, under `--nats`.
+ * The transaction feed in a NATS JetStream stream: every record once, in order, under
+ * `--nats-feed`.
  *
  * A thread of its own holds the connection, as the library blocks. It asks the owner for the page
  * behind the last message of the stream, publishes each record with that message's sequence as the
@@ -14,7 +15,7 @@
 
 struct nats_publisher;
 
-/* An empty url: nothing is published. BB_BAD_REQUEST. */
+/* Without nats-feed nothing is published. BB_BAD_REQUEST. */
 int gateway_nats_open(struct bb_ctx *ctx, struct gateway *gateway, const struct bb_conf *conf);
 /* Ends the thread. While the feed is still open. */
 void gateway_nats_close(struct gateway *gateway);

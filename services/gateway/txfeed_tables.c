@@ -14,6 +14,7 @@ static const char *const system_names[BB_TABLE_COUNT_SYSTEM] = {
     [BB_TABLE_JOBS] = "_jobs",
     [BB_TABLE_CRONS] = "_crons",
     [BB_TABLE_LEASES] = "_leases",
+    [BB_TABLE_CODE] = "_code",
 };
 
 /* Where the number is, or would be. */

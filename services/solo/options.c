@@ -20,5 +20,9 @@ const struct bb_option solo_options[] = {
     { "slot-js", BB_OPTION_TEXT, NULL, 0, 0, "FILE", "slot.cjs; default: the one of the checkout" },
     { "sandbox", BB_OPTION_TEXT, "auto", 0, 0, "MODE",
       "isolation of slots: auto (the best that this machine allows), require, off" },
+    { "nats", BB_OPTION_TEXT, NULL, 0, 0, "URL",
+      "a NATS server with JetStream: through it actions reach runners" },
+    { "deployment", BB_OPTION_TEXT, "main", 0, 0, "NAME",
+      "the name in subjects of NATS (bb.NAME.action), for several deployments at one server" },
     { NULL, BB_OPTION_TEXT, NULL, 0, 0, NULL, NULL },
 };

@@ -189,11 +189,14 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
         { gateway, "storage", "inproc://bb-storage" },
         { gateway, "show-errors", show_errors },
         { gateway, "admin-key", (const char *)solo->admin_key.data },
+        { gateway, "deployment", bb_conf_text(conf, "deployment") },
     };
     for (size_t i = 0; i < BB_COUNT_OF(settings) && rc == BB_OK; i++)
         rc = set(ctx, settings[i].part, settings[i].name, settings[i].value);
     if (rc == BB_OK && bb_conf_text(conf, "static") != NULL)
         rc = set(ctx, gateway, "static", bb_conf_text(conf, "static"));
+    if (rc == BB_OK && bb_conf_text(conf, "nats") != NULL)
+        rc = set(ctx, gateway, "nats", bb_conf_text(conf, "nats"));
     return rc;
 }
 

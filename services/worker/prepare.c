@@ -81,16 +81,19 @@ static const char *kind_text(enum function_kind kind)
 
 static enum function_kind system_kind(struct bb_slice path)
 {
-    static const char *const mutations[] = {
-        "_system:deploy",           "_system:backfill",    "_system:clean",
-        "_system:openConsumer",     "_system:ackConsumer", "_system:removeConsumer",
-        "_system:runJob",           "_system:failJob",     "_system:queueActions",
-        "_system:requeueActions",   "_system:startJob",    "_system:finishJob",
-        "_system:renewJobs",        "_system:progressJob", "_system:sweepJobs",
-        "_system:cancelJob",        "_system:cleanJobs",   "_system:createJob",
-        "_system:runCron",          "_system:resetCrons",  "_system:takeLease",
-        "_system:changeEnvironment"
-    };
+    static const char *const mutations[] = { "_system:deploy",       "_system:backfill",
+                                             "_system:clean",        "_system:openConsumer",
+                                             "_system:ackConsumer",  "_system:removeConsumer",
+                                             "_system:runJob",       "_system:failJob",
+                                             "_system:queueActions", "_system:requeueActions",
+                                             "_system:startJob",     "_system:finishJob",
+                                             "_system:renewJobs",    "_system:progressJob",
+                                             "_system:sweepJobs",    "_system:cancelJob",
+                                             "_system:cleanJobs",    "_system:createJob",
+                                             "_system:runCron",      "_system:resetCrons",
+                                             "_system:takeLease",    "_system:changeEnvironment",
+                                             "_system:putCode",      "_system:dropCode",
+                                             "_system:jobMutation" };
     for (size_t i = 0; i < BB_COUNT_OF(mutations); i++) {
         if (bb_slice_equal_str(path, mutations[i])) {
             return FUNCTION_MUTATION;

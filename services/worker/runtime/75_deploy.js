@@ -305,10 +305,24 @@ const carryOut = async (db, plan) => {
   }
 };
 
+// Functions of modules that V8 cannot load; a module is for one of both.
+const addNodeFunctions = (wanted, node) => {
+  const inV8 = new Set(wanted.modules.map(({ path }) => path));
+  for (const found of node?.functions ?? []) {
+    if (inV8.has(found.module)) {
+      refuse(`module ${found.module} is there for V8 and for Node.js.`);
+    }
+    wanted.functions.push(found);
+  }
+  wanted.functions.sort(byKey);
+};
+
 const deploy = async (frame, args) => {
   const db = bb.makeWriter(frame, bb.PRIVILEGED);
   const wanted = analyse(args.modules);
   const state = await readState(db);
+  const node = await bb.readNode(db, args.node);
+  addNodeFunctions(wanted, node);
   const plan = makePlan(frame, state);
   plan.notes.push(...wanted.notes);
 
@@ -319,19 +333,23 @@ const deploy = async (frame, args) => {
   bb.planCrons(plan, wanted.crons, state.crons);
 
   const modules = wanted.modules.map(({ path, hash }) => ({ path, hash }));
-  const hash = internals.sha256hex(modules.map(({ path, hash: text }) => `${path} ${text}\n`).join(""));
+  const archives = node?.archives ?? [];
+  const named = [...modules.map(({ path, hash: text }) => [path, text]), ...archives.map(({ name, hash: text }) => [name, text])];
+  const hash = internals.sha256hex(named.map(([name, text]) => `${name} ${text}\n`).join(""));
   const before = Number(state.current?.version ?? 0);
   const hasChanges = state.current === null || state.current.hash !== hash || plan.writes.length > 0;
   const version = hasChanges ? before + 1 : before;
   if (hasChanges && args.dryRun !== true) {
     plan.put("_deployment", "current", {
       version: BigInt(version), hash, nextTable: BigInt(plan.nextTable), nextIndex: BigInt(plan.nextIndex),
-      time: Date.now(), modules,
+      time: Date.now(), modules, node: node === null ? null : { archives },
+      formerCode: (state.current?.node?.archives ?? []).map((archive) => archive.hash),
     });
     await carryOut(db, plan);
   }
   const { functions, tables, indexes, crons, notes } = plan;
-  return { version, functions, tables, indexes, crons, notes, sharing: wanted.sharing };
+  const unusedCode = args.dryRun === true ? [] : bb.unusedCode(node, state.current);
+  return { version, functions, tables, indexes, crons, notes, sharing: wanted.sharing, unusedCode };
 };
 
 bb.deploy = deploy;

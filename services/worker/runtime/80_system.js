@@ -246,6 +246,7 @@ const SYSTEM = new Map([
   ["_system:environmentValue", { kind: "query", run: environmentValue }],
   ["_system:status", { kind: "query", run: status }],
   ...bb.jobFunctions,
+  ...bb.codeFunctions,
 ]);
 
 bb.runSystemFunction = async (bundle, path, args, info) => {

@@ -61,7 +61,7 @@ describe("the feed in NATS", { skip }, () => {
   before(async () => {
     dir = mkdtempSync(join(tmpdir(), "bitbend-nats-"));
     [port] = await freePorts(1);
-    const nats = { nats: `nats://127.0.0.1:${port}` };
+    const nats = { nats: `nats://127.0.0.1:${port}`, "nats-feed": true };
     // NATS is not there yet, and two gateways publish into one stream.
     suite = await startSuite({ mode: "processes", appDir: app, gateways: 2, options: { gateway: nats, gateway2: nats } });
     suite.adminHeaders = { authorization: `BitBend ${suite.adminKey}` };

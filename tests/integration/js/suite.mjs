@@ -135,8 +135,8 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
       generate(functionsDir);
       const bundler = createBundler({ appDir: app, functionsDir });
       try {
-        const { modules } = await bundler.build();
-        return await admin.deploy(modules, deployOptions);
+        const { modules, node } = await bundler.build();
+        return await admin.deploy(modules, { node, ...deployOptions });
       } finally {
         await bundler.dispose();
       }

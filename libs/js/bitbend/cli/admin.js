@@ -3,6 +3,7 @@
 import { ConnectionError, RequestError } from "../client/errors.js";
 import { createTransport } from "../client/transport.js";
 import { decodeValue, encodeValue } from "../values/encode.js";
+import { dropArchives, uploadArchives } from "./archive.js";
 import { CliError } from "./output.js";
 
 const FORMAT = "convex_encoded_json";
@@ -38,12 +39,15 @@ export function createAdmin({ url, adminKey }) {
     },
 
     /** What a deploy of these modules changed, or would change. */
-    async deploy(modules, { dryRun = false, signal } = {}) {
-      const answer = await request("/api/deploy", { body: { modules, dryRun }, signal });
+    async deploy(modules, { dryRun = false, node = null, signal } = {}) {
+      const code = node === null ? {} : { node: { archives: await uploadArchives(this, node.archives), functions: node.functions } };
+      const answer = await request("/api/deploy", { body: { modules, dryRun, ...code }, signal });
       if (answer.status === "error") {
         throw new CliError(readableError(answer), { json: answer });
       }
-      return decodeValue(answer.status === "success" && "value" in answer ? answer.value : answer, "deploy");
+      const result = decodeValue(answer.status === "success" && "value" in answer ? answer.value : answer, "deploy");
+      await dropArchives(this, result.unusedCode ?? []);
+      return result;
     },
 
     status: () => request("/api/admin/status", { method: "GET" }),

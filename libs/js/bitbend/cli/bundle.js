@@ -13,6 +13,8 @@ import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 
 import { findModules } from "./modules.js";
+import { packageNameOf } from "./native.js";
+import { createNodeBundler } from "./node-bundle.js";
 import { CliError } from "./output.js";
 
 const PACKAGE_DIR = resolve(dirname(fileURLToPath(import.meta.url)), "..");
@@ -33,8 +35,9 @@ export class BundleError extends CliError {
 }
 
 /**
- * A bundler that keeps what it parsed, for fast rebuilds. `build()` returns `{modules, inputs, notes}`:
- * modules `{path, source, sourceMap}` sorted by path, and the absolute paths of all files read.
+ * A bundler that keeps what it parsed, for fast rebuilds. `build()` returns `{modules, node, inputs, notes}`:
+ * modules `{path, source, sourceMap}` for V8, sorted by path; the code of actions, `{archives, functions}`, or null
+ * when there are none; and the absolute paths of all files read.
  */
 export function createBundler({ appDir, functionsDir }) {
   let context = null;
@@ -42,12 +45,14 @@ export function createBundler({ appDir, functionsDir }) {
   let converted = new Map(); // text of an output -> module
   let shared = null; // modules of this package
   const wasm = new Map(); // file -> module, of the last build
+  const forNode = createNodeBundler({ appDir, functionsDir });
+  const mode = { hasActions: false, isNodePackage: forNode.isNodePackage }; // of the last build
 
   async function contextFor(files) {
     const key = files.join("\n");
     if (context !== null && key === entries) return context;
     await context?.dispose();
-    context = await esbuild.context(buildOptions(appDir, functionsDir, files, wasm));
+    context = await esbuild.context(buildOptions(appDir, functionsDir, files, wasm, mode));
     entries = key;
     return context;
   }
@@ -55,12 +60,14 @@ export function createBundler({ appDir, functionsDir }) {
   async function build() {
     const found = findModules(functionsDir);
     checkDuplicates(found);
-    const { inV8, notes } = withoutNodeModules(functionsDir, found);
-    if (inV8.length === 0) {
+    const { inV8, nodeOnly, hasActions } = sortModules(functionsDir, found);
+    if (found.length === 0) {
       throw new CliError(`No functions in ${relative(appDir, functionsDir) || functionsDir}: add a file such as messages.ts that exports a query or a mutation.`);
     }
+    mode.hasActions = hasActions;
     wasm.clear();
-    const result = await rebuild(await contextFor(inV8.map(({ file }) => file)));
+    const node = hasActions ? await buildNode(found, nodeOnly) : null;
+    const result = inV8.length === 0 ? { outputFiles: [], warnings: [], metafile: { inputs: {} } } : await rebuild(await contextFor(inV8.map(({ file }) => file)));
     const next = new Map();
     const modules = await Promise.all(
       result.outputFiles.map(async ({ path, text }) => {
@@ -73,11 +80,20 @@ export function createBundler({ appDir, functionsDir }) {
     converted = next;
     shared ??= await buildShared(appDir, functionsDir);
     modules.push(...shared, ...new Map([...wasm.values()].map((module) => [module.path, module])).values());
-    const inputs = [...Object.keys(result.metafile.inputs).map((input) => resolve(appDir, input)), ...wasm.keys()];
-    return { modules: modules.sort((a, b) => (a.path < b.path ? -1 : 1)), inputs, notes: [...notes, ...result.warnings.map(formatMessage)] };
+    const inputs = [...Object.keys(result.metafile.inputs).map((input) => resolve(appDir, input)), ...wasm.keys(), ...(node?.inputs ?? [])];
+    return { modules: modules.sort((a, b) => (a.path < b.path ? -1 : 1)), node, inputs, notes: result.warnings.map(formatMessage) };
   }
 
-  return { build, dispose: () => context?.dispose() };
+  async function buildNode(modules, nodeOnly) {
+    try {
+      return await forNode.build(modules.map(({ file }) => file), nodeOnly.map(({ file }) => file));
+    } catch (error) {
+      if (Array.isArray(error.errors)) throw new BundleError(error.errors);
+      throw error;
+    }
+  }
+
+  return { build, dispose: () => Promise.all([context?.dispose(), forNode.dispose()]) };
 }
 
 /** The modules that functions find as "bitbend/server" and "bitbend/values". */
@@ -105,7 +121,7 @@ async function rebuild(context) {
   }
 }
 
-function buildOptions(appDir, functionsDir, files, wasm = new Map()) {
+function buildOptions(appDir, functionsDir, files, wasm = new Map(), mode = { hasActions: false, isNodePackage: () => false }) {
   return {
     absWorkingDir: appDir,
     // Relative, and named one by one: in a path to the application `*` would be a pattern and `?` the end of the name.
@@ -133,12 +149,15 @@ function buildOptions(appDir, functionsDir, files, wasm = new Map()) {
     // An application without a node_modules of its own finds the package that this command belongs to.
     nodePaths: [dirname(PACKAGE_DIR)],
     define: { "process.env.NODE_ENV": '"production"' },
-    plugins: [noNodeModules, wasmModules(wasm)],
+    plugins: [nodeModules(mode), wasmModules(wasm)],
   };
 }
 
-const noNodeModules = {
-  name: "no-node-modules",
+/**
+ * What only Node.js has: an error, or, beside actions, something that throws when a query or a mutation uses it.
+ */
+const nodeModules = (mode) => ({
+  name: "node-modules",
   setup(build) {
     const names = builtinModules.filter((name) => !name.startsWith("_") && !name.includes("/"));
     const filter = new RegExp(`^(node:.*|(${names.join("|")})(/.*)?)$`);
@@ -149,10 +168,38 @@ const noNodeModules = {
         const found = await build.resolve(path, { importer, resolveDir, kind, pluginData: "seen" });
         if (found.errors.length === 0) return found;
       }
+      if (mode.hasActions) return { path, namespace: "node-only" };
       return { errors: [{ text: `"${path}" is a part of Node.js, and queries and mutations run in V8 without it` }] };
     });
+    build.onResolve({ filter: /^[^./]/ }, ({ path, resolveDir, namespace }) => {
+      if (namespace === "node-only" || resolveDir === "" || !mode.isNodePackage(packageNameOf(path), resolveDir)) return undefined;
+      if (mode.hasActions) return { path, namespace: "node-only" };
+      return { errors: [{ text: `the package "${packageNameOf(path)}" needs Node.js, and queries and mutations run in V8 without it` }] };
+    });
+    build.onLoad({ filter: /.*/, namespace: "node-only" }, ({ path }) => ({ contents: nodeOnlyModule(path), loader: "js" }));
   },
+});
+
+/** A module whose members can be named and extended, and throw when they are called. */
+function nodeOnlyModule(name) {
+  return `
+const advice = " is available in actions only: queries and mutations run in V8, without Node.js. A file that uses it while it is loaded begins with \\"use node\\" and holds actions only.";
+const make = (what) => {
+  const fail = () => {
+    throw new Error(what + advice);
+  };
+  const get = (target, key) => {
+    if (typeof key === "symbol" || key === "then" || key === "__esModule" || key === "toJSON") return undefined;
+    if (key === "prototype") return target.prototype;
+    return key === "default" ? proxy : make(what + "." + key);
+  };
+  const parent = new Proxy({}, { get });
+  const proxy = new Proxy(function () {}, { apply: fail, construct: fail, get, getPrototypeOf: () => parent });
+  return proxy;
 };
+module.exports = make(${JSON.stringify(name)});
+`;
+}
 
 /** Imports of .wasm files lead to modules beside the bundle, collected in `found`. */
 const wasmModules = (found) => ({
@@ -210,12 +257,14 @@ function checkDuplicates(modules) {
   }
 }
 
-/** Files that ask for Node.js ("use node") hold actions only; no runner for them is part of this suite yet. */
-function withoutNodeModules(functionsDir, modules) {
-  const isNode = ({ file }) => /^\s*(\/\/[^\n]*\n\s*|\/\*[\s\S]*?\*\/\s*)*["']use node["']/.test(readFileSync(join(functionsDir, file), "utf8"));
-  const skipped = modules.filter(isNode);
+/** Files that ask for Node.js ("use node") hold actions only, and V8 never sees them. */
+function sortModules(functionsDir, modules) {
+  const texts = new Map(modules.map((module) => [module, readFileSync(join(functionsDir, module.file), "utf8")]));
+  const isNode = (module) => /^\s*(\/\/[^\n]*\n\s*|\/\*[\s\S]*?\*\/\s*)*["']use node["']/.test(texts.get(module));
+  const nodeOnly = modules.filter(isNode);
   return {
-    inV8: modules.filter((module) => !skipped.includes(module)),
-    notes: skipped.map(({ file }) => `${file} says "use node" and is not deployed: this suite runs no Node.js actions.`),
+    inV8: modules.filter((module) => !nodeOnly.includes(module)),
+    nodeOnly,
+    hasActions: nodeOnly.length > 0 || [...texts.values()].some((text) => /\b(action|internalAction|httpAction)\b/.test(text)),
   };
 }

@@ -47,7 +47,7 @@ function makeFunction(kind, visibility, definition) {
     exportArgs: () => exportValidator(argsValidator),
     exportReturns: () => exportValidator(returnsValidator),
     async invoke(ctx, argument) {
-      const context = contextOf(ctx);
+      const context = kind === "action" ? {} : contextOf(ctx);
       if (argsValidator !== null) check(argsValidator, argument, "args", context, "ArgumentValidation");
       const result = await handler(ctx, argument);
       if (returnsValidator !== null) {

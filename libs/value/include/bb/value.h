@@ -143,7 +143,8 @@ enum bb_system_table {
     BB_TABLE_JOBS = 9,        /* _jobs: scheduled functions, kept a while after they ended */
     BB_TABLE_CRONS = 10,      /* _crons: _key = name of a cron */
     BB_TABLE_LEASES = 11,     /* _leases: _key = what only one process at a time does */
-    BB_TABLE_COUNT_SYSTEM = 12
+    BB_TABLE_CODE = 12,       /* _code: parts of archives of Node.js code, _key = "hash/part" */
+    BB_TABLE_COUNT_SYSTEM = 13
 };
 /* 4 bytes index id + 16 bytes id. */
 void bb_key_by_id(struct bb_buf *key, uint32_t table, const struct bb_id *id);

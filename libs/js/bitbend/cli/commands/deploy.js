@@ -9,10 +9,10 @@ export async function run({ output, appDir, options, positionals }) {
   generate(functionsDir);
   const bundler = createBundler({ appDir, functionsDir });
   try {
-    const { modules, notes } = await bundler.build();
+    const { modules, node, notes } = await bundler.build();
     for (const note of notes) output.note(`  ! ${note}`);
     const dryRun = options["dry-run"] === true;
-    const result = await admin.deploy(modules, { dryRun });
+    const result = await admin.deploy(modules, { dryRun, node });
     printChanges(output, result);
     printSharing(output, result);
     const failedIndexes = dryRun ? [] : await followBackfill(output, admin, result);

@@ -113,14 +113,14 @@ function createDeployer({ output, appDir, functionsDir, deployment, signal }) {
       const written = generate(functionsDir);
       const built = await bundler.build();
       inputs = built.inputs;
-      const text = JSON.stringify(built.modules);
+      const text = JSON.stringify([built.modules, built.node?.archives.map(({ hash }) => hash), built.node?.functions]);
       if (text === deployed) {
         if (lastTrouble !== null) output.note(output.paint("green", "Fixed: the functions are what is deployed."));
         lastTrouble = null;
         return true;
       }
       for (const note of built.notes) output.note(`  ${output.paint("yellow", "!")} ${note}`);
-      const result = await send(built.modules);
+      const result = await send(built.modules, built.node);
       deployed = text;
       lastTrouble = null;
       const took = `${Math.round(performance.now() - startedAt)} ms`;
@@ -139,11 +139,11 @@ function createDeployer({ output, appDir, functionsDir, deployment, signal }) {
   }
 
   /** A suite that is being started again answers soon. */
-  async function send(modules) {
+  async function send(modules, node) {
     const isKnown = deployment.isOwner === true || deployed !== null;
     for (const end = Date.now() + DEPLOY_PATIENCE_MS; ; ) {
       try {
-        return await deployment.admin().deploy(modules, { signal });
+        return await deployment.admin().deploy(modules, { node, signal });
       } catch (error) {
         if (!isKnown || !isConnectionTrouble(error) || signal.aborted || Date.now() > end) throw error;
         await new Promise((done) => setTimeout(done, DEPLOY_RETRY_MS));
