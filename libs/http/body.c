@@ -22,7 +22,7 @@ static enum http_step chunk_begin(struct http_message *message)
         message->previous = 0;
         return HTTP_STEP_MORE;
     }
-    if (message->remaining > message->body_max - message->body.size)
+    if (!message->is_streamed && message->remaining > message->body_max - message->body.size)
         return http_message_refuse_body(message);
     message->state = HTTP_STATE_CHUNK_DATA;
     return HTTP_STEP_MORE;
@@ -133,6 +133,8 @@ static enum http_step body_begin(struct http_message *message)
         message->state = HTTP_STATE_CHUNK_SIZE;
         return HTTP_STEP_MORE;
     }
+    if (!message->is_streamed && message->content_length > message->body_max)
+        return http_message_refuse_body(message);
     message->remaining = message->content_length;
     message->state = message->remaining == 0 ? HTTP_STATE_DONE : HTTP_STATE_LENGTH;
     if (message->remaining > 0 && message->remaining <= 65536)

@@ -46,6 +46,8 @@ void http_connection_close(struct http_connection *connection, enum bb_http_end 
     }
     http->bodies_bytes -= connection->counted_body;
     connection->counted_body = 0;
+    bool takes_body = http_takes_body(connection);
+    bool is_answered = connection->stream != NULL;
     if (request != NULL) {
         connection->request = NULL;
         request->connection = NULL;
@@ -64,8 +66,15 @@ void http_connection_close(struct http_connection *connection, enum bb_http_end 
         http_stream_ended(stream);
     }
     uv_close((uv_handle_t *)&connection->tcp, on_closed);
-    if (request != NULL && connection->is_handling)
+    if (request == NULL || !connection->is_handling)
+        return;
+    if (takes_body)
+        http_request_body_end(request, false);
+    if (is_answered) {
+        http_request_release(request);
+    } else {
         http_request_gone(request);
+    }
 }
 
 /* ---- reading ---- */
@@ -112,7 +121,17 @@ static bool head_is_fine(struct http_connection *connection)
             return false;
         }
     }
-    if (http->bodies_bytes + message->content_length > http->options.bodies_max) {
+    connection->request->is_body_open =
+        method_has_body(message) && http->options.wants_stream != NULL &&
+        http->options.wants_stream(http->options.arg, connection->request);
+    message->is_streamed = connection->request->is_body_open;
+    if (!message->is_streamed && message->content_length > message->body_max) {
+        (void)http_message_refuse_body(message);
+        refuse(connection, message->bad.status, message->bad.code, message->bad.text);
+        return false;
+    }
+    if (!message->is_streamed &&
+        http->bodies_bytes + message->content_length > http->options.bodies_max) {
         refuse(connection, 503, "Overloaded",
                "The server is receiving too much at once; try again.");
         return false;
@@ -152,6 +171,50 @@ static void hand_over(struct http_connection *connection)
     http->options.handle(http->options.arg, request);
 }
 
+/* The head is whole, and the owner takes the body as it comes. */
+static void hand_over_head(struct http_connection *connection)
+{
+    struct bb_http *http = connection->http;
+
+    connection->is_handling = true;
+    connection->deadline_us = 0;
+    bb_metric_add(http->requests, 1);
+    http->options.handle(http->options.arg, connection->request);
+}
+
+/* Returns false: all that came was used, or the connection goes on no more, or the body is over. */
+static bool tell_body(struct http_connection *connection, enum http_step step)
+{
+    struct bb_http_request *request = connection->request;
+    struct bb_buf *body = &request->message.body;
+
+    connection->deadline_us = after_ms(connection, connection->http->options.body_timeout_ms);
+    if (step == HTTP_STEP_BAD) {
+        http_connection_close(connection, BB_HTTP_END_GONE);
+        return false;
+    }
+    if (body->size > 0) {
+        request->body_events.on_data(request->body_events.arg, bb_buf_slice(body));
+        /* It may have been answered, or its client closed. */
+        if (connection->request != request || !request->is_body_open)
+            return false;
+        bb_buf_clear(body);
+    }
+    if (step != HTTP_STEP_DONE)
+        return false;
+    bool is_answered = connection->stream != NULL;
+    connection->deadline_us = 0;
+    http_request_body_end(request, true);
+    if (is_answered && connection->request == request) {
+        connection->request = NULL;
+        connection->is_handling = false;
+        http_request_release(request);
+    } else if (connection->request == request && connection->is_eof) {
+        http_request_gone(request);
+    }
+    return false;
+}
+
 static bool count_body(struct http_connection *connection)
 {
     struct bb_http *http = connection->http;
@@ -164,6 +227,11 @@ static bool count_body(struct http_connection *connection)
 
 static bool must_wait(const struct http_connection *connection)
 {
+    if (http_takes_body(connection) && connection->is_handling) {
+        return connection->is_closing || connection->is_lingering ||
+               connection->closes_after_write || !connection->request->is_body_begun ||
+               connection->request->is_body_paused;
+    }
     return connection->is_handling || connection->is_closing || connection->is_lingering ||
            connection->closes_after_write || connection->stream != NULL ||
            connection->out.size + connection->writing_bytes > HTTP_OUT_MAX;
@@ -184,6 +252,8 @@ static bool feed_step(struct http_connection *connection, struct bb_slice *bytes
     }
     step = http_message_feed(&request->message, *bytes, &used);
     *bytes = bb_slice(bytes->data + used, bytes->size - used);
+    if (http_takes_body(connection))
+        return tell_body(connection, step);
     switch (step) {
     case HTTP_STEP_MORE:
         if (!count_body(connection)) {
@@ -192,7 +262,11 @@ static bool feed_step(struct http_connection *connection, struct bb_slice *bytes
         }
         return false;
     case HTTP_STEP_HEAD:
-        return head_is_fine(connection);
+        if (!head_is_fine(connection))
+            return false;
+        if (request->is_body_open)
+            hand_over_head(connection);
+        return true;
     case HTTP_STEP_BAD:
         refuse(connection, request->message.bad.status, request->message.bad.code,
                request->message.bad.text);
@@ -215,7 +289,8 @@ static void feed(struct http_connection *connection, struct bb_slice bytes)
                                connection->request->message.state == HTTP_STATE_BODY_START)))
         goes_on = feed_step(connection, &bytes);
     connection->is_feeding = false;
-    if (connection->is_closing || connection->is_lingering || connection->stream != NULL)
+    if (connection->is_closing || connection->is_lingering ||
+        (connection->stream != NULL && !http_takes_body(connection)))
         return;
     if (bytes.size > 0)
         bb_buf_append_slice(&connection->rest, bytes);
@@ -234,6 +309,10 @@ void http_connection_next(struct http_connection *connection)
         bb_buf_init(&connection->rest);
         feed(connection, bb_buf_slice(&rest));
         bb_buf_fini(&rest);
+    }
+    if (connection->is_eof && http_takes_body(connection) && connection->rest.size == 0) {
+        http_connection_close(connection, BB_HTTP_END_GONE);
+        return;
     }
     if (!connection->is_closing && !connection->is_lingering &&
         connection->rest.size <= HTTP_REST_MAX && !connection->is_eof)
@@ -275,6 +354,13 @@ static void on_end(struct http_connection *connection, bool is_error)
 {
     read_stop(connection);
     connection->is_eof = true;
+    /* The end of the body may have been read, and not been told. */
+    if (!is_error && http_takes_body(connection) && connection->rest.size > 0)
+        return;
+    if (http_takes_body(connection)) {
+        http_connection_close(connection, BB_HTTP_END_GONE);
+        return;
+    }
     /* A client that only closed its half still hears the answer of what is under way. */
     if (!is_error && connection->is_handling && !connection->is_lingering &&
         connection->stream == NULL) {
@@ -301,7 +387,7 @@ static void on_read(uv_stream_t *tcp, ssize_t size, const uv_buf_t *buffer)
     }
     if (!connection->is_closing && connection->stream != NULL && connection->stream->socket != NULL)
         read_socket(connection, bytes);
-    if (connection->is_closing || connection->stream != NULL)
+    if (connection->is_closing || (connection->stream != NULL && !http_takes_body(connection)))
         return;
     if (connection->is_lingering) {
         connection->lingered += bytes.size;
@@ -354,6 +440,12 @@ void http_connection_tick(struct http_connection *connection, uint64_t now_us)
     }
     if (connection->deadline_us == 0 || now_us < connection->deadline_us)
         return;
+    if (http_takes_body(connection) && connection->is_handling && !connection->is_lingering) {
+        /* While it is paused, it is not the client who is slow. */
+        if (!must_wait(connection))
+            http_connection_close(connection, BB_HTTP_END_GONE);
+        return;
+    }
     if (connection->is_lingering || connection->request == NULL) {
         if (!connection->is_writing)
             http_connection_close(connection, BB_HTTP_END_GONE);

@@ -213,8 +213,6 @@ static enum http_step check_fields(struct http_message *message)
                                    "The only expectation that is accepted is 100-continue.");
     }
     message->wants_continue = expect.data != NULL && !message->is_http_1_0;
-    if (message->content_length > message->body_max)
-        return http_message_refuse_body(message);
     return HTTP_STEP_HEAD;
 }
 

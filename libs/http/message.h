@@ -60,6 +60,7 @@ struct http_message {
     size_t field_count;
     bool is_http_1_0, keeps_alive, is_chunked, has_length, wants_continue;
     uint64_t content_length;
+    bool is_streamed; /* body_max does not hold; whoever feeds takes from `body` as it comes */
     /* the body's decoder */
     uint64_t remaining;
     size_t chunk_digits, chunk_line, trailer_size;

@@ -45,6 +45,7 @@ void http_request_release(struct bb_http_request *request)
     bb_buf_init(&request->decoded);
     bb_arena_reset(request->arena);
     request->is_decoded = false;
+    request->is_body_open = request->is_body_begun = request->is_body_paused = false;
     request->data = NULL;
     request->gone = NULL;
     request->connection = NULL;
@@ -82,6 +83,54 @@ struct bb_slice bb_http_header(const struct bb_http_request *request, const char
 struct bb_slice bb_http_body(const struct bb_http_request *request)
 {
     return bb_buf_slice(request->is_decoded ? &request->decoded : &request->message.body);
+}
+
+int64_t bb_http_body_length(const struct bb_http_request *request)
+{
+    return request->message.is_chunked ? -1 : (int64_t)request->message.content_length;
+}
+
+bool bb_http_field(const struct bb_http_request *request, size_t index, struct bb_slice *name,
+                   struct bb_slice *value)
+{
+    if (index >= request->message.field_count)
+        return false;
+    *name = request->message.fields[index].name;
+    *value = request->message.fields[index].value;
+    return true;
+}
+
+/* ---- a body as it comes ---- */
+
+bool bb_http_body_is_open(const struct bb_http_request *request)
+{
+    return request->is_body_open;
+}
+
+void bb_http_body_begin(struct bb_http_request *request, const struct bb_http_body_events *events)
+{
+    bb_assert(request->is_body_open && !request->is_body_begun);
+    request->body_events = *events;
+    request->is_body_begun = true;
+    /* What is there already is told when the loop is about to sleep. */
+    if (request->connection != NULL)
+        http_connection_dirty(request->connection);
+}
+
+void bb_http_body_pause(struct bb_http_request *request, bool is_paused)
+{
+    if (request->is_body_paused == is_paused)
+        return;
+    request->is_body_paused = is_paused;
+    if (!is_paused && request->connection != NULL)
+        http_connection_dirty(request->connection);
+}
+
+void http_request_body_end(struct bb_http_request *request, bool is_whole)
+{
+    request->is_body_open = false;
+    if (request->is_body_begun && !request->http->is_closed)
+        request->body_events.on_end(request->body_events.arg, is_whole);
 }
 
 struct bb_arena *bb_http_arena(struct bb_http_request *request)
@@ -191,8 +240,24 @@ static const char *reason_of(int status)
         return "OK";
     case 204:
         return "No Content";
+    case 201:
+        return "Created";
+    case 202:
+        return "Accepted";
+    case 206:
+        return "Partial Content";
+    case 301:
+        return "Moved Permanently";
+    case 302:
+        return "Found";
+    case 303:
+        return "See Other";
     case 304:
         return "Not Modified";
+    case 307:
+        return "Temporary Redirect";
+    case 308:
+        return "Permanent Redirect";
     case 400:
         return "Bad Request";
     case 401:
@@ -215,14 +280,22 @@ static const char *reason_of(int status)
         return "Unsupported Media Type";
     case 417:
         return "Expectation Failed";
+    case 422:
+        return "Unprocessable Content";
+    case 429:
+        return "Too Many Requests";
     case 431:
         return "Request Header Fields Too Large";
     case 500:
         return "Internal Server Error";
     case 501:
         return "Not Implemented";
+    case 502:
+        return "Bad Gateway";
     case 503:
         return "Service Unavailable";
+    case 504:
+        return "Gateway Timeout";
     default:
         return "Status";
     }
@@ -262,6 +335,12 @@ void bb_http_respond(struct bb_http_request *request, int status, const char *co
         return;
     }
     bb_assert(connection->request == request && connection->is_handling);
+    if (request->is_body_open && !connection->is_lingering) {
+        /* What is left of the body is dropped. */
+        request->is_body_open = false;
+        connection->is_lingering = true;
+        connection->deadline_us = bb_loop_now_us(request->http->loop) + HTTP_LINGER_MS * 1000ull;
+    }
     closes = connection->is_lingering || connection->is_eof || request->http->is_stopping ||
              !request->message.keeps_alive;
     http_head_append(request, &connection->out, status, content_type,

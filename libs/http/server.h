@@ -4,10 +4,10 @@
  * A connection is in one of these situations, told by its fields:
  *   idle       request == NULL, stream == NULL
  *   receiving  request != NULL, !is_handling
- *   handling   request != NULL, is_handling: the owner has it; later bytes wait in `rest`
- *   streaming  stream != NULL: events, or the messages of a WebSocket
- *   lingering  an error was answered; what still comes is dropped until the client hangs up
- *   closing    uv_close was called; memory goes with its callback
+ *   handling   request != NULL, is_handling: the owner has it; later bytes wait in `rest`, but
+ * those of a body that the owner takes as it comes (http_takes_body) streaming  stream != NULL:
+ * events, or the messages of a WebSocket lingering  an error was answered; what still comes is
+ * dropped until the client hangs up closing    uv_close was called; memory goes with its callback
  */
 #ifndef BB_HTTP_SERVER_H
 #define BB_HTTP_SERVER_H
@@ -63,6 +63,9 @@ struct bb_http_request {
     struct http_message message;
     struct bb_buf decoded; /* a body that came compressed */
     bool is_decoded;
+    bool is_body_open, is_body_begun,
+        is_body_paused; /* of a body that the owner takes as it comes */
+    struct bb_http_body_events body_events;
     struct bb_arena *arena;
     void *data;
     void (*gone)(void *arg); /* NULL: not wanted, or called */
@@ -78,8 +81,9 @@ struct bb_http_stream {
     size_t bytes;           /* of both */
     enum bb_http_end end;
     bool is_ending;
-    bool owes_sent;             /* on_sent is due */
-    struct http_socket *socket; /* NULL: a stream of events */
+    bool owes_sent;               /* on_sent is due */
+    bool is_chunked, has_no_body; /* of a response */
+    struct http_socket *socket;   /* NULL: a stream of events */
 };
 
 struct http_connection {
@@ -101,6 +105,12 @@ struct http_connection {
     bool closes_after_write;
 };
 
+/* The rest of the request's body is the owner's, piece by piece. */
+static inline bool http_takes_body(const struct http_connection *connection)
+{
+    return connection->request != NULL && connection->request->is_body_open;
+}
+
 /* connection.c */
 void http_connection_accept(struct bb_http *http);
 void http_connection_close(struct http_connection *connection, enum bb_http_end end);
@@ -121,6 +131,8 @@ void http_connection_make_room(struct http_connection *connection);
 struct bb_http_request *http_request_take(struct bb_http *http);
 void http_request_release(struct bb_http_request *request);
 void http_request_free(struct bb_http_request *request);
+/* No more of the body comes; tells the owner. */
+void http_request_body_end(struct bb_http_request *request, bool is_whole);
 /* The client left while the owner has the request. */
 void http_request_gone(struct bb_http_request *request);
 /* Appends status line, common and given lines, and the empty line. `length` < 0: no Content-Length.
@@ -131,7 +143,8 @@ void http_head_append(struct bb_http_request *request, struct bb_buf *to, int st
 
 /* stream.c; the request is not gone. */
 struct bb_http_stream *http_stream_new(struct bb_http_request *request, int status,
-                                       const char *content_type, struct bb_slice headers,
+                                       const char *content_type, int64_t length,
+                                       struct bb_slice headers,
                                        const struct bb_http_stream_events *events);
 void http_stream_ended(struct bb_http_stream *stream);
 

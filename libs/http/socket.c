@@ -204,7 +204,7 @@ struct bb_http_stream *bb_http_socket_begin(struct bb_http_request *request,
     socket->events = *events;
     http_frames_init(&socket->frames, request->http->options.body_max);
     stream = http_stream_new(
-        request, 101, NULL, bb_buf_slice(&headers),
+        request, 101, NULL, -1, bb_buf_slice(&headers),
         &(struct bb_http_stream_events){ .on_end = on_end, .on_sent = on_sent, .arg = socket });
     stream->socket = socket;
     bb_buf_fini(&headers);

@@ -48,7 +48,8 @@ const char *bb_http_end_name(enum bb_http_end end)
 }
 
 struct bb_http_stream *http_stream_new(struct bb_http_request *request, int status,
-                                       const char *content_type, struct bb_slice headers,
+                                       const char *content_type, int64_t length,
+                                       struct bb_slice headers,
                                        const struct bb_http_stream_events *events)
 {
     struct http_connection *connection = request->connection;
@@ -56,7 +57,8 @@ struct bb_http_stream *http_stream_new(struct bb_http_request *request, int stat
     int send_buffer = STREAM_SEND_BUFFER;
 
     bb_assert(connection->request == request && connection->is_handling);
-    http_head_append(request, &connection->out, status, content_type, -1, status != 101, headers);
+    http_head_append(request, &connection->out, status, content_type, length, status != 101,
+                     headers);
     /* The kernel would take up to 4 MB for a reader that is stuck, and nobody would see it. */
     (void)uv_send_buffer_size((uv_handle_t *)&connection->tcp, &send_buffer);
     stream = bb_alloc_zero(1, sizeof(*stream));
@@ -65,12 +67,15 @@ struct bb_http_stream *http_stream_new(struct bb_http_request *request, int stat
     bb_metric_add(request->http->streams, 1);
     stream->connection = connection;
     connection->stream = stream;
-    connection->request = NULL;
-    connection->is_handling = false;
-    connection->deadline_us = 0;
-    bb_buf_fini(&connection->rest);
-    bb_buf_init(&connection->rest);
-    http_request_release(request);
+    /* A body that still comes keeps the request. */
+    if (!http_takes_body(connection)) {
+        connection->request = NULL;
+        connection->is_handling = false;
+        connection->deadline_us = 0;
+        bb_buf_fini(&connection->rest);
+        bb_buf_init(&connection->rest);
+        http_request_release(request);
+    }
     http_connection_dirty(connection);
     /* Reading goes on: it is how a client that hangs up is noticed. */
     http_connection_next(connection);
@@ -86,8 +91,65 @@ struct bb_http_stream *bb_http_stream_begin(struct bb_http_request *request,
         return NULL;
     }
     return http_stream_new(
-        request, 200, content_type,
+        request, 200, content_type, -1,
         bb_slice_str("Cache-Control: no-cache, no-transform\r\nX-Accel-Buffering: no\r\n"), events);
+}
+
+struct bb_http_stream *bb_http_response_begin(struct bb_http_request *request, int status,
+                                              struct bb_slice headers, int64_t length,
+                                              const struct bb_http_stream_events *events)
+{
+    static const char chunked[] = "Transfer-Encoding: chunked\r\n";
+    bool has_no_body =
+        request->message.method == BB_HTTP_HEAD || status == 204 || status == 304 || status < 200;
+    bool is_chunked = length < 0 && !has_no_body && !request->message.is_http_1_0;
+    struct bb_buf lines;
+
+    if (bb_http_is_gone(request)) {
+        bb_http_respond(request, status, NULL, BB_SLICE_EMPTY, BB_SLICE_EMPTY);
+        return NULL;
+    }
+    bb_buf_init(&lines);
+    bb_buf_append_slice(&lines, headers);
+    if (is_chunked)
+        bb_buf_append_str(&lines, chunked);
+    struct bb_http_stream *stream =
+        http_stream_new(request, status, NULL, status == 204 || status < 200 ? -1 : length,
+                        bb_buf_slice(&lines), events);
+    bb_buf_fini(&lines);
+    stream->is_chunked = is_chunked;
+    stream->has_no_body = has_no_body;
+    return stream;
+}
+
+void bb_http_response_send(struct bb_http_stream *stream, struct bb_slice bytes)
+{
+    struct bb_http_buffer *buffer;
+    struct bb_buf framed;
+
+    if (bytes.size == 0 || stream->has_no_body)
+        return;
+    bb_buf_init(&framed);
+    if (stream->is_chunked)
+        bb_buf_printf(&framed, "%zx\r\n", bytes.size);
+    bb_buf_append_slice(&framed, bytes);
+    if (stream->is_chunked)
+        bb_buf_append_str(&framed, "\r\n");
+    buffer = bb_http_buffer_new(bb_buf_slice(&framed));
+    bb_buf_fini(&framed);
+    bb_http_stream_send(stream, buffer);
+    bb_http_buffer_release(buffer);
+}
+
+void bb_http_response_end(struct bb_http_stream *stream)
+{
+    if (stream->is_chunked) {
+        struct bb_http_buffer *last = bb_http_buffer_new(bb_slice_str("0\r\n\r\n"));
+
+        bb_http_stream_send(stream, last);
+        bb_http_buffer_release(last);
+    }
+    bb_http_stream_close(stream);
 }
 
 void http_stream_ended(struct bb_http_stream *stream)

@@ -29,12 +29,33 @@ static size_t queue_count(const struct http_connection *connection)
     return connection->stream == NULL ? 0 : connection->stream->queue_count;
 }
 
+/* The response has ended before the body of its request: closing now would take it from the client.
+ */
+static void linger(struct http_connection *connection)
+{
+    struct bb_http_request *request = connection->request;
+    uv_os_fd_t fd;
+
+    connection->closes_after_write = false;
+    connection->is_lingering = true;
+    connection->deadline_us =
+        bb_loop_now_us(connection->http->loop) + (uint64_t)HTTP_LINGER_MS * 1000;
+    connection->request = NULL;
+    connection->is_handling = false;
+    http_request_body_end(request, false);
+    http_request_release(request);
+    if (uv_fileno((const uv_handle_t *)&connection->tcp, &fd) == 0)
+        (void)shutdown(fd, SHUT_WR);
+}
+
 /* Everything that was to be sent is with the kernel. */
 static void all_written(struct http_connection *connection)
 {
     struct bb_http_stream *stream = connection->stream;
 
-    if (connection->closes_after_write) {
+    if (connection->closes_after_write && http_takes_body(connection)) {
+        linger(connection);
+    } else if (connection->closes_after_write) {
         http_connection_close(connection, BB_HTTP_END_OURS);
     } else if (connection->is_lingering) {
         uv_os_fd_t fd;
@@ -187,6 +208,8 @@ void http_connection_make_room(struct http_connection *connection)
 
 void http_connection_flush(struct http_connection *connection)
 {
+    if (!connection->is_closing && http_takes_body(connection))
+        http_connection_next(connection); /* the owner asked for more of the body */
     struct bb_http_stream *stream = connection->stream;
     bool owes_sent = queue_count(connection) > 0 || (stream != NULL && stream->owes_sent);
 

@@ -1,6 +1,6 @@
 /*
- * An HTTP/1.1 server on the owner loop: requests with whole bodies in, responses and event streams
- * out, and files from a folder.
+ * An HTTP/1.1 server on the owner loop: requests in, with whole bodies or bodies that are taken as
+ * they come; responses and streams out, and files from a folder.
  *
  * - A request is answered exactly once: by a response or by becoming a stream. Requests of one
  *   connection are handed over one at a time, so pipelined ones are answered in order.
@@ -61,11 +61,14 @@ struct bb_http_options {
     uint32_t body_timeout_ms;   /* from the end of the headers; 0: 60 s */
     uint32_t idle_timeout_ms;   /* between requests; 0: 75 s */
     uint32_t stall_timeout_ms;  /* a client that takes nothing of what is sent; 0: 30 s */
-    /* Called once for each request, when it is whole. */
+    /* Called once for each request, when it is whole; or, see wants_stream, when its head is. */
     void (*handle)(void *arg, struct bb_http_request *request);
     /* May be NULL. Whether a body with `Content-Encoding: br` is welcome at this path (without
      * query). */
     bool (*accepts_brotli)(void *arg, struct bb_slice path);
+    /* May be NULL. Whether the body of this request, of which only the head is there, shall be
+     * taken as it comes (bb_http_body_begin). No limit of size holds for it then. */
+    bool (*wants_stream)(void *arg, const struct bb_http_request *request);
     /* May be NULL. Header lines ("Name: value\r\n") for every response, errors of this library too.
      */
     void (*decorate)(void *arg, const struct bb_http_request *request, struct bb_buf *headers);
@@ -101,6 +104,32 @@ int bb_http_parameter(struct bb_ctx *ctx, struct bb_http_request *request, const
 /* Percent-decoding (no `+`) into an arena. BB_BAD_REQUEST as above. */
 int bb_http_unescape(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice text,
                      bool plus_is_blank, struct bb_slice *to);
+/* As the head says: -1 for a body whose length is not known before. */
+int64_t bb_http_body_length(const struct bb_http_request *request);
+/* Field `index` of the head; false beyond the last one. */
+bool bb_http_field(const struct bb_http_request *request, size_t index, struct bb_slice *name,
+                   struct bb_slice *value);
+
+/* ---- a body that is taken as it comes (bb_http_options.wants_stream) ---- */
+
+/*
+ * `on_data`: bytes of the body, which live during the call. `on_end`: once, last; `is_whole` false
+ * when the client left, was too slow, or broke the framing: then nothing of the request may be used
+ * any more but to answer it, if it is not answered. Neither comes after the request was answered by
+ * bb_http_respond, nor when the server closes; after bb_http_response_begin they go on.
+ */
+struct bb_http_body_events {
+    void (*on_data)(void *arg, struct bb_slice bytes);
+    void (*on_end)(void *arg, bool is_whole);
+    void *arg;
+};
+/* Is there a body to take, and not all of it was? */
+bool bb_http_body_is_open(const struct bb_http_request *request);
+/* Starts them, not from inside of this call. Until then nothing of the body is read. */
+void bb_http_body_begin(struct bb_http_request *request, const struct bb_http_body_events *events);
+/* While it is paused at most 128 KB more are read from the client, and nothing is told. */
+void bb_http_body_pause(struct bb_http_request *request, bool is_paused);
+
 /* What the owner wants to remember with the request. */
 void bb_http_set_data(struct bb_http_request *request, void *data);
 void *bb_http_data(const struct bb_http_request *request);
@@ -161,6 +190,22 @@ bool bb_http_stream_is_blocked(const struct bb_http_stream *stream);
 size_t bb_http_stream_queued(const struct bb_http_stream *stream, size_t *bytes);
 /* Sends what is queued, then closes; on_end follows. */
 void bb_http_stream_close(struct bb_http_stream *stream);
+
+/* ---- a response that is sent as it comes: a stream that carries anything ---- */
+
+/*
+ * The head goes out at once. `headers` are whole lines, without those that say a length. `length`:
+ * of the body, or -1. NULL when the client has left already: the request is done and no event will
+ * come. The events are those of a stream.
+ */
+struct bb_http_stream *bb_http_response_begin(struct bb_http_request *request, int status,
+                                              struct bb_slice headers, int64_t length,
+                                              const struct bb_http_stream_events *events);
+/* Copies. The bounds are those of bb_http_stream_send: who sends waits for on_sent meanwhile. */
+void bb_http_response_send(struct bb_http_stream *stream, struct bb_slice bytes);
+/* The body is whole: sends what is queued, then closes. (bb_http_stream_close without it: the
+ * client sees that the body was cut off.) */
+void bb_http_response_end(struct bb_http_stream *stream);
 
 /* ---- WebSocket: a stream whose client sends text messages, too ---- */
 
