@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "action.h"
+#include "nats.h"
 
 #include "bb/conf.h"
 
@@ -29,7 +30,7 @@ struct arrival {
 
 struct bus {
     struct gateway *gateway;
-    char *url;
+    char *url, *shown_url;
     char prefix[SUBJECT_MAX], inbox[SUBJECT_MAX];
     natsConnection *connection;
     natsSubscription *replies, *beats;
@@ -175,7 +176,7 @@ static void on_task(struct bb_task *task)
         return;
     bus->is_up = is_connected;
     bb_info(bus->gateway->ctx, is_connected ? "gateway.bus_up" : "gateway.bus_away", "url=%s",
-            bus->url);
+            bus->shown_url);
     gateway_actions_bus_changed(bus->gateway);
 }
 
@@ -186,7 +187,7 @@ bool gateway_bus_is_up(const struct gateway *gateway)
 
 const char *gateway_bus_url(const struct gateway *gateway)
 {
-    return gateway->bus == NULL ? "" : gateway->bus->url;
+    return gateway->bus == NULL ? "" : gateway->bus->shown_url;
 }
 
 void gateway_bus_init(struct bus_request *request)
@@ -319,6 +320,7 @@ int gateway_bus_open(struct bb_ctx *ctx, struct gateway *gateway, const struct b
     gateway->bus = bus;
     bus->gateway = gateway;
     bus->url = bb_strdup(url);
+    bus->shown_url = gateway_nats_shown_url(url);
     bus->next_id = 1;
     bus->mutex = bb_mutex_new();
     bus->cond = bb_cond_new();
@@ -335,7 +337,8 @@ int gateway_bus_open(struct bb_ctx *ctx, struct gateway *gateway, const struct b
     bb_buf_fini(&hex);
     status = connect_bus(bus);
     if (status != NATS_OK)
-        return bb_fail(ctx, BB_BAD_REQUEST, "option nats: %s: %s", url, natsStatus_GetText(status));
+        return bb_fail(ctx, BB_BAD_REQUEST, "option nats: %s: %s", bus->shown_url,
+                       natsStatus_GetText(status));
     return BB_OK;
 }
 
@@ -376,5 +379,6 @@ void gateway_bus_free(struct gateway *gateway)
     bb_cond_free(bus->cond);
     bb_mutex_free(bus->mutex);
     bb_free(bus->url);
+    bb_free(bus->shown_url);
     bb_free(bus);
 }

@@ -34,7 +34,7 @@ struct nats_publisher {
     struct bb_thread *thread;
     struct bb_mutex *mutex;
     struct bb_cond *cond;
-    char *url, *stream, *subject;
+    char *url, *shown_url, *stream, *subject;
     struct bb_timer *retry;
     struct bb_arena *arena;
     /* under the mutex */
@@ -231,7 +231,7 @@ static void set_connected(struct nats_publisher *publisher, bool is_connected, c
     bb_mutex_unlock(publisher->mutex);
     if (was != is_connected) {
         bb_info(publisher->gateway->ctx, is_connected ? "gateway.nats_up" : "gateway.nats_away",
-                "url=%s why=\"%s\"", publisher->url, why);
+                "url=%s why=\"%s\"", publisher->shown_url, why);
     }
 }
 
@@ -465,6 +465,7 @@ int gateway_nats_open(struct bb_ctx *ctx, struct gateway *gateway, const struct 
     gateway->nats = publisher;
     publisher->gateway = gateway;
     publisher->url = bb_strdup(url);
+    publisher->shown_url = gateway_nats_shown_url(url);
     publisher->stream = bb_strdup(bb_conf_text(conf, "nats-stream"));
     publisher->subject = bb_strdup(bb_conf_text(conf, "nats-subject"));
     publisher->mutex = bb_mutex_new();
@@ -507,6 +508,7 @@ void gateway_nats_free(struct gateway *gateway)
     bb_cond_free(publisher->cond);
     bb_mutex_free(publisher->mutex);
     bb_free(publisher->url);
+    bb_free(publisher->shown_url);
     bb_free(publisher->stream);
     bb_free(publisher->subject);
     bb_free(publisher);
@@ -520,8 +522,31 @@ void gateway_nats_append_status(const struct gateway *gateway, struct bb_buf *js
         return;
     bb_mutex_lock(publisher->mutex);
     bb_buf_append_str(json, ",\"nats\":{\"url\":");
-    bb_json_string(json, bb_slice_str(publisher->url));
+    bb_json_string(json, bb_slice_str(publisher->shown_url));
     bb_buf_printf(json, ",\"isUp\":%s,\"publishedTx\":%" PRIu64 "}",
                   publisher->is_connected ? "true" : "false", publisher->published_tx);
     bb_mutex_unlock(publisher->mutex);
+}
+
+char *gateway_nats_shown_url(const char *urls)
+{
+    char *shown = bb_strdup(urls);
+    char *to = shown;
+
+    while (*urls != '\0') {
+        size_t size = strcspn(urls, ",");
+        const char *slashes = strstr(urls, "://");
+        size_t head = slashes != NULL && slashes < urls + size ? (size_t)(slashes - urls) + 3 : 0;
+        const char *at = memchr(urls + head, '@', size - head);
+        size_t skip = at == NULL ? 0 : (size_t)(at + 1 - (urls + head));
+
+        memcpy(to, urls, head);
+        memcpy(to + head, urls + head + skip, size - head - skip);
+        to += size - skip;
+        urls += size;
+        if (*urls == ',')
+            *to++ = *urls++;
+    }
+    *to = '\0';
+    return shown;
 }

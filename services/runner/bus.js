@@ -4,8 +4,19 @@ import { connect } from "@nats-io/transport-node";
 
 const RECONNECT_WAIT_MS = 200;
 
+/** This client takes addresses and what opens them apart: nats://TOKEN@HOST:PORT, nats://USER:PASSWORD@HOST:PORT. */
+function connectionOptions(nats) {
+  const urls = nats.split(",").map((url) => new URL(url.trim()));
+  const [{ username, password }] = urls;
+  const opens = username === "" ? {} : password === "" ? { token: decodeURIComponent(username) } : { user: decodeURIComponent(username), pass: decodeURIComponent(password) };
+  return { servers: urls.map(({ protocol, host }) => `${protocol}//${host}`), ...opens };
+}
+
+/** As logs may have it. */
+export const shownUrl = (nats) => connectionOptions(nats).servers.join(",");
+
 export async function connectBus({ nats, deployment, log }) {
-  const connection = await connect({ servers: nats, name: "bitbend-runner", maxReconnectAttempts: -1, reconnectTimeWait: RECONNECT_WAIT_MS, waitOnFirstConnect: true, ignoreAuthErrorAbort: true });
+  const connection = await connect({ ...connectionOptions(nats), name: "bitbend-runner", maxReconnectAttempts: -1, reconnectTimeWait: RECONNECT_WAIT_MS, waitOnFirstConnect: true, ignoreAuthErrorAbort: true });
   const prefix = `bb.${deployment}.`;
   const subscriptions = new Map(); // what -> subscription
   const decoder = new TextDecoder();
@@ -16,7 +27,7 @@ export async function connectBus({ nats, deployment, log }) {
       if (type === "disconnect") isUp = false;
       else if (type === "reconnect") isUp = true;
       else continue;
-      log(isUp ? "runner.nats_up" : "runner.nats_away", { nats });
+      log(isUp ? "runner.nats_up" : "runner.nats_away", { nats: shownUrl(nats) });
     }
   })().catch(() => {});
 

@@ -1,6 +1,6 @@
 /** `node main.js --nats URL --gateway URL --admin-key-file FILE --data DIR`: a runner until SIGTERM. */
 
-import { connectBus } from "./bus.js";
+import { connectBus, shownUrl } from "./bus.js";
 import { createCode } from "./code.js";
 import { createGateway } from "./gateway.js";
 import { createLogs } from "./logs.js";
@@ -19,6 +19,7 @@ async function main() {
   const options = parseOptions(process.argv.slice(2), process.env);
   delete process.env.BITBEND_ADMIN_KEY;
   delete process.env.BITBEND_RUNNER_ADMIN_KEY;
+  delete process.env.BITBEND_RUNNER_NATS;
   const stopped = new Promise((done) => {
     for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.once(signal, () => done(signal));
   });
@@ -31,7 +32,7 @@ async function main() {
   const runner = createRunner({ bus, gateway, pool, logs, options, log });
   process.on("exit", () => pool.kill());
   runner.start();
-  log("runner.ready", { id: runner.id, slots: options.slots, nats: options.nats });
+  log("runner.ready", { id: runner.id, slots: options.slots, nats: shownUrl(options.nats) });
   process.stdout.write("bitbend-runner: ready\n");
 
   log("runner.draining", { signal: await stopped, running: runner.running });

@@ -5,6 +5,7 @@
 
 import { randomBytes } from "node:crypto";
 
+import { createRedactor, redactLines, redactReply } from "./redact.js";
 import { createMint } from "./token.js";
 
 const BEAT_MS = 1000;
@@ -58,15 +59,17 @@ export function createRunner({ bus, gateway, pool, logs, options, log }) {
     try {
       const token = mint({ id: task.id, job: task.job, attempt: task.attempt, identity: task.identity ?? undefined, exp: Date.now() + timeMaxMs + TOKEN_SLACK_MS });
       const environment = await gateway.environment();
+      const redact = createRedactor(environment);
       const whole = { id: task.id, path: task.path, args: task.args, identity: task.identity ?? null, attempt: task.attempt, token, environment, gateways: options.gateways };
       reply = await pool.run(task.version, whole, {
         onStart(host) {
           state.host = host;
           if (state.cancelled !== null) host.cancel(task.id, state.cancelled.code, state.cancelled.message);
         },
-        onLines: (lines) => source.add(lines),
+        onLines: (lines) => source.add(redactLines(redact, lines)),
         onProgress,
       });
+      reply = redactReply(redact, reply);
     } catch (error) {
       log("runner.cannot_run", { path: task.path, why: error.message });
       reply = failure("Unavailable", `The action cannot run: ${error.message}`);

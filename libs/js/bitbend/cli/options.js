@@ -20,6 +20,7 @@ export const COMMANDS = {
       ...DATA_OPTION,
       memory: { type: "boolean", help: "keep nothing" },
       static: { type: "string", value: "DIR", help: "files to serve at / (default web, if there is one)" },
+      nats: { type: "string", value: "URL", help: "a NATS server that runs already (default: one is started; off: none, and no actions)" },
       ...URL_OPTION,
       ...KEY_OPTION,
       ...JSON_OPTION,

@@ -1,4 +1,4 @@
-/** The embedded suite: finds `bb-solo`, starts it, starts it again when it dies, stops it. */
+/** The embedded suite: finds `bb-solo`, starts it and what runs beside it, starts each again when it dies, stops them. */
 
 import { spawn } from "node:child_process";
 import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, realpathSync, renameSync, writeFileSync } from "node:fs";
@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 
 import { createAdmin } from "./admin.js";
 import { readDevFile } from "./app.js";
+import { startNats, startRunner } from "./companions.js";
 import { CliError } from "./output.js";
 
 const PROGRAM = "bb-solo";
@@ -34,10 +35,10 @@ export function findSuite(appDir, env = process.env) {
 }
 
 /**
- * The running suite of this data folder, or a new one. Returns `{url, adminKey, isOwner, stop}`;
+ * The running suite of this data folder, or a new one; with `hasRunner` nats-server and a runner beside it. Returns `{url, adminKey, isOwner, stop}`;
  * `onRestart(deployment)` is called each time it was started again after a death.
  */
-export async function ensureSuite({ appDir, dataDir, port, isMemory = false, staticDir, output, onRestart = () => {} }) {
+export async function ensureSuite({ appDir, dataDir, port, isMemory = false, staticDir, nats, hasRunner = false, output, onRestart = () => {} }) {
   const running = readDevFile(dataDir);
   if (running !== null && isRunning(running.pid) && (await createAdmin(running).isAlive())) {
     const runningPort = Number(new URL(running.url).port);
@@ -49,12 +50,22 @@ export async function ensureSuite({ appDir, dataDir, port, isMemory = false, sta
 
   const program = findSuite(appDir);
   prepareDataDir(dataDir);
-  const options = { program, dataDir, isMemory, staticDir };
+  const bus = hasRunner && nats !== "off" ? await startNats({ dataDir, nats, isMemory, output }) : null;
+  const options = { program, dataDir, isMemory, staticDir, natsUrl: bus?.url };
   let isStopping = false;
   let restarting = null;
-  let current = await start({ ...options, listen: `${HOST}:${port ?? PORT_DEFAULT}`, searchPort: port === undefined });
+  let current = await startFirst({ ...options, listen: `${HOST}:${port ?? PORT_DEFAULT}`, searchPort: port === undefined });
   const listen = new URL(current.url).host;
+  const runner = bus === null ? null : startRunner({ program, dataDir, natsUrl: bus.url, url: current.url, adminKey: current.adminKey, output });
 
+  async function startFirst(how) {
+    try {
+      return await start(how);
+    } catch (error) {
+      await bus?.stop();
+      throw error;
+    }
+  }
   async function startAgain(why) {
     const logFile = keepLog(dataDir);
     output.error(`The suite ended (${why}); starting it again.${logFile === null ? "" : `${fatalOf(logFile)}\n    Its log: ${logFile}`}`);
@@ -91,13 +102,15 @@ export async function ensureSuite({ appDir, dataDir, port, isMemory = false, sta
     isOwner: true,
     async stop() {
       isStopping = true;
+      await runner?.stop();
       await restarting;
       await stopChild(current);
+      await bus?.stop();
     },
   };
 }
 
-async function start({ program, dataDir, isMemory, staticDir, listen, searchPort }) {
+async function start({ program, dataDir, isMemory, staticDir, natsUrl, listen, searchPort }) {
   // Several suites may run on one computer: none takes the fixed admin port.
   const args = ["--data", dataDir, "--listen", listen, "--show-errors", "--admin-listen", "off"];
   if (searchPort) args.push("--port-search");
@@ -105,7 +118,9 @@ async function start({ program, dataDir, isMemory, staticDir, listen, searchPort
   if (staticDir) args.push("--static", staticDir);
   const logFile = join(dataDir, "suite.log");
   const log = openSync(logFile, "w", 0o600);
-  const child = spawn(program, args, { stdio: ["ignore", "pipe", log] });
+  // In the environment, as the URL has a token and everybody can see arguments.
+  const env = natsUrl === undefined ? process.env : { ...process.env, BB_SOLO_NATS: natsUrl };
+  const child = spawn(program, args, { env, stdio: ["ignore", "pipe", log] });
   closeSync(log);
 
   const lines = createInterface({ input: child.stdout });

@@ -76,6 +76,8 @@ async function openDeployment({ output, appDir, dataDir, port, options, outDir }
     port,
     isMemory: options.memory,
     staticDir: outDir,
+    nats: options.nats,
+    hasRunner: options.once !== true,
     output,
     onRestart(next) {
       admin = createAdmin(next);
