@@ -196,6 +196,7 @@ static int add_request_row(struct bb_ctx *ctx, struct body *body,
     doc->is_known = true;
     doc->base = BB_SLICE_EMPTY;
     txn_doc_set(txn, doc, true, txn_dup(txn, bb_value_finish(txn->builder)));
+    txn->request_row = doc;
     add_document(body, doc);
     return BB_OK;
 }

@@ -72,6 +72,8 @@ void bb_txn_begin_after(struct bb_txn *txn, const struct bb_txn_options *options
         if (txn->written[i]->is_dirty)
             inherit(txn, txn->written[i]);
     }
+    if (txn->request_row != NULL)
+        inherit(txn, txn->request_row);
     struct bb_txn next = {
         .arena = txn->arena,
         .builder = txn->builder,

@@ -148,6 +148,7 @@ struct bb_txn {
     struct txn_scan **scans;
     size_t scan_count, scan_capacity;
 
+    struct txn_doc *request_row; /* of the client's key, when the end has written one */
     struct txn_doc **written;
     size_t written_count, written_capacity;
     struct txn_doc **inherited;

@@ -2,6 +2,7 @@
 #include "action.h"
 #include "answer.h"
 #include "call.h"
+#include "key.h"
 #include "routes.h"
 
 #define KEY_MAX 256u
@@ -102,6 +103,7 @@ static int take_headers(struct bb_ctx *ctx, struct api *api)
                api->client_digest);
     api->call.client_key = api->client_key;
     api->call.client_digest = api->client_digest;
+    api->call.client_key_ms = gateway_key_ms(key);
     return BB_OK;
 }
 

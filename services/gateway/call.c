@@ -228,6 +228,7 @@ static void send_call(struct call *call)
     if (call->client_key != NULL) {
         body.client_key = bb_slice_pb(bb_slice(call->client_key, 32));
         body.client_digest = bb_slice_pb(bb_slice(call->client_digest, 32));
+        body.client_key_ms = call->client_key_ms;
     }
     bb_list_remove(&call->link);
     call->worker = worker;

@@ -18,6 +18,7 @@ struct call {
     struct bb_slice identity;  /* JSON; empty: anonymous */
     const uint8_t *client_key; /* 32 bytes, or NULL */
     const uint8_t *client_digest;
+    uint64_t client_key_ms; /* when the client made the key; 0: not known */
     uint64_t at_tx, min_tx;
     uint64_t limit_us; /* 0: GATEWAY_CALL_US */
     bool is_admin, is_live, is_shared, wants_trace;

@@ -24,5 +24,7 @@ const struct bb_option solo_options[] = {
       "a NATS server with JetStream: through it actions reach runners" },
     { "deployment", BB_OPTION_TEXT, "main", 0, 0, "NAME",
       "the name in subjects of NATS (bb.NAME.action), for several deployments at one server" },
+    { "outcome-seconds", BB_OPTION_NUMBER, "604800", 1, 31536000, "SECONDS",
+      "how long the outcome of a mutation with a client's key answers that key" },
     { NULL, BB_OPTION_TEXT, NULL, 0, 0, NULL, NULL },
 };

@@ -160,7 +160,7 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
     struct part *worker = &solo->parts[PART_WORKER];
     struct part *gateway = &solo->parts[PART_GATEWAY];
     const char *show_errors = bb_conf_bool(conf, "show-errors") ? "true" : "false";
-    char text[64];
+    char text[64], outcome_seconds[32];
     int rc = BB_OK;
 
     for (size_t i = 0; i < PART_COUNT && rc == BB_OK; i++)
@@ -168,6 +168,8 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
     if (rc != BB_OK)
         return rc;
     (void)snprintf(text, sizeof text, "%" PRIu64, bb_conf_number(conf, "slots"));
+    (void)snprintf(outcome_seconds, sizeof outcome_seconds, "%" PRIu64,
+                   bb_conf_number(conf, "outcome-seconds"));
     const struct {
         struct part *part;
         const char *name, *value;
@@ -180,6 +182,7 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
         { worker, "storage", "inproc://bb-storage" },
         { worker, "sequencer", "inproc://bb-sequencer" },
         { worker, "slots", text },
+        { worker, "outcome-seconds", outcome_seconds },
         { worker, "node", solo->layout.node },
         { worker, "addon", solo->layout.addon },
         { worker, "slot-js", solo->layout.slot_js },

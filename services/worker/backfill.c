@@ -9,7 +9,6 @@
 
 #define PAUSE_US       2000u
 #define AFTER_ERROR_US 1000000u
-#define STEP_MS_MAX    5000u
 #define BACKFILL       "_system:backfill"
 #define CLEAN          "_system:clean"
 
@@ -45,8 +44,7 @@ static void step_ended(struct worker *worker, struct call *call, int status, con
     backfill->not_before_us = worker_now(worker) + pause;
 }
 
-static struct bb_slice arguments(struct bb_arena *arena, const struct catalog *catalog,
-                                 bool is_clean)
+static void run_step(struct worker *worker, const struct catalog *catalog, bool is_clean)
 {
     struct bb_value_builder *to = bb_value_builder_new();
     bb_value_begin_object(to);
@@ -59,9 +57,8 @@ static struct bb_slice arguments(struct bb_arena *arena, const struct catalog *c
         bb_value_put_int64(to, catalog->clean_id);
     }
     bb_value_end_object(to);
-    struct bb_slice args = bb_arena_dup(arena, bb_value_finish(to));
+    worker_call_own(worker, is_clean ? CLEAN : BACKFILL, bb_value_finish(to), step_ended);
     bb_value_builder_free(to);
-    return args;
 }
 
 void worker_backfill_watch(struct worker *worker, uint64_t now_us)
@@ -78,18 +75,6 @@ void worker_backfill_watch(struct worker *worker, uint64_t now_us)
         return;
     }
     bool is_clean = has_clean && (!has_backfill || backfill->is_clean_next);
-    struct bb_arena *arena = bb_arena_new(0);
-    Bb__Proto__Call *request = bb_arena_alloc(arena, sizeof(*request));
-    uint8_t *random = bb_arena_alloc(arena, 32);
-    bb_random(worker->ctx, random, 32);
-    bb__proto__call__init(request);
-    request->request_id = bb_slice_pb(bb_slice(random, 16));
-    request->seed = bb_slice_pb(bb_slice(random + 16, 16));
-    request->kind = BB__PROTO__FUNCTION_KIND__KIND_MUTATION;
-    request->path = bb_arena_str(arena, bb_slice_str(is_clean ? CLEAN : BACKFILL));
-    request->args = bb_slice_pb(arguments(arena, catalog, is_clean));
-    request->is_admin = true;
-    request->timeout_ms = STEP_MS_MAX;
     backfill->is_running = true;
-    worker_call_own(worker, request, arena, step_ended);
+    run_step(worker, catalog, is_clean);
 }

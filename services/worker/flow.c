@@ -2,6 +2,7 @@
 #include "worker.h"
 
 #define CALL_POOL_MAX 256u
+#define OWN_MS_MAX    5000u
 #define HELD_UP_US    2000u /* until a commit that is held up is offered again */
 
 void worker_call_to(struct worker *worker, struct call *call, enum call_state state)
@@ -146,9 +147,21 @@ void worker_call_arrive(struct worker *worker, struct bb_exchange *exchange,
     enter(worker, call);
 }
 
-void worker_call_own(struct worker *worker, const Bb__Proto__Call *request, struct bb_arena *arena,
+void worker_call_own(struct worker *worker, const char *path, struct bb_slice args,
                      void (*on_end)(struct worker *, struct call *, int status, const char *error))
 {
+    struct bb_arena *arena = bb_arena_new(0);
+    Bb__Proto__Call *request = bb_arena_alloc(arena, sizeof(*request));
+    uint8_t *random = bb_arena_alloc(arena, 32);
+    bb_random(worker->ctx, random, 32);
+    bb__proto__call__init(request);
+    request->request_id = bb_slice_pb(bb_slice(random, 16));
+    request->seed = bb_slice_pb(bb_slice(random + 16, 16));
+    request->kind = BB__PROTO__FUNCTION_KIND__KIND_MUTATION;
+    request->path = bb_arena_str(arena, bb_slice_str(path));
+    request->args = bb_slice_pb(bb_arena_dup(arena, args));
+    request->is_admin = true;
+    request->timeout_ms = OWN_MS_MAX;
     struct call *call = call_new(worker, request);
     call->own_arena = arena;
     call->on_end = on_end;

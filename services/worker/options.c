@@ -25,5 +25,8 @@ const struct bb_option worker_options[] = {
       "Memory for documents and ranges that were read." },
     { "queue-max", BB_OPTION_NUMBER, "1024", 16, 65536, "COUNT",
       "Calls that may be here at once; more are refused." },
+    { "outcome-seconds", BB_OPTION_NUMBER, "604800", 1, 31536000, "SECONDS",
+      "How long the outcome of a mutation with a client's key answers that key; the same for all "
+      "workers." },
     { NULL, BB_OPTION_TEXT, NULL, 0, 0, NULL, NULL },
 };

@@ -93,7 +93,7 @@ static enum function_kind system_kind(struct bb_slice path)
                                              "_system:runCron",      "_system:resetCrons",
                                              "_system:takeLease",    "_system:changeEnvironment",
                                              "_system:putCode",      "_system:dropCode",
-                                             "_system:jobMutation" };
+                                             "_system:jobMutation",  "_system:forget" };
     for (size_t i = 0; i < BB_COUNT_OF(mutations); i++) {
         if (bb_slice_equal_str(path, mutations[i])) {
             return FUNCTION_MUTATION;
@@ -200,11 +200,32 @@ struct bb_slice worker_key_point(struct bb_arena *arena, const Bb__Proto__Call *
     return bb_slice(key, is_end ? 21 : 20);
 }
 
-/* True: nobody used the key, the call may run. False: it is answered from the row. */
+/* A key without a row: nobody used it, or the row is gone. */
+static bool judge_age(struct worker *worker, struct call *call)
+{
+    switch (worker_outcome_key_age(call->request->client_key_ms, call->snapshot,
+                                   bb_wall_us(worker->ctx), worker->outcomes_ms)) {
+    case OUTCOME_KEY_USABLE:
+        return true;
+    case OUTCOME_KEY_OLD:
+        worker_answer(worker, call, BB_KEY_EXPIRED,
+                      "this Idempotency-Key was made longer ago than outcomes are kept: whether "
+                      "the mutation ran is not known any more; it does not run now");
+        return false;
+    case OUTCOME_KEY_EARLY:
+        worker_answer(worker, call, BB_BAD_REQUEST,
+                      "this Idempotency-Key was made in the future, by its own time: set the clock "
+                      "of the machine that made it");
+        return false;
+    }
+    BB_UNREACHABLE("age of a key");
+}
+
+/* True: nobody used the key, the call may run. False: it is answered. */
 static bool judge_key(struct worker *worker, struct call *call, const struct cache_read *read)
 {
     if (read->entry_count == 0) {
-        return true;
+        return judge_age(worker, call);
     }
     struct bb_slice row = read->entries[0].value;
     struct bb_slice digest = bb_value_field_str(row, "digest");

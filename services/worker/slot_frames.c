@@ -127,7 +127,9 @@ static void send_start(struct worker *worker, struct slot *slot, struct call *ca
     begin.path = bb_arena_str(call->arena, call->path);
     begin.args = request->args;
     begin.snapshot = call->snapshot;
-    begin.now_ms = (call->kind == FUNCTION_QUERY ? call->snapshot : bb_wall_us(worker->ctx)) / 1000;
+    /* A mutation is never earlier than what it reads, whatever this machine's clock says. */
+    uint64_t wall_us = call->kind == FUNCTION_QUERY ? 0 : bb_wall_us(worker->ctx);
+    begin.now_ms = (wall_us > call->snapshot ? wall_us : call->snapshot) / 1000;
     begin.seed = request->seed;
     begin.identity = request->identity;
     begin.is_shared = request->is_shared;

@@ -234,6 +234,7 @@ static void on_tick(void *arg)
     worker_calls_overdue(worker, now);
     worker_slots_watch(worker, now);
     worker_backfill_watch(worker, now);
+    worker_forget_watch(worker, now);
     answer_pulls(worker, now);
     set_metrics(worker);
     if (worker->is_stopping) {
@@ -266,6 +267,8 @@ static void make_metrics(struct worker_counters *count)
             bb_metric("bb_worker_slot_deaths_total", BB_COUNTER, "Slots that ended unasked."),
         .submits = bb_metric("bb_worker_submits_total", BB_COUNTER, "Submit messages."),
         .fetches = bb_metric("bb_worker_fetches_total", BB_COUNTER, "Read messages to storage."),
+        .forgotten = bb_metric("bb_worker_outcomes_removed_total", BB_COUNTER,
+                               "Outcomes of client keys that were removed, kept long enough."),
         .queue = bb_metric("bb_worker_calls_open", BB_GAUGE, "Calls that are not answered yet."),
         .call_time = bb_histogram("bb_worker_call", "From a call's arrival to its answer."),
         .run_time = bb_histogram("bb_worker_run", "One run in a slot."),
@@ -291,6 +294,8 @@ static struct worker *worker_new(struct bb_service *service)
     worker->logs = worker_logs_new(LOG_ENTRIES, LOG_BYTES);
     worker->scratch = bb_arena_new(0);
     worker->backfill = worker_backfill_new();
+    worker->forget = worker_forget_new(worker_now(worker));
+    worker->outcomes_ms = bb_conf_number(conf, "outcome-seconds") * 1000;
     worker->wants_catalog = true;
     bb_list_init(&worker->chains);
     for (size_t i = 0; i < CALL_STATE_COUNT; i++) {
@@ -374,6 +379,7 @@ static void worker_close(struct bb_service *service, void *state)
     bb_timer_free(worker->retry);
     free_calls(worker);
     worker_backfill_free(worker->backfill);
+    worker_forget_free(worker->forget);
     worker_cache_free(worker->cache);
     worker_catalogs_free(worker->catalogs);
     worker_lanes_free(worker->lanes);

@@ -8,9 +8,9 @@
  *   prepare.c   what must be known before a call can run     (decisions: catalog.c)
  *   answer.c    replies to gateways
  *   link.c      the sequencer: follow.c the feed, commit.c marks and commits (decisions: feed.c)
- *   reads.c     storage                                      (decisions: cache.c, coverage.c,
- * copies.c) slot.c      the slot processes; slot_frames.c, slot_io.c what they say; sandbox.c how
- * they start backfill.c  fills new indexes
+ *   reads.c     storage                            (decisions: cache.c, coverage.c, copies.c)
+ *   slot.c      slot processes; slot_frames.c, slot_io.c what they say; sandbox.c their start
+ *   backfill.c  fills new indexes; forget.c removes old outcomes      (decisions: outcome.c)
  */
 #ifndef WORKER_H
 #define WORKER_H
@@ -32,6 +32,7 @@
 #include "feed.h"
 #include "lane.h"
 #include "logs.h"
+#include "outcome.h"
 #include "sandbox.h"
 
 #define CALL_MS_MAX      5000u
@@ -44,6 +45,7 @@ struct slot;
 struct reading;
 struct fetch_item;
 struct backfill;
+struct forget;
 
 struct peers {
     struct bb_peer *peer[WORKER_PEERS_MAX];
@@ -53,7 +55,7 @@ struct peers {
 struct worker_counters {
     struct bb_metric *calls, *retries, *queued, *chained, *overloaded, *cache_hits, *cache_misses,
         *cache_bytes, *slots_busy, *slot_deaths, *submits, *fetches, *queue, *slot_reads,
-        *slot_recalled;
+        *slot_recalled, *forgotten;
     struct bb_histogram *call_time, *run_time;
 };
 
@@ -114,6 +116,8 @@ struct worker {
     uint32_t heap_mb;
 
     struct backfill *backfill;
+    struct forget *forget;
+    uint64_t outcomes_ms; /* how long an outcome answers its key */
     struct bb_list pulls; /* PullLogs that wait */
 };
 
@@ -121,9 +125,8 @@ struct worker {
 
 void worker_call_arrive(struct worker *worker, struct bb_exchange *exchange,
                         const Bb__Proto__Call *request);
-/* A call of the worker itself, as admin: `request` and what it points to live in `arena`, which the
- * call takes. */
-void worker_call_own(struct worker *worker, const Bb__Proto__Call *request, struct bb_arena *arena,
+/* A mutation of the worker itself, as admin; copies `args`, a BBV object. */
+void worker_call_own(struct worker *worker, const char *path, struct bb_slice args,
                      void (*on_end)(struct worker *, struct call *, int status, const char *error));
 /* Give queued calls to free slots. */
 void worker_dispatch(struct worker *worker);
@@ -269,6 +272,13 @@ void worker_slot_start_after(struct worker *worker, struct call *call, const str
 struct backfill *worker_backfill_new(void);
 void worker_backfill_free(struct backfill *backfill);
 void worker_backfill_watch(struct worker *worker, uint64_t now_us);
+
+/* ---- forget.c ---- */
+
+struct forget *worker_forget_new(uint64_t now_us);
+void worker_forget_free(struct forget *forget);
+/* Removes a batch of outcomes that were kept long enough when it is time. */
+void worker_forget_watch(struct worker *worker, uint64_t now_us);
 
 static inline uint64_t worker_now(struct worker *worker)
 {

@@ -7,6 +7,7 @@ const { op } = bb;
 
 const STEP_MAX = 1000;
 const PAGE_MAX = 1000;
+const FORGET_MAX = 128;
 
 const stringArgument = (path, args, name) => {
   if (typeof args[name] !== "string" || args[name] === "") {
@@ -79,6 +80,16 @@ const clean = async (frame, db, args) => {
     await db.patch(row._id, { done, cursor });
   }
   return { state: isEnd ? "removed" : "removing", done: Number(done) };
+};
+
+// The oldest outcomes of client keys, of before `before` (ms): at most FORGET_MAX, each up to 64 KB.
+const forget = async (frame, db, args) => {
+  const before = Number(args.before);
+  const old = await db.query("_requests").withIndex("by_creation_time", (q) => q.lt("_creationTime", before)).take(FORGET_MAX);
+  for (const { _id } of old) {
+    await db.delete(_id);
+  }
+  return { removed: old.length, isEnd: old.length < FORGET_MAX };
 };
 
 const STATE_SHOWN = { backfilling: " filling", failed: " failed" };
@@ -232,6 +243,7 @@ const SYSTEM = new Map([
   ["_system:deploy", { kind: "mutation", run: (frame, db, args) => bb.deploy(frame, args) }],
   ["_system:backfill", { kind: "mutation", run: backfill }],
   ["_system:clean", { kind: "mutation", run: clean }],
+  ["_system:forget", { kind: "mutation", run: forget }],
   ["_system:tables", { kind: "query", run: tables }],
   ["_system:tableData", { kind: "query", run: tableData }],
   ["_system:functions", { kind: "query", run: functions }],

@@ -363,3 +363,27 @@ Test(txn_write, a_client_key_adds_its_row)
     cr_assert_eq(bb_txn_end(&w.ctx, w.txn, &finish, &output), BB_OK);
     cr_assert_eq(output.body.size, 0, "nothing changed: nothing is recorded");
 }
+
+Test(txn_write, a_client_key_is_used_once_in_a_row_of_transactions)
+{
+    static const uint8_t key[32] = { 1, 2, 3 };
+    const struct bb_txn_finish keyed = { .request_id = S("0123456789abcdef"),
+                                         .function = S("messages:send"),
+                                         .client_key = bb_slice(key, sizeof key),
+                                         .client_digest = bb_slice(key, sizeof key) };
+    struct bb_txn_finish thrown = keyed;
+    struct bb_txn_output output;
+
+    thrown.is_rolled_back = true;
+    must_insert(&w, "users", "{}");
+    cr_assert_eq(bb_txn_end(&w.ctx, w.txn, &thrown, &output), BB_OK);
+    bb_put_le64(w.options.seed, 1);
+    bb_txn_begin_after(w.txn, &w.options);
+    must_insert(&w, "users", "{}");
+    cr_assert_eq(bb_txn_end(&w.ctx, w.txn, &keyed, &output), BB_OK, "nothing was written before");
+    bb_put_le64(w.options.seed, 2);
+    bb_txn_begin_after(w.txn, &w.options);
+    must_insert(&w, "users", "{}");
+    cr_assert_eq(bb_txn_end(&w.ctx, w.txn, &keyed, &output), BB_CONFLICT);
+    cr_assert_eq(output.body.size, 0);
+}

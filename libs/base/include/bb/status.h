@@ -45,6 +45,7 @@
     X(BB_UNSUPPORTED, 28, 501, "Unsupported", OUT, USER, false)            \
     X(BB_ADDRESS_IN_USE, 29, 500, "AddressInUse", OUT, USER, false)        \
     X(BB_WRONG_VERSION, 30, 500, "WrongVersion", OUT, USER, false)         \
+    X(BB_KEY_EXPIRED, 31, 410, "IdempotencyKeyExpired", OUT, USER, false)  \
     X(BB_PENDING, 40, 500, "Pending", OUT, SUITE, false)                   \
     X(BB_CONFLICT, 41, 500, "Conflict", OUT, SUITE, true)                  \
     X(BB_FENCED, 42, 503, "Fenced", OUT, SUITE, true)                      \

@@ -33,7 +33,7 @@ export class Client {
   #inFlight = new AbortController();
   #token = null;
   #nextMutation = 1;
-  #idPrefix;
+  #name; // in the ids of its mutations
   #onOnline = () => this.#dispatch({ type: "online" });
 
   constructor(url, options = {}) {
@@ -42,7 +42,7 @@ export class Client {
     this.#timers = options.timers ?? globalThis;
     this.#random = options.random ?? Math.random;
     this.#logger = options.logger ?? console;
-    this.#idPrefix = `${Date.now().toString(36)}-${globalThis.crypto.randomUUID()}`;
+    this.#name = globalThis.crypto.randomUUID();
     const headers = async () => authorization(options.adminKey, this.#token);
     this.#transport = options.transport ?? createTransport({ origin: this.#origin, headers, fetch: options.fetch, timers: this.#timers });
     const { request } = this.#transport;
@@ -76,7 +76,7 @@ export class Client {
   mutation(reference, args = {}, { optimisticUpdate } = {}) {
     return new Promise((resolve, reject) => {
       if (this.#state.isClosed) throw new ClosedError("The client is closed.");
-      const id = `${this.#idPrefix}-${this.#nextMutation++}`;
+      const id = `${Date.now().toString(36)}-${this.#name}-${this.#nextMutation++}`; // the suite reads the time in it
       const mutation = { id, body: bodyOf(reference, args), update: optimisticUpdate, updateArgs: args };
       this.#promises.set(id, { resolve, reject });
       try {

@@ -56,4 +56,5 @@ export type RequestErrorCode =
   | "Busy"
   | "Unsupported"
   | "AddressInUse"
-  | "WrongVersion";
+  | "WrongVersion"
+  | "IdempotencyKeyExpired";
