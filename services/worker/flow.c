@@ -179,15 +179,17 @@ void worker_dispatch(struct worker *worker)
     }
     for (int pass = 0; pass < 2; pass++) {
         bb_list_each_safe(item, queue) {
-            if (worker_slot_free(worker, NULL) == NULL) {
+            bool has_idle = worker_slot_free(worker, NULL) != NULL;
+            if (!has_idle && worker_slot_ahead(worker, NULL) == NULL) {
                 return;
             }
             struct call *call = bb_container(item, struct call, link);
-            if (call->is_low_priority == (pass == 0)) {
+            bool may_go_ahead = call->kind == FUNCTION_QUERY && !call->is_low_priority;
+            if (call->is_low_priority == (pass == 0) || (!has_idle && !may_go_ahead)) {
                 continue;
             }
             if (!worker_call_is_late(worker, call)) {
-                (void)worker_prepare(worker, call); /* it left the queue, whatever came of it */
+                (void)worker_prepare(worker, call); /* it left the queue, or no slot has its code */
             }
         }
     }

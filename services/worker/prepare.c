@@ -401,9 +401,18 @@ enum prepared worker_prepare(struct worker *worker, struct call *call)
             return checked;
         }
     }
+    struct slot *idle = worker_slot_free(worker, catalog);
+    struct slot *busy = idle == NULL ? worker_slot_ahead(worker, catalog) : NULL;
+    if (idle == NULL && busy == NULL) {
+        return PREPARED_MOVED; /* a query that meant to go ahead: it stays where it is */
+    }
     worker_catalog_release(call->catalog);
     call->catalog = worker_catalog_retain(catalog);
-    worker_slot_reserve(worker_slot_free(worker, catalog), call);
+    if (busy != NULL) {
+        worker_slot_start_ahead(worker, busy, call);
+        return PREPARED_RUNS;
+    }
+    worker_slot_reserve(idle, call);
     if (worker_slot_knows_code(call->slot, catalog)) {
         worker_slot_start(worker, call->slot, call, NULL);
     } else {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define KILL_AFTER_US    1000000u  /* over the deadline of its call */
+#define AHEAD_US         1000u     /* a call that runs longer holds up what was sent behind it */
 #define END_MAX_US       2000000u  /* from its last answer to its end */
 #define START_MAX_US     10000000u /* from exec to SlotReady */
 #define BACKOFF_FIRST_US 100000u
@@ -162,7 +163,8 @@ static void start(struct worker *worker, struct slot *slot)
     slot->known_count = 0;
     worker_copies_restarted(worker->copies, slot->index);
     slot->end_by_us = 0;
-    slot->is_overdue = false;
+    slot->is_overdue = slot->is_quick = false;
+    slot->revoked_count = 0;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
         char text[128];
         bb_error(worker->ctx, "worker.slot_failed", "what=\"socketpair: %s\"",
@@ -229,7 +231,8 @@ void worker_slots_watch(struct worker *worker, uint64_t now_us)
         if (slot->state == SLOT_ENDING && slot->end_by_us == 0) {
             slot->end_by_us = now_us + END_MAX_US;
         }
-        is_stuck |= slot->state == SLOT_ENDING && now_us > slot->end_by_us;
+        bool is_held = slot->state == SLOT_BUSY && slot->call == NULL; /* by revoked calls */
+        is_stuck |= (slot->state == SLOT_ENDING || is_held) && now_us > slot->end_by_us;
         if (slot->child != NULL && (is_stuck || (is_over && !slot->is_overdue))) {
             slot->is_overdue = is_over;
             bb_child_kill(slot->child, SIGKILL);
@@ -278,12 +281,82 @@ size_t worker_slots_busy(const struct worker *worker)
 
 bool worker_slot_snapshot(const struct worker *worker, size_t index, uint64_t *tx)
 {
-    const struct slot *slot = &worker->slots[index];
-    if (slot->call == NULL || slot->call->is_void) {
-        return false;
+    struct slot *slot = &worker->slots[index];
+    bool has_one = slot->call != NULL && !slot->call->is_void;
+    if (has_one) {
+        *tx = slot->call->snapshot;
     }
-    *tx = slot->call->snapshot;
-    return true;
+    bb_list_each(item, &slot->behind) {
+        const struct call *call = bb_container(item, struct call, slot_link);
+        if (!call->is_void && (!has_one || call->snapshot < *tx)) {
+            *tx = call->snapshot;
+            has_one = true;
+        }
+    }
+    return has_one;
+}
+
+static size_t length_of(const struct bb_list *list)
+{
+    size_t length = 0;
+    bb_list_each(item, list) {
+        length++;
+    }
+    return length;
+}
+
+struct slot *worker_slot_ahead(struct worker *worker, const struct catalog *catalog)
+{
+    struct slot *best = NULL;
+    size_t least = SLOT_AHEAD_MAX;
+    uint64_t now = worker_now(worker);
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        struct slot *slot = &worker->slots[i];
+        const struct call *call = slot->call;
+        bool is_fit = slot->state == SLOT_BUSY && call != NULL && call->kind == FUNCTION_QUERY &&
+                      slot->is_quick && slot->revoked_count == 0 &&
+                      now < call->run_started_us + AHEAD_US;
+        if (!is_fit || (catalog != NULL && !worker_slot_has_deployment(slot, catalog))) {
+            continue;
+        }
+        size_t length = length_of(&slot->behind);
+        if (length < least) {
+            best = slot;
+            least = length;
+        }
+    }
+    return best;
+}
+
+static void take_back(struct slot *slot)
+{
+    while (!bb_list_is_empty(&slot->behind)) {
+        struct call *call = bb_container(slot->behind.prev, struct call, slot_link);
+        bb_list_remove(&call->slot_link);
+        call->slot = NULL;
+        slot->revoked[slot->revoked_count++] = call->id;
+        worker_call_requeue(slot->worker, call);
+    }
+}
+
+bool worker_slots_even_out(struct worker *worker)
+{
+    bool has_idle = worker_slot_free(worker, NULL) != NULL;
+    bool is_uneven = false;
+    uint64_t now = worker_now(worker);
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        struct slot *slot = &worker->slots[i];
+        if (slot->call == NULL || slot->call->kind != FUNCTION_QUERY ||
+            bb_list_is_empty(&slot->behind)) {
+            continue;
+        }
+        if (now > slot->call->run_started_us + (has_idle ? AHEAD_US : 3 * AHEAD_US)) {
+            take_back(slot);
+        } else {
+            is_uneven |= has_idle;
+        }
+    }
+    return is_uneven;
 }
 
 void worker_slot_reserve(struct slot *slot, struct call *call)

@@ -6,6 +6,7 @@
 
 #define SLOT_MAGIC     0x534c4f54u
 #define SLOT_KNOWN_MAX 3
+#define SLOT_AHEAD_MAX 3 /* queries that a busy slot may have to run next */
 
 enum slot_state {
     SLOT_OFF,      /* no process; one is started when its time has come */
@@ -25,12 +26,18 @@ struct slot {
     struct bb_child *child;
     struct slot_io *io; /* NULL: no socket */
     struct call *call;
-    struct bb_list
-        behind; /* calls that were sent with it and run after it, each on the one before */
+    /* Calls that were sent with it and run after it: a chain, each on the one before; or queries
+     * that were sent ahead, so that the slot need not wait for the next one. */
+    struct bb_list behind;
+    /* Queries that were sent ahead and are run elsewhere now: what it says of them is dropped. When
+     * only they are left, `call` is NULL and the slot is still busy. */
+    uint64_t revoked[SLOT_AHEAD_MAX];
+    size_t revoked_count;
+    bool is_quick;           /* its last call was short */
     struct reading *reading; /* what its call waits for */
     uint64_t batch;          /* the slot's name of that */
     uint64_t started_us, start_at_us, backoff_us;
-    uint64_t end_by_us; /* ENDING: killed then; 0: not looked at yet */
+    uint64_t end_by_us; /* ENDING, or busy with revoked calls: killed then; 0: not looked at yet */
     bool is_overdue;    /* killed, because its call ran too long */
     struct {
         uint64_t deployment, code;

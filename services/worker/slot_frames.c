@@ -6,6 +6,8 @@
 #define SILENCE_US        200000u
 #define READ_BYTES_MAX    (4u << 20)  /* of one scan; the slot asks for more */
 #define RESULTS_BYTES_MAX (40u << 20) /* of one frame */
+#define QUICK_US          1000u
+#define REVOKED_MAX_US    (CALL_US_MAX + 1000000u)
 
 /* ---- calls out ---- */
 
@@ -13,6 +15,16 @@ bool worker_slot_knows_code(const struct slot *slot, const struct catalog *catal
 {
     for (size_t i = 0; i < slot->known_count; i++) {
         if (slot->known[i].code == catalog->code) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool worker_slot_has_deployment(const struct slot *slot, const struct catalog *catalog)
+{
+    for (size_t i = 0; i < slot->known_count; i++) {
+        if (slot->known[i].deployment == catalog->id) {
             return true;
         }
     }
@@ -175,19 +187,31 @@ void worker_slot_start_after(struct worker *worker, struct call *call, const str
     send_start(worker, slot, call, before->id);
 }
 
+void worker_slot_start_ahead(struct worker *worker, struct slot *slot, struct call *call)
+{
+    bb_assert(slot->state == SLOT_BUSY && slot->call != NULL && call->slot == NULL);
+    call->slot = slot;
+    bb_list_push_back(&slot->behind, &call->slot_link);
+    send_start(worker, slot, call, 0);
+}
+
 /* The call of a slot has ended: the next one that it was given is under way there. */
 static void next_call(struct slot *slot, bool must_recycle)
 {
+    uint64_t now = worker_now(slot->worker);
+    slot->is_quick = now < slot->call->run_started_us + QUICK_US;
     slot->call->slot = NULL;
     slot->call = NULL;
     slot->is_overdue = false; /* that was said of the one that has ended */
     if (must_recycle) {
         slot->state = SLOT_ENDING;
+    } else if (slot->revoked_count > 0) {
+        slot->end_by_us = now + REVOKED_MAX_US;
     } else if (bb_list_is_empty(&slot->behind)) {
         slot->state = SLOT_IDLE;
     } else {
         slot->call = bb_container(slot->behind.next, struct call, slot_link);
-        slot->call->run_started_us = worker_now(slot->worker);
+        slot->call->run_started_us = now;
         bb_list_remove(&slot->call->slot_link);
     }
 }
@@ -270,6 +294,53 @@ static void reads_came(struct reading *reading, void *arg)
     slot->reading = NULL;
     send_results(slot, reading);
     worker_reading_free(reading);
+}
+
+/* It runs a query that is run elsewhere now. */
+static bool is_revoked(const struct slot *slot)
+{
+    return slot->call == NULL && slot->revoked_count > 0;
+}
+
+static int on_revoked(struct slot *slot, const Bb__Proto__FromSlot *message)
+{
+    static char elsewhere[] = "the call is run elsewhere";
+    bool is_done = message->op_case == BB__PROTO__FROM_SLOT__OP_DONE;
+    if (!is_done) {
+        Bb__Proto__SlotReadResults results;
+        bb__proto__slot_read_results__init(&results);
+        results.call = message->reads->call;
+        results.batch = message->reads->batch;
+        results.status = BB_TOO_OLD;
+        results.error = elsewhere;
+        Bb__Proto__ToSlot answer;
+        bb__proto__to_slot__init(&answer);
+        answer.op_case = BB__PROTO__TO_SLOT__OP_READS;
+        answer.reads = &results;
+        worker_slot_send(slot, &answer);
+        return BB_OK;
+    }
+    slot->revoked_count--; /* they end in the order that they were sent */
+    if (message->done->must_recycle) {
+        slot->state = SLOT_ENDING;
+        slot->revoked_count = 0;
+    } else if (slot->revoked_count == 0) {
+        slot->state = SLOT_IDLE;
+    }
+    if (slot->revoked_count == 0) {
+        slot->end_by_us = 0;
+    }
+    return BB_OK;
+}
+
+static int hear_revoked(struct slot *slot, struct bb_slice frame)
+{
+    struct worker *worker = slot->worker;
+    Bb__Proto__FromSlot *message;
+    bb_arena_reset(worker->scratch);
+    int rc =
+        bb_unpack(worker->ctx, worker->scratch, &bb__proto__from_slot__descriptor, frame, &message);
+    return rc == BB_OK ? on_revoked(slot, message) : rc;
 }
 
 static int on_reads(struct slot *slot, struct bb_slice frame)
@@ -389,6 +460,11 @@ int worker_slot_frame(struct slot *slot, struct bb_slice frame)
         FIELD_READS = 2 << 3 | 2,
         FIELD_DONE = 3 << 3 | 2
     };
+    bool is_of_call =
+        frame.size > 0 && (frame.data[0] == FIELD_READS || frame.data[0] == FIELD_DONE);
+    if (is_of_call && is_revoked(slot)) {
+        return hear_revoked(slot, frame);
+    }
     if (frame.size > 0 && frame.data[0] == FIELD_READS) {
         return on_reads(slot, frame);
     }

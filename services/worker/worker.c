@@ -187,6 +187,7 @@ static void on_batch(void *arg)
         return;
     }
     worker_want_catalog(worker);
+    bool is_uneven = worker_slots_even_out(worker);
     /* Neither those in lanes nor the others take all slots for ever. */
     if (worker->turns++ % 2 == 0) {
         worker_chains_turn(worker);
@@ -199,7 +200,7 @@ static void on_batch(void *arg)
     worker_reads_turn(worker);
     worker_slots_turn(worker);
     check_ready(worker);
-    if (has_retry(worker)) {
+    if (is_uneven || has_retry(worker)) {
         bb_timer_start(worker->retry, RETRY_MS, 0);
     }
 }

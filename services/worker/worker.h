@@ -262,6 +262,13 @@ void worker_slot_reserve(struct slot *slot, struct call *call);
 void worker_slot_unreserve(struct slot *slot);
 /* Does it know the catalog's code? `modules` NULL then; else the answer of the modules' read. */
 bool worker_slot_knows_code(const struct slot *slot, const struct catalog *catalog);
+/* A busy slot that may be given one more query; NULL: none. */
+bool worker_slot_has_deployment(const struct slot *slot, const struct catalog *catalog);
+struct slot *worker_slot_ahead(struct worker *worker, const struct catalog *catalog);
+void worker_slot_start_ahead(struct worker *worker, struct slot *slot, struct call *call);
+/* Queries that wait behind a call that takes long go back to the queue. True: some still wait while
+ * a slot is idle. */
+bool worker_slots_even_out(struct worker *worker);
 void worker_slot_start(struct worker *worker, struct slot *slot, struct call *call,
                        const struct cache_read *modules);
 /* `call` runs when `before`, the last one that this slot has, is done, and on top of it. */
