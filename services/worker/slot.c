@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #define KILL_AFTER_US    1000000u  /* over the deadline of its call */
-#define AHEAD_US         1000u     /* a call that runs longer holds up what was sent behind it */
+#define AHEAD_US         2000u     /* a call that runs longer holds up what was sent behind it */
 #define END_MAX_US       2000000u  /* from its last answer to its end */
 #define START_MAX_US     10000000u /* from exec to SlotReady */
 #define BACKOFF_FIRST_US 100000u
@@ -350,7 +350,7 @@ bool worker_slots_even_out(struct worker *worker)
             bb_list_is_empty(&slot->behind)) {
             continue;
         }
-        if (now > slot->call->run_started_us + (has_idle ? AHEAD_US : 3 * AHEAD_US)) {
+        if (now > slot->call->run_started_us + (has_idle ? AHEAD_US : 2 * AHEAD_US)) {
             take_back(slot);
         } else {
             is_uneven |= has_idle;

@@ -196,14 +196,14 @@ void worker_slot_start_ahead(struct worker *worker, struct slot *slot, struct ca
 }
 
 /* The call of a slot has ended: the next one that it was given is under way there. */
-static void next_call(struct slot *slot, bool must_recycle)
+static void next_call(struct slot *slot, const Bb__Proto__SlotDone *done)
 {
     uint64_t now = worker_now(slot->worker);
-    slot->is_quick = now < slot->call->run_started_us + QUICK_US;
+    slot->is_quick = done->cpu_us < QUICK_US;
     slot->call->slot = NULL;
     slot->call = NULL;
     slot->is_overdue = false; /* that was said of the one that has ended */
-    if (must_recycle) {
+    if (done->must_recycle) {
         slot->state = SLOT_ENDING;
     } else if (slot->revoked_count > 0) {
         slot->end_by_us = now + REVOKED_MAX_US;
@@ -410,7 +410,7 @@ static int on_done(struct slot *slot, struct bb_slice frame)
         slot->reading = NULL;
     }
     bb_metric_add(worker->count.slot_recalled, message->done->recalled);
-    next_call(slot, message->done->must_recycle);
+    next_call(slot, message->done);
     worker_call_ran(worker, call, message->done);
     return BB_OK;
 }
