@@ -184,7 +184,7 @@ void worker_dispatch(struct worker *worker)
                 return;
             }
             struct call *call = bb_container(item, struct call, link);
-            bool may_go_ahead = call->kind == FUNCTION_QUERY && !call->is_low_priority;
+            bool may_go_ahead = !call->is_low_priority && !call->is_in_lane;
             if (call->is_low_priority == (pass == 0) || (!has_idle && !may_go_ahead)) {
                 continue;
             }

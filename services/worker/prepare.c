@@ -402,9 +402,10 @@ enum prepared worker_prepare(struct worker *worker, struct call *call)
         }
     }
     struct slot *idle = worker_slot_free(worker, catalog);
-    struct slot *busy = idle == NULL ? worker_slot_ahead(worker, catalog) : NULL;
+    struct slot *busy =
+        idle == NULL && !call->is_in_lane ? worker_slot_ahead(worker, catalog) : NULL;
     if (idle == NULL && busy == NULL) {
-        return PREPARED_MOVED; /* a query that meant to go ahead: it stays where it is */
+        return PREPARED_MOVED; /* one that meant to go ahead: it stays where it is */
     }
     worker_catalog_release(call->catalog);
     call->catalog = worker_catalog_retain(catalog);

@@ -313,7 +313,7 @@ struct slot *worker_slot_ahead(struct worker *worker, const struct catalog *cata
     for (size_t i = 0; i < worker->slot_count; i++) {
         struct slot *slot = &worker->slots[i];
         const struct call *call = slot->call;
-        bool is_fit = slot->state == SLOT_BUSY && call != NULL && call->kind == FUNCTION_QUERY &&
+        bool is_fit = slot->state == SLOT_BUSY && call != NULL && !call->is_in_lane &&
                       slot->is_quick && slot->revoked_count == 0 &&
                       now < call->run_started_us + AHEAD_US;
         if (!is_fit || (catalog != NULL && !worker_slot_has_deployment(slot, catalog))) {
@@ -346,8 +346,7 @@ bool worker_slots_even_out(struct worker *worker)
     uint64_t now = worker_now(worker);
     for (size_t i = 0; i < worker->slot_count; i++) {
         struct slot *slot = &worker->slots[i];
-        if (slot->call == NULL || slot->call->kind != FUNCTION_QUERY ||
-            bb_list_is_empty(&slot->behind)) {
+        if (slot->call == NULL || slot->call->is_in_lane || bb_list_is_empty(&slot->behind)) {
             continue;
         }
         if (now > slot->call->run_started_us + (has_idle ? AHEAD_US : 2 * AHEAD_US)) {

@@ -323,11 +323,9 @@ static int on_revoked(struct slot *slot, const Bb__Proto__FromSlot *message)
     slot->revoked_count--; /* they end in the order that they were sent */
     if (message->done->must_recycle) {
         slot->state = SLOT_ENDING;
-        slot->revoked_count = 0;
-    } else if (slot->revoked_count == 0) {
+        slot->end_by_us = 0;
+    } else if (slot->revoked_count == 0 && slot->state == SLOT_BUSY) {
         slot->state = SLOT_IDLE;
-    }
-    if (slot->revoked_count == 0) {
         slot->end_by_us = 0;
     }
     return BB_OK;

@@ -142,6 +142,10 @@ static void begin_call(struct program *program, const Bb__Proto__SlotStart *star
 {
     struct slot *slot = &program->slot;
 
+    /* What is done must not wait for one of which nobody knows how long it takes. Those of a row
+     * are heard of together; an error shows when the rest is written. */
+    if (start->after == 0)
+        (void)slot_frames_flush(&slot->ctx, &slot->frames);
     slot_call_begin(slot, start);
     program->may_idle = true;
     if (++program->call_count % CALLS_BETWEEN_IDLE == 0 && slot->call == NULL && !slot->must_end)
