@@ -2,19 +2,13 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "bb/env.h"
 #include "slot.h"
 
-/* While calls come, the thread looks at the clock this often; after a second without any it sleeps
- * until the next call wakes it. */
-enum {
-    TICK_MS = 10,
-    IDLE_TICKS = 100
-};
+#define AGAIN_US 10000u /* what does not stop at once is stopped again */
 
 struct slot_watchdog {
     struct bb_env *env;
@@ -23,8 +17,9 @@ struct slot_watchdog {
     struct bb_vm *vm;
     bool is_running, has_fired;
     uint64_t deadline_us;
-    _Atomic bool is_asleep;
-    _Atomic uint64_t entered; /* counts, so that the thread sees that calls come */
+    /* When the thread looks at the clock again. Calls mostly have later deadlines than the one that
+     * it waits for, and need not wake it: it looks, finds the newest one, and sleeps again. */
+    uint64_t look_us;
 };
 
 /* BB_PEER_GONE ends the process: nobody is there to hear of anything. */
@@ -42,40 +37,35 @@ static void wait_for(struct slot_watchdog *watchdog, int timeout_ms)
         (void)!read(watchdog->wake_fd, &count, sizeof count); /* only wakes */
 }
 
-static void look(struct slot_watchdog *watchdog)
+/* Stops a call whose time is over. When to look again; UINT64_MAX: when a call wakes us. */
+static uint64_t look(struct slot_watchdog *watchdog, uint64_t now_us)
 {
+    uint64_t next_us;
+
     bb_mutex_lock(watchdog->mutex);
-    if (watchdog->is_running && watchdog->vm != NULL &&
-        watchdog->env->ops->now_us(watchdog->env) >= watchdog->deadline_us) {
+    bool is_over = now_us >= watchdog->deadline_us;
+    if (is_over && watchdog->is_running && watchdog->vm != NULL) {
         watchdog->has_fired = true;
         bb_vm_terminate(watchdog->vm, BB_VM_TIMEOUT);
+        next_us = now_us + AGAIN_US;
+    } else {
+        /* Between two calls it waits as it would for the last one: the next one need not wake it.
+         */
+        next_us = is_over ? UINT64_MAX : watchdog->deadline_us;
     }
+    watchdog->look_us = next_us;
     bb_mutex_unlock(watchdog->mutex);
+    return next_us;
 }
 
 static void run(void *arg)
 {
     struct slot_watchdog *watchdog = arg;
-    uint64_t seen = 0;
-    int quiet = 0;
 
     for (;;) {
-        uint64_t entered = atomic_load(&watchdog->entered);
-        quiet = entered == seen ? quiet + 1 : 0;
-        seen = entered;
-        bb_mutex_lock(watchdog->mutex);
-        bool is_running = watchdog->is_running;
-        bb_mutex_unlock(watchdog->mutex);
-        if (quiet > IDLE_TICKS && !is_running) {
-            atomic_store(&watchdog->is_asleep, true);
-            /* A call that came in between has not seen that it must wake us. */
-            wait_for(watchdog, atomic_load(&watchdog->entered) == seen ? -1 : 0);
-            atomic_store(&watchdog->is_asleep, false);
-            quiet = 0;
-        } else {
-            wait_for(watchdog, TICK_MS);
-        }
-        look(watchdog);
+        uint64_t now_us = watchdog->env->ops->now_us(watchdog->env);
+        uint64_t next_us = look(watchdog, now_us);
+        wait_for(watchdog, next_us == UINT64_MAX ? -1 : (int)((next_us - now_us + 999) / 1000));
     }
 }
 
@@ -110,9 +100,9 @@ void slot_watchdog_enter(struct slot_watchdog *watchdog, uint64_t deadline_us)
     watchdog->is_running = true;
     watchdog->has_fired = false;
     watchdog->deadline_us = deadline_us;
+    bool is_late = watchdog->look_us > deadline_us;
     bb_mutex_unlock(watchdog->mutex);
-    atomic_fetch_add(&watchdog->entered, 1);
-    if (atomic_load(&watchdog->is_asleep)) {
+    if (is_late) {
         uint64_t one = 1;
         (void)!write(watchdog->wake_fd, &one, sizeof one); /* full: it wakes anyway */
     }
