@@ -46,6 +46,8 @@ test("the first deploy lists everything as added", () =>
       functions: { added: ["f:add", "f:all", "f:byN", "sub/g:default", "sub/g:hidden"], changed: [], removed: [] },
       tables: { added: ["docs", "other"], removed: [] },
       indexes: { added: [{ table: "docs", name: "by_n", state: "ready" }], removed: [] },
+      crons: { added: [], changed: [], removed: [] },
+      unusedCode: [],
       notes: [],
       sharing: {
         shared: [],
