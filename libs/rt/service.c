@@ -84,7 +84,7 @@ static const char *default_admin(const char *name)
     } table[] = {
         { "gateway", "127.0.0.1:3219" }, { "solo", "127.0.0.1:3219" },
         { "storage", "127.0.0.1:3509" }, { "sequencer", "127.0.0.1:3519" },
-        { "worker", "127.0.0.1:3529" },
+        { "worker", "127.0.0.1:3529" },  { "scheduler", "127.0.0.1:3539" },
     };
 
     for (size_t i = 0; i < BB_COUNT_OF(table); i++) {

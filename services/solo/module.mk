@@ -1,2 +1,2 @@
-DEPS_solo := base obs conf env rt storage sequencer worker gateway
+DEPS_solo := base obs conf env rt storage sequencer worker scheduler gateway
 PKGS_solo := libuv

@@ -1,7 +1,7 @@
 /*
- * Starts storage, sequencer, worker and gateway, each with its own owner thread, over inproc, and
- * ends them in reverse order. A part that ends by itself ends the whole suite: whoever started us
- * starts us again, and recovery is what the parts are built for.
+ * Starts storage, sequencer, worker, scheduler and gateway, each with its own owner thread, over
+ * inproc, and ends them in reverse order. A part that ends by itself ends the whole suite: whoever
+ * started us starts us again, and recovery is what the parts are built for.
  */
 #include "bb/solo_service.h"
 
@@ -12,6 +12,7 @@
 #include "bb/env.h"
 #include "bb/gateway_service.h"
 #include "bb/obs.h"
+#include "bb/scheduler_service.h"
 #include "bb/sequencer_service.h"
 #include "bb/storage_service.h"
 #include "bb/worker_service.h"
@@ -25,6 +26,7 @@ enum part_id {
     PART_STORAGE,
     PART_SEQUENCER,
     PART_WORKER,
+    PART_SCHEDULER,
     PART_GATEWAY,
     PART_COUNT
 };
@@ -54,9 +56,8 @@ struct solo {
 };
 
 static const struct bb_service_def *const defs[PART_COUNT] = {
-    [PART_STORAGE] = &bb_storage_service,
-    [PART_SEQUENCER] = &bb_sequencer_service,
-    [PART_WORKER] = &bb_worker_service,
+    [PART_STORAGE] = &bb_storage_service, [PART_SEQUENCER] = &bb_sequencer_service,
+    [PART_WORKER] = &bb_worker_service,   [PART_SCHEDULER] = &bb_scheduler_service,
     [PART_GATEWAY] = &bb_gateway_service,
 };
 
@@ -158,6 +159,7 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
     struct part *storage = &solo->parts[PART_STORAGE];
     struct part *sequencer = &solo->parts[PART_SEQUENCER];
     struct part *worker = &solo->parts[PART_WORKER];
+    struct part *scheduler = &solo->parts[PART_SCHEDULER];
     struct part *gateway = &solo->parts[PART_GATEWAY];
     const char *show_errors = bb_conf_bool(conf, "show-errors") ? "true" : "false";
     char text[64], outcome_seconds[32];
@@ -188,6 +190,10 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
         { worker, "slot-js", solo->layout.slot_js },
         { worker, "sandbox", bb_conf_text(conf, "sandbox") },
         { worker, "show-errors", show_errors },
+        { scheduler, "workers", "inproc://bb-worker" },
+        { scheduler, "storage", "inproc://bb-storage" },
+        { scheduler, "lease-ms", "0" }, /* there is no other */
+        { scheduler, "deployment", bb_conf_text(conf, "deployment") },
         { gateway, "workers", "inproc://bb-worker" },
         { gateway, "storage", "inproc://bb-storage" },
         { gateway, "show-errors", show_errors },
@@ -200,6 +206,8 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
         rc = set(ctx, gateway, "static", bb_conf_text(conf, "static"));
     if (rc == BB_OK && bb_conf_text(conf, "nats") != NULL)
         rc = set(ctx, gateway, "nats", bb_conf_text(conf, "nats"));
+    if (rc == BB_OK && bb_conf_text(conf, "nats") != NULL)
+        rc = set(ctx, scheduler, "nats", bb_conf_text(conf, "nats"));
     return rc;
 }
 
@@ -322,7 +330,8 @@ static void solo_close(struct bb_service *service, void *state)
 
 const struct bb_service_def bb_solo_service = {
     .name = "solo",
-    .summary = "The embedded BitBend suite: storage, sequencer, worker and gateway in one process.",
+    .summary =
+        "The embedded BitBend suite: storage, sequencer, worker, scheduler and gateway in one process.",
     .options = solo_options,
     .start = solo_start,
     .stop = solo_stop,

@@ -12,7 +12,7 @@ trap 'rm -rf "$made"' EXIT
     echo 'Made by `tests/lint/reference.sh --write` from the programs themselves. A flag `--name` is also the environment variable'
     echo '`BB_<PROGRAM>_<NAME>` (with `_` for `-`) and a line `name = value` in the file of `--config`. Flags win over the'
     echo 'environment, the environment over the file.'
-    for program in solo gateway worker sequencer storage ctl; do
+    for program in solo gateway worker sequencer storage scheduler ctl; do
         echo
         build/release/bin/bb-$program --help-markdown
     done

@@ -113,7 +113,7 @@ const analyse = (given) => {
     sourceMap,
   }));
   return {
-    modules, functions: functions.sort(byKey), crons: crons.flatMap((one) => bb.readCrons(one, functions)),
+    modules, functions: functions.sort(byKey), crons,
     tables: bb.readSchema(schema, notes), notes, sharing: sharingOf(sources, load),
   };
 };
@@ -330,7 +330,7 @@ const deploy = async (frame, args) => {
   await planTables(plan, wanted.tables, state);
   await planIndexes(plan, wanted.tables, state);
   planFunctions(plan, wanted.functions, changedModules, state);
-  bb.planCrons(plan, wanted.crons, state.crons);
+  bb.planCrons(plan, wanted.crons.flatMap((one) => bb.readCrons(one, wanted.functions)), state.crons);
 
   const modules = wanted.modules.map(({ path, hash }) => ({ path, hash }));
   const archives = node?.archives ?? [];

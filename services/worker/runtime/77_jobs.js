@@ -82,7 +82,7 @@ const failJob = async (frame, db, args) => {
   }
   await db.patch(id, {
     state: "failed", attempt: job.attempt + 1n, started: Date.now(), ended: Date.now(),
-    error: cut(textOf(args, "error")), ...OUT,
+    error: cut(textOf(args, "error").replaceAll("_system:runJob", job.path)), ...OUT,
   });
   return { state: "failed" };
 };
@@ -118,19 +118,17 @@ const requeueActions = async (frame, db, args) => {
   return queued;
 };
 
-const refusal = (job) => ({ run: false, state: job === null ? "missing" : job.state });
-
-// A runner may call this again when it did not hear the answer: `runner` is one process.
+// null: not to run. A runner may call this again when it did not hear the answer: `runner` is one process.
 const startJob = async (frame, db, args) => {
   const id = idOf(args);
   const runner = textOf(args, "runner");
   const job = await findJob(db, id);
   if (!isAttempt(job, args.attempt) || job.kind !== "action") {
-    return refusal(job);
+    return null;
   }
   const isRepeated = job.state === "running" && job.runner === runner;
   if (!isRepeated && (job.state !== "pending" || job.lane !== "queued")) {
-    return refusal(job);
+    return null;
   }
   const leaseUntil = Date.now() + LEASE_MS;
   await db.patch(id, {
@@ -138,7 +136,7 @@ const startJob = async (frame, db, args) => {
   });
   const { path, mode, identity } = job;
   return {
-    run: true, jobId: id, attempt: Number(job.attempt), path, args: job.args, mode, identity,
+    jobId: id, attempt: Number(job.attempt), path, args: job.args, mode, identity,
     maxAttempts: Number(job.maxAttempts), leaseMs: LEASE_MS,
   };
 };
@@ -173,22 +171,24 @@ const finishJob = async (frame, db, args) => {
   return { state: await endAttempt(db, job, error), isAccepted: true };
 };
 
-// Who was not renewed any more, or cancelled, is told to stop.
+// The states as they are: what is not "running" here any more is to be stopped.
 const renewJobs = async (frame, db, args) => {
   const runner = textOf(args, "runner");
   const leaseUntil = Date.now() + LEASE_MS;
   const jobs = await Promise.all(
     listOf(args, "jobs").map(async ({ jobId, id = jobId, attempt }) => [id, attempt, await findJob(db, id)]),
   );
-  const lost = [];
+  const states = [];
   for (const [id, attempt, job] of jobs) {
     if (isAttempt(job, attempt) && job.state === "running" && job.runner === runner) {
       await db.patch(id, { leaseUntil, wake: leaseUntil });
+      states.push({ jobId: id, state: "running" });
     } else {
-      lost.push(id);
+      const isOver = isAttempt(job, attempt) && bb.jobs.isOver(job);
+      states.push({ jobId: id, state: isOver ? job.state : "lost" });
     }
   }
-  return { lost };
+  return states;
 };
 
 const progressJob = async (frame, db, args) => {
@@ -223,7 +223,7 @@ const sweepJobs = async (frame, db, args) => {
 const createJob = async (frame, db, args) => {
   const path = bb.jobs.canonicalPath(textOf(args, "path"));
   const row = await bb.jobs.schedulable(db, "runAfter", path);
-  if (row.visibility === "internal" && args.allowInternal !== true) {
+  if (row.visibility === "internal" && args.mayCallInternal === false) {
     bb.fail("FunctionNotFound", `Could not find function ${path}. Is it exported, and deployed?`);
   }
   const now = Date.now();

@@ -9,7 +9,7 @@ export default defineSchema({
 `,
   "work.ts": `
 import { internalMutation, mutation, query } from "./_generated/server";
-import { internal } from "./_generated/api";
+import { api, internal } from "./_generated/api";
 import { v } from "bitbend/values";
 
 // What a job leaves behind: one row a run.
@@ -52,6 +52,20 @@ export const scheduleAndThrow = mutation({
   handler: async (ctx, { key }) => {
     await ctx.scheduler.runAfter(0, internal.work.mark, { key });
     throw new Error("undone");
+  },
+});
+export const innerThrows = mutation({
+  args: { key: v.string() },
+  handler: async (ctx, { key }) => {
+    await ctx.scheduler.runAfter(0, internal.work.mark, { key });
+    throw new Error("only this");
+  },
+});
+export const inner = mutation({
+  args: { key: v.string() },
+  handler: async (ctx, { key }) => {
+    await ctx.scheduler.runAfter(0, internal.work.mark, { key, n: 1 });
+    await ctx.runMutation(api.work.innerThrows, { key: key + " undone" }).catch(() => {});
   },
 });
 export const cancel = mutation({ args: { id: v.string() }, handler: (ctx, { id }) => ctx.scheduler.cancel(id) });

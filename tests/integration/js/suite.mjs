@@ -37,18 +37,18 @@ export function suiteMissing() {
 }
 
 /**
- * `mode`: "solo" (one process, its slots besides), "processes" (storage, sequencer, worker, gateway) or "cluster" (three storage
+ * `mode`: "solo" (one process, its slots besides), "processes" (storage, sequencer, worker, scheduler, gateway) or "cluster" (three storage
  * nodes that know each other by a secret, and two of everything else).
  * `functions`: `{"messages.ts": source, ..}`, deployed before it returns. `appDir`: an application whose
  * `bitbend/` is deployed instead. `options`: more options by part, `{solo: {slots: 1}, worker: {..}}`.
  * `network`: a `Network` (tests/integration/faults/proxy.mjs) that shall lie between the storage nodes; closed with the suite.
- * `storages`, `gateways`, `sequencers`, `workers`: how many, of separate processes (gateway, gateway2, ..).
+ * `storages`, `gateways`, `sequencers`, `workers`, `schedulers`: how many, of separate processes (gateway, gateway2, ..).
  */
 export async function startSuite({ mode = "solo", functions, appDir, options = {}, memory = false, staticDir, showErrors = true, network, ...counts } = {}) {
   const several = mode === "cluster" ? 2 : 1;
-  const { storages = mode === "cluster" ? 3 : 1, gateways = several, sequencers = several, workers = several } = counts;
+  const { storages = mode === "cluster" ? 3 : 1, gateways = several, sequencers = several, workers = several, schedulers = several } = counts;
   const dir = mkdtempSync(join(tmpdir(), "bitbend-test-"));
-  const parts = mode === "solo" ? await soloParts(dir, { memory, staticDir, showErrors, options }) : await processParts(dir, { memory, staticDir, showErrors, options, network, storages, gateways, sequencers, workers });
+  const parts = mode === "solo" ? await soloParts(dir, { memory, staticDir, showErrors, options }) : await processParts(dir, { memory, staticDir, showErrors, options, network, storages, gateways, sequencers, workers, schedulers });
   const running = new Map(); // name -> child
   const urls = parts.flatMap((part) => part.url ?? []);
   const [url] = urls;
@@ -228,8 +228,8 @@ async function soloParts(dir, { memory, staticDir, showErrors, options }) {
   return [{ name: "solo", settings, url: `http://127.0.0.1:${port}`, readyLine: /^bitbend: ready / }];
 }
 
-async function processParts(dir, { memory, staticDir, showErrors, options, network, storages, gateways, sequencers, workers }) {
-  const ports = await freePorts(2 * (storages + gateways + sequencers + workers) + storages + gateways);
+async function processParts(dir, { memory, staticDir, showErrors, options, network, storages, gateways, sequencers, workers, schedulers }) {
+  const ports = await freePorts(2 * (storages + gateways + sequencers + workers) + schedulers + storages + gateways);
   const tcp = (port) => `tcp://127.0.0.1:${port}`;
   const named = (name, count) => Object.fromEntries(Array.from({ length: count }, (_, i) => [i === 0 ? name : `${name}${i + 1}`, ports.shift()]));
   const storagePorts = named("storage", storages);
@@ -253,6 +253,10 @@ async function processParts(dir, { memory, staticDir, showErrors, options, netwo
     }),
   };
   if (storages > 1) knowEachOther(dir, Object.entries(raftPorts), settings, await proxied(network, Object.values(raftPorts)));
+  for (let i = 0; i < schedulers; i++) {
+    const name = i === 0 ? "scheduler" : `scheduler${i + 1}`;
+    settings[name] = { workers: list(workerPorts), storage: list(storagePorts), name, "lease-ms": schedulers > 1 ? 3000 : 0 };
+  }
   for (const [name, port] of Object.entries(gatewayPorts))
     settings[name] = { listen: `127.0.0.1:${port}`, "peer-listen": tcp(ports.pop()), workers: list(workerPorts), storage: list(storagePorts), "admin-key": ADMIN_KEY, static: staticDir, "show-errors": showErrors };
   return Object.entries(settings).map(([name, own], index) => ({

@@ -114,7 +114,7 @@ void bb_service_stopped(struct bb_service *service);
 void bb_service_failed(struct bb_service *service);
 /* Options that every service has: log-level, log-json, admin-listen, config. Without admin-listen a
  * program listens on its service's admin port of 127.0.0.1 (storage 3509, sequencer 3519, worker
- * 3529, gateway and solo 3219), a service in a thread on none; "off" is none. */
+ * 3529, scheduler 3539, gateway and solo 3219), a service in a thread on none; "off" is none. */
 extern const struct bb_option bb_service_options[];
 
 /* ---- child processes (worker slots; the embedded suite's parts) ---- */
