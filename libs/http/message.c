@@ -187,6 +187,7 @@ static enum http_step check_fields(struct http_message *message)
 {
     size_t hosts = 0;
     size_t codings = 0;
+    struct bb_slice coding = http_message_field(message, "transfer-encoding");
     struct bb_slice expect = http_message_field(message, "expect");
 
     for (size_t i = 0; i < message->field_count; i++) {
@@ -204,7 +205,7 @@ static enum http_step check_fields(struct http_message *message)
             message, "The request has Transfer-Encoding together with Content-Length, "
                      "or in HTTP/1.0.");
     }
-    if (codings > 1 || (codings == 1 && !message->is_chunked)) {
+    if (codings > 1 || (codings == 1 && !http_equal_nocase(coding, "chunked"))) {
         return http_message_refuse_request(message,
                                            "The only transfer coding that is accepted is chunked.");
     }
@@ -214,6 +215,26 @@ static enum http_step check_fields(struct http_message *message)
     }
     message->wants_continue = expect.data != NULL && !message->is_http_1_0;
     return HTTP_STEP_HEAD;
+}
+
+/* "http://host/path", as proxies are asked and every server must take (RFC 9112, 3.2.2): the path.
+ */
+static struct bb_slice origin_form(struct bb_slice target)
+{
+    static const char *const schemes[] = { "http://", "https://" };
+
+    for (size_t i = 0; i < BB_COUNT_OF(schemes); i++) {
+        size_t at = strlen(schemes[i]);
+
+        if (target.size < at || strncasecmp((const char *)target.data, schemes[i], at) != 0)
+            continue;
+        while (at < target.size && target.data[at] != '/' && target.data[at] != '?')
+            at++;
+        if (at == target.size)
+            return bb_slice_str("/");
+        return bb_slice(target.data + at, target.size - at);
+    }
+    return target;
 }
 
 static enum http_step parse_head(struct http_message *message)
@@ -250,6 +271,7 @@ static enum http_step parse_head(struct http_message *message)
     message->method_name = bb_slice(head.data, (size_t)(blank - head.data));
     if (message->target.size == 0)
         return http_message_refuse_request(message, "The request has no target.");
+    message->target = origin_form(message->target);
     message->path = message->target;
     question = memchr(message->target.data, '?', message->target.size);
     if (question != NULL) {

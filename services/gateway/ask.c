@@ -124,6 +124,10 @@ int gateway_ask_envelope(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_s
             return bb_fail(ctx, BB_BAD_REQUEST, "the body has no text field `path`");
         rc = gateway_ask_path(ctx, arena, bb_value_bytes(field), &ask->path);
     }
+    field = bb_value_field_str(envelope, "componentPath");
+    if (rc == BB_OK && field.data != NULL && bb_value_tag(field) == BB_TAG_STRING &&
+        bb_value_bytes(field).size > 0)
+        rc = bb_fail(ctx, BB_BAD_REQUEST, "`componentPath`: there are no components here");
     field = bb_value_field_str(envelope, "format");
     if (rc == BB_OK && field.data != NULL && bb_value_tag(field) != BB_TAG_STRING &&
         bb_value_tag(field) != BB_TAG_NULL)

@@ -57,7 +57,7 @@ Test(ask, envelopes_are_decoded)
     static const char *const good[] = {
         "{\"path\":\"a:b\"}", "{\"path\":\"a:b\",\"args\":[]}",
         "{\"path\":\"a:b\",\"args\":[{}],\"format\":\"json\"}",
-        "{\"path\":\"a:b\",\"args\":{},\"format\":null,\"other\":1}"
+        "{\"path\":\"a:b\",\"args\":{},\"format\":null,\"other\":1,\"componentPath\":\"\"}"
     };
     static const char *const wrong[] = { "[]",
                                          "1",
@@ -67,6 +67,7 @@ Test(ask, envelopes_are_decoded)
                                          "{\"path\":\"a:b\",\"args\":[1]}",
                                          "{\"path\":\"a:b\",\"args\":[{},{}]}",
                                          "{\"path\":\"a:b\",\"format\":\"xml\"}",
+                                         "{\"path\":\"a:b\",\"componentPath\":\"c\"}",
                                          "{\"path\":\"a:b\",\"format\":1}" };
 
     for (size_t i = 0; i < BB_COUNT_OF(good); i++) {

@@ -97,6 +97,8 @@ Test(message, what_smuggles_requests_is_refused)
           "POST / HTTP/1.1\r\n" HOST "Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc" },
         { "signed length", "POST / HTTP/1.1\r\n" HOST "Content-Length: +3\r\n\r\nabc" },
         { "other coding", "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip\r\n\r\n" },
+        { "a coding before chunked",
+          "POST / HTTP/1.1\r\n" HOST "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" },
         { "coding twice", "POST / HTTP/1.1\r\n" HOST
                           "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n" },
         { "coding in 1.0",
@@ -124,6 +126,26 @@ Test(message, what_smuggles_requests_is_refused)
                          "%s (pieces of %zu)", cases[i].name, piece);
             http_message_fini(&message);
         }
+    }
+}
+
+Test(message, a_target_in_absolute_form_is_that_of_its_path)
+{
+    static const char *const cases[][2] = { { "http://x/api/ping?a=b", "/api/ping" },
+                                            { "HTTPS://x:80/", "/" },
+                                            { "http://x", "/" },
+                                            { "http://x?a=b", "" },
+                                            { "/http://x/y", "/http://x/y" } };
+
+    for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
+        struct http_message message;
+        char text[100];
+
+        (void)snprintf(text, sizeof(text), "GET %s HTTP/1.1\r\n" HOST "\r\n", cases[i][0]);
+        http_message_init(&message, 1000);
+        cr_assert_eq(feed_str(&message, text, 1000), HTTP_STEP_DONE, "%s", cases[i][0]);
+        cr_expect(bb_slice_equal_str(message.path, cases[i][1]), "%s", cases[i][0]);
+        http_message_fini(&message);
     }
 }
 
