@@ -23,12 +23,13 @@ import { v } from "bitbend/values";
 export default defineSchema({ items: defineTable({ list: v.string(), n: v.number() }).index("by_list", ["list", "n"]) });
 `,
   "items.ts": `
+import { paginationOptsValidator } from "bitbend/server";
 import { v } from "bitbend/values";
 import { mutation, query } from "./_generated/server";
 const of = (ctx, list) => ctx.db.query("items").withIndex("by_list", (q) => q.eq("list", list));
 export const numbers = query({ args: { list: v.string() }, handler: async (ctx, { list }) => (await of(ctx, list).collect()).map(({ n }) => n) });
 export const sum = query({ args: { list: v.string() }, handler: async (ctx, { list }) => (await of(ctx, list).collect()).reduce((sum, { n }) => sum + n, 0) });
-export const page = query({ args: { list: v.string(), paginationOpts: v.any() }, handler: (ctx, { list, paginationOpts }) => of(ctx, list).paginate(paginationOpts) });
+export const page = query({ args: { list: v.string(), paginationOpts: paginationOptsValidator }, handler: (ctx, { list, paginationOpts }) => of(ctx, list).paginate(paginationOpts) });
 export const add = mutation({ args: { list: v.string(), n: v.number() }, handler: (ctx, item) => ctx.db.insert("items", item) });
 `,
 };

@@ -19,6 +19,7 @@ export default defineSchema({
 });
 `,
   "notes.ts": `
+import { paginationOptsValidator } from "bitbend/server";
 import { BitBendError, v } from "bitbend/values";
 import { action, mutation, query } from "./_generated/server";
 
@@ -33,7 +34,7 @@ export const remove = mutation({
   },
 });
 export const page = query({
-  args: { group: v.string(), paginationOpts: v.any() },
+  args: { group: v.string(), paginationOpts: paginationOptsValidator },
   handler: (ctx, { group, paginationOpts }) => inGroup(ctx, group).paginate(paginationOpts),
 });
 export const count = mutation({

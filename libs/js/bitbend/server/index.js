@@ -3,5 +3,6 @@
 export { cronJobs } from "./crons.js";
 export { action, httpAction, internalAction, internalMutation, internalQuery, mutation, query } from "./functions.js";
 export { anyApi, getFunctionName, makeFunctionReference } from "./references.js";
+export { paginationOptsValidator, paginationResultValidator } from "./pagination.js";
 export { httpRouter } from "./router.js";
 export { defineSchema, defineTable } from "./schema.js";

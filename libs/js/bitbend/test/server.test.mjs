@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import * as server from "../server/index.js";
-import { v } from "../values/index.js";
+import { v, validate } from "../values/index.js";
 
 const { query, mutation, internalAction, httpAction, httpRouter, cronJobs, defineSchema, defineTable, anyApi } = server;
 
@@ -63,6 +63,16 @@ test("an index that cannot be is refused with the reason", () => {
   assert.throws(() => table().index("by_a", ["a", "_creationTime"]), /end every index by themselves/);
   assert.throws(() => defineSchema({ "a-b": table() }), /Table name "a-b"/);
   assert.throws(() => defineSchema({ a: { b: v.string() } }), /needs defineTable/);
+});
+
+test("validators of pages take what clients send and .paginate() gives", () => {
+  const { paginationOptsValidator, paginationResultValidator } = server;
+  validate(paginationOptsValidator, { cursor: null, numItems: 5 });
+  validate(paginationOptsValidator, { cursor: "a", numItems: 5, endCursor: null, id: 1 });
+  assert.throws(() => validate(paginationOptsValidator, { numItems: 5 }), /value\.cursor: expected string or null/);
+  assert.throws(() => validate(paginationOptsValidator, { cursor: null, numItems: 5, page: 1 }), /page/);
+  validate(paginationResultValidator(v.string()), { page: ["a"], isDone: true, continueCursor: "c" });
+  assert.throws(() => validate(paginationResultValidator(v.string()), { page: [1], isDone: true, continueCursor: "c" }), /value\.page\[0\]/);
 });
 
 test("references name their functions", () => {

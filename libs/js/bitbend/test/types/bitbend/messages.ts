@@ -1,3 +1,4 @@
+import { paginationOptsValidator, paginationResultValidator } from "bitbend/server";
 import { BitBendError, v } from "bitbend/values";
 
 import type { Doc, Id } from "./_generated/dataModel";
@@ -123,8 +124,15 @@ export const wrongResult = query({
 });
 
 export const page = query({
-  args: { channel: v.id("channels"), paginationOpts: v.any() },
-  handler: (ctx, { paginationOpts }: { channel: Id<"channels">; paginationOpts: { cursor: string | null; numItems: number } }) =>
-    ctx.db.query("messages").paginate(paginationOpts),
+  args: { channel: v.id("channels"), paginationOpts: paginationOptsValidator },
+  handler: (ctx, { paginationOpts }) => ctx.db.query("messages").paginate(paginationOpts),
+});
+export const names = query({
+  args: { paginationOpts: paginationOptsValidator },
+  returns: paginationResultValidator(v.string()),
+  handler: async (ctx, { paginationOpts }) => {
+    const found = await ctx.db.query("channels").paginate(paginationOpts);
+    return { ...found, page: found.page.map(({ name }) => name) };
+  },
 });
 export const greeting = query({ args: {}, handler: (): string | null => process.env.GREETING ?? null });
