@@ -8,8 +8,10 @@
 
 #define RECONNECT_MIN_MS 20
 #define RECONNECT_MAX_MS 500
-/* A request that no connection takes within this time has no peer. */
-#define SEND_MS_MAX 1500
+/* A request that no connection takes within this time has no peer. One that was there and is gone
+ * is not waited for as long as one that may still start: whoever asks goes elsewhere. */
+#define SEND_MS_MAX      1500
+#define SEND_LOST_MS_MAX 60
 /* nng ends a request at its deadline, and now and then, when the other side was killed and came
  * back at once, it forgets to. What is this much later is ended here. */
 #define LATE_US  1000000u
@@ -39,6 +41,7 @@ struct wire_nng_peer {
     nng_dialer dialer;
     uint64_t dialed_us;
     _Atomic int connection_count;
+    _Atomic uint64_t lost_us; /* when the last connection ended; 0: there never was one */
     _Atomic bool is_lost; /* a request ended with it, before nng says that the connection is gone */
     struct wire_door *door;
     struct call *calls;
@@ -110,7 +113,7 @@ static void finish(struct wire_nng_peer *peer, struct call *call, int status)
 
     if (peer->is_closing && status != BB_OK)
         status = BB_CANCELLED; /* nng reports a closed pipe first */
-    if (status == BB_OK || status == BB_PEER_GONE)
+    if (status == BB_OK || (status == BB_PEER_GONE && !call->is_unsent))
         atomic_store(&peer->is_lost, status != BB_OK);
     give_back(peer, call);
     peer->outstanding--;
@@ -135,12 +138,15 @@ static int dial(struct wire_nng_peer *peer)
 
 /*
  * A dialer of nng 1.5 may stop for ever when the other side dies while they greet each other. So
- * when no connection came for the whole time in which a request waited for one, a new dialer takes
+ * when no connection came for as long as a request may wait for a first one, a new dialer takes
  * over.
  */
 static void dial_again(struct wire_nng_peer *peer)
 {
-    uint64_t waited_us = bb_loop_now_us(peer->loop) - peer->dialed_us;
+    uint64_t lost_us = atomic_load(&peer->lost_us);
+    uint64_t since_us = lost_us > peer->dialed_us ? lost_us : peer->dialed_us;
+    uint64_t now_us = bb_loop_now_us(peer->loop);
+    uint64_t waited_us = now_us > since_us ? now_us - since_us : 0;
 
     if (peer->is_closing || atomic_load(&peer->connection_count) > 0 ||
         waited_us < SEND_MS_MAX * 1000u)
@@ -206,6 +212,8 @@ static void on_connection(nng_pipe pipe, nng_pipe_ev event, void *arg)
     struct wire_nng_peer *peer = arg;
 
     (void)pipe;
+    if (event != NNG_PIPE_EV_ADD_PRE)
+        atomic_store(&peer->lost_us, bb_loop_now_us(peer->loop));
     (void)atomic_fetch_add(&peer->connection_count, event == NNG_PIPE_EV_ADD_PRE ? 1 : -1);
     if (event == NNG_PIPE_EV_ADD_PRE)
         atomic_store(&peer->is_lost, false);
@@ -313,6 +321,16 @@ size_t wire_nng_peer_outstanding(const struct wire_nng_peer *peer)
     return peer->outstanding;
 }
 
+/* How long a request may wait for a connection that takes it. */
+static uint32_t send_ms_max(const struct wire_nng_peer *peer, uint32_t timeout_ms)
+{
+    bool was_there = atomic_load(&peer->is_lost) || atomic_load(&peer->lost_us) > 0;
+    bool is_gone = was_there && !wire_nng_peer_is_connected(peer);
+    uint32_t most_ms = is_gone ? SEND_LOST_MS_MAX : SEND_MS_MAX;
+
+    return timeout_ms < most_ms ? timeout_ms : most_ms;
+}
+
 int wire_nng_peer_request(struct bb_ctx *ctx, struct wire_nng_peer *peer,
                           const ProtobufCMessage *message, uint32_t timeout_ms,
                           bb_peer_reply_fn *done, void *arg)
@@ -342,8 +360,7 @@ int wire_nng_peer_request(struct bb_ctx *ctx, struct wire_nng_peer *peer,
     call->arg = arg;
     call->deadline_us = bb_loop_now_us(peer->loop) + (uint64_t)timeout_ms * 1000;
     nng_aio_set_msg(call->aio, packed);
-    nng_aio_set_timeout(call->aio,
-                        (nng_duration)(timeout_ms < SEND_MS_MAX ? timeout_ms : SEND_MS_MAX));
+    nng_aio_set_timeout(call->aio, (nng_duration)send_ms_max(peer, timeout_ms));
     nng_ctx_send(call->ctx, call->aio);
     return BB_OK;
 }

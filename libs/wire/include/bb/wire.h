@@ -31,8 +31,9 @@ int bb_peer_open(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_peer_
 void bb_peer_close(struct bb_peer *peer);
 const char *bb_peer_url(const struct bb_peer *peer);
 size_t bb_peer_outstanding(const struct bb_peer *peer);
-/* Whether the other side was there a moment ago. A request to one that is not waits up to 1.5 s for
- * it: who can choose asks another one. */
+/* Whether the other side was there a moment ago. A request to one that never was waits up to 1.5 s
+ * for it, to one that was and is gone 60 ms: who can choose asks another one, who cannot asks
+ * again. */
 bool bb_peer_is_connected(const struct bb_peer *peer);
 
 /* `reply` lives during the call only. status: BB_OK, BB_TIMEOUT, BB_PEER_GONE (the peer died or was
