@@ -21,6 +21,7 @@ static const struct route routes[] = {
     { "/api/function", POSTS, gateway_api_function },
     { "/api/run/", POSTS, gateway_api_run },
     { "/api/action", POSTS, gateway_api_action },
+    { "/api/runner/logs", POSTS, gateway_api_runner_logs },
     { "/api/runner/args/", METHOD(BB_HTTP_GET), gateway_api_runner_args },
     { "/api/runner/result/", POSTS, gateway_api_runner_result },
     { "/api/query_ts", POSTS, gateway_api_query_ts },

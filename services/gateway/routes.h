@@ -23,6 +23,8 @@ void gateway_api_ping(struct gateway *gateway, struct bb_http_request *request);
 /* action.c: what is too large for a message, for runners */
 void gateway_api_runner_args(struct gateway *gateway, struct bb_http_request *request);
 void gateway_api_runner_result(struct gateway *gateway, struct bb_http_request *request);
+/* action_logs.c */
+void gateway_api_runner_logs(struct gateway *gateway, struct bb_http_request *request);
 /* batch.c */
 void gateway_api_query_batch(struct gateway *gateway, struct bb_http_request *request);
 /* watch.c */

@@ -66,12 +66,15 @@ export function createGateway({ gateways, adminKey }) {
 
   const self = {
     /** The value of a system function; safe to repeat. */
-    async call(path, args, { patienceMs = 10_000 } = {}) {
-      const body = JSON.stringify({ path, args: encodeValue(args), format: "convex_encoded_json" });
+    call: (path, args, options) => self.callEncoded(path, encodeValue(args), options),
+    /** With arguments that are encoded already. */
+    async callEncoded(path, args, { patienceMs = 10_000 } = {}) {
+      const body = JSON.stringify({ path, args, format: "convex_encoded_json" });
       const answer = await ask("POST", "/api/function", body, patienceMs);
       if (answer.status === "success") return decodeValue(answer.value ?? null);
       throw new GatewayError(answer.code, answer.errorMessage, false);
     },
+    encode: (value) => encodeValue(value),
     /** Environment variables of actions. */
     environment: () => self.call("_system:environment", {}),
     /** The JSON text of arguments that a message only names. */

@@ -4,6 +4,7 @@ import { connectBus, shownUrl } from "./bus.js";
 import { createCode } from "./code.js";
 import { createGateway } from "./gateway.js";
 import { createLogs } from "./logs.js";
+import { createJobs } from "./jobs.js";
 import { OptionError, parseOptions, usage } from "./options.js";
 import { createPool } from "./pool.js";
 import { createRunner } from "./runner.js";
@@ -31,12 +32,15 @@ async function main() {
   const logs = createLogs({ gateway });
   const runner = createRunner({ bus, gateway, pool, logs, options, log });
   process.on("exit", () => pool.kill());
+  const jobs = createJobs({ bus, gateway, runner, options, log });
   runner.start();
+  jobs.run();
   log("runner.ready", { id: runner.id, slots: options.slots, nats: shownUrl(options.nats) });
   process.stdout.write("bitbend-runner: ready\n");
 
   log("runner.draining", { signal: await stopped, running: runner.running });
   for (const signal of ["SIGTERM", "SIGINT"]) process.once(signal, () => process.exit(0)); // a second one: at once
+  jobs.stop();
   await runner.drain(options["drain-s"] * 1000);
   await pool.close();
   await logs.close();

@@ -42,15 +42,15 @@ export function createRunner({ bus, gateway, pool, logs, options, log }) {
 
   /**
    * Runs one action of a job or a caller: `task` has id, path, version, args (JSON), identity, job, attempt. The
-   * caller has looked for room. Never fails.
+   * caller has reserved its room, and releases it. Never fails.
    */
   async function run(task, { onProgress = () => {} } = {}) {
-    const state = { host: null, cancelled: null };
+    const state = { host: null, cancelled: running.get(task.id)?.cancelled ?? null };
     const cancel = (code, message) => {
       state.cancelled ??= { code, message };
       state.host?.cancel(task.id, code, message);
     };
-    running.set(task.id, { cancel });
+    running.set(task.id, { job: task.job, cancel });
     if (!hasRoom()) listen();
     const limit = setTimeout(() => cancel("FunctionTimeout", `The action ran for more than ${options["time-max-s"]} s. A runner's --time-max-s gives it more.`), timeMaxMs);
     const source = logs.begin(task);
@@ -76,26 +76,33 @@ export function createRunner({ bus, gateway, pool, logs, options, log }) {
     }
     clearTimeout(limit);
     source.end(reply, performance.now() - startedAt);
-    leave(task.id);
     return reply;
+  }
+
+  /** Room for a task whose arguments, or right to run, are still asked for; cancelled meanwhile, it is when it runs. */
+  function reserve(taskId, job) {
+    if (!hasRoom() || running.has(taskId)) return false;
+    const place = { job, cancelled: null, cancel: (code, message) => (place.cancelled ??= { code, message }) };
+    running.set(taskId, place);
+    if (!hasRoom()) listen();
+    return true;
   }
 
   async function onAction(text, respond) {
     const task = parseTask(text);
     if (task === null) return;
-    if (!hasRoom()) return respond(JSON.stringify({ busy: true }));
+    if (!reserve(task.id)) return respond(JSON.stringify({ busy: true }));
     respond(JSON.stringify({ accepted: id }));
     let reply;
     if (task.argsRef) {
-      running.set(task.id, { cancel: () => {} }); // its room is taken while its arguments come
       try {
         task.args = await gateway.fetchArguments(task.gateway, task.id);
       } catch (error) {
         reply = failure("Unavailable", `The arguments of the action could not be fetched: ${error.message}`);
-        leave(task.id);
       }
     }
     reply ??= await run(task);
+    leave(task.id);
     await answer(task, reply, respond);
   }
 
@@ -111,13 +118,17 @@ export function createRunner({ bus, gateway, pool, logs, options, log }) {
   }
 
   function onCancel(text) {
-    const { id: taskId } = parseJson(text) ?? {};
-    running.get(taskId)?.cancel("Cancelled", "The action was cancelled.");
+    const { id: named } = parseJson(text) ?? {};
+    for (const [taskId, { job, cancel }] of running) {
+      if (named === taskId || named === job) cancel("Cancelled", "The action was cancelled.");
+    }
   }
 
   return {
     id,
     run,
+    reserve,
+    release: leave,
     hasRoom,
     get running() {
       return running.size;

@@ -111,6 +111,20 @@ static void on_cancel(struct worker *worker, struct bb_exchange *exchange,
     bb_exchange_reply(exchange, &reply.base);
 }
 
+static void on_add_logs(struct worker *worker, struct bb_exchange *exchange,
+                        const Bb__Proto__AddLogs *request)
+{
+    for (size_t i = 0; i < request->n_entries; i++)
+        worker_logs_add(worker->logs, request->entries[i]);
+    Bb__Proto__AddLogsReply added;
+    bb__proto__add_logs_reply__init(&added);
+    Bb__Proto__WorkerReply reply;
+    bb__proto__worker_reply__init(&reply);
+    reply.op_case = BB__PROTO__WORKER_REPLY__OP_ADD_LOGS;
+    reply.add_logs = &added;
+    bb_exchange_reply(exchange, &reply.base);
+}
+
 static void on_request(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
 {
     struct worker *worker = arg;
@@ -133,6 +147,9 @@ static void on_request(void *arg, struct bb_exchange *exchange, struct bb_slice 
         break;
     case BB__PROTO__WORKER_REQUEST__OP_CANCEL:
         on_cancel(worker, exchange, request->cancel);
+        break;
+    case BB__PROTO__WORKER_REQUEST__OP_ADD_LOGS:
+        on_add_logs(worker, exchange, request->add_logs);
         break;
     case BB__PROTO__WORKER_REQUEST__OP__NOT_SET:
     case _BB__PROTO__WORKER_REQUEST__OP__CASE_IS_INT_SIZE:

@@ -1,0 +1,154 @@
+/**
+ * Jobs: actions of the scheduler, taken from the JetStream work queue while there is room. The row of the job
+ * decides whether it runs, not the message: a message that comes twice, or late, runs nothing.
+ */
+
+import { createHash } from "node:crypto";
+
+import { AckPolicy, jetstream, jetstreamManager } from "@nats-io/jetstream";
+
+const ACK_WAIT_NS = 30e9;
+const WORKING_MS = 10_000;
+const RENEW_MS = 20_000;
+const PROGRESS_MS = 250;
+const NEXT_MS = 5000;
+const PAUSE_MS = 1000;
+const NAK_MS = 2000;
+const FINISH_PATIENCE_MS = 120_000;
+const CONSUMER = "runners";
+
+/** `run()` works until `stop()`; what runs then goes on. */
+export function createJobs({ bus, gateway, runner, options, log }) {
+  const stream = `BB_${options.deployment}_JOBS`;
+  const active = new Map(); // job id -> { attempt, taskId }
+  let isStopped = false;
+  let wake = () => {};
+
+  const renewing = setInterval(() => renew().catch(() => {}), RENEW_MS);
+  renewing.unref();
+
+  const pause = (ms) =>
+    new Promise((done) => {
+      wake = done;
+      setTimeout(done, ms).unref();
+    });
+
+  async function openConsumer() {
+    const manager = await jetstreamManager(bus.connection, { checkAPI: false });
+    try {
+      await manager.consumers.info(stream, CONSUMER);
+    } catch (error) {
+      if (error.code !== 10014 && !/consumer not found/i.test(error.message)) throw error;
+      await manager.consumers.add(stream, { durable_name: CONSUMER, ack_policy: AckPolicy.Explicit, ack_wait: ACK_WAIT_NS, max_ack_pending: 100_000 });
+    }
+    return await jetstream(bus.connection).consumers.get(stream, CONSUMER);
+  }
+
+  /** Takes one message at a time; NATS, or the stream, may be away for long. */
+  async function run() {
+    let told = "";
+    while (!isStopped) {
+      try {
+        const consumer = await openConsumer();
+        if (told !== "") log("runner.jobs_up", { stream });
+        told = "";
+        for (;;) {
+          await runner.untilRoom();
+          if (isStopped) return;
+          const message = await consumer.next({ expires: NEXT_MS });
+          if (message !== null) take(message);
+        }
+      } catch (error) {
+        if (isStopped) return;
+        if (error.message !== told) log("runner.jobs_away", { stream, why: error.message });
+        told = error.message;
+        await pause(PAUSE_MS);
+      }
+    }
+  }
+
+  function take(message) {
+    const { jobId, attempt } = parse(message.data);
+    if (typeof jobId !== "string" || !Number.isInteger(attempt)) return message.term("no job");
+    const taskId = createHash("sha256").update(`${jobId}:${attempt}`).digest("hex").slice(0, 32);
+    if (!runner.reserve(taskId, jobId)) return message.nak(NAK_MS);
+    const working = setInterval(() => message.working(), WORKING_MS);
+    work(message, jobId, attempt, taskId)
+      .catch((error) => {
+        log("runner.job_lost", { job: jobId, attempt, why: error.message });
+        message.nak(NAK_MS);
+      })
+      .finally(() => {
+        clearInterval(working);
+        active.delete(jobId);
+        runner.release(taskId);
+      });
+  }
+
+  async function work(message, jobId, attempt, taskId) {
+    const job = await gateway.call("_system:startJob", { jobId, attempt, runner: runner.id });
+    if (job.run !== true) return message.ack();
+    active.set(jobId, { attempt, taskId });
+    const reply = await runJob(job, jobId, attempt, taskId);
+    const end = reply.status === "success" ? { status: "success", value: reply.value } : { status: "error", error: errorText(reply) };
+    await gateway.callEncoded("_system:finishJob", { jobId, attempt, ...end }, { patienceMs: FINISH_PATIENCE_MS });
+    message.ack();
+  }
+
+  async function runJob(job, jobId, attempt, taskId) {
+    let version;
+    try {
+      ({ version } = await gateway.call("_system:action", { path: job.path, mayCallInternal: true }));
+    } catch (error) {
+      return { status: "error", code: error.code, errorMessage: error.message };
+    }
+    const task = { id: taskId, job: jobId, attempt, path: job.path, args: gateway.encode(job.args), identity: job.identity ?? null, version };
+    return await runner.run(task, { onProgress: createProgress(jobId, attempt, taskId) });
+  }
+
+  /** Tells the newest progress, not each. */
+  function createProgress(jobId, attempt, taskId) {
+    let timer = null;
+    let newest;
+    const tell = async () => {
+      timer = null;
+      const answer = await gateway.callEncoded("_system:progressJob", { jobId, attempt, progress: newest }).catch(() => null);
+      if (answer?.isAccepted === false && active.has(jobId)) runner.cancel(taskId, "The job was cancelled, or given to another runner.");
+    };
+    return (value) => {
+      newest = value;
+      timer ??= setTimeout(tell, PROGRESS_MS);
+    };
+  }
+
+  async function renew() {
+    if (active.size === 0) return;
+    const jobs = [...active].map(([jobId, { attempt }]) => ({ jobId, attempt }));
+    const { lost } = await gateway.call("_system:renewJobs", { runner: runner.id, jobs });
+    for (const jobId of lost) {
+      const one = active.get(jobId);
+      if (one !== undefined) runner.cancel(one.taskId, "The job was cancelled, or given to another runner.");
+    }
+  }
+
+  return {
+    run,
+    stop() {
+      isStopped = true;
+      wake();
+    },
+  };
+}
+
+function errorText({ code, errorMessage, errorData, stack }) {
+  const data = errorData === undefined ? "" : ` ${JSON.stringify(errorData)}`;
+  return `${code === "ServerError" || code === "UserError" ? "" : `${code}: `}${errorMessage}${data}${stack ? `\n${stack}` : ""}`;
+}
+
+function parse(bytes) {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes)) ?? {};
+  } catch {
+    return {};
+  }
+}
