@@ -383,14 +383,23 @@ static bool is_runner_silent(struct actions *actions, const struct action *actio
     return now - heard > SILENCE_US;
 }
 
+static size_t living_runners(struct gateway *gateway)
+{
+    const struct actions *actions = gateway->actions;
+    uint64_t now = now_us(gateway);
+    size_t count = 0;
+
+    for (size_t i = 0; i < actions->runner_count; i++)
+        count += now - actions->runners[i].heard_us < SILENCE_US;
+    return count;
+}
+
 static void give_up_waiting(struct action *action)
 {
-    const struct actions *actions = action->gateway->actions;
-
     finish(action, BB_UNAVAILABLE,
            !gateway_bus_is_up(action->gateway)
                ? "Actions cannot run now: the NATS server does not answer. Try again."
-           : actions->runner_count == 0
+           : living_runners(action->gateway) == 0
                ? "No runner is connected: actions cannot run now. Is the runner started?"
                : "All runners are busy with other actions; try again, or start more runners.",
            NULL);

@@ -306,7 +306,7 @@ static void start_job(struct bb_ctx *ctx, struct api *api)
     bb_value_put_string(builder, bb_slice_str(api->call.path));
     bb_value_field_name(builder, bb_slice_str("args"));
     bb_value_put_value(builder, api->call.args);
-    bb_value_field_name(builder, bb_slice_str("allowInternal"));
+    bb_value_field_name(builder, bb_slice_str("mayCallInternal"));
     bb_value_put_bool(builder, api->caller.is_admin || api->caller.is_action);
     if (api->caller.identity.size > 0) {
         bb_value_field_name(builder, bb_slice_str("identity"));

@@ -87,7 +87,7 @@ export function createJobs({ bus, gateway, runner, options, log }) {
 
   async function work(message, jobId, attempt, taskId) {
     const job = await gateway.call("_system:startJob", { jobId, attempt, runner: runner.id });
-    if (job.run !== true) return message.ack();
+    if (job === null) return message.ack();
     active.set(jobId, { attempt, taskId });
     const reply = await runJob(job, jobId, attempt, taskId);
     const end = reply.status === "success" ? { status: "success", value: reply.value } : { status: "error", error: errorText(reply) };
@@ -124,10 +124,10 @@ export function createJobs({ bus, gateway, runner, options, log }) {
   async function renew() {
     if (active.size === 0) return;
     const jobs = [...active].map(([jobId, { attempt }]) => ({ jobId, attempt }));
-    const { lost } = await gateway.call("_system:renewJobs", { runner: runner.id, jobs });
-    for (const jobId of lost) {
+    const states = await gateway.call("_system:renewJobs", { runner: runner.id, jobs });
+    for (const { jobId, state } of states) {
       const one = active.get(jobId);
-      if (one !== undefined) runner.cancel(one.taskId, "The job was cancelled, or given to another runner.");
+      if (one !== undefined && state !== "running") runner.cancel(one.taskId, "The job was cancelled, or given to another runner.");
     }
   }
 

@@ -76,7 +76,7 @@ export function createApi({ task, signal, BitBendError }) {
   return {
     query: (name, args) => call("/api/query", name, args),
     mutation: (name, args) => call("/api/mutation", name, args, once()),
-    schedule: (name, args, due) => call("/api/function", "_system:createJob", { path: name, args: args ?? {}, due, identity: task.identity, allowInternal: true }, once()),
+    schedule: (name, args, due) => call("/api/function", "_system:createJob", { path: name, args: args ?? {}, due, identity: task.identity }, once()),
     cancelJob: (id) => call("/api/function", "_system:cancelJob", { id }, once()),
   };
 }

@@ -26,16 +26,18 @@ export async function startStand({ runners = 1, runner = {}, options = {}, ...mo
   const part = more.mode === undefined || more.mode === "solo" ? "solo" : "gateway";
   const suite = await startSuite({ ...more, options: { ...options, [part]: { nats, ...options[part] } } });
   const stand = Object.assign(suite, { nats, natsPort: port, natsServer: null, runners: [] });
+  let started = 0;
 
   stand.startNats = async () => {
     stand.natsServer = startChild(suite.dir, "nats", NATS_PROGRAM, ["-js", "-sd", join(suite.dir, "nats"), "-a", "127.0.0.1", "-p", String(port)]);
     await eventually(() => canConnect(port), { what: "nats-server" });
   };
   stand.startRunner = async (own = {}) => {
-    const number = stand.runners.length + 1;
+    const number = ++started;
     const settings = { nats, gateway: suite.urls.join(","), "admin-key": suite.adminKey, data: join(suite.dir, `runner${number}`), ...runner, ...own };
     const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)]);
     const child = startChild(suite.dir, `runner${number}`, NODE, [join(ROOT, "services/runner/main.js"), ...args]);
+    child.name = `runner${number}`;
     stand.runners.push(child);
     await eventually(() => child.out.includes("bitbend-runner: ready"), { what: "the runner" });
     return child;

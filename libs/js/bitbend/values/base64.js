@@ -1,10 +1,12 @@
-/** Base64 of bytes. Needs neither `Buffer` nor `atob`: this code also runs where functions run. */
+/** Base64 of bytes. Uses `Buffer` where it is, and needs it not: this code also runs where functions run. */
 
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 /** Value of each digit; made when first needed, because functions are evaluated afresh per call. */
 let digits = null;
 
 export function toBase64(bytes) {
+  const { Buffer } = globalThis;
+  if (typeof Buffer === "function" && typeof Buffer.from === "function") return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64");
   let text = "";
   for (let i = 0; i < bytes.length; i += 3) {
     const left = bytes.length - i;
