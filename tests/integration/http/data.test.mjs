@@ -56,6 +56,26 @@ inEachMode("data", (suite) => {
     assert.deepEqual(await query(suite.url, "items:numbers", { group: "crud2" }), []);
   });
 
+  test("b7_no_constraints: duplicates, dangling references and documents unlike their schema are stored", async () => {
+    const add = (n, body) => mutation(suite.url, "items:add", { group: "b7", n, body });
+    const [first, second] = [await add(1), await add(1)];
+    assert.notEqual(first, second);
+    assert.deepEqual(await query(suite.url, "items:numbers", { group: "b7" }), [1, 1]);
+
+    const reference = await add(2, { of: first });
+    await mutation(suite.url, "items:remove", { id: first });
+    assert.deepEqual((await query(suite.url, "items:get", { id: reference })).body, { of: first });
+    assert.equal(await query(suite.url, "items:get", { id: first }), null);
+
+    for (const doc of [{ group: "b7", n: "no number" }, { group: 7 }, {}, { group: ["b7"], n: null, more: { x: true } }]) {
+      await mutation(suite.url, "items:replace", { id: second, doc });
+      const { _id, _creationTime, ...stored } = await query(suite.url, "items:get", { id: second });
+      assert.deepEqual(stored, doc);
+    }
+    await mutation(suite.url, "items:replace", { id: second, doc: { group: "b7", n: "text" } });
+    assert.deepEqual(await query(suite.url, "items:numbers", { group: "b7" }), [2, "text"], "an index orders what it finds");
+  });
+
   test("b10_reads: ranges, order, take, count, pages, filter, iteration", async () => {
     const group = "reads";
     await mutation(suite.url, "items:addMany", { group, from: 0, count: 250 });

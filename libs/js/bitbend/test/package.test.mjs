@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 
 const PACKAGE = join(dirname(fileURLToPath(import.meta.url)), "..");
 
-test("k19: require and import give the same package", async () => {
+test("k19_one_package: require and import give the same objects", async () => {
   const require = createRequire(import.meta.url);
   for (const entry of ["", "/server", "/values", "/client"]) {
     const imported = await import(`bitbend${entry}`);
@@ -18,12 +18,12 @@ test("k19: require and import give the same package", async () => {
   assert.equal(require("bitbend").Client, (await import("bitbend")).Client);
 });
 
-test("k19: a CommonJS program can require it without a flag", () => {
+test("k19_one_package: a CommonJS program can require it without a flag", () => {
   const program = `const { Client, v } = require(${JSON.stringify(join(PACKAGE, "index.js"))}); console.log(typeof Client, v.string().kind)`;
   assert.equal(execFileSync(process.execPath, ["-e", program], { encoding: "utf8" }).trim(), "function string");
 });
 
-test("k20: what applications import has no dependency and no Node.js module", () => {
+test("k20_plain_modules: what applications import has no dependency, no build step and no Node.js module", () => {
   for (const file of sources(PACKAGE)) {
     if (/^(bin|cli|test|node_modules)\//.test(file)) continue;
     const text = readFileSync(join(PACKAGE, file), "utf8");
@@ -59,7 +59,19 @@ test("the lock file names no server", () => {
   assert.ok(!readFileSync(join(PACKAGE, "package-lock.json"), "utf8").includes('"resolved": "http'));
 });
 
-test("the program can be parsed by an old Node.js", () => {
+test("k21_node_versions: what applications import is understood by Node.js 20.19 and by browsers", async () => {
+  const { engines } = JSON.parse(readFileSync(join(PACKAGE, "package.json"), "utf8"));
+  assert.equal(engines.node, ">=20.19");
+  const { transform } = await import("esbuild");
+  for (const file of sources(PACKAGE)) {
+    if (/^(bin|cli|test|node_modules)\//.test(file)) continue;
+    const text = readFileSync(join(PACKAGE, file), "utf8");
+    const as = async (target) => (await transform(text, { target, format: "esm" })).code;
+    assert.ok((await as(["node20.19", "chrome109", "firefox115"])) === (await as("esnext")), `${file} has newer syntax`);
+  }
+});
+
+test("k21_node_versions: the program can be parsed by an old Node.js, and says which one it needs", () => {
   const text = readFileSync(join(PACKAGE, "bin/bitbend.cjs"), "utf8");
   assert.ok(!/=>|\bconst\b|\blet\b|`|\?\?|\?\./.test(text.replace(/\/\/.*/g, "")));
   const shim = `Object.defineProperty(process.versions, "node", { value: "18.20.0" }); require(${JSON.stringify(join(PACKAGE, "bin/bitbend.cjs"))});`;
