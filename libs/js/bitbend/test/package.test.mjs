@@ -32,7 +32,9 @@ test("k20_plain_modules: what applications import has no dependency, no build st
       assert.ok(from.startsWith(".") || isPeer, `${file} imports ${from}`);
     }
     assert.ok(!/^await /m.test(text), `${file}: top-level await breaks require()`);
-    assert.ok(!/\b(Buffer|process)\b/.test(text.replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, "")), `${file} uses Node.js`);
+    // What is used only where it is there is not needed.
+    const code = text.replace(/\/\*[\s\S]*?\*\/|\/\/.*|globalThis\.Buffer\?\./g, "");
+    assert.ok(!/\b(Buffer|process)\b/.test(code), `${file} uses Node.js`);
   }
 });
 
@@ -66,7 +68,9 @@ test("k21_node_versions: what applications import is understood by Node.js 20.19
   for (const file of sources(PACKAGE)) {
     if (/^(bin|cli|test|node_modules)\//.test(file)) continue;
     const text = readFileSync(join(PACKAGE, file), "utf8");
-    const as = async (target) => (await transform(text, { target, format: "esm" })).code;
+    // esbuild rewrites these for every target, though all of them know them.
+    const supported = { "regexp-unicode-property-escapes": true };
+    const as = async (target) => (await transform(text, { target, supported, format: "esm" })).code;
     assert.ok((await as(["node20.19", "chrome109", "firefox115"])) === (await as("esnext")), `${file} has newer syntax`);
   }
 });

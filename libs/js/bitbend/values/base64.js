@@ -5,8 +5,8 @@ const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 let digits = null;
 
 export function toBase64(bytes) {
-  const { Buffer } = globalThis;
-  if (typeof Buffer === "function" && typeof Buffer.from === "function") return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("base64");
+  const buffer = globalThis.Buffer?.from?.(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (buffer !== undefined) return buffer.toString("base64");
   let text = "";
   for (let i = 0; i < bytes.length; i += 3) {
     const left = bytes.length - i;
