@@ -21,5 +21,6 @@ only 'nng/' '^libs/(wire|rt)/'
 only 'http_parser\.h' '^libs/http/'
 only 'pthread\.h' '^libs/(base|rt|vm)/|^services/worker/slot/'
 only 'v8' '^libs/vm/'
-only 'jansson\.h' '^libs/value/|^services/gateway/|^services/ctl/'
+only 'jansson\.h' '^libs/(value|jwt)/|^services/gateway/|^services/ctl/'
+only 'openssl/' '^libs/jwt/'
 exit $status

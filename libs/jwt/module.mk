@@ -1,0 +1,2 @@
+DEPS_jwt := base
+PKGS_jwt := libcrypto jansson
