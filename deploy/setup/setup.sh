@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 
 build_packages='gcc g++ libc6-dev make pkg-config libnng-dev libprotobuf-c-dev protobuf-c-compiler
-liblmdb-dev libuv1-dev libhttp-parser-dev libjansson-dev libseccomp-dev libbrotli-dev libcurl4-openssl-dev libnats-dev nats-server util-linux
+liblmdb-dev libuv1-dev libhttp-parser-dev libjansson-dev libseccomp-dev libbrotli-dev libcurl4-openssl-dev libssl-dev libnats-dev nats-server util-linux
 ca-certificates'
 test_packages='libcriterion-dev clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14 shellcheck chromium
 curl procps'

@@ -157,6 +157,12 @@ static bool takes_scheme(struct bb_slice *header, const char *scheme)
     return true;
 }
 
+bool gateway_ask_bearer(struct bb_slice header, struct bb_slice *token)
+{
+    *token = header;
+    return header.size > 0 && takes_scheme(token, "Bearer");
+}
+
 /* Both sides are hashed first, so that not even the length of the key can be measured. */
 static bool is_key(struct bb_slice expected, struct bb_slice given)
 {
@@ -206,13 +212,9 @@ int gateway_authorize(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slic
         return BB_OK;
     if (takes_scheme(&header, "BitBend-Action"))
         return gateway_token_check(ctx, arena, admin_key, header, caller);
-    if (takes_scheme(&header, "Bearer")) {
-        return bb_fail(
-            ctx, BB_UNAUTHORIZED,
-            "A token was sent, but no auth provider is configured. Call without Authorization.");
-    }
     if (!takes_scheme(&header, "BitBend") && !takes_scheme(&header, "Convex"))
-        return bb_fail(ctx, BB_UNAUTHORIZED, "Authorization must be `BitBend <admin key>`.");
+        return bb_fail(ctx, BB_UNAUTHORIZED,
+                       "Authorization must be `BitBend <admin key>` or `Bearer <token>`.");
     if (admin_key.size == 0) {
         return bb_fail(ctx, BB_UNAUTHORIZED,
                        "This gateway has no admin key; start it with --admin-key-file.");

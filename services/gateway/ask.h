@@ -36,8 +36,12 @@ struct caller {
     struct bb_slice identity; /* JSON; empty: anonymous; borrows from the arena */
     struct bb_slice job;      /* the action is a job: its id, in the arena; empty: it is none */
     int64_t attempt;          /* of the job */
+    uint64_t expires_us;      /* wall clock: the identity ends then; 0: never */
 };
-/* From the value of the Authorization header (data == NULL: none). BB_UNAUTHORIZED says why. */
+/* Is it `Bearer <token>`? */
+bool gateway_ask_bearer(struct bb_slice header, struct bb_slice *token);
+/* From the value of an Authorization header (data == NULL: none) that is no token's.
+ * BB_UNAUTHORIZED says why. */
 int gateway_authorize(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice admin_key,
                       struct bb_slice header, struct caller *caller);
 

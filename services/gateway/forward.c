@@ -238,6 +238,7 @@ void gateway_forward(struct gateway *gateway, struct bb_http_request *request,
     change.body = bb_slice_pb(bb_http_body(request));
     change.identity = bb_slice_pb(caller->identity);
     change.is_admin = caller->is_admin;
+    change.expires_us = caller->expires_us;
     passing = bb_alloc_zero(1, sizeof(*passing));
     *passing = (struct passing){ gateway, request };
     if (peer != NULL)
@@ -270,7 +271,8 @@ static void on_request(void *arg, struct bb_exchange *exchange, struct bb_slice 
     if (rc == BB_OK) {
         const Bb__Proto__ChangeSession *change = request->change;
         struct caller caller = { .is_admin = change->is_admin,
-                                 .identity = bb_pb_slice(change->identity) };
+                                 .identity = bb_pb_slice(change->identity),
+                                 .expires_us = change->expires_us };
 
         rc = gateway_sync_change(&ctx, gateway, change->session.data, bb_pb_slice(change->body),
                                  &caller, &answer);

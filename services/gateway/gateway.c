@@ -5,6 +5,7 @@
 #include "gateway.h"
 
 #include "action.h"
+#include "auth.h"
 #include "call.h"
 #include "feed.h"
 #include "forward.h"
@@ -142,8 +143,10 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
         gateway_subscriptions_open(ctx, gateway, conf);
         gateway_websockets_open(gateway);
         gateway_txfeed_open(gateway, (size_t)bb_conf_number(conf, "feed-bytes"));
-        rc = gateway_feed_open(ctx, gateway, bb_conf_text(conf, "storage"));
+        rc = gateway_auth_open(ctx, gateway, conf);
     }
+    if (rc == BB_OK)
+        rc = gateway_feed_open(ctx, gateway, bb_conf_text(conf, "storage"));
     if (rc == BB_OK)
         rc = gateway_forward_open(ctx, gateway, conf);
     if (rc == BB_OK)
@@ -211,6 +214,7 @@ static void close_gateway(struct bb_service *service, void *state)
     gateway_forward_close(gateway);
     bb_http_close(gateway->http);
     gateway_websockets_close(gateway);
+    gateway_auth_close(gateway);
     gateway_subscriptions_close(gateway->subscriptions);
     gateway_txfeed_close(gateway->txfeed);
     bb_http_files_close(gateway->files);

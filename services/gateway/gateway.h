@@ -31,6 +31,7 @@ struct nats_publisher;
 struct forward;
 struct bus;
 struct actions;
+struct auth;
 
 struct gateway {
     uint32_t magic;
@@ -49,6 +50,7 @@ struct gateway {
     struct forward *forward;
     struct bus *bus; /* NULL: no actions */
     struct actions *actions;
+    struct auth *auth; /* who callers are */
     size_t session_queries_max, session_bytes_max;
     struct bb_list logs; /* requests for log lines that wait */
     struct bb_buf admin_key;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "answer.h"
+#include "auth.h"
 #include "websocket.h"
 
 #define METHOD(m) (1u << (m))
@@ -56,8 +57,8 @@ void gateway_respond_json(struct bb_http_request *request, int http_status, stru
 int gateway_caller(struct bb_ctx *ctx, struct gateway *gateway, struct bb_http_request *request,
                    struct caller *caller)
 {
-    return gateway_authorize(ctx, bb_http_arena(request), bb_buf_slice(&gateway->admin_key),
-                             bb_http_header(request, "authorization"), caller);
+    return gateway_auth_caller(ctx, gateway, bb_http_arena(request),
+                               bb_http_header(request, "authorization"), caller);
 }
 
 int gateway_require_admin(struct bb_ctx *ctx, struct gateway *gateway,

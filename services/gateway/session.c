@@ -14,6 +14,7 @@ struct sessions *gateway_sessions_new(struct bb_ctx *ctx, const struct sessions_
     bb_list_init(&sessions->dirty);
     bb_list_init(&sessions->behind);
     bb_list_init(&sessions->early);
+    bb_list_init(&sessions->mortal);
     sessions->live =
         gateway_live_new(ctx, &(struct live_options){ .ops = &gateway_round_live_ops,
                                                       .arg = sessions,
@@ -140,11 +141,39 @@ static void give_up_waiting(struct sessions *sessions, uint64_t now)
     }
 }
 
+/* Each that has expired is told once. */
+static void expire(struct sessions *sessions)
+{
+    uint64_t wall;
+
+    if (bb_list_is_empty(&sessions->mortal))
+        return;
+    wall = bb_wall_us(&sessions->ctx);
+    bb_list_each_safe(item, &sessions->mortal) {
+        struct session *session = bb_container(item, struct session, mortal);
+
+        if (wall < session->expires_us)
+            continue;
+        bb_list_remove(item);
+        if (sessions->ops->expired != NULL)
+            sessions->ops->expired(sessions->arg, session);
+    }
+}
+
+static void set_expiry(struct session *session, uint64_t expires_us)
+{
+    session->expires_us = expires_us;
+    bb_list_remove(&session->mortal);
+    if (expires_us != 0)
+        bb_list_push_back(&session->sessions->mortal, &session->mortal);
+}
+
 void gateway_sessions_tick(struct sessions *sessions, bool is_following)
 {
     uint64_t now = bb_now_us(&sessions->ctx);
 
     gateway_live_tick(sessions->live);
+    expire(sessions);
     if (is_following)
         give_up_waiting(sessions, now);
     bb_list_each_safe(item, &sessions->early) {
@@ -180,6 +209,8 @@ struct session *gateway_session_new(struct sessions *sessions,
     bb_list_init(&session->dirty);
     bb_list_init(&session->behind);
     bb_list_init(&session->early);
+    bb_list_init(&session->mortal);
+    set_expiry(session, options->expires_us);
     bb_list_init(&session->queries);
     bb_list_init(&session->hits);
     bb_list_init(&session->round);
@@ -224,6 +255,7 @@ void gateway_session_free(struct session *session)
     bb_list_remove(&session->dirty);
     bb_list_remove(&session->behind);
     bb_list_remove(&session->early);
+    bb_list_remove(&session->mortal);
     sessions->count--;
     free_bytes(session->identity);
     session->magic = 0;
@@ -343,6 +375,7 @@ uint32_t gateway_session_identify(struct session *session, struct bb_slice ident
     struct bb_slice old = session->identity;
 
     gateway_round_abort(session);
+    set_expiry(session, 0);
     session->identity = identity.size > 0 ? bb_slice_dup(identity) : BB_SLICE_EMPTY;
     session->is_admin = is_admin;
     bb_list_each(item, &session->queries) {
@@ -364,6 +397,13 @@ uint32_t gateway_session_identify(struct session *session, struct bb_slice ident
     gateway_round_mark(session);
     gateway_round_run(session->sessions);
     return session->identity_version;
+}
+
+void gateway_session_become(struct session *session, struct bb_slice identity, bool is_admin,
+                            uint64_t expires_us)
+{
+    (void)gateway_session_identify(session, identity, is_admin);
+    set_expiry(session, expires_us);
 }
 
 uint32_t gateway_session_go(struct session *session)

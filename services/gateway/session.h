@@ -56,6 +56,8 @@ struct session_ops {
     void (*deliver)(void *arg, struct session *session, const struct session_event *event);
     /* The client does not take what it was sent. gateway_session_wake when it does again. */
     bool (*is_blocked)(void *arg, const struct session *session);
+    /* The time of its identity is over: identify it anew, or end it. May be NULL: nobody's ends. */
+    void (*expired)(void *arg, struct session *session);
     /* As live_ops.forget. May be NULL. */
     void (*forget)(void *arg, struct live_result *result);
 };
@@ -95,6 +97,7 @@ void gateway_sessions_tick(struct sessions *sessions, bool is_following);
 struct session_options {
     struct bb_slice identity; /* JSON; empty: anonymous */
     bool is_admin;
+    uint64_t expires_us; /* of the wall clock: when the identity ends; 0: never */
     uint64_t after_tx;   /* what the client has seen: nothing older is sent */
     bool is_resync;      /* what it has seen is of another history */
     bool resends;        /* with another history all results are sent, those that equal what the
@@ -122,6 +125,9 @@ int gateway_session_add(struct bb_ctx *ctx, struct session *session, uint32_t qu
 bool gateway_session_remove(struct session *session, uint32_t query_id);
 /* Another user: results of the old one are never sent again. Returns the version. */
 uint32_t gateway_session_identify(struct session *session, struct bb_slice identity, bool is_admin);
+/* The same for some time: until the wall clock shows `expires_us` (0: for ever). */
+void gateway_session_become(struct session *session, struct bb_slice identity, bool is_admin,
+                            uint64_t expires_us);
 /* Additions and removals are done: an event comes that covers them, even when nothing differs.
  * Returns the version. */
 uint32_t gateway_session_go(struct session *session);

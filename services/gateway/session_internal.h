@@ -32,6 +32,8 @@ struct session {
     struct bb_list dirty;  /* in sessions->dirty, or alone */
     struct bb_list behind; /* in sessions->behind while it waits for a moment, or alone */
     struct bb_list early;  /* in sessions->early while it waits for its time, or alone */
+    struct bb_list mortal; /* in sessions->mortal while its identity may expire, or alone */
+    uint64_t expires_us;
     struct bb_list queries;
     struct bb_list hits;  /* may have changed since they were sent, or were never */
     struct bb_list round; /* of the open round */
@@ -63,7 +65,7 @@ struct sessions {
     struct bb_ctx ctx;
     struct sessions_options options;
     struct live *live;
-    struct bb_list all, dirty, behind, early;
+    struct bb_list all, dirty, behind, early, mortal;
     size_t count;
     bool is_running;
     struct session_change *changes; /* of the event that is being made */

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "auth.h"
+
 #include "bb/conf.h"
 
 #define HEARTBEAT_SECONDS 15u
@@ -155,6 +157,25 @@ static bool is_blocked(const struct sink *sink)
     return bb_http_stream_is_blocked(stream->http);
 }
 
+#define EXPIRED "{\"code\":\"Unauthorized\",\"errorMessage\":\"The token has expired.\""
+
+/* The session goes on as nobody's; the stream of one query cannot change its user and ends. */
+static void on_expired(struct sink *sink, struct session *session)
+{
+    struct stream *stream = bb_container(sink, struct stream, sink);
+    char text[160];
+
+    if (stream->kind != RESULT_SUBSCRIBE) {
+        gateway_stream_send(stream, bb_slice_str("event: expired\ndata: " EXPIRED "}\n\n"));
+        (void)gateway_session_identify(session, BB_SLICE_EMPTY, false);
+        return;
+    }
+    (void)snprintf(text, sizeof(text), "event: failed\ndata: " EXPIRED ",\"tx\":%" PRIu64 "}\n\n",
+                   gateway_session_tx(session));
+    gateway_stream_send(stream, bb_slice_str(text));
+    bb_http_stream_close(stream->http);
+}
+
 /* ---- life ---- */
 
 static void on_drain(void *arg)
@@ -225,6 +246,7 @@ struct stream *gateway_stream_begin(struct gateway *gateway, struct bb_http_requ
     struct streams *streams = gateway->streams;
     struct stream *stream = bb_alloc_zero(1, sizeof(*stream));
     struct session_options session = { .identity = options->caller->identity,
+                                       .expires_us = options->caller->expires_us,
                                        .is_admin = options->caller->is_admin,
                                        .after_tx = options->after_tx,
                                        .is_resync = options->is_resync,
@@ -234,7 +256,8 @@ struct stream *gateway_stream_begin(struct gateway *gateway, struct bb_http_requ
                                                          : streams->refresh_us,
                                        .owner = stream };
 
-    stream->sink = (struct sink){ .deliver = deliver, .is_blocked = is_blocked };
+    stream->sink =
+        (struct sink){ .deliver = deliver, .is_blocked = is_blocked, .expired = on_expired };
     stream->gateway = gateway;
     stream->kind = options->kind;
     stream->format = options->format;
@@ -272,10 +295,8 @@ int gateway_stream_caller(struct bb_ctx *ctx, struct gateway *gateway,
 
     if (rc == BB_OK)
         rc = bb_http_parameter(ctx, request, "token", &token);
-    if (rc == BB_OK && token.size > 0)
-        rc = bb_fail(
-            ctx, BB_UNAUTHORIZED,
-            "A token was sent, but no auth provider is configured. Subscribe without `token`.");
+    if (rc == BB_OK && token.size > 0 && !caller->is_admin)
+        rc = gateway_auth_token(ctx, gateway, bb_http_arena(request), token, caller);
     return rc;
 }
 

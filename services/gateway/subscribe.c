@@ -1,5 +1,6 @@
 #include "subscribe.h"
 
+#include "auth.h"
 #include "call.h"
 #include "evaluate.h"
 #include "feed.h"
@@ -55,6 +56,17 @@ static bool is_blocked(void *arg, const struct session *session)
     return sink->is_blocked(sink);
 }
 
+static void expired(void *arg, struct session *session)
+{
+    struct sink *sink = gateway_session_owner(session);
+
+    (void)arg;
+    if (sink->expired != NULL)
+        sink->expired(sink, session);
+    else
+        (void)gateway_session_identify(session, BB_SLICE_EMPTY, false);
+}
+
 void gateway_subscriptions_answered(struct gateway *gateway, struct live_entry *entry,
                                     const struct live_answer *answer)
 {
@@ -90,10 +102,10 @@ static void on_second(struct subscriptions *owner)
 
     gateway_live_set_running_max(live, running_max(owner->gateway));
     gateway_streams_second(owner->gateway);
-    bb_metric_set(owner->entries, (int64_t)gateway_live_entry_count(live));
+    bb_metric_set(owner->entries, (int64_t)gateway_subscriptions_entry_count(owner->gateway));
     bb_metric_set(owner->ranges, (int64_t)gateway_live_range_count(live));
     bb_metric_set(owner->bytes, (int64_t)gateway_live_bytes(live));
-    bb_metric_set(owner->count, (int64_t)gateway_sessions_count(owner->sessions));
+    bb_metric_set(owner->count, (int64_t)gateway_subscriptions_count(owner->gateway));
 }
 
 static void on_tick(void *arg)
@@ -144,6 +156,7 @@ void gateway_subscriptions_open(struct bb_ctx *ctx, struct gateway *gateway,
     static const struct session_ops ops = { .evaluate = evaluate,
                                             .deliver = deliver,
                                             .is_blocked = is_blocked,
+                                            .expired = expired,
                                             .forget = gateway_result_forget };
     struct subscriptions *owner = bb_alloc_zero(1, sizeof(*owner));
     struct sessions_options options = {
@@ -193,10 +206,12 @@ void gateway_subscriptions_close(struct subscriptions *owner)
 
 size_t gateway_subscriptions_count(const struct gateway *gateway)
 {
-    return gateway_sessions_count(gateway->subscriptions->sessions);
+    return gateway_sessions_count(gateway->subscriptions->sessions) -
+           gateway_auth_session_count(gateway);
 }
 
 size_t gateway_subscriptions_entry_count(const struct gateway *gateway)
 {
-    return gateway_live_entry_count(gateway_sessions_live(gateway->subscriptions->sessions));
+    return gateway_live_entry_count(gateway_sessions_live(gateway->subscriptions->sessions)) -
+           gateway_auth_session_count(gateway);
 }

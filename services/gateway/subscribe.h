@@ -13,6 +13,8 @@ struct sink {
     /* As in session_ops. */
     void (*deliver)(struct sink *sink, struct session *session, const struct session_event *event);
     bool (*is_blocked)(const struct sink *sink);
+    /* May be NULL: the session goes on without an identity. */
+    void (*expired)(struct sink *sink, struct session *session);
 };
 
 void gateway_subscriptions_open(struct bb_ctx *ctx, struct gateway *gateway,

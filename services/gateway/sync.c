@@ -197,7 +197,7 @@ static int apply(struct bb_ctx *ctx, struct stream *stream, const struct change 
     if (change->has_refresh)
         gateway_session_set_refresh(session, change->refresh_us);
     if (change->authenticates)
-        (void)gateway_session_identify(session, caller->identity, caller->is_admin);
+        gateway_session_become(session, caller->identity, caller->is_admin, caller->expires_us);
     if (change->reach > 0)
         gateway_session_reach(session, change->reach);
     return BB_OK;

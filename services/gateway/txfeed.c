@@ -3,7 +3,9 @@
 #include <stdio.h>
 
 #include "routes.h"
+#include "stream.h"
 #include "txfeed_internal.h"
+#include "txfeed_rule.h"
 
 #define TICK_MS   100u
 #define RETRY_MS  1000u
@@ -54,6 +56,7 @@ uint64_t gateway_txfeed_head(const struct txfeed *txfeed)
 /* ---- the question ---- */
 
 struct question {
+    struct caller caller;
     struct txfeed_view view;
     struct bb_slice consumer;
     enum txfeed_from from;
@@ -62,23 +65,43 @@ struct question {
     bool is_poll;
 };
 
-/* The feed shows everything, so it needs the right to see everything. */
+/* Nobody's are refused at once; of users the application's rule decides. */
 static int check_rights(struct bb_ctx *ctx, struct gateway *gateway,
-                        struct bb_http_request *request)
+                        struct bb_http_request *request, struct question *question)
 {
-    struct caller caller = { .is_admin = false };
-    struct bb_slice token = BB_SLICE_EMPTY;
-    int rc = gateway_caller(ctx, gateway, request, &caller);
+    int rc = gateway_stream_caller(ctx, gateway, request, &question->caller);
 
-    if (rc == BB_OK)
-        rc = bb_http_parameter(ctx, request, "token", &token);
-    if (rc == BB_OK && !caller.is_admin) {
-        rc = bb_fail(
-            ctx, BB_FORBIDDEN,
-            "The transaction feed needs the admin key: send `Authorization: BitBend <key>`. "
-            "There is no rule (feedRule) that would admit other callers.");
+    if (rc == BB_OK && !question->caller.is_admin && question->caller.identity.size == 0) {
+        rc =
+            bb_fail(ctx, BB_FORBIDDEN,
+                    "The transaction feed needs the admin key (`Authorization: BitBend <key>`), or "
+                    "the token of a user that the application's feedRule admits.");
     }
     return rc;
+}
+
+/* A user names the tables, all of them the application's. */
+static int check_tables(struct bb_ctx *ctx, struct question *question)
+{
+    struct bb_slice tables = question->view.tables;
+
+    if (question->caller.is_admin)
+        return BB_OK;
+    if (tables.size == 0 || question->consumer.data != NULL) {
+        return bb_fail(ctx, BB_FORBIDDEN,
+                       "Users read the feed of tables that they name (`tables=a,b`); all tables, "
+                       "and named consumers, need the admin key.");
+    }
+    for (size_t at = 0; at < tables.size;) {
+        struct bb_slice name = bb_slice_str((const char *)tables.data + at);
+
+        if (name.data[0] == '_')
+            return bb_fail(ctx, BB_FORBIDDEN, "The table %.*s needs the admin key.",
+                           BB_SLICE_ARG(name));
+        at += name.size + 1;
+    }
+    question->view.hides_identity = true;
+    return BB_OK;
 }
 
 static int take_from(struct bb_ctx *ctx, struct bb_http_request *request, struct question *question)
@@ -202,7 +225,7 @@ static int take_question(struct bb_ctx *ctx, struct gateway *gateway,
                          struct bb_http_request *request, struct question *question,
                          struct bb_buf *tables)
 {
-    int rc = check_rights(ctx, gateway, request);
+    int rc = check_rights(ctx, gateway, request, question);
 
     if (rc == BB_OK)
         rc = take_from(ctx, request, question);
@@ -216,6 +239,8 @@ static int take_question(struct bb_ctx *ctx, struct gateway *gateway,
         rc = bb_http_parameter(ctx, request, "consumer", &question->consumer);
     if (rc == BB_OK && question->consumer.data != NULL)
         rc = gateway_txfeed_check_name(ctx, question->consumer);
+    if (rc == BB_OK)
+        rc = check_tables(ctx, question);
     /* An acknowledgement is a transaction: a consumer that saw it would answer with another one. */
     question->view.hides_acks = question->consumer.data != NULL;
     if (rc == BB_OK && gateway->is_stopping)
@@ -269,10 +294,16 @@ void gateway_api_tx(struct gateway *gateway, struct bb_http_request *request)
     if (txfeed->reader_count == 1)
         bb_timer_start(txfeed->tick, TICK_MS, TICK_MS);
     gateway_txfeed_load_tables(txfeed);
-    if (bb_http_is_gone(request))
+    if (bb_http_is_gone(request)) {
         gateway_txfeed_reader_fail(reader, BB_CANCELLED, "The client has left.", 0);
-    else
+        return;
+    }
+    if (!question.caller.is_admin)
+        rc = gateway_txfeed_rule_ask(&ctx, reader, &question.caller);
+    if (rc == BB_OK)
         gateway_txfeed_go(reader);
+    else
+        gateway_txfeed_reader_fail(reader, rc, ctx.error, 0);
 }
 
 /* ---- what the feed brings ---- */
@@ -340,6 +371,11 @@ static void on_tick(void *arg)
     gateway_txfeed_load_tables(txfeed);
     bb_list_each_safe(item, &txfeed->readers)
         gateway_txfeed_reader_tick(bb_container(item, struct txfeed_reader, link), now);
+}
+
+void gateway_txfeed_tick_now(struct txfeed *txfeed)
+{
+    bb_timer_start(txfeed->tick, 0, TICK_MS);
 }
 
 void gateway_txfeed_open(struct gateway *gateway, size_t ring_bytes)

@@ -67,6 +67,7 @@ struct txfeed_reader {
     bool is_behind;           /* it reads pages: it is told when it has caught up */
     bool is_ended;            /* nothing more is sent */
     bool is_checked;          /* the tables that it names exist */
+    struct txfeed_rule *rule; /* that must admit it; NULL: it may read everything */
     char *consumer;           /* NULL: none */
     bool is_consumer_open;
     size_t limit, count;   /* of a poll */
@@ -98,6 +99,9 @@ struct txfeed {
     struct bb_http_buffer *hello;
     struct bb_metric *readers_now, *records, *pulls, *shared;
 };
+
+/* txfeed.c: every reader is looked at, soon. */
+void gateway_txfeed_tick_now(struct txfeed *txfeed);
 
 /* txfeed_reader.c: the reader goes on as far as it can. May free it. */
 void gateway_txfeed_go(struct txfeed_reader *reader);

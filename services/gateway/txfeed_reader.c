@@ -7,6 +7,7 @@
 #include "answer.h"
 #include "routes.h"
 #include "txfeed_internal.h"
+#include "txfeed_rule.h"
 
 static uint64_t now_of(const struct txfeed *txfeed)
 {
@@ -19,6 +20,7 @@ static void reader_free(struct txfeed_reader *reader)
 {
     struct txfeed *txfeed = reader->txfeed;
 
+    gateway_txfeed_rule_free(reader->rule);
     gateway_txfeed_pull_leave(reader);
     gateway_txfeed_consumer_leave(reader);
     bb_list_remove(&reader->link);
@@ -396,7 +398,7 @@ void gateway_txfeed_go(struct txfeed_reader *reader)
 {
     struct txfeed *txfeed = reader->txfeed;
 
-    if (reader->is_ended)
+    if (reader->is_ended || !gateway_txfeed_is_admitted(reader))
         return;
     if (!reader->is_found) {
         find_position(reader);
@@ -485,6 +487,8 @@ static void tick_stream(struct txfeed_reader *reader, uint64_t now_us)
 
 void gateway_txfeed_reader_tick(struct txfeed_reader *reader, uint64_t now_us)
 {
+    if (!gateway_txfeed_rule_tick(reader, now_us))
+        return;
     if (reader->retry_us != 0 && now_us >= reader->retry_us) {
         reader->retry_us = 0;
         gateway_txfeed_go(reader); /* may end it: the rest comes with the next tick */

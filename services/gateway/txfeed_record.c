@@ -11,7 +11,7 @@
 bool gateway_txfeed_view_equal(const struct txfeed_view *a, const struct txfeed_view *b)
 {
     return a->include == b->include && a->format == b->format && a->hides_acks == b->hides_acks &&
-           bb_slice_equal(a->tables, b->tables);
+           a->hides_identity == b->hides_identity && bb_slice_equal(a->tables, b->tables);
 }
 
 bool gateway_txfeed_view_has(const struct txfeed_view *view, uint32_t number, const char *name)
@@ -242,7 +242,7 @@ static bool is_ack(const Bb__Proto__TxBody *body)
 }
 
 static void append_head(struct bb_buf *to, const Bb__Proto__TxRecord *record,
-                        const Bb__Proto__TxBody *body)
+                        const Bb__Proto__TxBody *body, bool hides_identity)
 {
     bb_buf_printf(to, "{\"tx\":%" PRIu64 ",\"prev\":%" PRIu64 ",\"time\":%" PRIu64 ",\"fn\":",
                   record->tx, record->prev, record->tx / 1000);
@@ -250,7 +250,7 @@ static void append_head(struct bb_buf *to, const Bb__Proto__TxRecord *record,
                                                                       : BB_SLICE_EMPTY);
     bb_buf_append_str(to, ",\"identity\":");
     /* JSON of the gateway's own making. */
-    if (body->identity.len > 0)
+    if (body->identity.len > 0 && !hides_identity)
         bb_buf_append_slice(to, bb_pb_slice(body->identity));
     else
         bb_buf_append_str(to, "null");
@@ -268,7 +268,7 @@ bool gateway_txfeed_encode(struct bb_buf *to, const Bb__Proto__TxRecord *record,
 
     if (view->hides_acks && is_ack(body))
         return false;
-    append_head(to, record, body);
+    append_head(to, record, body, view->hides_identity);
     for (size_t i = 0; i < body->n_writes; i++) {
         const Bb__Proto__Write *write = body->writes[i];
         const char *name = gateway_txfeed_table_name(tables, write->table);

@@ -24,6 +24,7 @@ struct txfeed_view {
     enum txfeed_include include;
     enum bb_json_format format;
     bool hides_acks;        /* leaves out transactions that only moved positions of consumers */
+    bool hides_identity;    /* does not show who made a transaction */
     struct bb_slice tables; /* names, each ended by a NUL; empty: all tables of the application */
 };
 

@@ -1,5 +1,6 @@
 #include "websocket.h"
 
+#include "auth.h"
 #include "feed.h"
 #include "routes.h"
 #include "websocket_internal.h"
@@ -46,15 +47,46 @@ static void connect_client(struct websocket_client *client, const struct websock
     client->session = gateway_session_new(gateway_sessions(gateway), &options);
 }
 
+static int take_token(struct bb_ctx *ctx, struct gateway *gateway, struct bb_arena *arena,
+                      const struct websocket_message *message, struct caller *caller)
+{
+    struct bb_buf identity;
+    const char *header;
+    int rc;
+
+    *caller = (struct caller){ .is_admin = false };
+    if (message->token_kind == WEBSOCKET_TOKEN_NONE)
+        return BB_OK;
+    if (message->token_kind == WEBSOCKET_TOKEN_USER)
+        return gateway_auth_token(ctx, gateway, arena, message->token, caller);
+    header = bb_arena_printf(arena, "BitBend %.*s", BB_SLICE_ARG(message->token));
+    rc = gateway_auth_caller(ctx, gateway, arena, bb_slice_str(header), caller);
+    if (rc == BB_OK && message->impersonating.size > 0) {
+        bb_buf_init(&identity);
+        bb_json_encode(message->impersonating, BB_JSON_CLEAN, &identity);
+        caller->identity = bb_arena_dup(arena, bb_buf_slice(&identity));
+        bb_buf_fini(&identity);
+    }
+    return rc;
+}
+
+static void refuse_token(struct websocket_client *client, const char *why, uint32_t base_version,
+                         bool is_answer)
+{
+    struct bb_buf error;
+
+    bb_buf_init(&error);
+    gateway_websocket_auth_error(&error, why, base_version, is_answer);
+    gateway_websocket_send(client, bb_buf_slice(&error));
+    bb_buf_fini(&error);
+}
+
 static void authenticate(struct bb_ctx *ctx, struct websocket_client *client,
                          const struct websocket_message *message)
 {
-    struct gateway *gateway = client->websockets->gateway;
     struct bb_arena *arena = bb_arena_new(0);
-    struct caller caller = { .is_admin = false };
-    struct bb_slice header = BB_SLICE_EMPTY;
-    struct bb_buf error;
-    int rc = BB_OK;
+    struct caller caller;
+    int rc;
 
     if (message->base_version != client->identity) {
         gateway_websocket_shut(client, 1002,
@@ -62,26 +94,30 @@ static void authenticate(struct bb_ctx *ctx, struct websocket_client *client,
         bb_arena_free(arena);
         return;
     }
-    if (message->token_kind != WEBSOCKET_TOKEN_NONE) {
-        const char *text = bb_arena_printf(
-            arena, "%s %.*s", message->token_kind == WEBSOCKET_TOKEN_ADMIN ? "BitBend" : "Bearer",
-            BB_SLICE_ARG(message->token));
-
-        header = bb_slice_str(text);
-        rc = gateway_authorize(ctx, arena, bb_buf_slice(&gateway->admin_key), header, &caller);
-    }
-    if (rc == BB_OK && message->impersonates)
-        rc = bb_fail(ctx, BB_UNSUPPORTED, "Acting as another user is not supported.");
+    rc = take_token(ctx, client->websockets->gateway, arena, message, &caller);
     if (rc == BB_OK) {
         client->identity++;
-        (void)gateway_session_identify(client->session, caller.identity, caller.is_admin);
+        client->is_expired = false;
+        gateway_session_become(client->session, caller.identity, caller.is_admin,
+                               caller.expires_us);
+    } else if (rc == BB_UNAVAILABLE) {
+        gateway_websocket_shut(client, 1013,
+                               "InternalServerError: the keys of the issuer are away");
     } else {
-        bb_buf_init(&error);
-        gateway_websocket_auth_error(&error, ctx->error, message->base_version);
-        gateway_websocket_send(client, bb_buf_slice(&error));
-        bb_buf_fini(&error);
+        refuse_token(client, ctx->error, message->base_version, true);
     }
     bb_arena_free(arena);
+}
+
+/* Nothing more is shown or done in the old name; the client comes with a new token. */
+static void on_expired(struct sink *sink, struct session *session)
+{
+    struct websocket_client *client = bb_container(sink, struct websocket_client, sink);
+
+    (void)session;
+    client->is_expired = true;
+    if (!client->is_closing)
+        refuse_token(client, "The token has expired.", client->identity - 1, false);
 }
 
 static void handle(struct bb_ctx *ctx, struct websocket_client *client,
@@ -223,7 +259,8 @@ void gateway_api_websocket(struct gateway *gateway, struct bb_http_request *requ
     client = bb_alloc_zero(1, sizeof(*client));
     client->magic = WEBSOCKET_MAGIC;
     client->sink = (struct sink){ .deliver = gateway_websocket_deliver,
-                                  .is_blocked = gateway_websocket_is_blocked };
+                                  .is_blocked = gateway_websocket_is_blocked,
+                                  .expired = on_expired };
     client->websockets = websockets;
     bb_list_init(&client->notes);
     bb_list_init(&client->pages);

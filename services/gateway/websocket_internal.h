@@ -93,6 +93,7 @@ struct websocket_client {
     bool awaits_pong;            /* what followed its first query set may not be here yet */
     uint64_t seconds;            /* since it was sent anything */
     bool is_closing, was_blocked;
+    bool is_expired; /* its token: nothing happens in its name before the next one */
 };
 
 struct websockets {

@@ -133,7 +133,13 @@ static int decode_authenticate(struct bb_ctx *ctx, struct bb_slice value,
         rc = take_text(ctx, value, "tokenType", &kind);
     if (rc != BB_OK)
         return rc;
-    message->impersonates = !is_missing(bb_value_field_str(value, "impersonating"));
+    message->impersonating = bb_value_field_str(value, "impersonating");
+    if (is_missing(message->impersonating))
+        message->impersonating = BB_SLICE_EMPTY;
+    else if (bb_value_tag(message->impersonating) != BB_TAG_OBJECT)
+        rc = bb_fail(ctx, BB_BAD_REQUEST, "`impersonating` must be an object");
+    if (rc != BB_OK)
+        return rc;
     if (bb_slice_equal_str(kind, "None")) {
         message->token_kind = WEBSOCKET_TOKEN_NONE;
         return BB_OK;
@@ -337,9 +343,11 @@ void gateway_websocket_end_transition(struct bb_buf *to)
     bb_buf_append_str(to, "]}");
 }
 
-void gateway_websocket_auth_error(struct bb_buf *to, const char *error, uint32_t base_version)
+void gateway_websocket_auth_error(struct bb_buf *to, const char *error, uint32_t base_version,
+                                  bool is_answer)
 {
     bb_buf_append_str(to, "{\"type\":\"AuthError\",\"error\":");
     bb_json_string(to, bb_slice_str(error));
-    bb_buf_printf(to, ",\"baseVersion\":%" PRIu32 ",\"authUpdateAttempted\":true}", base_version);
+    bb_buf_printf(to, ",\"baseVersion\":%" PRIu32 ",\"authUpdateAttempted\":%s}", base_version,
+                  is_answer ? "true" : "false");
 }

@@ -37,7 +37,7 @@ struct websocket_message {
     bool has_component;                 /* it names a component, which there are none of */
     enum websocket_token token_kind;    /* AUTHENTICATE */
     struct bb_slice token;
-    bool impersonates;
+    struct bb_slice impersonating; /* AUTHENTICATE: the user that an admin acts as; BBV or none */
 };
 
 struct websocket_modification {
@@ -81,7 +81,10 @@ void gateway_websocket_add_result(struct bb_buf *to, uint32_t query_id, bool is_
 void gateway_websocket_add_failure(struct bb_buf *to, uint32_t query_id, const char *message);
 void gateway_websocket_add_removed(struct bb_buf *to, uint32_t query_id);
 void gateway_websocket_end_transition(struct bb_buf *to);
-void gateway_websocket_auth_error(struct bb_buf *to, const char *error, uint32_t base_version);
+/* `is_answer`: to an Authenticate; else the identity that followed on `base_version` has expired.
+ */
+void gateway_websocket_auth_error(struct bb_buf *to, const char *error, uint32_t base_version,
+                                  bool is_answer);
 /* base64 of a u64, little-endian, with quotes. */
 void gateway_websocket_append_ts(struct bb_buf *to, uint64_t tx);
 

@@ -205,6 +205,8 @@ void gateway_websocket_mutate(struct bb_ctx *ctx, struct websocket_client *clien
     }
     arena = bb_arena_new(0);
     rc = gateway_ask_path(ctx, arena, message->path, &path);
+    if (rc == BB_OK && client->is_expired)
+        rc = bb_fail(ctx, BB_UNAUTHORIZED, "The token has expired.");
     if (rc == BB_OK && message->has_component)
         rc = bb_fail(ctx, BB_BAD_REQUEST, "Could not find the component: there are none here.");
     if (rc == BB_OK && path[0] == '_' && !gateway_session_is_admin(client->session))

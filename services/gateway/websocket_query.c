@@ -292,7 +292,7 @@ bool gateway_websocket_is_blocked(const struct sink *sink)
     } cast = { .in = sink };
     struct websocket_client *client = bb_container(cast.out, struct websocket_client, sink);
     size_t bytes;
-    bool is_blocked = client->is_closing || client->held != NULL ||
+    bool is_blocked = client->is_closing || client->is_expired || client->held != NULL ||
                       (client->running != NULL && client->running->committed_tx != 0) ||
                       bb_http_stream_queued(client->http, &bytes) > WEBSOCKET_REPLIES_MAX ||
                       bb_http_stream_is_blocked(client->http);

@@ -96,10 +96,12 @@ const analyse = (given) => {
   const notes = [];
   const functions = [];
   const crons = [];
-  let schema;
+  let schema, auth;
   for (const { path } of sources) {
     if (path === "schema.js") {
       schema = evaluate(load, path)?.default ?? null;
+    } else if (path === "auth.config.js") {
+      auth = evaluate(load, path)?.default ?? null;
     } else if (path.startsWith("_wasm/")) {
       evaluate(load, path);
     } else if (!path.startsWith("_deps/") && !path.startsWith("_bitbend/") && !path.startsWith("_generated/")) {
@@ -114,7 +116,7 @@ const analyse = (given) => {
   }));
   return {
     modules, functions: functions.sort(byKey), crons,
-    tables: bb.readSchema(schema, notes), notes, sharing: sharingOf(sources, load),
+    tables: bb.readSchema(schema, notes), auth: bb.readAuth(auth), notes, sharing: sharingOf(sources, load),
   };
 };
 
@@ -337,12 +339,13 @@ const deploy = async (frame, args) => {
   const named = [...modules.map(({ path, hash: text }) => [path, text]), ...archives.map(({ name, hash: text }) => [name, text])];
   const hash = internals.sha256hex(named.map(([name, text]) => `${name} ${text}\n`).join(""));
   const before = Number(state.current?.version ?? 0);
-  const hasChanges = state.current === null || state.current.hash !== hash || plan.writes.length > 0;
+  const isSame = state.current?.hash === hash && (state.current.auth ?? null) === wanted.auth;
+  const hasChanges = !isSame || plan.writes.length > 0;
   const version = hasChanges ? before + 1 : before;
   if (hasChanges && args.dryRun !== true) {
     plan.put("_deployment", "current", {
       version: BigInt(version), hash, nextTable: BigInt(plan.nextTable), nextIndex: BigInt(plan.nextIndex),
-      time: Date.now(), modules, node: node === null ? null : { archives },
+      time: Date.now(), modules, auth: wanted.auth, node: node === null ? null : { archives },
       formerCode: (state.current?.node?.archives ?? []).map((archive) => archive.hash),
     });
     await carryOut(db, plan);

@@ -239,6 +239,12 @@ const environmentNames = async (frame, db) =>
 const environmentValue = async (frame, db, args) =>
   (await db.getByKey("_environment", stringArgument("_system:environmentValue", args, "name")))?.value ?? null;
 
+// For the gateways: whose tokens are accepted.
+const authConfig = async (frame, db) => {
+  const text = (await db.getByKey("_deployment", "current"))?.auth ?? null;
+  return text === null ? null : JSON.parse(text);
+};
+
 const SYSTEM = new Map([
   ["_system:deploy", { kind: "mutation", run: (frame, db, args) => bb.deploy(frame, args) }],
   ["_system:backfill", { kind: "mutation", run: backfill }],
@@ -256,6 +262,7 @@ const SYSTEM = new Map([
   ["_system:environment", { kind: "query", run: environment }],
   ["_system:environmentNames", { kind: "query", run: environmentNames }],
   ["_system:environmentValue", { kind: "query", run: environmentValue }],
+  ["_system:authConfig", { kind: "query", run: authConfig }],
   ["_system:status", { kind: "query", run: status }],
   ...bb.jobFunctions,
   ...bb.codeFunctions,

@@ -70,7 +70,7 @@ Test(websocket, messages_are_understood)
                         &message),
                  BB_OK);
     cr_assert_eq(message.token_kind, WEBSOCKET_TOKEN_ADMIN);
-    cr_assert(message.impersonates);
+    cr_assert_eq(bb_value_tag(message.impersonating), BB_TAG_OBJECT);
     cr_assert_eq(decode(&value,
                         "{\"type\":\"Authenticate\",\"tokenType\":\"None\",\"baseVersion\":2}",
                         &message),

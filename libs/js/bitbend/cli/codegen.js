@@ -5,6 +5,8 @@ import { join } from "node:path";
 
 import { findModules, hasWasm } from "./modules.js";
 
+/** Modules that export no functions to call. */
+const WITHOUT_FUNCTIONS = new Set(["schema.js", "auth.config.js"]);
 const HEAD = "/* Written by `npx bitbend codegen`; changes are lost. */\n\n";
 
 /** Writes what differs; returns the names of the files that it wrote. */
@@ -15,7 +17,7 @@ export function generate(functionsDir) {
     "server.js": SERVER_JS,
     "server.d.ts": SERVER_TYPES,
     "api.js": API_JS,
-    "api.d.ts": apiTypes(modules.filter(({ path }) => path !== "schema.js")),
+    "api.d.ts": apiTypes(modules.filter(({ path }) => !WITHOUT_FUNCTIONS.has(path))),
     "dataModel.d.ts": hasSchema ? MODEL_TYPES : ANY_MODEL_TYPES,
     ...(hasWasm(functionsDir) ? { "wasm.d.ts": WASM_TYPES } : {}),
   };
@@ -30,7 +32,7 @@ function isSame(file, text) {
   return existsSync(file) && readFileSync(file, "utf8") === text;
 }
 
-const SERVER_JS = `export { action, httpAction, internalAction, internalMutation, internalQuery, mutation, query } from "bitbend/server";
+const SERVER_JS = `export { action, feedRule, httpAction, internalAction, internalMutation, internalQuery, mutation, query } from "bitbend/server";
 `;
 
 const SERVER_TYPES = `import type {
@@ -38,6 +40,7 @@ const SERVER_TYPES = `import type {
   ActionCtx as GenericActionCtx,
   DatabaseReader as GenericDatabaseReader,
   DatabaseWriter as GenericDatabaseWriter,
+  FeedRuleBuilder,
   HttpActionBuilder,
   MutationBuilder,
   MutationCtx as GenericMutationCtx,
@@ -53,6 +56,7 @@ export declare const internalQuery: QueryBuilder<DataModel, "internal">;
 export declare const internalMutation: MutationBuilder<DataModel, "internal">;
 export declare const internalAction: ActionBuilder<DataModel, "internal">;
 export declare const httpAction: HttpActionBuilder<DataModel>;
+export declare const feedRule: FeedRuleBuilder<DataModel>;
 
 export type QueryCtx = GenericQueryCtx<DataModel>;
 export type MutationCtx = GenericMutationCtx<DataModel>;

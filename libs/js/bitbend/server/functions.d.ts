@@ -83,6 +83,23 @@ export type HttpActionBuilder<Model> = (
   handler: (ctx: ActionCtx<Model>, request: Request) => Promised<Response>,
 ) => RegisteredHttpAction;
 
+/**
+ * Who may read the transaction feed: the default export of `feed.ts`. Runs as a live query in the name of the
+ * user that asks; only `true` admits, to the whole records of the named tables.
+ *
+ * @example
+ * ```ts
+ * export default feedRule(async (ctx, { tables, identity }) =>
+ *   identity.email === "audit@example.com" && tables.every((table) => table === "orders"));
+ * ```
+ */
+export type FeedRuleBuilder<Model> = (
+  rule: (ctx: QueryCtx<Model>, asked: { readonly tables: readonly string[]; readonly identity: UserIdentity }) => Promised<boolean>,
+) => RegisteredFeedRule;
+export interface RegisteredFeedRule {
+  readonly isFeedRule: true;
+}
+
 type RunQuery = <R extends FunctionReference<"query", any>>(query: R, ...args: CallArgs<R>) => Promise<ReturnsOf<R>>;
 type RunMutation = <R extends FunctionReference<"mutation", any>>(mutation: R, ...args: CallArgs<R>) => Promise<ReturnsOf<R>>;
 type RunAction = <R extends FunctionReference<"action", any>>(action: R, ...args: CallArgs<R>) => Promise<ReturnsOf<R>>;

@@ -29,6 +29,16 @@ export function httpAction(handler) {
   };
 }
 
+/** The default export of `feed.ts`: only `true` of `(ctx, { tables, identity })` admits a user to the feed. */
+export function feedRule(rule) {
+  if (typeof rule !== "function") throw new TypeError("feedRule needs a function (ctx, { tables, identity }) => boolean");
+  async function handler(ctx, { tables }) {
+    const identity = await ctx.auth.getUserIdentity();
+    return { feedRule: identity !== null && (await rule(ctx, { tables, identity })) === true };
+  }
+  return { ...makeFunction("query", "internal", handler), isFeedRule: true };
+}
+
 function makeFunction(kind, visibility, definition) {
   const { args, returns, handler, retry } = typeof definition === "function" ? { handler: definition } : definition ?? {};
   const name = visibility === "internal" ? `internal${kind[0].toUpperCase()}${kind.slice(1)}` : kind;

@@ -1,7 +1,7 @@
 /** What functions, schemas, routes and crons are written with. */
 
 import type { AnyDataModel } from "./data.js";
-import type { ActionBuilder, HttpActionBuilder, MutationBuilder, QueryBuilder } from "./functions.js";
+import type { ActionBuilder, FeedRuleBuilder, HttpActionBuilder, MutationBuilder, QueryBuilder } from "./functions.js";
 
 export type * from "./data.js";
 export type * from "./database.js";
@@ -13,6 +13,7 @@ export { httpRouter, type HttpRouter } from "./router.js";
 export { defineSchema, defineTable, type SchemaDefinition, type TableDefinition } from "./schema.js";
 
 export type * from "./environment.js";
+export type * from "./auth.js";
 
 /**
  * The builders for any data model. Applications import them, typed by their own schema, from
@@ -25,3 +26,4 @@ export declare const internalQuery: QueryBuilder<AnyDataModel, "internal">;
 export declare const internalMutation: MutationBuilder<AnyDataModel, "internal">;
 export declare const internalAction: ActionBuilder<AnyDataModel, "internal">;
 export declare const httpAction: HttpActionBuilder<AnyDataModel>;
+export declare const feedRule: FeedRuleBuilder<AnyDataModel>;
