@@ -6,6 +6,7 @@ import { join } from "node:path";
 
 import WebSocket from "ws";
 
+import { Client } from "../../../libs/js/bitbend/index.js";
 import { eventually, get, mutation, openStream, post, query, subscribe } from "./api.mjs";
 import { startIssuer } from "./issuer.mjs";
 import { startSuite } from "../js/suite.mjs";
@@ -174,6 +175,21 @@ describe("users", () => {
     socket.close();
     const as = Buffer.from(JSON.stringify({ subject: "by-header" })).toString("base64");
     assert.equal(await query(suite.url, "who:name", {}, { authorization: `BitBend ${suite.adminKey}:${as}` }), "by-header");
+  });
+
+  test("the client asks for tokens, renews them, and its live queries follow the user", async () => {
+    const client = new Client(suite.url);
+    const shown = [];
+    client.onUpdate("who:name", {}, (name) => shown.push(name));
+    await eventually(() => shown.at(-1) === null);
+    let count = 0;
+    client.setAuth(async () => oidc.token({ sub: `user-${++count}`, exp: seconds(count === 1 ? 2 : 3600) }));
+    await eventually(() => shown.at(-1) === "user-1");
+    await eventually(() => shown.at(-1) === "user-2");
+    assert.equal(await client.mutation("who:order"), "user-2");
+    client.clearAuth();
+    await eventually(() => shown.at(-1) === null);
+    client.close();
   });
 
   test("feedRule admits users to the tables that it names, until it says otherwise or the token expires", async () => {

@@ -6,6 +6,7 @@
 
 import { getFunctionName } from "../server/references.js";
 import { decodeValue, encodeValue } from "../values/encode.js";
+import { createAuth } from "./auth.js";
 import { ClosedError, errorOfAnswer, isRetryable, RequestError } from "./errors.js";
 import { keyOf } from "./optimistic.js";
 import { backoffMs, connectionOf, initialState, shownOf, step } from "./reducer.js";
@@ -32,6 +33,7 @@ export class Client {
   #connection = "idle";
   #inFlight = new AbortController();
   #token = null;
+  #auth = null;
   #nextMutation = 1;
   #name; // in the ids of its mutations
   #onOnline = () => this.#dispatch({ type: "online" });
@@ -44,7 +46,8 @@ export class Client {
     this.#logger = options.logger ?? console;
     this.#name = globalThis.crypto.randomUUID();
     const headers = async () => authorization(options.adminKey, this.#token);
-    this.#transport = options.transport ?? createTransport({ origin: this.#origin, headers, fetch: options.fetch, timers: this.#timers });
+    const renew = async ({ Authorization = "" }) => !options.adminKey && this.#auth !== null && (await this.#auth.replaces(Authorization.slice(7) || null));
+    this.#transport = options.transport ?? createTransport({ origin: this.#origin, headers, renew, fetch: options.fetch, timers: this.#timers });
     const { request } = this.#transport;
     this.#feed = createFeed({ origin: this.#origin, headers, request, fetch: options.fetch, timers: this.#timers, random: this.#random, signal: this.#inFlight.signal });
     if (typeof globalThis.addEventListener === "function") globalThis.addEventListener("online", this.#onOnline);
@@ -56,8 +59,23 @@ export class Client {
 
   /** The JWT of later requests (or a function that gives one), or null. Open live queries go on as that user. */
   setToken(token) {
+    this.#auth?.end();
+    this.#auth = null;
     this.#token = token;
     this.#dispatch({ type: "reauthenticate" });
+  }
+
+  /** Later requests are those of the user whose tokens `fetchToken` gives. */
+  setAuth(fetchToken, onChange) {
+    this.#auth?.end();
+    const auth = createAuth({ fetchToken, onChange, timers: this.#timers, renewed: () => this.#dispatch({ type: "reauthenticate" }) });
+    this.#auth = auth;
+    this.#token = auth.token;
+    this.#dispatch({ type: "reauthenticate" });
+  }
+
+  clearAuth() {
+    this.setToken(null);
   }
 
   async query(reference, args = {}) {
@@ -144,6 +162,7 @@ export class Client {
 
   close() {
     if (typeof globalThis.removeEventListener === "function") globalThis.removeEventListener("online", this.#onOnline);
+    this.#auth?.end();
     this.#dispatch({ type: "close" });
     this.#inFlight.abort();
     this.#listeners.clear();
@@ -193,7 +212,10 @@ export class Client {
   #openStream({ stream, queries, afterTx }) {
     const body = { queries: queries.map(wired), format: FORMAT, ...(afterTx > 0 ? { after: afterTx } : {}) };
     const cancel = this.#transport.session(body, {
-      event: (event) => this.#dispatch({ type: "streamEvent", stream, ...parseEvent(event) }),
+      event: (event) => {
+        if (event.name === "expired") this.#auth?.renew();
+        else this.#dispatch({ type: "streamEvent", stream, ...parseEvent(event) });
+      },
       end: (error) => {
         this.#streams.delete(stream);
         const refusal = error instanceof RequestError && !isRetryable(error) ? error : undefined;

@@ -138,6 +138,23 @@ export declare class Client {
   /** The JWT of later requests; open live queries go on as that user. */
   setToken(token: ClientOptions["token"]): void;
 
+  /**
+   * The user whose tokens this function gives: it is asked when one is needed, again before it expires, and with
+   * `forceRefreshToken` when the server did not take the last one. `null`: nobody. `onChange` hears whether there
+   * is a user that the server takes.
+   *
+   * ```ts
+   * client.setAuth(async ({ forceRefreshToken }) => session.token({ skipCache: forceRefreshToken }));
+   * ```
+   */
+  setAuth(
+    fetchToken: (options: { forceRefreshToken: boolean }) => Promise<string | null | undefined> | string | null | undefined,
+    onChange?: (isAuthenticated: boolean) => void,
+  ): void;
+
+  /** Nobody calls, from now on. */
+  clearAuth(): void;
+
   /** Ends live queries; what is still waiting is rejected with a `ClosedError`. */
   close(): void;
 }

@@ -7,10 +7,11 @@ import { createEventParser } from "./sse.js";
 const SILENCE_MS = 45_000;
 
 /**
- * `origin` is "http://host:port". `headers()` gives those of every request. `fetch` and `timers` can be
+ * `origin` is "http://host:port". `headers()` gives those of every request; `renew(headers)` says whether others
+ * would be better, when a request was refused with 401. `fetch` and `timers` can be
  * replaced for tests.
  */
-export function createTransport({ origin, headers = () => ({}), fetch = globalThis.fetch, timers = globalThis }) {
+export function createTransport({ origin, headers = () => ({}), renew = () => false, fetch = globalThis.fetch, timers = globalThis }) {
   async function send(path, options) {
     try {
       return await fetch(origin + path, options);
@@ -19,12 +20,20 @@ export function createTransport({ origin, headers = () => ({}), fetch = globalTh
     }
   }
 
+  /** `options` without the headers of every request, which are made for each attempt. */
+  async function ask(path, options) {
+    const common = await headers();
+    const response = await send(path, { ...options, headers: { ...common, ...options.headers } });
+    if (response.status !== 401 || !(await renew(common))) return response;
+    return send(path, { ...options, headers: { ...(await headers()), ...options.headers } });
+  }
+
   /** The parsed JSON of a 200. Throws `RequestError` or `ConnectionError`. */
   async function request(path, { method = "POST", body, headers: more = {}, signal } = {}) {
     const type = body === undefined ? {} : { "Content-Type": "application/json" };
-    const response = await send(path, {
+    const response = await ask(path, {
       method,
-      headers: { ...(await headers()), ...type, ...more },
+      headers: { ...type, ...more },
       body: body === undefined ? undefined : JSON.stringify(body),
       signal,
     });
@@ -62,9 +71,9 @@ export function createTransport({ origin, headers = () => ({}), fetch = globalTh
     }
     async function read() {
       hear();
-      const response = await send(path, {
+      const response = await ask(path, {
         method: "POST",
-        headers: { ...(await headers()), Accept: "text/event-stream", "Content-Type": "application/json" },
+        headers: { Accept: "text/event-stream", "Content-Type": "application/json" },
         body: JSON.stringify(body),
         signal: abort.signal,
         cache: "no-store",
