@@ -63,6 +63,7 @@ void worker_call_epoch(struct worker *worker, struct call *call)
 static void prepare_anew(struct worker *worker)
 {
     struct bb_list *head = &worker->calls[CALL_PREPARING];
+    worker_warm_reset(worker->warm);
     worker_reading_free(worker->catalog_reading);
     worker->catalog_reading = NULL;
     while (!bb_list_is_empty(head)) {

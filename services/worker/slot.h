@@ -52,6 +52,9 @@ void worker_slot_io_close(struct slot *slot);
 void worker_slot_io_drain(struct slot *slot);
 /* One message of the slot. Not BB_OK: it makes no sense, the slot must go. */
 int worker_slot_frame(struct slot *slot, struct bb_slice frame);
+/* Code and catalog, if it does not have them. `modules` may be NULL when it knows the code. */
+void worker_slot_give(struct slot *slot, const struct catalog *catalog,
+                      const struct cache_read *modules);
 /* Goes out at the end of the turn. */
 void worker_slot_send(struct slot *slot, const Bb__Proto__ToSlot *message);
 

@@ -75,8 +75,8 @@ static void retire_oldest(struct slot *slot)
     memmove(slot->known, slot->known + 1, slot->known_count * sizeof(slot->known[0]));
 }
 
-static void send_deployment(struct slot *slot, const struct catalog *catalog,
-                            const struct cache_read *modules)
+void worker_slot_give(struct slot *slot, const struct catalog *catalog,
+                      const struct cache_read *modules)
 {
     struct worker *worker = slot->worker;
     Bb__Proto__SlotDeployment deployment;
@@ -169,7 +169,7 @@ void worker_slot_start(struct worker *worker, struct slot *slot, struct call *ca
                        const struct cache_read *modules)
 {
     bb_assert(slot->state == SLOT_RESERVED && slot->call == call);
-    send_deployment(slot, call->catalog, modules);
+    worker_slot_give(slot, call->catalog, modules);
     send_start(worker, slot, call, 0);
     slot->state = SLOT_BUSY;
     slot->is_overdue = false;
@@ -444,7 +444,11 @@ static int on_other(struct slot *slot, struct bb_slice frame)
     if (message->op_case == BB__PROTO__FROM_SLOT__OP_READY) {
         return on_ready(slot, message->ready);
     }
-    if (message->op_case == BB__PROTO__FROM_SLOT__OP_NOTICE) {
+    bool is_notice = message->op_case == BB__PROTO__FROM_SLOT__OP_NOTICE;
+    if (is_notice && strcmp(message->notice->level, "debug") == 0) {
+        bb_debug(worker->ctx, "worker.slot_notice", "slot=%zu text=\"%s\"", slot->index,
+                 message->notice->text);
+    } else if (is_notice) {
         bb_info(worker->ctx, "worker.slot_notice", "slot=%zu level=%s text=\"%s\"", slot->index,
                 message->notice->level, message->notice->text);
     }

@@ -252,6 +252,7 @@ static void on_tick(void *arg)
     worker_calls_overdue(worker, now);
     worker_slots_watch(worker, now);
     worker_backfill_watch(worker, now);
+    worker_warm_watch(worker, now);
     worker_forget_watch(worker, now);
     answer_pulls(worker, now);
     set_metrics(worker);
@@ -312,6 +313,7 @@ static struct worker *worker_new(struct bb_service *service)
     worker->logs = worker_logs_new(LOG_ENTRIES, LOG_BYTES);
     worker->scratch = bb_arena_new(0);
     worker->backfill = worker_backfill_new();
+    worker->warm = worker_warm_new();
     worker->forget = worker_forget_new(worker_now(worker));
     worker->outcomes_ms = bb_conf_number(conf, "outcome-seconds") * 1000;
     worker->wants_catalog = true;
@@ -398,6 +400,7 @@ static void worker_close(struct bb_service *service, void *state)
     free_calls(worker);
     worker_backfill_free(worker->backfill);
     worker_forget_free(worker->forget);
+    worker_warm_free(worker->warm);
     worker_cache_free(worker->cache);
     worker_catalogs_free(worker->catalogs);
     worker_lanes_free(worker->lanes);

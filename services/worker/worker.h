@@ -45,6 +45,7 @@ struct slot;
 struct reading;
 struct fetch_item;
 struct backfill;
+struct warm;
 struct forget;
 
 struct peers {
@@ -116,6 +117,7 @@ struct worker {
     uint32_t heap_mb;
 
     struct backfill *backfill;
+    struct warm *warm;
     struct forget *forget;
     uint64_t outcomes_ms; /* how long an outcome answers its key */
     struct bb_list pulls; /* PullLogs that wait */
@@ -273,6 +275,15 @@ void worker_slot_start(struct worker *worker, struct slot *slot, struct call *ca
                        const struct cache_read *modules);
 /* `call` runs when `before`, the last one that this slot has, is done, and on top of it. */
 void worker_slot_start_after(struct worker *worker, struct call *call, const struct call *before);
+
+/* ---- warm.c ---- */
+
+struct warm *worker_warm_new(void);
+void worker_warm_free(struct warm *warm); /* accepts NULL */
+/* The epoch changed: what is read may be of a moment that is gone. */
+void worker_warm_reset(struct warm *warm);
+/* From time to time: code that is new goes to slots that have nothing to do. */
+void worker_warm_watch(struct worker *worker, uint64_t now_us);
 
 /* ---- backfill.c ---- */
 

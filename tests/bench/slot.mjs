@@ -1,12 +1,14 @@
 // What a call costs in the slot itself, without the suite around it: the slot program as the supervisor
 // starts it, and the time that its own thread uses (the one that asks is no part of it). Beside it a plain
 // call of the same work in the same V8, as the floor.
+import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { record, root } from "./common.mjs";
 import { pssMb } from "./processes.mjs";
 
+let Slot, noticed, NODE_FLAGS; // of the harness, which needs packages that may be missing
 export const hasSlot = existsSync(join(root, "tests/node_modules/protobufjs"));
 
 /** CPU microseconds of the slot's thread that runs functions, and of V8's helper for the collector. */
@@ -28,6 +30,29 @@ async function measure(slot, run, name, path, args, count) {
   record({ workload: `slot_${name}`, system: "bitbend", run, server_cpu_us_per_op: Math.round(((cpuUs(slot.pid) - before) / count) * 10) / 10 });
 }
 
+/** A function that its slot has never run: at once, and when the slot had a moment to make the code ready. */
+async function firstCalls(slot, run) {
+  for (const isReady of [false, true]) {
+    const other = new Slot({ store: slot.store });
+    await other.ready;
+    other.deploy();
+    if (isReady) await noticed(other, "modules are ready");
+    const before = cpuUs(other.pid);
+    const first = performance.now();
+    await other.query("tiny:threeReads");
+    const ms = Math.round((performance.now() - first) * 100) / 100;
+    record({ workload: `slot_first_call${isReady ? "" : "_at_once"}`, system: "bitbend", run, p50_ms: ms, server_cpu_us_per_op: Math.round(cpuUs(other.pid) - before) });
+    await other.stop();
+  }
+}
+
+/** What the slot's start costs without us: Node.js with the same options and nothing to do. */
+function bareNode(run) {
+  const started = performance.now();
+  spawnSync(process.execPath, [...NODE_FLAGS, "-e", "0"], { env: { TZ: "UTC", LANG: "C" } });
+  record({ workload: "slot_start", system: "bare_node", run, ready_ms: Math.round((performance.now() - started) * 10) / 10 });
+}
+
 function plain(run) {
   const counters = new Map(Array.from({ length: 2000 }, (_, key) => [`counter/${key}`, { key, value: 0 }]));
   const read = async (n) => counters.get(`counter/${n}`);
@@ -43,12 +68,13 @@ function plain(run) {
 }
 
 export async function benchSlot(run) {
-  const { Slot } = await import(join(root, "tests/integration/slot/harness.js"));
+  ({ Slot, noticed, NODE_FLAGS } = await import(join(root, "tests/integration/slot/harness.js")));
   const { createBundler } = await import(join(root, "libs/js/bitbend/cli/bundle.js"));
   const app = join(root, "tests/bench/app");
   const bundler = createBundler({ appDir: app, functionsDir: join(app, "bitbend") });
   const { modules } = await bundler.build();
   await bundler.dispose();
+  bareNode(run);
   const started = performance.now();
   const slot = new Slot();
   await slot.ready;
@@ -57,10 +83,8 @@ export async function benchSlot(run) {
   if (deployed.status !== 0) throw new Error(deployed.error);
   slot.deploy();
   for (let from = 0; from < 1000; from += 500) await slot.mutation("bench:seed", { from, count: 500 });
-  const first = performance.now();
-  await slot.query("tiny:threeReads");
   record({ workload: "slot_start", system: "bitbend", run, ready_ms: startMs, pss_mb: pssMb(slot.pid) });
-  record({ workload: "slot_first_call", system: "bitbend", run, p50_ms: Math.round((performance.now() - first) * 100) / 100 });
+  await firstCalls(slot, run);
   await measure(slot, run, "nothing", "tiny:nothing", {}, 4000);
   await measure(slot, run, "three_reads", "tiny:threeReads", {}, 2000);
   await measure(slot, run, "scan_1000", "tiny:scanThousand", {}, 200);

@@ -179,7 +179,7 @@ static void finish(struct slot *slot, struct outcome outcome)
     bb_buf_fini(&trace);
 }
 
-static void release(struct slot *slot)
+void slot_call_release(struct slot *slot)
 {
     free_pending(slot->call);
     slot->call = NULL;
@@ -197,7 +197,7 @@ static void conclude(struct slot *slot, bool has_expired)
     finish(slot, judge(slot, &result, has_expired));
     bb_vm_call_end(vm_call);
     slot->must_end = result.must_recycle;
-    release(slot);
+    slot_call_release(slot);
 }
 
 /* Ends a call while it waits. */
@@ -211,7 +211,7 @@ static void give_up(struct slot *slot, int status, const char *error)
            (struct outcome){ .status = status,
                              .error = bb_slice_str(bb_arena_printf(slot->call_arena, "%s", error)),
                              .vm = result });
-    release(slot);
+    slot_call_release(slot);
 }
 
 void slot_call_expire(struct slot *slot)
@@ -406,6 +406,20 @@ static void begin_txn(struct slot *slot, const struct slot_deployment *deploymen
     slot->last_deployment = deployment;
 }
 
+void slot_call_prepare(struct slot *slot, const Bb__Proto__SlotStart *start,
+                       const struct slot_deployment *deployment)
+{
+    struct slot_call *call = &slot->call_memory;
+    uint32_t timeout_ms = start->timeout_ms == 0 ? 5000 : start->timeout_ms;
+
+    *call =
+        (struct slot_call){ .start = start,
+                            .deadline_us = bb_now_us(&slot->ctx) + (uint64_t)timeout_ms * 1000 };
+    call->pending_end = &call->pending;
+    slot->call = call;
+    begin_txn(slot, deployment);
+}
+
 /* A call on top of another one: that one was the last here, and did not keep those behind it
  * waiting. */
 static bool may_begin(struct slot *slot, const Bb__Proto__SlotStart *start,
@@ -433,12 +447,11 @@ void slot_call_begin(struct slot *slot, const Bb__Proto__SlotStart *start)
 {
     struct slot_deployment *deployment =
         slot_deployment_find(&slot->deployments, start->deployment);
-    struct slot_call *call = &slot->call_memory;
+    struct slot_call *call;
     struct bb_vm_call_options options = { .path = bb_slice_str(start->path),
                                           .args = of_pb(start->args),
                                           .now_ms = start->now_ms,
                                           .arg = slot };
-    uint32_t timeout_ms = start->timeout_ms == 0 ? 5000 : start->timeout_ms;
 
     hear_news(slot, start);
     if (deployment == NULL) {
@@ -453,12 +466,8 @@ void slot_call_begin(struct slot *slot, const Bb__Proto__SlotStart *start)
         refuse(slot, start, BB_CONFLICT, "the call before it did not end here, or was slow");
         return;
     }
-    *call =
-        (struct slot_call){ .start = start,
-                            .deadline_us = bb_now_us(&slot->ctx) + (uint64_t)timeout_ms * 1000 };
-    call->pending_end = &call->pending;
-    slot->call = call;
-    begin_txn(slot, deployment);
+    slot_call_prepare(slot, start, deployment);
+    call = slot->call;
     options.info = call_info(slot);
     options.profile = profile_of(start->profile);
     memcpy(options.seed, start->seed.data,

@@ -79,7 +79,9 @@ struct slot {
     uint64_t row_until_us;  /* calls on top of each other may begin until then */
     const struct slot_deployment *last_deployment;
     struct slot_call call_memory;
-    bool must_end; /* after what is written */
+    uint64_t warming; /* the deployment whose modules are made ready; 0: none */
+    uint32_t warm_at; /* which is next */
+    bool must_end;    /* after what is written */
 };
 
 /* The host function of the isolate; arg is the slot. */
@@ -91,6 +93,10 @@ int slot_host_again(struct bb_ctx *ctx, struct slot *slot, struct slot_pending *
 
 /* `start` lives in slot->call_arena. Answers at once (SlotDone) or leaves the call waiting. */
 void slot_call_begin(struct slot *slot, const Bb__Proto__SlotStart *start);
+/* Makes it the call of the slot, with a transaction of its own; and the end of that. */
+void slot_call_prepare(struct slot *slot, const Bb__Proto__SlotStart *start,
+                       const struct slot_deployment *deployment);
+void slot_call_release(struct slot *slot);
 /* The answers that the call waits for. BB_BAD_REQUEST when they do not fit. */
 int slot_call_feed(struct slot *slot, const Bb__Proto__SlotReadResults *results);
 /* The deadline passed while it waited. */

