@@ -51,14 +51,25 @@ static void answer(struct api *api, struct outcome outcome)
     }
 }
 
+static void start_action(struct bb_ctx *ctx, struct api *api);
+
 static void on_done(struct call *call, int status, const char *error,
                     const Bb__Proto__CallReply *reply)
 {
-    answer(call->arg, (struct outcome){ .status = status,
-                                        .error = error,
-                                        .reply = reply,
-                                        .kind = call->kind,
-                                        .request_id = call->request_id });
+    struct api *api = call->arg;
+    struct bb_ctx ctx = *api->gateway->ctx;
+
+    /* Whatever it is turned out to be an action. */
+    if (status == BB_WRONG_KIND && call->kind == BB__PROTO__FUNCTION_KIND__KIND_ANY &&
+        api->gateway->bus != NULL) {
+        start_action(&ctx, api);
+        return;
+    }
+    answer(api, (struct outcome){ .status = status,
+                                  .error = error,
+                                  .reply = reply,
+                                  .kind = call->kind,
+                                  .request_id = call->request_id });
 }
 
 static void on_action_done(struct action *action, int status, const char *error,
@@ -295,6 +306,30 @@ static void on_action_gone(void *arg)
     gateway_action_leave(&api->action);
 }
 
+static void start_action(struct bb_ctx *ctx, struct api *api)
+{
+    struct action *action = &api->action;
+    struct bb_slice ends = bb_value_field_str(bb_buf_slice(&api->body), "cancelOnDisconnect");
+    int rc;
+
+    action->ends_when_left = ends.data != NULL && bb_value_tag(ends) == BB_TAG_TRUE;
+    action->path = api->call.path;
+    action->args = api->call.args;
+    action->identity = api->caller.identity;
+    action->may_call_internal = api->caller.is_admin || api->caller.is_action;
+    action->done = on_action_done;
+    action->arg = api;
+    rc = gateway_action_start(ctx, api->gateway, action);
+    if (rc != BB_OK) {
+        bb_buf_fini(&api->body);
+        gateway_refuse(ctx, api->request, rc);
+        return;
+    }
+    bb_http_on_gone(api->request, on_action_gone, api);
+    if (bb_http_is_gone(api->request))
+        on_action_gone(api);
+}
+
 /* A job that runs it as soon as a runner is free; the answer is the job's id. */
 static void start_job(struct bb_ctx *ctx, struct api *api)
 {
@@ -329,8 +364,6 @@ void gateway_api_action(struct gateway *gateway, struct bb_http_request *request
 {
     struct bb_ctx ctx = *gateway->ctx;
     struct api *api = api_new(gateway, request, BB__PROTO__FUNCTION_KIND__KIND_ACTION);
-    struct action *action = &api->action;
-    struct bb_slice ends;
     struct bb_slice wait = BB_SLICE_EMPTY;
     int rc = gateway_caller(&ctx, gateway, request, &api->caller);
 
@@ -338,29 +371,14 @@ void gateway_api_action(struct gateway *gateway, struct bb_http_request *request
         rc = bb_http_parameter(&ctx, request, "wait", &wait);
     if (rc == BB_OK)
         rc = take_body(&ctx, api, NULL);
-    if (rc == BB_OK && bb_slice_equal_str(wait, "false")) {
+    if (rc != BB_OK) {
+        bb_buf_fini(&api->body);
+        gateway_refuse(&ctx, request, rc);
+    } else if (bb_slice_equal_str(wait, "false")) {
         start_job(&ctx, api);
-        return;
+    } else {
+        start_action(&ctx, api);
     }
-    if (rc == BB_OK) {
-        ends = bb_value_field_str(bb_buf_slice(&api->body), "cancelOnDisconnect");
-        action->ends_when_left = ends.data != NULL && bb_value_tag(ends) == BB_TAG_TRUE;
-        action->path = api->call.path;
-        action->args = api->call.args;
-        action->identity = api->caller.identity;
-        action->may_call_internal = api->caller.is_admin || api->caller.is_action;
-        action->done = on_action_done;
-        action->arg = api;
-        rc = gateway_action_start(&ctx, gateway, action);
-    }
-    if (rc == BB_OK) {
-        bb_http_on_gone(request, on_action_gone, api);
-        if (bb_http_is_gone(request))
-            on_action_gone(api);
-        return;
-    }
-    bb_buf_fini(&api->body);
-    gateway_refuse(&ctx, request, rc);
 }
 
 void gateway_api_ping(struct gateway *gateway, struct bb_http_request *request)

@@ -144,7 +144,7 @@ static void handle(struct bb_ctx *ctx, struct websocket_client *client,
         gateway_websocket_mutate(ctx, client, message);
         break;
     case WEBSOCKET_ACTION:
-        gateway_websocket_act(client, message);
+        gateway_websocket_act(ctx, client, message);
         break;
     case WEBSOCKET_AUTHENTICATE:
         authenticate(ctx, client, message);
@@ -189,6 +189,7 @@ static void client_free(struct websocket_client *client)
 
     client->is_closing = true;
     gateway_websocket_leave_mutations(client);
+    gateway_websocket_leave_actions(client);
     gateway_session_free(client->session);
     gateway_websocket_forget_queries(client);
     bb_list_remove(&client->link);
@@ -265,6 +266,7 @@ void gateway_api_websocket(struct gateway *gateway, struct bb_http_request *requ
     bb_list_init(&client->notes);
     bb_list_init(&client->pages);
     bb_list_init(&client->mutations);
+    bb_list_init(&client->actions);
     client->http =
         bb_http_socket_begin(request, &(struct bb_http_socket_events){ .on_message = on_message,
                                                                        .on_end = on_end,

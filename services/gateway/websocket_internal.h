@@ -24,6 +24,7 @@
 
 #define WEBSOCKET_MAGIC         0x77656273u
 #define WEBSOCKET_MUTATIONS_MAX 1000u
+#define WEBSOCKET_ACTIONS_MAX   1000u
 #define WEBSOCKET_QUEUE_BYTES   (32u << 20) /* of mutations that wait */
 #define WEBSOCKET_CHANGES_MAX   4096u       /* of the query set, not covered by a transition yet */
 #define WEBSOCKET_NOTES_MAX     16384u      /* of removals and failures, not told yet */
@@ -87,6 +88,8 @@ struct websocket_client {
     struct bb_list mutations; /* that wait */
     size_t mutation_count, mutation_bytes;
     struct websocket_mutation *running;
+    struct bb_list actions; /* under way */
+    size_t action_count;
     struct bb_http_buffer *held; /* a transition that waits for responses */
     uint64_t hold_until_us;      /* 0: the first transition was sent */
     bool is_back;                /* it was connected before: mutations may follow its query set */
@@ -127,9 +130,17 @@ void gateway_websocket_forget_queries(struct websocket_client *client);
 /* websocket_mutation.c */
 void gateway_websocket_mutate(struct bb_ctx *ctx, struct websocket_client *client,
                               const struct websocket_message *message);
-void gateway_websocket_act(struct websocket_client *client,
+/* {"type": type, "requestId":..}: how a request of the client ended. */
+void gateway_websocket_respond(struct websocket_client *client, const char *type,
+                               uint32_t request_id, const struct outcome *outcome);
+void gateway_websocket_respond_failure(struct websocket_client *client, const char *type,
+                                       uint32_t request_id, const char *message);
+/* websocket_action.c */
+void gateway_websocket_act(struct bb_ctx *ctx, struct websocket_client *client,
                            const struct websocket_message *message);
-/* The next one, when there is room for its answer. */
+void gateway_websocket_leave_actions(struct websocket_client *client);
+
+/* websocket_mutation.c: the next one, when there is room for its answer. */
 void gateway_websocket_run_next(struct websocket_client *client);
 void gateway_websocket_leave_mutations(struct websocket_client *client);
 

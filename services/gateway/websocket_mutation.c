@@ -48,8 +48,8 @@ static void begin_response(struct bb_buf *json, const char *type, uint32_t reque
                   request_id, is_success ? "true" : "false");
 }
 
-static void respond_failure(struct websocket_client *client, const char *type, uint32_t request_id,
-                            const char *message)
+void gateway_websocket_respond_failure(struct websocket_client *client, const char *type,
+                                       uint32_t request_id, const char *message)
 {
     struct bb_buf json;
 
@@ -61,8 +61,8 @@ static void respond_failure(struct websocket_client *client, const char *type, u
     bb_buf_fini(&json);
 }
 
-static void respond(struct websocket_client *client, const struct websocket_mutation *mutation,
-                    const struct outcome *outcome)
+void gateway_websocket_respond(struct websocket_client *client, const char *type,
+                               uint32_t request_id, const struct outcome *outcome)
 {
     struct bb_buf json;
     struct bb_buf text;
@@ -70,7 +70,7 @@ static void respond(struct websocket_client *client, const struct websocket_muta
 
     bb_buf_init(&json);
     bb_buf_init(&text);
-    begin_response(&json, "MutationResponse", mutation->request_id, outcome->status == BB_OK);
+    begin_response(&json, type, request_id, outcome->status == BB_OK);
     if (outcome->status == BB_OK) {
         struct bb_slice value = bb_pb_slice(outcome->reply->value);
         uint64_t tx = outcome->reply->tx != 0 ? outcome->reply->tx : outcome->reply->read_tx;
@@ -79,8 +79,10 @@ static void respond(struct websocket_client *client, const struct websocket_muta
             bb_json_encode(value, BB_JSON_ENCODED, &json);
         else
             bb_buf_append_str(&json, "null");
-        bb_buf_append_str(&json, ",\"ts\":");
-        gateway_websocket_append_ts(&json, tx);
+        if (outcome->kind != BB__PROTO__FUNCTION_KIND__KIND_ACTION) {
+            bb_buf_append_str(&json, ",\"ts\":");
+            gateway_websocket_append_ts(&json, tx);
+        }
     } else {
         gateway_error_message(&text, outcome);
         bb_json_string(&json, bb_utf8_is_valid(bb_buf_slice(&text)) ? bb_buf_slice(&text)
@@ -133,14 +135,14 @@ static void on_done(struct call *call, int status, const char *error,
         bb_error(gateway->ctx, "gateway.bad_value", "path=%s why=\"%s\"", call->path, ctx.error);
         outcome.status = BB_INTERNAL;
         outcome.error = "A worker's answer could not be read.";
-        respond(client, mutation, &outcome);
+        gateway_websocket_respond(client, "MutationResponse", mutation->request_id, &outcome);
     } else if (is_passing(status)) {
         gateway_websocket_shut(client, 1013,
                                status == BB_OVERLOADED
                                    ? "TooManyConcurrentRequests: try again later"
                                    : "InternalServerError: the mutation is sent again");
     } else {
-        respond(client, mutation, &outcome);
+        gateway_websocket_respond(client, "MutationResponse", mutation->request_id, &outcome);
         if (status == BB_OK)
             gateway_session_reach(client->session, reply->tx != 0 ? reply->tx : reply->read_tx);
     }
@@ -212,7 +214,8 @@ void gateway_websocket_mutate(struct bb_ctx *ctx, struct websocket_client *clien
     if (rc == BB_OK && path[0] == '_' && !gateway_session_is_admin(client->session))
         rc = bb_fail(ctx, BB_FORBIDDEN, "System functions need the admin key.");
     if (rc != BB_OK) {
-        respond_failure(client, "MutationResponse", message->request_id, ctx->error);
+        gateway_websocket_respond_failure(client, "MutationResponse", message->request_id,
+                                          ctx->error);
         bb_arena_free(arena);
         return;
     }
@@ -231,13 +234,6 @@ void gateway_websocket_mutate(struct bb_ctx *ctx, struct websocket_client *clien
     client->mutation_bytes += mutation->size_bytes;
     bb_arena_free(arena);
     gateway_websocket_run_next(client);
-}
-
-void gateway_websocket_act(struct websocket_client *client, const struct websocket_message *message)
-{
-    respond_failure(client, "ActionResponse", message->request_id,
-                    "Actions are not available: this deployment has no runner. Use a query or a "
-                    "mutation.");
 }
 
 void gateway_websocket_leave_mutations(struct websocket_client *client)
