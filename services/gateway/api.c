@@ -188,12 +188,57 @@ static void on_gone(void *arg)
     gateway_call_leave(&api->call);
 }
 
+/* What was asked for becomes a part of the arguments of a system function: {path, args, ..} */
+static struct bb_value_builder *begin_system(const struct api *api)
+{
+    struct bb_value_builder *builder = bb_value_builder_new();
+
+    bb_value_begin_object(builder);
+    bb_value_field_name(builder, bb_slice_str("path"));
+    bb_value_put_string(builder, bb_slice_str(api->call.path));
+    bb_value_field_name(builder, bb_slice_str("args"));
+    bb_value_put_value(builder, api->call.args);
+    return builder;
+}
+
+static void end_system(struct api *api, struct bb_value_builder *builder, const char *path)
+{
+    struct bb_slice args;
+
+    bb_value_end_object(builder);
+    args = bb_value_finish(builder);
+    bb_buf_clear(&api->body);
+    bb_buf_append_slice(&api->body, args);
+    bb_value_builder_free(builder);
+    api->call.kind = BB__PROTO__FUNCTION_KIND__KIND_MUTATION;
+    api->call.path = path;
+    api->call.args = bb_buf_slice(&api->body);
+    api->is_ours = true;
+}
+
+/* A job's mutation runs only while its attempt does. */
+static void fence(struct api *api)
+{
+    struct bb_value_builder *builder;
+
+    if (api->caller.job.size == 0 || api->call.path[0] == '_' ||
+        api->call.kind != BB__PROTO__FUNCTION_KIND__KIND_MUTATION)
+        return;
+    builder = begin_system(api);
+    bb_value_field_name(builder, bb_slice_str("jobId"));
+    bb_value_put_string(builder, api->caller.job);
+    bb_value_field_name(builder, bb_slice_str("attempt"));
+    bb_value_put_float64(builder, (double)api->caller.attempt);
+    end_system(api, builder, "_system:jobMutation");
+}
+
 /* Send it off, or answer why not. `rc` is what came before. */
 static void api_go(struct bb_ctx *ctx, struct api *api, int rc)
 {
     if (rc == BB_OK)
         rc = check_path(ctx, api);
     if (rc == BB_OK) {
+        fence(api);
         api->call.is_admin = api->caller.is_admin || api->caller.is_action || api->is_ours;
         api->call.identity = api->caller.identity;
         rc = take_headers(ctx, api);
@@ -333,29 +378,15 @@ static void start_action(struct bb_ctx *ctx, struct api *api)
 /* A job that runs it as soon as a runner is free; the answer is the job's id. */
 static void start_job(struct bb_ctx *ctx, struct api *api)
 {
-    struct bb_value_builder *builder = bb_value_builder_new();
-    struct bb_slice args;
+    struct bb_value_builder *builder = begin_system(api);
 
-    bb_value_begin_object(builder);
-    bb_value_field_name(builder, bb_slice_str("path"));
-    bb_value_put_string(builder, bb_slice_str(api->call.path));
-    bb_value_field_name(builder, bb_slice_str("args"));
-    bb_value_put_value(builder, api->call.args);
     bb_value_field_name(builder, bb_slice_str("mayCallInternal"));
     bb_value_put_bool(builder, api->caller.is_admin || api->caller.is_action);
     if (api->caller.identity.size > 0) {
         bb_value_field_name(builder, bb_slice_str("identity"));
         bb_value_put_string(builder, api->caller.identity);
     }
-    bb_value_end_object(builder);
-    args = bb_value_finish(builder);
-    bb_buf_clear(&api->body);
-    bb_buf_append_slice(&api->body, args);
-    bb_value_builder_free(builder);
-    api->call.kind = BB__PROTO__FUNCTION_KIND__KIND_MUTATION;
-    api->call.path = "_system:createJob";
-    api->call.args = bb_buf_slice(&api->body);
-    api->is_ours = true;
+    end_system(api, builder, "_system:createJob");
     api_go(ctx, api, BB_OK);
 }
 

@@ -20,6 +20,7 @@
 #include "call.h"
 #include "subscribe.h"
 #include "websocket.h"
+#include "answer.h"
 #include "websocket_message.h"
 
 #define WEBSOCKET_MAGIC         0x77656273u

@@ -171,6 +171,16 @@ const finishJob = async (frame, db, args) => {
   return { state: await endAttempt(db, job, error), isAccepted: true };
 };
 
+// A mutation that a job's action calls: in one transaction with the proof that this attempt still runs.
+const jobMutation = async (frame, db, args) => {
+  const job = await findJob(db, idOf(args));
+  const path = bb.jobs.canonicalPath(textOf(args, "path"));
+  if (!isAttempt(job, args.attempt) || job.state !== "running") {
+    bb.fail("NotAvailableHere", `${path} did not run: the job that called it has ended, was cancelled, or is run anew.`);
+  }
+  return bb.runJobFunction(frame, path, args.args ?? {});
+};
+
 // The states as they are: what is not "running" here any more is to be stopped.
 const renewJobs = async (frame, db, args) => {
   const runner = textOf(args, "runner");
@@ -360,7 +370,7 @@ const query = (run) => ({ kind: "query", run });
 bb.jobFunctions = Object.entries({
   runJob: mutation(runJob), failJob: mutation(failJob), queueActions: mutation(queueActions),
   requeueActions: mutation(requeueActions), startJob: mutation(startJob), finishJob: mutation(finishJob),
-  renewJobs: mutation(renewJobs), progressJob: mutation(progressJob), sweepJobs: mutation(sweepJobs),
+  renewJobs: mutation(renewJobs), progressJob: mutation(progressJob), jobMutation: mutation(jobMutation), sweepJobs: mutation(sweepJobs),
   createJob: mutation(createJob), cancelJob: mutation(cancelJob), cleanJobs: mutation(cleanJobs),
   runCron: mutation(runCron), resetCrons: mutation(resetCrons), takeLease: mutation(takeLease),
   dueJobs: query(dueJobs), dueCrons: query(dueCrons), jobs: query(jobs), crons: query(crons),

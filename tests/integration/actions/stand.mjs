@@ -1,8 +1,9 @@
 /** A suite with nats-server and runners around it, for tests of actions. */
 
 import { spawn } from "node:child_process";
-import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { connect } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { eventually, freePorts, ROOT, startSuite, suiteMissing } from "../js/suite.mjs";
@@ -24,13 +25,22 @@ export async function startStand({ runners = 1, runner = {}, options = {}, ...mo
   const [port] = await freePorts(1);
   const nats = `nats://127.0.0.1:${port}`;
   const part = more.mode === undefined || more.mode === "solo" ? "solo" : "gateway";
-  const suite = await startSuite({ ...more, options: { ...options, [part]: { nats, ...options[part] } } });
-  const stand = Object.assign(suite, { nats, natsPort: port, natsServer: null, runners: [] });
+  const natsDir = mkdtempSync(join(tmpdir(), "bitbend-nats-"));
+  const startServer = async () => {
+    const child = startChild(natsDir, "nats", NATS_PROGRAM, ["-js", "-sd", natsDir, "-a", "127.0.0.1", "-p", String(port)]);
+    await eventually(() => canConnect(port), { what: "nats-server" });
+    return child;
+  };
+  const first = await startServer();
+  const suite = await startSuite({ ...more, options: { ...options, [part]: { nats, ...options[part] }, ...(part === "solo" ? {} : { scheduler: { nats, ...options.scheduler } }) } }).catch(async (error) => {
+    await endChild(first);
+    throw error;
+  });
+  const stand = Object.assign(suite, { nats, natsPort: port, natsServer: first, runners: [] });
   let started = 0;
 
   stand.startNats = async () => {
-    stand.natsServer = startChild(suite.dir, "nats", NATS_PROGRAM, ["-js", "-sd", join(suite.dir, "nats"), "-a", "127.0.0.1", "-p", String(port)]);
-    await eventually(() => canConnect(port), { what: "nats-server" });
+    stand.natsServer = await startServer();
   };
   stand.startRunner = async (own = {}) => {
     const number = ++started;
@@ -47,10 +57,10 @@ export async function startStand({ runners = 1, runner = {}, options = {}, ...mo
   stand.stop = async () => {
     for (const child of [...stand.runners, stand.natsServer]) await endChild(child, "SIGTERM");
     await stopSuite();
+    rmSync(natsDir, { recursive: true, force: true });
   };
 
   try {
-    await stand.startNats();
     for (let i = 0; i < runners; i++) await stand.startRunner();
     await eventually(async () => (await suite.admin.status()).gateway.runners?.length === runners, { what: "the runners at the gateway" });
     return stand;
