@@ -16,11 +16,11 @@
 #ifndef GATEWAY_WEBSOCKET_INTERNAL_H
 #define GATEWAY_WEBSOCKET_INTERNAL_H
 
+#include "answer.h"
 #include "ask.h"
 #include "call.h"
 #include "subscribe.h"
 #include "websocket.h"
-#include "answer.h"
 #include "websocket_message.h"
 
 #define WEBSOCKET_MAGIC         0x77656273u
