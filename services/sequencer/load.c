@@ -62,6 +62,21 @@ static void try_other(struct sequencer *sequencer, int status)
         sequencer_other_leader(sequencer, NULL);
 }
 
+/*
+ * All ids are known that are in a feed. Some may be in none any more (all replicas were seeded, or
+ * keep very little): a call of which such an id is may still be sent again for as long as ids are
+ * loaded for, and would happen twice.
+ */
+static void finish(struct sequencer *sequencer)
+{
+    uint64_t lost_us = sequencer->ids_lost_us;
+
+    if (lost_us != 0 && bb_wall_us(sequencer->ctx) < lost_us + SEQUENCER_IDS_LOAD_US)
+        ask_later(sequencer);
+    else
+        sequencer_became_active(sequencer);
+}
+
 /* All up to load_after is known. */
 static void go_on(struct sequencer *sequencer, size_t record_count, uint64_t newest)
 {
@@ -70,7 +85,7 @@ static void go_on(struct sequencer *sequencer, size_t record_count, uint64_t new
             bb_service_ready(sequencer->service);
         ask(sequencer);
     } else if (sequencer->load_after >= sequencer->core.claim_tx) {
-        sequencer_became_active(sequencer);
+        finish(sequencer);
     } else if (record_count == 0) {
         ask_later(sequencer); /* the node has not applied all yet */
     } else {
@@ -85,7 +100,9 @@ static void take(struct sequencer *sequencer, int status, struct bb_slice bytes)
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
     bool has_tail = reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL;
     if (status == BB_TX_TRUNCATED && has_tail && reply->tail->earliest > sequencer->load_after) {
-        sequencer->load_after = reply->tail->earliest;
+        bb_warn(sequencer->ctx, "sequencer.ids_lost", "after=%" PRIu64 " to=%" PRIu64,
+                sequencer->load_after, reply->tail->earliest);
+        sequencer->load_after = sequencer->ids_lost_us = reply->tail->earliest;
         ask(sequencer);
         return;
     }
@@ -173,7 +190,7 @@ void sequencer_load_claimed(struct sequencer *sequencer)
     begin_at(sequencer, last_tx > SEQUENCER_IDS_LOAD_US ? last_tx - SEQUENCER_IDS_LOAD_US : 0);
     bb_timer_stop(sequencer->load_timer);
     if (sequencer->load_after >= last_tx) {
-        sequencer_became_active(sequencer);
+        finish(sequencer);
     } else {
         ask(sequencer); /* the answer to one that waits for news does not count any more */
     }

@@ -92,6 +92,7 @@ struct sequencer {
 
     uint64_t load_after;  /* up to here all ids are known; see has_load_begun */
     uint64_t load_number; /* of the Tail whose answer counts */
+    uint64_t ids_lost_us; /* some ids up to this tx are in no feed any more; 0: none */
     bool has_load_begun, is_load_asked;
     struct bb_timer *load_timer;
 

@@ -24,12 +24,18 @@ enum fetch_step {
     FETCH_CLOSE, /* what is left, when it was installed or when it failed */
 };
 
+/* A request under way. */
+struct question {
+    struct storage_fetch *fetch; /* NULL: nobody waits for the answer any more */
+};
+
 struct storage_fetch {
     struct bb_job job; /* one at a time */
     enum fetch_step step;
     struct storage_fetch_options options;
-    struct bb_ctx ctx;    /* the owner's */
-    struct bb_peer *peer; /* NULL: the caller's is used */
+    struct bb_ctx ctx;         /* the owner's */
+    struct bb_peer *peer;      /* NULL: the caller's is used */
+    struct question *question; /* NULL: none is under way */
     struct bb_timer *retry;
     struct bb_arena *arena; /* of the last reply */
     unsigned retries;
@@ -221,6 +227,7 @@ static void ask(struct storage_fetch *fetch)
     struct bb_peer *peer;
     int rc;
 
+    bb_assert(fetch->question == NULL);
     checkpoint.id = fetch->id;
     checkpoint.offset = fetch->offset;
     if (fetch->id == 0) {
@@ -232,9 +239,16 @@ static void ask(struct storage_fetch *fetch)
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_CHECKPOINT;
     request.checkpoint = &checkpoint;
     peer = peer_of(fetch);
-    rc = peer == NULL ? bb_fail(&ctx, BB_PEER_GONE, "nobody knows where the replica that sends is")
-                      : bb_peer_request(&ctx, peer, &request.base, REQUEST_MS, on_reply, fetch);
+    if (peer == NULL) {
+        fail(fetch, BB_PEER_GONE, "nobody knows where the replica that sends is");
+        return;
+    }
+    fetch->question = bb_alloc(sizeof *fetch->question);
+    *fetch->question = (struct question){ fetch };
+    rc = bb_peer_request(&ctx, peer, &request.base, REQUEST_MS, on_reply, fetch->question);
     if (rc != BB_OK) {
+        bb_free(fetch->question);
+        fetch->question = NULL;
         fail(fetch, rc, ctx.error);
     }
 }
@@ -291,14 +305,17 @@ static int take_reply(struct bb_ctx *ctx, struct storage_fetch *fetch, struct bb
 
 static void on_reply(void *arg, int status, struct bb_slice bytes)
 {
-    struct storage_fetch *fetch = arg;
-    struct bb_ctx ctx = { .env = fetch->ctx.env };
+    struct question *question = arg;
+    struct storage_fetch *fetch = question->fetch;
+    struct bb_ctx ctx = { .status = BB_OK };
     int rc;
 
-    if (fetch->is_cancelled) {
-        fail(fetch, BB_CANCELLED, "the fetch was cancelled");
+    bb_free(question);
+    if (fetch == NULL) {
         return;
     }
+    fetch->question = NULL;
+    ctx.env = fetch->ctx.env;
     if ((status == BB_PEER_GONE || status == BB_TIMEOUT) && fetch->id != 0 &&
         fetch->retries < RETRIES_MAX) {
         fetch->retries += 1;
@@ -408,4 +425,10 @@ uint64_t storage_fetch_bytes(const struct storage_fetch *fetch)
 void storage_fetch_cancel(struct storage_fetch *fetch)
 {
     fetch->is_cancelled = true;
+    /* A sender may take long for its first piece. Its answer has nobody to come to. */
+    if (fetch->question != NULL) {
+        fetch->question->fetch = NULL;
+        fetch->question = NULL;
+        fail(fetch, BB_CANCELLED, "the fetch was cancelled");
+    }
 }

@@ -34,6 +34,7 @@ struct storage_reseed {
     const struct fence *fence; /* of the checkpoint; the fetch's */
     struct bb_timer *timer;
     struct bb_buf state; /* the fence as the mark holds it */
+    struct checkpoint_head wanted;
     uint64_t from, start_us;
     int status;
 };
@@ -140,6 +141,23 @@ static void take_over(struct storage_reseed *reseed)
     storage_wake(node);
 }
 
+/*
+ * The log went on by itself meanwhile: nothing is taken over. If this replica has at that entry
+ * what its leader has not, another copy would end here again, so it is not asked for at once; which
+ * of the two is wrong a comparison with the others tells (compare.c).
+ */
+static void drop(struct storage_reseed *reseed)
+{
+    const struct fence *own = &reseed->node->fence;
+    bool differs = own->index == reseed->wanted.index && own->chain != reseed->wanted.chain;
+
+    if (differs) {
+        bb_warn(reseed->node->ctx, "storage.reseed_differs", "from=%" PRIu64 " index=%" PRIu64,
+                reseed->from, own->index);
+    }
+    end(reseed, differs ? BB_CORRUPT : BB_OK);
+}
+
 static void install(struct storage_reseed *reseed)
 {
     struct storage *node = reseed->node;
@@ -151,8 +169,8 @@ static void install(struct storage_reseed *reseed)
     } else if (rc == BB_OK) {
         take_over(reseed);
         end(reseed, BB_OK);
-    } else if (rc == BB_DUPLICATE) { /* the log went on by itself meanwhile */
-        end(reseed, BB_OK);
+    } else if (rc == BB_DUPLICATE) {
+        drop(reseed);
     } else {
         storage_die(node, "taking over a checkpoint", ctx.error);
     }
@@ -198,7 +216,7 @@ static void on_fetched(void *arg, int status, const char *error, struct bb_store
         return;
     }
     if (fence->index <= node->fence.index) {
-        end(reseed, BB_OK);
+        drop(reseed);
         return;
     }
     reseed->incoming = incoming;
@@ -230,6 +248,7 @@ void storage_reseed_start(struct storage *node, uint64_t from, const struct chec
     bb_assert(node->reseed == NULL);
     reseed->node = node;
     reseed->from = from;
+    reseed->wanted = *wanted;
     reseed->start_us = bb_loop_now_us(node->loop);
     bb_buf_init(&reseed->state);
     node->reseed = reseed;

@@ -31,6 +31,7 @@ struct storage {
     _Atomic enum trouble trouble;
     atomic_uint empty_tails;         /* so many of the next Tails find nothing */
     atomic_bool has_hole;            /* Tail leaves out what came second */
+    atomic_bool has_lost_all;        /* the feed begins behind the newest tx */
     atomic_bool is_deaf;             /* refuses every Append */
     atomic_uint unanswered_renewals; /* so many of the next RENEWs get no lease */
     atomic_bool is_held;             /* another sequencer holds the epoch and renews */
@@ -128,6 +129,12 @@ static void take_tail(struct storage *storage, const Bb__Proto__Tail *asked,
         if (record.tx > asked->after && !(storage->has_hole && n == 2))
             list[tail.n_records++] = bb_slice_pb(bb_buf_slice(&packed[n - 1]));
     }
+    if (storage->has_lost_all && asked->after < storage->last_tx) {
+        reply->status = BB_TX_TRUNCATED;
+        tail.earliest = storage->last_tx;
+    }
+    if (storage->has_lost_all)
+        tail.n_records = 0;
     if (storage->empty_tails > 0) {
         atomic_fetch_sub(&storage->empty_tails, 1);
         tail.n_records = 0;
@@ -719,6 +726,21 @@ Test(service, p13_a_standby_refers_to_the_active_one_and_knows_its_ids_before_it
     cr_assert_str_eq(info_when(&suite, false)->holder, "inproc://sequencer-standby");
     for (unsigned n = 1; n <= 3; n++)
         cr_assert_eq(submit(&suite, n, 30, &tx), BB_DUPLICATE, "id %u", n);
+    suite_stop(&suite);
+}
+
+/* Whoever has one of the ids that nobody knows any more sends it for 30 s. */
+Test(service, p13_a_take_over_without_the_newest_ids_waits_until_they_are_old, .timeout = 30)
+{
+    struct bb_ctx ctx = { .env = bb_env_real() };
+    struct suite suite = {
+        .storage = { .last_seq = 3, .last_tx = bb_wall_us(&ctx) - 28000000, .has_lost_all = true }
+    };
+    uint64_t lost_us = suite.storage.last_tx;
+
+    suite_start(&suite, "lost");
+    cr_assert_eq(follow(&suite, 0, 0, 0)->claim_tx, lost_us);
+    cr_assert_geq(bb_wall_us(&ctx), lost_us + 30000000);
     suite_stop(&suite);
 }
 
