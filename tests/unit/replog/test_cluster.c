@@ -242,6 +242,63 @@ static int change(struct cluster *cluster, int rc)
     return cluster->change_status;
 }
 
+/* As an operator does it: the leader may change meanwhile, and then nobody knows. */
+static void remove_surely(struct cluster *cluster, uint64_t id)
+{
+    struct bb_replog_member members[BB_REPLOG_MEMBERS_MAX];
+    size_t count =
+        bb_replog_members(cluster_leader(cluster)->replog, members, BB_COUNT_OF(members));
+    size_t left = count;
+
+    for (int tries = 0; left == count; tries++) {
+        cr_assert_lt(tries, 200, "%s", cluster->ctx.error);
+        cluster_until(cluster, cluster_has_leader);
+        (void)change(cluster, bb_replog_remove(&cluster->ctx, cluster_leader(cluster)->replog, id,
+                                               cluster_on_changed, cluster));
+        cluster_write(cluster, 1, 500);
+        left = bb_replog_members(cluster_leader(cluster)->replog, members, BB_COUNT_OF(members));
+    }
+    cr_assert_eq(left, count - 1);
+}
+
+static bool third_leads(struct cluster *cluster)
+{
+    return cluster_has_leader(cluster) && cluster_leader(cluster)->id == 3;
+}
+
+/* A node that was away gets it in one message with others; libraft notes it wrongly then. */
+Test(replog_cluster, a_change_that_comes_among_other_entries_is_known_as_done, .timeout = 60)
+{
+    struct cluster cluster;
+    cluster_init(&cluster, 4, 3);
+    start_all(&cluster);
+    cluster_write(&cluster, 5, 100);
+    if (cluster_leader(&cluster)->id == 3) {
+        cr_assert_eq(change(&cluster, bb_replog_transfer(&cluster.ctx, cluster.nodes[2].replog, 1,
+                                                         cluster_on_changed, &cluster)),
+                     BB_OK);
+        cluster_until(&cluster, cluster_has_leader);
+    }
+    cluster_kill(&cluster, 2);
+    cluster_write(&cluster, 5, 100);
+    struct bb_replog *leader = cluster_leader(&cluster)->replog;
+    cr_assert_eq(change(&cluster, bb_replog_add(&cluster.ctx, leader, 4, cluster.nodes[3].address,
+                                                cluster_on_changed, &cluster)),
+                 BB_OK);
+    cluster_write(&cluster, 5, 100);
+    cluster_start(&cluster, 2);
+    cluster_write(&cluster, 5, 100);
+    cluster_until(&cluster, cluster_is_equal);
+    for (int tries = 0; !third_leads(&cluster) && tries < 20; tries++) {
+        (void)change(&cluster, bb_replog_transfer(&cluster.ctx, cluster_leader(&cluster)->replog, 3,
+                                                  cluster_on_changed, &cluster));
+        cluster_until(&cluster, cluster_has_leader);
+    }
+    cluster_until(&cluster, third_leads);
+    remove_surely(&cluster, 4);
+    cluster_fini(&cluster);
+}
+
 Test(replog_cluster, one_voter_grows_to_three_and_shrinks_under_load, .timeout = 120)
 {
     struct cluster cluster;
@@ -271,17 +328,15 @@ Test(replog_cluster, one_voter_grows_to_three_and_shrinks_under_load, .timeout =
         cr_assert_eq(members[i].role, BB_REPLOG_VOTER);
     }
     cluster_until(&cluster, cluster_is_equal);
-    /* The last one goes; the others go on. */
-    cr_assert_eq(
-        change(&cluster, bb_replog_remove(&cluster.ctx, leader, 3, cluster_on_changed, &cluster)),
-        BB_OK);
-    cr_assert_eq(bb_replog_members(leader, members, BB_REPLOG_MEMBERS_MAX), 2);
-    cluster_kill(&cluster, 2);
+    /* The first one dies and goes; the others go on. */
+    cluster_kill(&cluster, 0);
     cluster_write(&cluster, 10, 500);
+    remove_surely(&cluster, 1);
+    leader = cluster_leader(&cluster)->replog;
+    uint64_t next = cluster_leader(&cluster)->id;
     cluster_until(&cluster, cluster_is_equal);
-    cluster_check_ledger(&cluster, 0);
     cluster_check_ledger(&cluster, 1);
-    uint64_t next = cluster.nodes[0].id;
+    cluster_check_ledger(&cluster, 2);
     /* Odd requests are told apart and change nothing. */
     struct bb_ctx *ctx = &cluster.ctx;
     cr_assert_eq(bb_replog_add(ctx, leader, next, "x:1", cluster_on_changed, &cluster), BB_EXISTS);
@@ -290,7 +345,7 @@ Test(replog_cluster, one_voter_grows_to_three_and_shrinks_under_load, .timeout =
                  BB_NOT_FOUND);
     cr_assert_eq(bb_replog_assign(ctx, leader, next, BB_REPLOG_VOTER, cluster_on_changed, &cluster),
                  BB_EXISTS);
-    struct bb_replog *follower = cluster.nodes[1].replog;
+    struct bb_replog *follower = cluster.nodes[next == 2 ? 2 : 1].replog;
     cr_assert_eq(bb_replog_remove(ctx, follower, 2, cluster_on_changed, &cluster), BB_NOT_LEADER);
     cluster_fini(&cluster);
 }
