@@ -4,7 +4,7 @@ import { isConnectionTrouble } from "./admin.js";
 
 const WAIT_MS = 20_000;
 const RETRY_MS = 500;
-const COLOURS = { error: "red", warn: "yellow", info: "blue", debug: "gray" };
+const COLOURS = { ERROR: "red", WARN: "yellow", INFO: "blue" };
 
 /**
  * Calls `onEntry` for each entry after `cursor`, until the signal. `connection()` gives the admin of the
@@ -38,7 +38,8 @@ export function printEntry(output, entry) {
   const time = output.paint("gray", timeOf(entry.time));
   const where = `${time} ${output.paint("cyan", entry.path)}`;
   for (const line of entry.lines ?? []) {
-    output.line(`${where} ${output.paint(COLOURS[line.level] ?? "gray", `[${line.level}]`)} ${line.text}`);
+    const level = line.level.toUpperCase();
+    output.line(`${where} ${output.paint(COLOURS[level] ?? "gray", `[${level}]`)} ${line.text}`);
   }
   if (entry.error) output.line(`${where} ${output.paint("red", `failed: ${entry.error}`)}`);
 }

@@ -10,6 +10,7 @@ import { runInNewContext } from "node:vm";
 
 import { createBundler } from "../cli/bundle.js";
 import { generate } from "../cli/codegen.js";
+import { printEntry } from "../cli/logs.js";
 import { findSuite } from "../cli/suite.js";
 import { watchFiles } from "../cli/watch.js";
 import { buildSite } from "../cli/site.js";
@@ -310,6 +311,14 @@ test("run prints the value, the logs and the failure, with exit codes", async (t
   assert.match(wrong.stderr, /The arguments are not JSON .* Write them like this/);
 });
 
+test("log lines have the colour of their level, whoever wrote them", () => {
+  const lines = [];
+  const output = { isJson: false, paint: (colour, text) => `<${colour}>${text}`, line: (text) => lines.push(text) };
+  const entry = { time: 0, path: "m:f", lines: [{ level: "ERROR", text: "a" }, { level: "warn", text: "b" }, { level: "LOG", text: "c" }], error: "d" };
+  printEntry(output, entry);
+  assert.deepEqual(lines.map((line) => line.replace(/^.*m:f /, "")), ["<red>[ERROR] a", "<yellow>[WARN] b", "<gray>[LOG] c", "<red>failed: d"]);
+});
+
 test("data, status and logs are plain lines in a pipe and JSON for programs", async (t) => {
   const appDir = makeApp(t, {});
   const server = await startServer(({ path, body }, answer) => {
@@ -326,7 +335,7 @@ test("data, status and logs are plain lines in a pipe and JSON for programs", as
   assert.equal(await run("data", "a"), '_id\ttext\tn\t_creationTime\nx\t"a b"\t\t1\ny\t\t1n\t2\n');
   assert.deepEqual((await run("data", "a", "--json")).trim().split("\n").map((line) => JSON.parse(line)._id), ["x", "y"]);
   assert.match(await run("status"), /version +0\.1\.0\nworker\n {2}slots {2}3\ndeployment\n {2}version +3\n {2}functions {2}2\n/);
-  assert.match(await run("logs"), /^\d\d:\d\d:\d\d m:f \[warn\] careful\n$/);
+  assert.match(await run("logs"), /^\d\d:\d\d:\d\d m:f \[WARN\] careful\n$/);
   assert.equal(JSON.parse(await run("logs", "--json")).path, "m:f");
 });
 

@@ -44,7 +44,7 @@ export async function run({ output, appDir, options }) {
     // npm writes these when a package has come or gone.
     const ofPackages = ["package.json", "package-lock.json"].map((name) => join(appDir, name));
     const watcher = watchFiles([functionsDir, siteDir].filter(Boolean), changed);
-    const logs = followLogs(deployment.admin, (entry) => isDeploy(entry) || printEntry(output, entry), { signal: stopped.signal, cursor: await deployment.cursor() });
+    const logs = followLogs(deployment.admin, (entry) => isOwn(entry) || printEntry(output, entry), { signal: stopped.signal, cursor: await deployment.cursor() });
     watcher.setFiles([...dev.inputs(), ...siteInputs, ...ofPackages]);
     async function changed() {
       const inputs = siteDir === null ? [] : await tryBuildSite(output, { appDir, siteDir, outDir });
@@ -185,9 +185,9 @@ function printReady(output, { url, isOwner }) {
   else output.line(`${output.paint("green", "BitBend is ready:")} ${output.paint("bold", url)}${whose}`);
 }
 
-/** What this command told already. */
-function isDeploy({ path }) {
-  return path === "_system:deploy";
+/** What this command told already, and what the scheduler asks for again by itself. */
+function isOwn({ path }) {
+  return path === "_system:deploy" || path.startsWith("_system:due");
 }
 
 function relativeTo(appDir, text) {
