@@ -1,7 +1,10 @@
 /**
- * The whole suite as separate processes on this machine: three storage nodes, two sequencers, two workers, two gateways.
+ * The whole suite as separate processes on this machine: three storage nodes, two sequencers, two workers, two schedulers,
+ * two gateways, nats-server and two runners.
  *
- *     node deploy/cluster/cluster.mjs [--data DIR] [--app DIR]
+ *     node deploy/cluster/cluster.mjs [--data DIR] [--app DIR] [--nats URL]
+ *
+ * With --nats the server that runs there is used; without nats-server there are no actions.
  *
  * A process that dies is started again after a second, as a process manager would. Ctrl-C or SIGTERM ends all of them, the
  * last in the chain first. DIR (default .bitbend-cluster) keeps data, ports, secrets and logs; dev.json in it has the address and
@@ -16,15 +19,20 @@ import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 
+import { findNatsServer, prepareNats } from "../../libs/js/bitbend/cli/nats.js";
+
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const BUILD = resolve(ROOT, process.env.BB_BUILD ?? "build/release");
-const COUNTS = { storage: 3, sequencer: 2, worker: 2, gateway: 2 };
-const FIRST_PORTS = { storage: 3501, raft: 3561, sequencer: 3511, worker: 3521, gateway: 3210, admin: 3581 };
+const COUNTS = { storage: 3, sequencer: 2, worker: 2, scheduler: 2, gateway: 2 };
+const RUNNERS = 2;
+/** Who is asked stops after who asks, so that each can finish what it has begun. */
+const STOP_ORDER = ["runner", ...Object.keys(COUNTS).reverse(), "nats"];
+const FIRST_PORTS = { storage: 3501, raft: 3561, sequencer: 3511, worker: 3521, scheduler: 3541, gateway: 3210, admin: 3581 };
 const RESTART_MS = 1000;
 const READY_MS = 60_000;
 const STOP_MS = 15_000;
 
-const { values: options } = parseArgs({ options: { data: { type: "string", default: ".bitbend-cluster" }, app: { type: "string" } } });
+const { values: options } = parseArgs({ options: { data: { type: "string", default: ".bitbend-cluster" }, app: { type: "string" }, nats: { type: "string" } } });
 const dir = resolve(options.data);
 const running = new Map(); // name -> child
 let isStopping = false;
@@ -33,10 +41,10 @@ let isStopping = false;
 async function makeLayout() {
   mkdirSync(dir, { recursive: true });
   const file = join(dir, "ports.json");
-  if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8"));
-  const taken = new Set();
+  const kept = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {};
+  const taken = new Set(Object.values(kept).flat());
   const choose = async (kind, count) => {
-    const ports = [];
+    const ports = [...(kept[kind] ?? [])];
     for (let port = FIRST_PORTS[kind]; ports.length < count; port++) {
       if (taken.has(port) || !(await isFree(port))) continue;
       taken.add(port);
@@ -67,7 +75,19 @@ function secretFile(name, make) {
   return file;
 }
 
-function makeParts(layout) {
+/** The NATS server: one that runs already, or one of this suite; null when there is none. */
+async function makeNats() {
+  if (options.nats !== undefined) return { url: options.nats, parts: [] };
+  const program = findNatsServer();
+  if (program === null) {
+    console.log("nats-server is not there, so actions do not run. On Debian: apt-get install nats-server");
+    return null;
+  }
+  const { args, url } = await prepareNats(join(dir, "nats"));
+  return { url, parts: [{ name: "nats", kind: "nats", program, args }] };
+}
+
+function makeParts(layout, nats) {
   const tcp = (port) => `tcp://127.0.0.1:${port}`;
   const list = (kind) => layout[kind].map(tcp).join(",");
   const secret = secretFile("secret", () => randomBytes(32).toString("hex"));
@@ -84,6 +104,7 @@ function makeParts(layout) {
       "secret-file": secret,
     }),
     sequencer: (port) => ({ listen: tcp(port), storage: list("storage") }),
+    scheduler: () => ({ storage: list("storage"), workers: list("worker") }),
     worker: (port) => ({ listen: tcp(port), storage: list("storage"), sequencer: list("sequencer"), node, addon: join(BUILD, "bb_slot.node"), "slot-js": join(ROOT, "services/worker/slot.cjs") }),
     gateway: (port) => ({ listen: `127.0.0.1:${port}`, storage: list("storage"), workers: list("worker"), "admin-key-file": key, "show-errors": true }),
   };
@@ -91,16 +112,26 @@ function makeParts(layout) {
   const parts = Object.keys(COUNTS).flatMap((kind) =>
     layout[kind].map((port, index) => {
       const admin = `127.0.0.1:${admins.shift()}`;
-      return { name: `${kind}-${index + 1}`, kind, port, ready: `http://${admin}/readyz`, settings: { ...own[kind](port, index), "admin-listen": admin } };
+      const settings = { ...own[kind](port, index), "admin-listen": admin };
+      const args = Object.entries(settings).flatMap(([name, value]) => (value === true ? [`--${name}`] : [`--${name}`, String(value)]));
+      // The URL has a token, and everybody can see arguments.
+      const env = nats === null ? {} : { [`BB_${kind.toUpperCase()}_NATS`]: nats.url };
+      return { name: `${kind}-${index + 1}`, kind, ready: `http://${admin}/readyz`, program: join(BUILD, `bin/bb-${kind}`), args, env };
     }),
   );
-  return { parts, key: readFileSync(key, "utf8").trim() };
+  const runners = Array.from({ length: nats === null ? 0 : RUNNERS }, (_, index) => ({
+    name: `runner-${index + 1}`,
+    kind: "runner",
+    program: node,
+    args: [join(ROOT, "services/runner/main.js"), "--gateway", layout.gateway.map((port) => `http://127.0.0.1:${port}`).join(","), "--admin-key-file", key, "--data", join(dir, `runner-${index + 1}`), "--drain-s", "10"],
+    env: { BITBEND_RUNNER_NATS: nats?.url },
+  }));
+  return { parts: [...(nats?.parts ?? []), ...parts, ...runners], key: readFileSync(key, "utf8").trim() };
 }
 
 function start(part) {
   const log = openSync(join(dir, `${part.name}.log`), "a");
-  const flags = Object.entries(part.settings).flatMap(([name, value]) => (value === true ? [`--${name}`] : [`--${name}`, String(value)]));
-  const child = spawn(join(BUILD, `bin/bb-${part.kind}`), flags, { stdio: ["ignore", log, log], detached: true });
+  const child = spawn(part.program, part.args, { stdio: ["ignore", log, log], detached: true, env: { ...process.env, ...part.env } });
   child.ended = new Promise((done) => {
     child.once("error", (error) => done(error.message));
     child.once("exit", (code, signal) => done(signal ?? `exit code ${code}`));
@@ -116,7 +147,7 @@ function start(part) {
 
 async function untilReady(parts) {
   const end = Date.now() + READY_MS;
-  for (const part of parts) {
+  for (const part of parts.filter(({ ready }) => ready !== undefined)) {
     while (!isStopping && !(await fetch(part.ready).then(({ status }) => status === 200, () => false))) {
       if (Date.now() > end) throw new Error(`${part.name} is not ready after a minute; see ${join(dir, part.name)}.log`);
       await new Promise((done) => setTimeout(done, 50));
@@ -124,11 +155,10 @@ async function untilReady(parts) {
   }
 }
 
-/** Who is asked stops after who asks, so that each can finish what it has begun. */
 async function stop(parts) {
   if (isStopping) return;
   isStopping = true;
-  for (const kind of Object.keys(COUNTS).reverse()) {
+  for (const kind of STOP_ORDER) {
     await Promise.all(
       parts.filter((part) => part.kind === kind && running.has(part.name)).map(async (part) => {
         const child = running.get(part.name);
@@ -142,7 +172,7 @@ async function stop(parts) {
 }
 
 const layout = await makeLayout();
-const { parts, key } = makeParts(layout);
+const { parts, key } = makeParts(layout, await makeNats());
 const [url, ...others] = layout.gateway.map((port) => `http://127.0.0.1:${port}`);
 let ended = null; // a second signal waits for the same end
 const end = (code) => (ended ??= stop(parts).then(() => process.exit(code)));

@@ -55,6 +55,7 @@ static void finish(struct action *action, int status, const char *error,
     bb_metric_set(actions->running, (int64_t)actions->count);
     bb_buf_fini(&action->asked);
     bb_buf_fini(&action->payload);
+    bb_buf_fini(&action->fields);
     action->done(action, status, error, reply);
 }
 
@@ -177,6 +178,7 @@ static void write_payload(struct action *action, int64_t version)
     append_field(to, "gateway", bb_slice_str(actions->address));
     if (action->identity.size > 0)
         append_field(to, "identity", action->identity);
+    bb_buf_append_slice(to, bb_buf_slice(&action->fields));
     if (args.size > INLINE_MAX) {
         bb_buf_append_str(to, ",\"argsRef\":true}");
     } else {
@@ -195,8 +197,12 @@ static void on_asked(struct call *call, int status, const char *error,
     struct bb_slice version = BB_SLICE_EMPTY;
 
     if (status == BB_OK && bb_value_validate(&ctx, bb_pb_slice(reply->value)) == BB_OK &&
-        bb_value_tag(bb_pb_slice(reply->value)) == BB_TAG_OBJECT)
+        bb_value_tag(bb_pb_slice(reply->value)) == BB_TAG_OBJECT) {
         version = bb_value_field_str(bb_pb_slice(reply->value), "version");
+        if (action->on_answer != NULL)
+            status = action->on_answer(&ctx, action, bb_pb_slice(reply->value), &action->fields);
+        error = ctx.error;
+    }
     if (status == BB_OK && (version.data == NULL || bb_value_tag(version) != BB_TAG_FLOAT64)) {
         status = BB_INTERNAL;
         error = "A worker's answer could not be read.";
@@ -218,6 +224,7 @@ static int ask(struct bb_ctx *ctx, struct action *action)
 {
     struct bb_value_builder *builder = bb_value_builder_new();
     struct call *call = &action->call;
+    bool is_other = action->question != NULL;
 
     bb_value_begin_object(builder);
     bb_value_field_name(builder, bb_slice_str("path"));
@@ -226,10 +233,11 @@ static int ask(struct bb_ctx *ctx, struct action *action)
     bb_value_put_bool(builder, action->may_call_internal);
     bb_value_end_object(builder);
     bb_buf_init(&action->asked);
-    bb_buf_append_slice(&action->asked, bb_value_finish(builder));
+    bb_buf_append_slice(&action->asked,
+                        is_other ? action->question_args : bb_value_finish(builder));
     bb_value_builder_free(builder);
     *call = (struct call){ .kind = BB__PROTO__FUNCTION_KIND__KIND_QUERY,
-                           .path = "_system:action",
+                           .path = is_other ? action->question : "_system:action",
                            .args = bb_buf_slice(&action->asked),
                            .is_admin = true,
                            .done = on_asked,
@@ -262,6 +270,7 @@ int gateway_action_start(struct bb_ctx *ctx, struct gateway *gateway, struct act
     gateway_bus_init(&action->request);
     action->request.on_reply = on_reply;
     bb_buf_init(&action->payload);
+    bb_buf_init(&action->fields);
     rc = ask(ctx, action);
     if (rc != BB_OK) {
         bb_buf_fini(&action->asked);

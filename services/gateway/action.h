@@ -26,7 +26,13 @@ struct action {
     struct bb_slice args;     /* BBV object */
     struct bb_slice identity; /* JSON; empty: anonymous */
     bool may_call_internal;
-    bool ends_when_left; /* gateway_action_leave cancels it */
+    bool ends_when_left;           /* gateway_action_leave cancels it */
+    const char *question;          /* the system query that is asked first; NULL: _system:action */
+    struct bb_slice question_args; /* BBV object: arguments of another one */
+    /* May be NULL. What it answered, which lives during the call: BB_OK, or why nothing is run. It
+     * may set `path`, and append fields (`,"name":..`) to what runners get. */
+    int (*on_answer)(struct bb_ctx *ctx, struct action *action, struct bb_slice value,
+                     struct bb_buf *fields);
     /* `reply` as that of a call; it lives during the call only. */
     void (*done)(struct action *action, int status, const char *error,
                  const Bb__Proto__CallReply *reply);
@@ -38,6 +44,7 @@ struct action {
     struct call call;
     struct bb_buf asked;   /* BBV arguments of `call` */
     struct bb_buf payload; /* what runners get */
+    struct bb_buf fields;  /* of it, by on_answer */
     enum action_state state;
     uint64_t since_us;   /* it is in this state */
     uint64_t offered_us; /* it was offered to runners for the first time */

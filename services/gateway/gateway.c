@@ -7,6 +7,7 @@
 #include "action.h"
 #include "auth.h"
 #include "call.h"
+#include "endpoint.h"
 #include "feed.h"
 #include "forward.h"
 #include "nats.h"
@@ -103,6 +104,7 @@ static int open_http(struct bb_ctx *ctx, struct gateway *gateway, const struct b
                                        .body_max = (size_t)bb_conf_number(conf, "body-max"),
                                        .handle = gateway_route,
                                        .accepts_brotli = gateway_accepts_brotli,
+                                       .wants_stream = gateway_endpoint_wants_stream,
                                        .decorate = gateway_decorate,
                                        .arg = gateway };
     int rc = BB_OK;
@@ -157,6 +159,8 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
     }
     /* Last: whoever can connect is served, even while workers are still starting. */
     if (rc == BB_OK)
+        rc = gateway_endpoints_open(ctx, gateway, conf);
+    if (rc == BB_OK)
         rc = open_http(ctx, gateway, conf);
     if (rc != BB_OK)
         return rc;
@@ -170,11 +174,18 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
 
 /* ---- end ---- */
 
-static void on_http_stopped(void *arg)
+static void on_endpoints_stopped(void *arg)
 {
     struct gateway *gateway = arg;
 
     bb_service_stopped(gateway->service);
+}
+
+static void on_http_stopped(void *arg)
+{
+    struct gateway *gateway = arg;
+
+    gateway_endpoints_stop(gateway, STOP_LIMIT_MS, on_endpoints_stopped, gateway);
 }
 
 static void stop(struct bb_service *service, void *state)
@@ -206,6 +217,7 @@ static void close_gateway(struct bb_service *service, void *state)
     gateway_nats_close(gateway);
     gateway_bus_close(gateway);
     gateway_actions_stop(gateway);
+    gateway_endpoints_close(gateway);
     gateway_workers_close(gateway->workers);
     gateway_feed_close(gateway->feed);
     gateway_nats_free(gateway);
@@ -213,6 +225,7 @@ static void close_gateway(struct bb_service *service, void *state)
     gateway_actions_close(gateway);
     gateway_forward_close(gateway);
     bb_http_close(gateway->http);
+    gateway_endpoints_free(gateway);
     gateway_websockets_close(gateway);
     gateway_auth_close(gateway);
     gateway_subscriptions_close(gateway->subscriptions);

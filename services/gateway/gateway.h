@@ -32,6 +32,7 @@ struct forward;
 struct bus;
 struct actions;
 struct auth;
+struct endpoints;
 
 struct gateway {
     uint32_t magic;
@@ -51,6 +52,7 @@ struct gateway {
     struct bus *bus; /* NULL: no actions */
     struct actions *actions;
     struct auth *auth; /* who callers are */
+    struct endpoints *endpoints;
     size_t session_queries_max, session_bytes_max;
     struct bb_list logs; /* requests for log lines that wait */
     struct bb_buf admin_key;

@@ -33,6 +33,11 @@ const struct bb_option gateway_options[] = {
       "The name in subjects of NATS (bb.NAME.action), for several deployments at one server." },
     { "http-address", BB_OPTION_TEXT, NULL, 0, 0, "URL",
       "Where runners reach this gateway's HTTP; none: http:// and the address of listen." },
+    { "http-actions-listen", BB_OPTION_TEXT, NULL, 0, 0, "HOST:PORT",
+      "A second port that has the application's endpoints (http.ts) at its root; they are below /http "
+      "of the API's port in any case." },
+    { "http-response-max", BB_OPTION_SIZE, "20M", 0, 1ull << 40, "SIZE",
+      "The largest response of an endpoint that is sent as it comes; 0: any." },
     { "nats-feed", BB_OPTION_BOOL, "false", 0, 0, NULL,
       "Publish every transaction to a JetStream stream at --nats, once and in order." },
     { "nats-stream", BB_OPTION_TEXT, "bb", 0, 0, "NAME", "The stream; made when it is missing." },

@@ -4,6 +4,7 @@
 
 #include "answer.h"
 #include "auth.h"
+#include "endpoint.h"
 #include "websocket.h"
 
 #define METHOD(m) (1u << (m))
@@ -25,6 +26,7 @@ static const struct route routes[] = {
     { "/api/runner/logs", POSTS, gateway_api_runner_logs },
     { "/api/runner/args/", METHOD(BB_HTTP_GET), gateway_api_runner_args },
     { "/api/runner/result/", POSTS, gateway_api_runner_result },
+    { "/api/runner/http/", METHOD(BB_HTTP_GET) | POSTS, gateway_api_runner_http },
     { "/api/query_ts", POSTS, gateway_api_query_ts },
     { "/api/query_at_ts", POSTS, gateway_api_query_at_ts },
     { "/api/query_batch", POSTS, gateway_api_query_batch },
@@ -144,7 +146,8 @@ void gateway_decorate(void *arg, const struct bb_http_request *request, struct b
     struct bb_slice origin = bb_http_header(request, "origin");
 
     (void)arg;
-    if (origin.size == 0)
+    /* Endpoints of the application say themselves who may read them. */
+    if (origin.size == 0 || gateway_endpoint_is_path(bb_http_path(request)))
         return;
     bb_buf_printf(headers,
                   "Access-Control-Allow-Origin: %.*s\r\nAccess-Control-Allow-Credentials: true\r\n"
@@ -209,7 +212,9 @@ void gateway_route(void *arg, struct bb_http_request *request)
     struct bb_slice path = bb_http_path(request);
     const struct route *route = find_route(path);
 
-    if (bb_http_method(request) == BB_HTTP_OPTIONS) {
+    if (gateway_endpoint_is_path(path)) {
+        gateway_api_endpoint(gateway, request);
+    } else if (bb_http_method(request) == BB_HTTP_OPTIONS) {
         answer_preflight(request);
     } else if (route != NULL && (METHOD(bb_http_method(request)) & route->methods) == 0) {
         refuse_method(request, route);
@@ -217,9 +222,6 @@ void gateway_route(void *arg, struct bb_http_request *request)
         route->handle(gateway, request);
     } else if (gateway_websocket_is_path(path)) {
         gateway_api_websocket(gateway, request);
-    } else if (bb_slice_starts_with(path, bb_slice_str("/http/"))) {
-        bb_http_respond_error(request, 501, "Unsupported",
-                              "Routes of httpAction functions are not served by this version.");
     } else if (gateway->files != NULL && !bb_slice_starts_with(path, bb_slice_str("/api/"))) {
         bb_http_files_serve(gateway->files, request);
     } else {

@@ -60,7 +60,7 @@ export function createRunner({ bus, gateway, pool, logs, options, log }) {
       const token = mint({ id: task.id, job: task.job, attempt: task.attempt, identity: task.identity ?? undefined, exp: Date.now() + timeMaxMs + TOKEN_SLACK_MS });
       const environment = await gateway.environment();
       const redact = createRedactor(environment);
-      const whole = { id: task.id, path: task.path, args: task.args, identity: task.identity ?? null, attempt: task.attempt, token, environment, gateways: options.gateways };
+      const whole = { id: task.id, path: task.path, args: task.args, identity: task.identity ?? null, attempt: task.attempt, token, environment, gateways: options.gateways, ...httpPart(task) };
       reply = await pool.run(task.version, whole, {
         onStart(host) {
           state.host = host;
@@ -163,6 +163,11 @@ export function createRunner({ bus, gateway, pool, logs, options, log }) {
       bus.publish("runner", JSON.stringify({ id, gone: true }));
     },
   };
+}
+
+/** Of a request of an endpoint: which route it is, and the gateway that holds the client. */
+function httpPart({ kind, route, params, gateway }) {
+  return kind === "http" ? { kind, route, params, gateway } : {};
 }
 
 function parseTask(text) {

@@ -323,6 +323,68 @@ void bb_http_on_gone(struct bb_http_request *request, void (*gone)(void *arg), v
     request->call.gone_arg = arg;
 }
 
+/* ---- bodies as they come: clients here send none ---- */
+
+bool bb_http_body_is_open(const struct bb_http_request *request)
+{
+    (void)request;
+    return false;
+}
+
+int64_t bb_http_body_length(const struct bb_http_request *request)
+{
+    return (int64_t)bb_http_body(request).size;
+}
+
+bool bb_http_field(const struct bb_http_request *request, size_t index, struct bb_slice *name,
+                   struct bb_slice *value)
+{
+    (void)request;
+    (void)index;
+    (void)name;
+    (void)value;
+    return false;
+}
+
+void bb_http_body_begin(struct bb_http_request *request, const struct bb_http_body_events *events)
+{
+    (void)request;
+    (void)events;
+    BB_UNREACHABLE("no body is open");
+}
+
+void bb_http_body_pause(struct bb_http_request *request, bool is_paused)
+{
+    (void)request;
+    (void)is_paused;
+    BB_UNREACHABLE("no body is open");
+}
+
+struct bb_http_stream *bb_http_response_begin(struct bb_http_request *request, int status,
+                                              struct bb_slice headers, int64_t length,
+                                              const struct bb_http_stream_events *events)
+{
+    (void)request;
+    (void)status;
+    (void)headers;
+    (void)length;
+    (void)events;
+    BB_UNREACHABLE("there is no runner");
+}
+
+void bb_http_response_send(struct bb_http_stream *stream, struct bb_slice bytes)
+{
+    (void)stream;
+    (void)bytes;
+    BB_UNREACHABLE("there is no runner");
+}
+
+void bb_http_response_end(struct bb_http_stream *stream)
+{
+    (void)stream;
+    BB_UNREACHABLE("there is no runner");
+}
+
 /* ---- answers ---- */
 
 static void answered(struct sim_http_call *call)

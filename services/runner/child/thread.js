@@ -9,6 +9,7 @@ import { createApi } from "./api.js";
 import { installConsole } from "./console.js";
 import { createContext, NotAvailableError } from "./context.js";
 import { replyOfError } from "./errors.js";
+import { runHttp } from "./http.js";
 
 const RESULT_MAX = 16 << 20;
 const DEPTH_MAX = 8;
@@ -53,7 +54,11 @@ async function invoke(task, signal, send) {
     const result = await found.invoke(createContext({ task: { ...task, path }, api, signal, progress, runAction }), args);
     return result === undefined ? null : result;
   };
-  return await start(task.path, decodeValue(task.args, "args"), 0);
+  const args = decodeValue(task.args, "args");
+  if (task.kind !== "http") return await start(task.path, args, 0);
+  const runAction = async (name, given) => copy(await start(name, copy(given ?? {}, "args"), 1), "result");
+  const { default: router } = await load("http.js");
+  return await runHttp({ task, router, args: { ...args, params: task.params }, ctx: createContext({ task, api, signal, progress, runAction }), signal });
 }
 
 async function find(path) {

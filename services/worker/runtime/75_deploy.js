@@ -55,7 +55,7 @@ const describeFunction = (module, name, found) => {
   };
 };
 
-const describeModule = (path, exported, functions, crons, notes) => {
+const describeModule = (path, exported, functions, crons, routes) => {
   const module = path.slice(0, -3);
   for (const name of Object.keys(exported ?? {})) {
     const value = exported[name];
@@ -67,7 +67,10 @@ const describeModule = (path, exported, functions, crons, notes) => {
       }
       crons.push(value);
     } else if (name === "default" && value?.isRouter === true) {
-      notes.push(`${path}: HTTP routes are not supported by this version.`);
+      if (path !== "http.js") {
+        refuse(`module ${path}: routes are the default export of http.ts.`);
+      }
+      routes.push(...bb.readRoutes(value, refuse));
     }
   }
 };
@@ -95,6 +98,7 @@ const analyse = (given) => {
   );
   const notes = [];
   const functions = [];
+  const routes = [];
   const crons = [];
   let schema, auth;
   for (const { path } of sources) {
@@ -105,7 +109,7 @@ const analyse = (given) => {
     } else if (path.startsWith("_wasm/")) {
       evaluate(load, path);
     } else if (!path.startsWith("_deps/") && !path.startsWith("_bitbend/") && !path.startsWith("_generated/")) {
-      describeModule(path, evaluate(load, path), functions, crons, notes);
+      describeModule(path, evaluate(load, path), functions, crons, routes);
     }
   }
   const modules = sources.map(({ path, source, sourceMap = null }) => ({
@@ -115,7 +119,7 @@ const analyse = (given) => {
     sourceMap,
   }));
   return {
-    modules, functions: functions.sort(byKey), crons,
+    modules, routes, functions: functions.sort(byKey), crons,
     tables: bb.readSchema(schema, notes), auth: bb.readAuth(auth), notes, sharing: sharingOf(sources, load),
   };
 };
@@ -345,7 +349,7 @@ const deploy = async (frame, args) => {
   if (hasChanges && args.dryRun !== true) {
     plan.put("_deployment", "current", {
       version: BigInt(version), hash, nextTable: BigInt(plan.nextTable), nextIndex: BigInt(plan.nextIndex),
-      time: Date.now(), modules, auth: wanted.auth, node: node === null ? null : { archives },
+      time: Date.now(), modules, routes: wanted.routes, auth: wanted.auth, node: node === null ? null : { archives },
       formerCode: (state.current?.node?.archives ?? []).map((archive) => archive.hash),
     });
     await carryOut(db, plan);

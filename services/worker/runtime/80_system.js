@@ -266,6 +266,7 @@ const SYSTEM = new Map([
   ["_system:status", { kind: "query", run: status }],
   ...bb.jobFunctions,
   ...bb.codeFunctions,
+  ...bb.routeFunctions,
 ]);
 
 bb.runSystemFunction = async (bundle, path, args, info) => {

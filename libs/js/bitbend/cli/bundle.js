@@ -262,6 +262,9 @@ function sortModules(functionsDir, modules) {
   const texts = new Map(modules.map((module) => [module, readFileSync(join(functionsDir, module.file), "utf8")]));
   const isNode = (module) => /^\s*(\/\/[^\n]*\n\s*|\/\*[\s\S]*?\*\/\s*)*["']use node["']/.test(texts.get(module));
   const nodeOnly = modules.filter(isNode);
+  if (nodeOnly.some(({ file }) => /^(http|crons|schema)\.[^.]+$/.test(file))) {
+    throw new CliError(`${nodeOnly.find(({ file }) => /^(http|crons|schema)\./.test(file)).file} cannot begin with "use node": keep it plain, and import what needs Node.js from other files.`);
+  }
   return {
     inV8: modules.filter((module) => !nodeOnly.includes(module)),
     nodeOnly,

@@ -80,7 +80,7 @@ export type QueryBuilder<Model, Visible extends Visibility> = Builder<"query", Q
 export type MutationBuilder<Model, Visible extends Visibility> = Builder<"mutation", MutationCtx<Model>, Visible>;
 export type ActionBuilder<Model, Visible extends Visibility> = Builder<"action", ActionCtx<Model>, Visible>;
 export type HttpActionBuilder<Model> = (
-  handler: (ctx: ActionCtx<Model>, request: Request) => Promised<Response>,
+  handler: (ctx: HttpActionCtx<Model>, request: Request) => Promised<Response>,
 ) => RegisteredHttpAction;
 
 /**
@@ -134,6 +134,12 @@ export interface ActionCtx<Model> {
   readonly meta: Meta;
   /** Only for types. */
   readonly __model?: Model;
+}
+
+/** What the handler of a route may do: all that an action may. */
+export interface HttpActionCtx<Model> extends ActionCtx<Model> {
+  /** The parts of the path that the route names: `/users/{id}` gives `id`, decoded. */
+  readonly params: Readonly<Record<string, string>>;
 }
 
 export interface Auth {

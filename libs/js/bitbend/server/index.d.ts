@@ -9,7 +9,7 @@ export type * from "./functions.js";
 export { anyApi, getFunctionName, makeFunctionReference } from "./references.js";
 export { cronJobs, type CronOptions, type Crons, type ExpressionOptions } from "./crons.js";
 export { paginationOptsValidator, paginationResultValidator } from "./pagination.js";
-export { httpRouter, type HttpRouter } from "./router.js";
+export { httpRouter, type CorsOptions, type HttpRouter } from "./router.js";
 export { defineSchema, defineTable, type SchemaDefinition, type TableDefinition } from "./schema.js";
 
 export type * from "./environment.js";
