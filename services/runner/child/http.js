@@ -11,6 +11,7 @@ import { pipeline } from "node:stream/promises";
 
 const INLINE_MAX = 256 << 10;
 const INLINE_WAIT_MS = 30; // for more of a body that is small so far
+const CANCEL_MS = 3000; // for what a handler does when its client has left
 const BODILESS = new Set(["GET", "HEAD"]);
 const EMPTY_STATUS = new Set([101, 204, 205, 304]);
 
@@ -19,10 +20,12 @@ export async function runHttp({ task, router, args, ctx, signal }) {
   const { request: given, params } = args;
   const found = router?.getRoutes?.().find(([path, method]) => path === task.route.path && method === task.route.method);
   if (found === undefined) throw new Error(`http.ts has no route ${task.route.method} ${task.route.path}.`);
-  const request = new Request(given.url, { method: given.method, headers: given.headers, signal, ...bodyOf(task, given, signal) });
+  const gone = new AbortController();
+  const ends = AbortSignal.any([signal, gone.signal]);
+  const request = new Request(given.url, { method: given.method, headers: given.headers, signal: ends, ...bodyOf(task, given, ends) });
   const response = await found[2].invoke(Object.defineProperty(ctx, "params", { value: Object.freeze({ ...params }) }), request);
   if (!(response instanceof Response)) throw new TypeError(`The handler of ${task.route.method} ${task.route.path} must return a Response.`);
-  return await answer(task, given, response, signal);
+  return await answer(task, given, response, { ends, gone });
 }
 
 function bodyOf(task, given, signal) {
@@ -67,7 +70,7 @@ function open(task, method, what, signal) {
   });
 }
 
-async function answer(task, given, response, signal) {
+async function answer(task, given, response, { ends, gone }) {
   const head = { status: response.status, headers: [...response.headers] };
   if (response.body === null || given.method === "HEAD" || EMPTY_STATUS.has(response.status)) {
     await response.body?.cancel();
@@ -76,7 +79,14 @@ async function answer(task, given, response, signal) {
   const reader = response.body.getReader();
   const { chunks, pending, isDone } = await takeSmall(reader);
   if (isDone) return { ...head, body: join(chunks) };
-  await post(task, head, piecesOf(chunks, pending, reader), signal);
+  try {
+    await post(task, head, piecesOf(chunks, pending, reader), ends);
+  } catch (error) {
+    // The handler hears of it, by request.signal and by its stream's `cancel`, before the action ends.
+    gone.abort(error);
+    await Promise.race([reader.cancel(error).catch(() => {}), new Promise((late) => setTimeout(late, CANCEL_MS).unref())]);
+    throw error;
+  }
   return { isStreamed: true };
 }
 
@@ -95,12 +105,8 @@ async function takeSmall(reader) {
 }
 
 async function* piecesOf(chunks, pending, reader) {
-  try {
-    yield* chunks;
-    for (let read = await (pending ?? reader.read()); !read.done; read = await reader.read()) yield bytesOf(read.value);
-  } finally {
-    reader.cancel().catch(() => {});
-  }
+  yield* chunks;
+  for (let read = await (pending ?? reader.read()); !read.done; read = await reader.read()) yield bytesOf(read.value);
 }
 
 function bytesOf(value) {

@@ -51,13 +51,15 @@ http.route({ path: "/count", method: "GET", handler: httpAction(async (ctx, requ
   const { searchParams } = new URL(request.url);
   const [count, pause, fail] = ["count", "pause", "fail"].map((name) => Number(searchParams.get(name)));
   let n = 0;
-  request.signal.addEventListener("abort", () => void ctx.runMutation(internal.notes.add, { text: "aborted" }));
   return new Response(new ReadableStream({
     async pull(controller) {
       if (pause > 0) await new Promise((done) => setTimeout(done, pause));
       if (n === fail) throw new Error("in the middle");
       if (n === count) return controller.close();
       controller.enqueue(new TextEncoder().encode(\`line \${n++}\\n\`));
+    },
+    async cancel() {
+      await ctx.runMutation(internal.notes.add, { text: \`left, \${request.signal.aborted}\` });
     },
   }));
 }) });
@@ -169,13 +171,13 @@ describe("endpoints", { skip: actionsMissing() }, () => {
     assert.deepEqual([nothing.status, /must return a Response/.test((await nothing.json()).message)], [500, true]);
   });
 
-  test("a client that leaves aborts request.signal", async () => {
+  test("a client that leaves aborts request.signal and cancels the stream", async () => {
     const gone = new AbortController();
     const response = await ask("/count?count=1000&pause=50&fail=-1", { signal: gone.signal });
     const reader = response.body.getReader();
     await reader.read();
     gone.abort();
-    await eventually(async () => (await stand.call("notes:list")).includes("aborted"), { what: "the handler's abort" });
+    await eventually(async () => (await stand.call("notes:list")).includes("left, true"), { what: "the handler's end" });
   });
 
   test("CORS: preflights, allowed origins, and nothing that the application did not say", async () => {
