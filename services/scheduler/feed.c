@@ -129,8 +129,7 @@ static void set_following(struct scheduler_feed *feed, bool is_following)
     feed->is_following = is_following;
     bb_info(feed->scheduler->ctx, is_following ? "scheduler.feed_following" : "scheduler.feed_lost",
             "storage=%s tx=%" PRIu64, bb_peer_url(feed->storages[feed->current]), feed->cursor);
-    if (is_following)
-        scheduler_service_ready(feed->scheduler);
+    scheduler_tell_health(feed->scheduler);
 }
 
 static void go_on(void *arg)

@@ -8,7 +8,8 @@
 #include "options.h"
 #include "queue.h"
 
-#define LOOK_MS 1000u /* at least this often, so that a clock that jumps is seen */
+#define QUEUE_START_US 5000000u /* NATS may come up after this */
+#define LOOK_MS        1000u    /* at least this often, so that a clock that jumps is seen */
 
 struct scheduler_now scheduler_now(struct scheduler *scheduler)
 {
@@ -23,18 +24,30 @@ bool scheduler_is_active(struct scheduler *scheduler)
 
 /* ---- health ---- */
 
-void scheduler_service_ready(struct scheduler *scheduler)
+static const char *trouble(struct scheduler *scheduler)
 {
-    bool has_queue =
-        scheduler->queue == NULL || scheduler->is_queue_up || !scheduler->is_queue_known;
+    bool has_time = bb_loop_now_us(scheduler->loop) < scheduler->started_us + QUEUE_START_US;
 
-    if (!scheduler_feed_is_following(scheduler)) {
-        bb_service_not_ready(scheduler->service, "storage cannot be reached");
-    } else if (!has_queue) {
-        bb_service_not_ready(scheduler->service,
-                             "NATS is away: actions wait, mutations and crons go on");
-    } else {
+    if (!scheduler_feed_is_following(scheduler))
+        return "storage cannot be reached";
+    if (scheduler->queue == NULL || scheduler->is_queue_up ||
+        (has_time && !scheduler->was_queue_up))
+        return NULL;
+    return "NATS is away: actions wait, mutations and crons go on";
+}
+
+void scheduler_tell_health(struct scheduler *scheduler)
+{
+    const char *why = trouble(scheduler);
+
+    if (scheduler->has_told_health && scheduler->told_trouble == why)
+        return;
+    scheduler->has_told_health = true;
+    scheduler->told_trouble = why;
+    if (why == NULL) {
         bb_service_ready(scheduler->service);
+    } else {
+        bb_service_not_ready(scheduler->service, why);
     }
 }
 
@@ -42,12 +55,11 @@ void scheduler_queue_changed(struct scheduler *scheduler, bool is_up, const char
 {
     bb_info(scheduler->ctx, is_up ? "scheduler.nats_up" : "scheduler.nats_away", "why=\"%s\"", why);
     scheduler->is_queue_up = is_up;
-    scheduler->is_queue_known = true;
+    scheduler->was_queue_up |= is_up;
     bb_metric_set(scheduler->count.nats_up, is_up);
     /* What was in it may be gone: all that nobody has taken is put there again. */
     if (is_up)
         scheduler_core_hurry(scheduler->core, LANE_QUEUED, scheduler_now(scheduler));
-    scheduler_service_ready(scheduler);
     scheduler_turn(scheduler);
 }
 
@@ -135,6 +147,7 @@ static void on_batch(void *arg)
         scheduler_pages(scheduler);
         scheduler_work(scheduler);
     }
+    scheduler_tell_health(scheduler);
     measure(scheduler);
     set_timer(scheduler);
 }
@@ -207,6 +220,7 @@ static int scheduler_start(struct bb_ctx *ctx, struct bb_service *service, void 
     *state = scheduler;
     scheduler->service = service;
     scheduler->loop = bb_service_loop(service);
+    scheduler->started_us = bb_loop_now_us(scheduler->loop);
     scheduler->ctx = bb_loop_ctx(scheduler->loop);
     scheduler->core = scheduler_core_new(&options);
     scheduler->builder = bb_value_builder_new();

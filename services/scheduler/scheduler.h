@@ -42,7 +42,10 @@ struct scheduler {
     uint64_t wall_us, mono_us; /* of the last turn, to see clocks jump */
     bool was_active, is_stopping, is_leaving, is_closing, wants_turn, wants_reset_crons,
         is_cleaning;
-    bool is_queue_up, is_queue_known;
+    bool is_queue_up, was_queue_up;
+    uint64_t started_us;
+    bool has_told_health;
+    const char *told_trouble; /* NULL: none */
     struct {
         struct bb_metric *active, *nats_up, *known, *in_flight, *late;
         struct bb_metric *mutations, *failed, *retries, *queued, *requeued, *swept, *crons,
@@ -56,7 +59,7 @@ bool scheduler_is_active(struct scheduler *scheduler);
 /* Look at everything that may have changed; cheap. */
 void scheduler_turn(struct scheduler *scheduler);
 /* Tells whether all is there that this service needs. */
-void scheduler_service_ready(struct scheduler *scheduler);
+void scheduler_tell_health(struct scheduler *scheduler);
 
 /* workers.c: calls of functions */
 int scheduler_workers_open(struct bb_ctx *ctx, struct scheduler *scheduler, const char *urls);

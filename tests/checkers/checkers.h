@@ -33,12 +33,34 @@ struct check_record {
     uint64_t tx, prev;
     struct bb_slice id, log; /* of the transaction's value; empty: of the suite itself */
 };
+/* A job as its row says at the end, a run of it as its effects say, and what was told of it. */
+struct check_job {
+    struct bb_slice id, state;
+    bool is_mutation;
+    uint64_t attempts_max; /* of an action: how often it may run */
+    uint64_t due_us;
+};
+struct check_run {
+    struct bb_slice job;
+    uint64_t attempt, start_us;
+};
+struct check_scheduled {
+    struct bb_slice id;
+    enum check_outcome outcome;
+};
 struct check_history {
     struct check_txn *txns;
     size_t txn_count, txn_capacity;
     struct check_record *records;
     size_t record_count, record_capacity;
+    struct check_job *jobs;
+    size_t job_count, job_capacity;
+    struct check_run *runs;
+    size_t run_count, run_capacity;
+    struct check_scheduled *scheduled;
+    size_t scheduled_count, scheduled_capacity;
 };
+void check_free(struct check_history *history);
 struct check_report {
     struct bb_buf text; /* a line each */
     size_t count;
@@ -47,6 +69,9 @@ struct check_report {
 /* Slices are borrowed and must live as long as the history. */
 void check_add_txn(struct check_history *history, const struct check_txn *txn);
 void check_add_record(struct check_history *history, const struct check_record *record);
+void check_add_job(struct check_history *history, const struct check_job *job);
+void check_add_run(struct check_history *history, const struct check_run *run);
+void check_add_scheduled(struct check_history *history, const struct check_scheduled *scheduled);
 /* Lines of JSON; their content lives in `arena`. */
 int check_read(struct bb_ctx *ctx, struct bb_slice lines, struct check_history *history);
 void check_write(const struct check_history *history, struct bb_buf *lines);
@@ -68,6 +93,9 @@ void check_order(const struct check_history *history, struct check_report *repor
 void check_real_time(const struct check_history *history, struct check_report *report);
 /* G0, G1a, G1c, G2: cycles among the transactions, found without looking at any tx. */
 void check_cycles(const struct check_history *history, struct check_report *report);
+
+/* job-lost, job-twice, job-early, job-phantom: what was promised of jobs. */
+void check_jobs(const struct check_history *history, struct check_report *report);
 
 /* ---- shared by the checkers ---- */
 

@@ -23,6 +23,44 @@ void check_add_record(struct check_history *history, const struct check_record *
     history->records[history->record_count++] = *record;
 }
 
+void check_add_job(struct check_history *history, const struct check_job *job)
+{
+    if (history->job_count == history->job_capacity) {
+        history->job_capacity = history->job_capacity == 0 ? 256 : history->job_capacity * 2;
+        history->jobs = bb_realloc(history->jobs, history->job_capacity * sizeof *history->jobs);
+    }
+    history->jobs[history->job_count++] = *job;
+}
+
+void check_add_run(struct check_history *history, const struct check_run *run)
+{
+    if (history->run_count == history->run_capacity) {
+        history->run_capacity = history->run_capacity == 0 ? 256 : history->run_capacity * 2;
+        history->runs = bb_realloc(history->runs, history->run_capacity * sizeof *history->runs);
+    }
+    history->runs[history->run_count++] = *run;
+}
+
+void check_add_scheduled(struct check_history *history, const struct check_scheduled *scheduled)
+{
+    if (history->scheduled_count == history->scheduled_capacity) {
+        history->scheduled_capacity =
+            history->scheduled_capacity == 0 ? 256 : history->scheduled_capacity * 2;
+        history->scheduled = bb_realloc(history->scheduled,
+                                        history->scheduled_capacity * sizeof *history->scheduled);
+    }
+    history->scheduled[history->scheduled_count++] = *scheduled;
+}
+
+void check_free(struct check_history *history)
+{
+    bb_free(history->txns);
+    bb_free(history->records);
+    bb_free(history->jobs);
+    bb_free(history->runs);
+    bb_free(history->scheduled);
+}
+
 void check_found(struct check_report *report, const char *name, const char *format, ...)
 {
     char text[480];
@@ -63,12 +101,48 @@ static struct bb_slice log_of(struct bb_slice line)
     return value.data != NULL && bb_value_tag(value) == BB_TAG_ARRAY ? value : BB_SLICE_EMPTY;
 }
 
-static void add_line(struct bb_slice line, struct check_history *history)
+static enum check_outcome outcome_of(struct bb_slice line)
 {
     struct bb_slice outcome = text(line, "outcome");
+
+    return bb_slice_equal_str(outcome, "failed")    ? CHECK_FAILED
+           : bb_slice_equal_str(outcome, "unknown") ? CHECK_UNKNOWN
+                                                    : CHECK_OK;
+}
+
+/* False: it is about something else. */
+static bool add_job_line(struct bb_slice line, struct check_history *history)
+{
+    struct bb_slice type = text(line, "type");
+
+    if (bb_slice_equal_str(type, "job")) {
+        uint64_t max = number(line, "max");
+        check_add_job(history, &(struct check_job){ .id = text(line, "id"),
+                                                    .state = text(line, "state"),
+                                                    .is_mutation = bb_slice_equal_str(
+                                                        text(line, "kind"), "mutation"),
+                                                    .attempts_max = max == 0 ? 1 : max,
+                                                    .due_us = number(line, "due") });
+    } else if (bb_slice_equal_str(type, "run")) {
+        check_add_run(history, &(struct check_run){ .job = text(line, "job"),
+                                                    .attempt = number(line, "attempt"),
+                                                    .start_us = number(line, "start") });
+    } else if (bb_slice_equal_str(type, "scheduled")) {
+        check_add_scheduled(history, &(struct check_scheduled){ .id = text(line, "id"),
+                                                                .outcome = outcome_of(line) });
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void add_line(struct bb_slice line, struct check_history *history)
+{
     struct bb_slice newest = bb_value_field_str(line, "newest");
     struct bb_slice finish = bb_value_field_str(line, "finish");
 
+    if (add_job_line(line, history))
+        return;
     if (bb_slice_equal_str(text(line, "type"), "record")) {
         check_add_record(history,
                          &(struct check_record){ .source = (uint32_t)number(line, "source"),
@@ -83,9 +157,7 @@ static void add_line(struct bb_slice line, struct check_history *history)
                       .id = text(line, "id"),
                       .start_us = number(line, "start"),
                       .end_us = number(line, "end"),
-                      .outcome = bb_slice_equal_str(outcome, "failed")    ? CHECK_FAILED
-                                 : bb_slice_equal_str(outcome, "unknown") ? CHECK_UNKNOWN
-                                                                          : CHECK_OK,
+                      .outcome = outcome_of(line),
                       .tx = number(line, "tx"),
                       .at = number(line, "at"),
                       .is_newest = newest.data == NULL || bb_value_tag(newest) != BB_TAG_FALSE,
@@ -209,5 +281,6 @@ void check_all(const struct check_history *history, struct check_report *report)
     check_order(&merged, report);
     check_real_time(&merged, report);
     check_cycles(&merged, report);
+    check_jobs(history, report);
     bb_free(merged.txns);
 }

@@ -57,10 +57,10 @@ int main(int argc, char **argv)
         return 2;
     }
     check_all(&history, &report);
-    (void)printf("%zu transactions, %zu records\n", history.txn_count, history.record_count);
+    (void)printf("%zu transactions, %zu records, %zu jobs\n", history.txn_count,
+                 history.record_count, history.job_count);
     int result = judge(&report, expects ? argv[2] : NULL);
-    bb_free(history.txns);
-    bb_free(history.records);
+    check_free(&history);
     bb_buf_fini(&report.text);
     bb_buf_fini(&lines);
     bb_arena_free(ctx.arena);

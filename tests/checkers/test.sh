@@ -6,7 +6,7 @@
 set -u
 check=$(realpath "$1")
 cd "$(dirname "$0")/histories" || exit 1
-rules=(feed once serializable as-of-push as-of-thrown as-of stale-finish bank skew phantom real-time G0 G1a G1c G2)
+rules=(feed once serializable as-of-push as-of-thrown as-of stale-finish bank skew phantom real-time job-lost job-twice job-early job-phantom G0 G1a G1c G2)
 log=$(mktemp)
 failed=0
 count=0

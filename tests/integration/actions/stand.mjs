@@ -36,7 +36,7 @@ export async function startStand({ runners = 1, runner = {}, options = {}, ...mo
     await endChild(first);
     throw error;
   });
-  const stand = Object.assign(suite, { nats, natsPort: port, natsServer: first, runners: [] });
+  const stand = Object.assign(suite, { nats, natsPort: port, natsDir, natsServer: first, runners: [] });
   let started = 0;
 
   stand.startNats = async () => {

@@ -47,6 +47,17 @@ export const schedule = mutation({
     return ids;
   },
 });
+export const scheduleActions = internalMutation({
+  args: { count: v.number() },
+  handler: async (ctx, { count }) => {
+    for (let i = 0; i < count; i++) await ctx.scheduler.runAfter(0, api.acts.once, { key: "many" });
+  },
+});
+export const actionsOf = query({
+  args: { key: v.string() },
+  handler: async (ctx, { key }) =>
+    (await (ctx.db as any).query("_jobs").collect()).filter((job: any) => job.path === "acts:once" && job.args.key === key).map((job: any) => job._id),
+});
 export const scheduleAndThrow = mutation({
   args: { key: v.string() },
   handler: async (ctx, { key }) => {
@@ -77,6 +88,8 @@ export const inState = query({
   handler: async (ctx, { state }) =>
     (await (ctx.db as any).query("_jobs").withIndex("by_state_due", (q: any) => q.eq("state", state)).collect()).length,
 });
+export const allJobs = query({ args: {}, handler: (ctx) => (ctx.db as any).query("_jobs").collect() });
+export const allRuns = query({ args: {}, handler: (ctx) => ctx.db.query("runs").collect() });
 export const runs = query({
   args: { key: v.string() },
   handler: async (ctx, { key }) =>
@@ -84,5 +97,17 @@ export const runs = query({
 });
 export const write = mutation({ args: { id: v.string() }, handler: (ctx, { id }) => (ctx.db as any).patch(id, { state: "done" }) });
 export const insert = mutation({ args: {}, handler: (ctx) => (ctx.db as any).insert("_jobs", { state: "done" }) });
+`,
+  "acts.ts": `
+import { action, internalAction } from "bitbend/server";
+import { v } from "bitbend/values";
+export const once = action({ args: { key: v.string() }, handler: async (ctx, { key }) => "did " + key });
+export const again = internalAction({
+  args: { key: v.string() },
+  retry: { attempts: 3, backoff: 50 },
+  handler: async () => {
+    throw new Error("not now");
+  },
+});
 `,
 };

@@ -3,10 +3,11 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import { eventually, mutation, post, query } from "../http/api.mjs";
+import { testModes } from "../http/modes.mjs";
 import { startSuite, suiteMissing } from "../js/suite.mjs";
 import { functions } from "./app.mjs";
 
-for (const mode of ["solo", "processes"]) {
+for (const mode of testModes(["solo"])) {
   describe(`mutation jobs (${mode})`, { skip: suiteMissing() }, () => {
     let suite;
     let url;
