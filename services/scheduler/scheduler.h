@@ -44,7 +44,7 @@ struct scheduler {
         is_cleaning;
     bool is_queue_up, was_queue_up;
     uint64_t started_us;
-    bool has_told_health;
+    bool has_told_health, was_ready;
     const char *told_trouble; /* NULL: none */
     struct {
         struct bb_metric *active, *nats_up, *known, *in_flight, *late;

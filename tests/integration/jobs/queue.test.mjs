@@ -1,6 +1,7 @@
 // Action jobs up to the runner: a real nats-server, and a runner by hand.
 import assert from "node:assert/strict";
 import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { actionsMissing, endChild, startStand } from "../actions/stand.mjs";
@@ -58,7 +59,7 @@ describe("action jobs", { skip: actionsMissing() }, () => {
     const first = await messageOf(id); // acknowledged, and nothing done
     // The server knows the id of the message for two minutes: a stream without it.
     await endChild(stand.natsServer);
-    rmSync(stand.natsDir, { recursive: true });
+    rmSync(join(stand.natsDir, "jetstream"), { recursive: true });
     await stand.startNats();
     hand = await eventually(() => takeHand({ nats: stand.nats, suite: stand }));
     const second = await messageOf(id);
@@ -80,7 +81,7 @@ describe("action jobs", { skip: actionsMissing() }, () => {
     const mutated = await schedule("work:mark", { key: "while away" });
     await inState(mutated, "done");
     for (const id of ids) assert.equal((await job(id)).state, "pending");
-    rmSync(stand.natsDir, { recursive: true });
+    rmSync(join(stand.natsDir, "jetstream"), { recursive: true });
     await stand.startNats();
     hand = await eventually(() => takeHand({ nats: stand.nats, suite: stand }));
     const seen = new Set();
