@@ -162,8 +162,11 @@ static void write_args(const struct action *action, struct bb_buf *to)
     bb_json_encode(action->args, BB_JSON_ENCODED, to);
 }
 
-static void write_payload(struct action *action, int64_t version)
+/* `found`: what a worker says of the function, {version, environment}. */
+static void write_payload(struct action *action, struct bb_slice found)
 {
+    struct bb_slice environment = bb_value_field_str(found, "environment");
+    int64_t version = (int64_t)bb_value_float64(bb_value_field_str(found, "version"));
     struct actions *actions = action->gateway->actions;
     struct bb_buf *to = &action->payload;
     struct bb_buf args;
@@ -176,6 +179,8 @@ static void write_payload(struct action *action, int64_t version)
     bb_buf_printf(to, "\",\"version\":%" PRIi64, version);
     append_field(to, "path", bb_slice_str(action->path));
     append_field(to, "gateway", bb_slice_str(actions->address));
+    if (environment.data != NULL && bb_value_tag(environment) == BB_TAG_STRING)
+        append_field(to, "environment", bb_value_bytes(environment));
     if (action->identity.size > 0)
         append_field(to, "identity", action->identity);
     bb_buf_append_slice(to, bb_buf_slice(&action->fields));
@@ -215,7 +220,7 @@ static void on_asked(struct call *call, int status, const char *error,
         finish(action, BB_CANCELLED, "The client has left.", NULL);
         return;
     }
-    write_payload(action, (int64_t)bb_value_float64(version));
+    write_payload(action, bb_pb_slice(reply->value));
     action->offered_us = now_us(action->gateway);
     send_action(action);
 }

@@ -20,6 +20,7 @@ export class GatewayError extends Error {
 export function createGateway({ gateways, adminKey }) {
   const agent = new Agent({ keepAlive: true, maxSockets: 16 });
   let preferred = 0;
+  let known = { stamp: null, variables: {} }; // environment variables
 
   /** One request to one gateway; JSON in and out. */
   function send(url, method, path, body) {
@@ -75,8 +76,11 @@ export function createGateway({ gateways, adminKey }) {
       throw new GatewayError(answer.code, answer.errorMessage, false);
     },
     encode: (value) => encodeValue(value),
-    /** Environment variables of actions. */
-    environment: () => self.call("_system:environment", {}),
+    /** Environment variables of actions; `stamp` says which (of _system:action): they are asked for when it is new. */
+    async environment(stamp) {
+      if (stamp === undefined || stamp !== known.stamp) known = { stamp, variables: await self.call("_system:environment", {}) };
+      return known.variables;
+    },
     /** The JSON text of arguments that a message only names. */
     fetchArguments: (url, id) => answerOf(url, "GET", `/api/runner/args/${id}`),
     /** An answer, given to the gateway that waits for it. */

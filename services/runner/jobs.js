@@ -10,6 +10,8 @@ import { AckPolicy, jetstream, jetstreamManager } from "@nats-io/jetstream";
 const ACK_WAIT_NS = 30e9;
 const WORKING_MS = 10_000;
 const RENEW_MS = 20_000;
+const LOOK_MS = 2000; // for jobs that were cancelled
+const BATCH_MAX = 500; // of jobs in one call
 const PROGRESS_MS = 250;
 const NEXT_MS = 5000;
 const PAUSE_MS = 1000;
@@ -24,8 +26,7 @@ export function createJobs({ bus, gateway, runner, options, log }) {
   let isStopped = false;
   let wake = () => {};
 
-  const renewing = setInterval(() => renew().catch(() => {}), RENEW_MS);
-  renewing.unref();
+  for (const [work, ms] of [[renew, RENEW_MS], [look, LOOK_MS]]) setInterval(() => work().catch(() => {}), ms).unref();
 
   const pause = (ms) =>
     new Promise((done) => {
@@ -96,24 +97,24 @@ export function createJobs({ bus, gateway, runner, options, log }) {
   }
 
   async function runJob(job, jobId, attempt, taskId) {
-    let version;
+    let found;
     try {
-      ({ version } = await gateway.call("_system:action", { path: job.path, mayCallInternal: true }));
+      found = await gateway.call("_system:action", { path: job.path, mayCallInternal: true });
     } catch (error) {
       return { status: "error", code: error.code, errorMessage: error.message };
     }
-    const task = { id: taskId, job: jobId, attempt, path: job.path, args: gateway.encode(job.args), identity: job.identity ?? null, version };
-    return await runner.run(task, { onProgress: createProgress(jobId, attempt, taskId) });
+    const task = { id: taskId, job: jobId, attempt, path: job.path, args: gateway.encode(job.args), identity: job.identity ?? null, ...found };
+    return await runner.run(task, { onProgress: createProgress(jobId, attempt) });
   }
 
   /** Tells the newest progress, not each. */
-  function createProgress(jobId, attempt, taskId) {
+  function createProgress(jobId, attempt) {
     let timer = null;
     let newest;
     const tell = async () => {
       timer = null;
       const answer = await gateway.callEncoded("_system:progressJob", { jobId, attempt, progress: newest }).catch(() => null);
-      if (answer?.isAccepted === false && active.has(jobId)) runner.cancel(taskId, "The job was cancelled, or given to another runner.");
+      if (answer?.isAccepted === false) lose(jobId);
     };
     return (value) => {
       newest = value;
@@ -121,14 +122,26 @@ export function createJobs({ bus, gateway, runner, options, log }) {
     };
   }
 
-  async function renew() {
-    if (active.size === 0) return;
+  /** The jobs that run here, in groups that one call takes. */
+  function* batches() {
     const jobs = [...active].map(([jobId, { attempt }]) => ({ jobId, attempt }));
-    const states = await gateway.call("_system:renewJobs", { runner: runner.id, jobs });
-    for (const { jobId, state } of states) {
-      const one = active.get(jobId);
-      if (one !== undefined && state !== "running") runner.cancel(one.taskId, "The job was cancelled, or given to another runner.");
+    for (let at = 0; at < jobs.length; at += BATCH_MAX) yield jobs.slice(at, at + BATCH_MAX);
+  }
+
+  async function renew() {
+    for (const jobs of batches()) {
+      const states = await gateway.call("_system:renewJobs", { runner: runner.id, jobs });
+      for (const { jobId, state } of states) if (state !== "running") lose(jobId);
     }
+  }
+
+  async function look() {
+    for (const jobs of batches()) for (const jobId of await gateway.call("_system:lostJobs", { jobs })) lose(jobId);
+  }
+
+  function lose(jobId) {
+    const one = active.get(jobId);
+    if (one !== undefined) runner.cancel(one.taskId, "The job was cancelled, or given to another runner.");
   }
 
   return {

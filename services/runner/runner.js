@@ -58,7 +58,7 @@ export function createRunner({ bus, gateway, pool, logs, options, log }) {
     let reply;
     try {
       const token = mint({ id: task.id, job: task.job, attempt: task.attempt, identity: task.identity ?? undefined, exp: Date.now() + timeMaxMs + TOKEN_SLACK_MS });
-      const environment = await gateway.environment();
+      const environment = await gateway.environment(task.environment);
       const redact = createRedactor(environment);
       const whole = { id: task.id, path: task.path, args: task.args, identity: task.identity ?? null, attempt: task.attempt, token, environment, gateways: options.gateways, ...httpPart(task) };
       reply = await pool.run(task.version, whole, {

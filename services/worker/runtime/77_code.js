@@ -88,7 +88,13 @@ const action = async (frame, db, { path, mayCallInternal }) => {
   if (current.node === undefined || current.node === null) {
     bb.fail("FunctionNotFound", `Could not find function ${path} in Node.js code: it was deployed without. Deploy it again.`);
   }
-  return { version: Number(current.version) };
+  return { version: Number(current.version), environment: await environmentStamp(db) };
+};
+
+// Says whether environment variables are what a runner knows already.
+const environmentStamp = async (db) => {
+  const rows = await db.query("_environment").withIndex("by_key").collect();
+  return internals.sha256hex(JSON.stringify(rows.map(({ name, value }) => [name, value]))).slice(0, 32);
 };
 
 // ---- for the deploy ----

@@ -201,6 +201,14 @@ const renewJobs = async (frame, db, args) => {
   return states;
 };
 
+// Which of these do not run any more, as far as this runner goes: asked often, and changes nothing.
+const lostJobs = async (frame, db, args) => {
+  const jobs = await Promise.all(
+    listOf(args, "jobs").map(async ({ jobId, attempt }) => [jobId, attempt, await findJob(db, jobId)]),
+  );
+  return jobs.filter(([, attempt, job]) => !isAttempt(job, attempt) || job.state !== "running").map(([id]) => id);
+};
+
 const progressJob = async (frame, db, args) => {
   const job = await findJob(db, idOf(args));
   if (!isAttempt(job, args.attempt) || job.state !== "running") {
@@ -373,5 +381,5 @@ bb.jobFunctions = Object.entries({
   renewJobs: mutation(renewJobs), progressJob: mutation(progressJob), jobMutation: mutation(jobMutation), sweepJobs: mutation(sweepJobs),
   createJob: mutation(createJob), cancelJob: mutation(cancelJob), cleanJobs: mutation(cleanJobs),
   runCron: mutation(runCron), resetCrons: mutation(resetCrons), takeLease: mutation(takeLease),
-  dueJobs: query(dueJobs), dueCrons: query(dueCrons), jobs: query(jobs), crons: query(crons),
+  dueJobs: query(dueJobs), lostJobs: query(lostJobs), dueCrons: query(dueCrons), jobs: query(jobs), crons: query(crons),
 }).map(([name, found]) => [`_system:${name}`, found]);
