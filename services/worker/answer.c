@@ -106,6 +106,10 @@ static void keep_log(struct worker *worker, struct call *call, int status, const
     if ((line_count == 0 && status == BB_OK) || call->is_low_priority) {
         return;
     }
+    /* Nothing ran here: its caller hears of it, or has a runner run it. */
+    if (status == BB_WRONG_KIND) {
+        return;
+    }
     Bb__Proto__CallLog log;
     bb__proto__call_log__init(&log);
     log.time_us = bb_wall_us(worker->ctx);

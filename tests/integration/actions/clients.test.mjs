@@ -68,6 +68,8 @@ describe("actions by clients", { skip: actionsMissing() }, () => {
   test("/api/function and /api/run take actions, too", async () => {
     assert.equal((await stand.http("/api/function", { body: { path: "a:add", args: { a: 1, b: 1 } } })).json.value, 2);
     assert.equal((await stand.http("/api/run/a/add", { body: { args: { a: 2, b: 1 } } })).json.value, 3);
+    const { entries } = await stand.admin.logs({ cursor: "0" });
+    assert.deepEqual(entries.filter(({ path, status }) => path === "a:add" && status === "WrongKind"), [], "no slot was asked to run one");
   });
 
   test("?wait=false gives the id of a job, which ends", async () => {
