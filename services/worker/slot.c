@@ -14,6 +14,7 @@
 #define START_MAX_US     10000000u /* from exec to SlotReady */
 #define BACKOFF_FIRST_US 100000u
 #define BACKOFF_MAX_US   10000000u
+#define CGROUP_BESIDE_MB 768u     /* of a slot's memory that is no JavaScript heap */
 #define HEALTHY_US       1000000u /* a slot that lived this long is replaced at once */
 
 /* Exit codes: facts of the slot program. */
@@ -54,7 +55,9 @@ static void fail_call(struct slot *slot, int exit_code, int signal)
             slot->worker, call, BB_FUNCTION_TIMEOUT,
             "the function ran longer than its time limit and could not be stopped; its "
             "process was ended");
-    } else if (exit_code == EXIT_MEMORY) {
+    } else if (exit_code == EXIT_MEMORY ||
+               (signal == SIGKILL &&
+                worker_cgroup_was_killed(slot->worker->cgroups, slot->index))) {
         worker_call_crashed(
             slot->worker, call, BB_OUT_OF_MEMORY,
             "the function needed more memory than a slot has; its process was ended");
@@ -172,7 +175,9 @@ static void start(struct worker *worker, struct slot *slot)
         slot->start_at_us = slot->started_us + BACKOFF_MAX_US;
         return;
     }
-    struct bb_child_options options = { .argv = worker_sandbox_argv(worker->sandbox),
+    const char *const *argv =
+        worker_cgroup_argv(worker->cgroups, slot->index, worker_sandbox_argv(worker->sandbox));
+    struct bb_child_options options = { .argv = argv,
                                         .envp = worker_sandbox_envp(worker->sandbox),
                                         .inherit_fd = ends[1],
                                         .log_fd = STDERR_FILENO,
@@ -194,6 +199,18 @@ static void start(struct worker *worker, struct slot *slot)
 
 /* ---- the pool ---- */
 
+/* Beyond what a slot's own limits leave it (slot/rlimits.c), so that those speak first. */
+static void open_cgroups(struct worker *worker, bool is_off)
+{
+    const struct cgroup_options options = {
+        .mount = "/sys/fs/cgroup",
+        .self = "/proc/self/cgroup",
+        .pid = getpid(),
+        .bytes_max = is_off ? 0 : ((uint64_t)worker->heap_mb * 2 + CGROUP_BESIDE_MB) << 20
+    };
+    worker->cgroups = worker_cgroups_new(&options);
+}
+
 int worker_slots_open(struct worker *worker)
 {
     struct bb_conf *conf = bb_service_conf(worker->service);
@@ -205,9 +222,13 @@ int worker_slots_open(struct worker *worker)
     if (rc != BB_OK) {
         return rc;
     }
+    open_cgroups(worker, strcmp(options.mode, "off") == 0);
     const char *lacks = worker_sandbox_lacks(worker->sandbox);
+    bool has_cgroups = worker_cgroups_holds(worker->cgroups)[0] != '\0';
     bb_log_event(worker->ctx, lacks[0] == '\0' ? BB_LOG_INFO : BB_LOG_WARN, "worker.sandbox",
-                 "holds=%s lacks=\"%s\"", worker_sandbox_holds(worker->sandbox), lacks);
+                 "holds=%s lacks=\"%s\" memory_cgroup=\"%s\"",
+                 worker_sandbox_holds(worker->sandbox), lacks,
+                 has_cgroups ? "yes" : worker_cgroups_lacks(worker->cgroups));
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     size_t count = (size_t)bb_conf_number(conf, "slots");
     worker->slot_count = count > 0 ? count : (cores < 1 ? 1 : (size_t)cores) + 1;
@@ -424,4 +445,5 @@ void worker_slots_close(struct worker *worker)
     worker->slots = NULL;
     worker->slot_count = 0;
     worker_sandbox_free(worker->sandbox);
+    worker_cgroups_free(worker->cgroups);
 }

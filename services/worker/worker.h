@@ -28,6 +28,7 @@
 #include "cache.h"
 #include "call.h"
 #include "catalog.h"
+#include "cgroup.h"
 #include "copies.h"
 #include "feed.h"
 #include "lane.h"
@@ -114,6 +115,7 @@ struct worker {
     struct slot *slots;
     size_t slot_count;
     struct sandbox *sandbox;
+    struct cgroups *cgroups;
     uint32_t heap_mb;
 
     struct backfill *backfill;

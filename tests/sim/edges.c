@@ -1,6 +1,7 @@
 /* The two places where a service touches the system itself: the data folder and the sandbox. */
 #include <stdio.h>
 
+#include "cgroup.h"
 #include "folder.h"
 #include "parts.h"
 #include "sandbox.h"
@@ -61,6 +62,44 @@ int worker_sandbox_new(struct bb_ctx *ctx, const struct sandbox_options *options
     (void)options;
     *sandbox = bb_alloc_zero(1, sizeof **sandbox);
     return BB_OK;
+}
+
+struct cgroups *worker_cgroups_new(const struct cgroup_options *options)
+{
+    (void)options;
+    return NULL;
+}
+
+void worker_cgroups_free(struct cgroups *cgroups)
+{
+    (void)cgroups;
+}
+
+const char *worker_cgroups_holds(const struct cgroups *cgroups)
+{
+    (void)cgroups;
+    return "";
+}
+
+const char *worker_cgroups_lacks(const struct cgroups *cgroups)
+{
+    (void)cgroups;
+    return "simulated";
+}
+
+const char *const *worker_cgroup_argv(struct cgroups *cgroups, size_t index,
+                                      const char *const *argv)
+{
+    (void)cgroups;
+    (void)index;
+    return argv;
+}
+
+bool worker_cgroup_was_killed(const struct cgroups *cgroups, size_t index)
+{
+    (void)cgroups;
+    (void)index;
+    return false;
 }
 
 void worker_sandbox_free(struct sandbox *sandbox)
