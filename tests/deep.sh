@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 #
 # deep.sh [stage ...] - what is too long for every change: run it when commit order, durability or
-# subscriptions change. Stages: tidy fuzz sim mutants oracle kills. Ends with 0 only if every one passed.
+# subscriptions change. Stages: tidy fuzz sim mutants oracle kills failover. Ends with 0 only if every one passed.
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-if [ $# -gt 0 ]; then stages=("$@"); else stages=(tidy fuzz sim mutants oracle kills); fi
+if [ $# -gt 0 ]; then stages=("$@"); else stages=(tidy fuzz sim mutants oracle kills failover); fi
 logs=build/test-logs
 mkdir -p "$logs"
 case $(uname -m) in
@@ -88,6 +88,13 @@ stage_kills() {
         "$node" --test --test-concurrency=1 tests/integration/faults/kill.test.mjs >"$logs/deep-kill-$round.log" 2>&1
         verdict "kills $round" $? "$logs/deep-kill-$round.log"
     done
+}
+
+# Leader, sequencer, worker and gateway in turn, and two of five storage nodes: gaps are told in the log.
+stage_failover() {
+    FAILOVER_ROUNDS=${FAILOVER_ROUNDS:-20} "$node" --test --test-concurrency=1 tests/integration/faults/failover.test.mjs >"$logs/deep-failover.log" 2>&1
+    verdict failover $? "$logs/deep-failover.log"
+    grep "no write was acknowledged" "$logs/deep-failover.log"
 }
 
 make -s -j"$(nproc)" MODE=release programs sim-programs || exit 1

@@ -5,9 +5,10 @@ import { eventually, post, query } from "../http/api.mjs";
 
 /**
  * Clients that add numbers with keys of their own until told to stop; what was acknowledged is noted, and how long none was.
- * `body`: what each document carries besides.
+ * `urls`: one gateway or several, of which the next one is asked when one does not answer. `body`: what each document carries besides.
  */
-export function writers(url, group, count, body) {
+export function writers(urls, group, count, body) {
+  const gateways = [urls].flat();
   const state = { acknowledged: new Set(), sent: new Set(), stopped: false, unknown: 0, lastAt: performance.now(), gapMs: 0 };
   const acknowledge = (n) => {
     const now = performance.now();
@@ -26,9 +27,9 @@ export function writers(url, group, count, body) {
       const n = client * 1_000_000 + i;
       state.sent.add(n);
       // The same key until an answer comes: exactly once over every kill.
-      for (;;) {
+      for (let attempt = client; ; attempt++) {
         try {
-          const answer = await post(url, "/api/mutation", { path: "items:add", args: { group, n, body } }, { "idempotency-key": `${group}-${n}` });
+          const answer = await post(gateways[attempt % gateways.length], "/api/mutation", { path: "items:add", args: { group, n, body } }, { "idempotency-key": `${group}-${n}` });
           if (answer.status === 200) {
             assert.equal(answer.body.status, "success", answer.text);
             acknowledge(n);
