@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { accounts, bench, freePort, groups, keys, load, record, root, stop, wants } from "./common.mjs";
+import { benchGrowth } from "./growth.mjs";
 import { benchLive } from "./live.mjs";
 import { pssMb } from "./processes.mjs";
 
@@ -42,8 +43,8 @@ async function call(port, route, path, args) {
   return body.value;
 }
 
-async function seed(port, name, count) {
-  for (let from = 0; from < count; from += 1000) await call(port, "/api/mutation", name, { from, count: 1000 });
+async function seed(port, name, count, first = 0) {
+  for (let from = first; from < first + count; from += 1000) await call(port, "/api/mutation", name, { from, count: 1000 });
 }
 
 async function retriesOf(url, adminKey) {
@@ -72,6 +73,7 @@ export async function benchBitBend(run) {
     };
     for (const [workload, work] of [["w1_counter", "increment"], ["w2_hot", "increment"], ["w2_zipf", "transfer"],
       ["w3_get", "get"], ["w4_scan", "scan"], ["w1_single", "increment"], ["w3_single", "get"]]) await run_(workload, work);
+    await benchGrowth({ run, port, child, seed: (from, count) => seed(port, "bench:seed", count, from) });
     await benchLive({ run, port, child, retries: () => retriesOf(url, adminKey) });
   } finally {
     await stop(child);

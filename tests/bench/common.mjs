@@ -14,13 +14,14 @@ export const bench = join(root, "build/bench");
 const loader = join(root, "build/release/test/loader");
 const results = join(bench, "results.jsonl");
 
-const WORKLOADS = "w1_counter,w1_single,w2_hot,w2_zipf,w3_get,w3_single,w4_scan,w5_fanout,w6_selectivity,w7_idle,w11_start,slot";
+const WORKLOADS = "w1_counter,w1_single,w2_hot,w2_zipf,w3_get,w3_single,w4_scan,w5_fanout,w6_selectivity,w7_idle,w11_start,w13_failover,growth,slot";
 export const { values: options } = parseArgs({
   options: {
     rounds: { type: "string", default: "3" },
     seconds: { type: "string", default: "5" },
     only: { type: "string", default: WORKLOADS },
-    systems: { type: "string", default: "bitbend,postgres,redis,etcd,etcd3" },
+    systems: { type: "string", default: "bitbend,postgres,redis,etcd,bitbend3,etcd3" },
+    growth: { type: "string", default: "200000" },
   },
 });
 export const seconds = Number(options.seconds);
@@ -39,6 +40,8 @@ export const WORK = {
   w2_zipf: { connections: 64, work: "transfer", more: ["--keys", accounts, "--zipf", zipf] },
   w3_get: { connections: 64, work: "get" },
   w3_single: { connections: 1, work: "get" },
+  growth_counter: { connections: 64, work: "increment", more: [] },
+  growth_get: { connections: 64, work: "get", more: [] },
   w4_scan: { connections: 64, work: "scan", more: ["--keys", groups] },
 };
 
@@ -51,7 +54,8 @@ export function record(entry) {
   console.log(
     `${entry.run}  ${entry.workload.padEnd(13)} ${entry.system.padEnd(9)} ${String(entry.ops_s ?? "").padStart(8)} op/s  ` +
       `p50 ${entry.p50_ms ?? "-"} ms  p99 ${entry.p99_ms ?? "-"} ms  server ${entry.server_cpu_us_per_op ?? "-"} us/op  ` +
-      `${entry.pss_mb ?? "-"} MB  errors ${entry.errors ?? "-"}  retries ${entry.retries ?? "-"}${entry.ready_ms === undefined ? "" : `  ready ${entry.ready_ms} ms`}`,
+      `${entry.pss_mb ?? "-"} MB  errors ${entry.errors ?? "-"}  retries ${entry.retries ?? "-"}${entry.ready_ms === undefined ? "" : `  ready ${entry.ready_ms} ms`}` +
+      (entry.gap_ms === undefined ? "" : `  gap ${entry.gap_ms} ms, worst ${entry.gap_ms_max} ms of ${entry.kills} kills`),
   );
 }
 
@@ -97,7 +101,7 @@ export async function until(what, isThere, ms = 20000) {
 
 /** Runs one workload against the servers whose process trees begin at `pids`, and records it. */
 export async function load({ run, workload, system, ports, pids, argv = [], protocol, retries = null }) {
-  const isPart = /^w[67]_/.test(workload); // of a workload that was asked for
+  const isPart = /^(w[67]|growth)_/.test(workload); // of a workload that was asked for
   if (!wants(workload) && !isPart) return;
   const { connections, work, more = ["--keys", keys] } = WORK[workload];
   const all = ["--port", ports.join(","), "--protocol", protocol, "--work", work, "--seconds", seconds, "--seed", run,

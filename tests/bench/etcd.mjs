@@ -22,18 +22,19 @@ async function seed(port, pairs) {
 const isHealthy = (port) =>
   fetch(`http://127.0.0.1:${port}/health`).then((answer) => answer.json()).then(({ health }) => health === "true", () => false);
 
-async function startMembers(count) {
+export async function startMembers(count, more = []) {
   const members = [];
   for (let i = 0; i < count; i++) {
     members.push({ name: `m${i}`, dir: folderFor("etcd"), client: await freePort(), peer: await freePort() });
   }
   const cluster = members.map(({ name, peer }) => `${name}=http://127.0.0.1:${peer}`).join(",");
   for (const member of members) {
-    member.child = start(program, ["--name", member.name, "--data-dir", join(member.dir, "data"),
+    member.argv = [program, "--name", member.name, "--data-dir", join(member.dir, "data"),
       "--listen-client-urls", `http://127.0.0.1:${member.client}`, "--advertise-client-urls", `http://127.0.0.1:${member.client}`,
       "--listen-peer-urls", `http://127.0.0.1:${member.peer}`, "--initial-advertise-peer-urls", `http://127.0.0.1:${member.peer}`,
       "--initial-cluster", cluster, "--initial-cluster-state", "new", "--auto-compaction-retention", "1", "--max-txn-ops", "256",
-      "--quota-backend-bytes", String(4 * 1024 ** 3)]);
+      "--quota-backend-bytes", String(4 * 1024 ** 3), ...more];
+    member.child = start(member.argv[0], member.argv.slice(1));
   }
   for (const member of members) await until("etcd", () => isHealthy(member.client));
   return members;

@@ -8,6 +8,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define PORT_STEP 211
+
 /* ---- the application of a node ---- */
 
 static void on_apply(void *arg, const struct bb_replog_entry *entry)
@@ -119,20 +121,29 @@ static const char *on_address(void *arg, uint64_t id)
 
 /* ---- life ---- */
 
-/* Below the ephemeral ports, so that no outgoing connection takes it meanwhile. */
-static unsigned free_port(void)
+static bool is_free(unsigned port)
+{
+    struct sockaddr_in name = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int rc = bind(fd, (struct sockaddr *)&name, sizeof name);
+    close(fd);
+    return rc == 0;
+}
+
+/* The first of `count` ports; below the ephemeral ones, so that no outgoing connection takes them
+ * meanwhile. */
+static unsigned free_ports(size_t count)
 {
     for (unsigned tries = 0; tries < 500; tries++) {
         unsigned port = 12000 + ((unsigned)getpid() * 37 + tries * 101) % 18000;
-        struct sockaddr_in name = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-        int fd = socket(AF_INET, SOCK_STREAM, 0);
-        name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        int rc = bind(fd, (struct sockaddr *)&name, sizeof name);
-        close(fd);
-        if (rc == 0)
+        size_t found = 0;
+        while (found < count && is_free(port + (unsigned)found * PORT_STEP))
+            found++;
+        if (found == count)
             return port;
     }
-    cr_assert_fail("no free port");
+    cr_assert_fail("no free ports");
     return 0;
 }
 
@@ -143,7 +154,7 @@ void cluster_init(struct cluster *cluster, size_t node_count, size_t voter_count
     cluster->loop = bb_loop_new(cluster->ctx.env, NULL, "cluster");
     cluster->node_count = node_count;
     cluster->voter_count = voter_count;
-    unsigned port = free_port();
+    unsigned port = free_ports(node_count);
     for (size_t i = 0; i < node_count; i++) {
         struct cluster_node *node = &cluster->nodes[i];
         node->cluster = cluster;
@@ -156,7 +167,8 @@ void cluster_init(struct cluster *cluster, size_t node_count, size_t voter_count
         memcpy(node->known, node->incarnation, sizeof node->known);
         snprintf(node->dir, sizeof node->dir, "/tmp/bb-replog-XXXXXX");
         cr_assert_not_null(mkdtemp(node->dir));
-        snprintf(node->address, sizeof node->address, "127.0.0.1:%u", port + (unsigned)i * 211);
+        snprintf(node->address, sizeof node->address, "127.0.0.1:%u",
+                 port + (unsigned)i * PORT_STEP);
         cluster->voters[i] = (struct bb_replog_voter){ node->id, node->address };
     }
 }
