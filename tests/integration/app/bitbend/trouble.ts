@@ -44,7 +44,7 @@ export const heap = query({
   args: {},
   handler: () => {
     const all: unknown[] = [];
-    for (;;) all.push(new Array(10000).fill(all.length));
+    for (;;) all.push(new Array(100_000).fill(all.length)); // large ones are not copied by the collector: soon full
   },
 });
 export const recursion = query({
