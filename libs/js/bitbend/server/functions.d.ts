@@ -131,7 +131,11 @@ export interface ActionCtx<Model> {
   readonly runMutation: RunMutation;
   readonly runAction: RunAction;
   readonly scheduler: Scheduler;
-  readonly meta: Meta;
+  readonly meta: Pick<Meta, "getFunctionMetadata">;
+  /** It was cancelled, ran for too long, or its runner ends: it is ended 5 s later. */
+  readonly signal: AbortSignal;
+  /** What the job's row shows of it from now on; nothing when it does not run as a job. */
+  progress(value: unknown): void;
   /** Only for types. */
   readonly __model?: Model;
 }
