@@ -10,6 +10,7 @@ import { createAuth } from "./auth.js";
 import { ClosedError, errorOfAnswer, isRetryable, RequestError } from "./errors.js";
 import { keyOf } from "./optimistic.js";
 import { backoffMs, connectionOf, initialState, shownOf, step } from "./reducer.js";
+import { canShare, shareAmongTabs } from "./tabs.js";
 import { createTransport } from "./transport.js";
 import { createFeed } from "./txs.js";
 
@@ -47,7 +48,9 @@ export class Client {
     this.#name = globalThis.crypto.randomUUID();
     const headers = async () => authorization(options.adminKey, this.#token);
     const renew = async ({ Authorization = "" }) => !options.adminKey && this.#auth !== null && (await this.#auth.replaces(Authorization.slice(7) || null));
-    this.#transport = options.transport ?? createTransport({ origin: this.#origin, headers, renew, fetch: options.fetch, timers: this.#timers });
+    const direct = options.transport ?? createTransport({ origin: this.#origin, headers, renew, fetch: options.fetch, timers: this.#timers });
+    const shares = options.transport === undefined && options.shareStream !== false && canShare();
+    this.#transport = shares ? shareAmongTabs(direct, { origin: this.#origin, headers, timers: this.#timers }) : direct;
     const { request } = this.#transport;
     this.#feed = createFeed({ origin: this.#origin, headers, request, fetch: options.fetch, timers: this.#timers, random: this.#random, signal: this.#inFlight.signal });
     if (typeof globalThis.addEventListener === "function") globalThis.addEventListener("online", this.#onOnline);
@@ -164,6 +167,7 @@ export class Client {
     if (typeof globalThis.removeEventListener === "function") globalThis.removeEventListener("online", this.#onOnline);
     this.#auth?.end();
     this.#dispatch({ type: "close" });
+    this.#transport.close?.();
     this.#inFlight.abort();
     this.#listeners.clear();
   }

@@ -55,6 +55,11 @@ export interface ClientOptions {
   /** Calls internal functions too. Never in a browser. */
   adminKey?: string;
   fetch?: typeof globalThis.fetch;
+  /**
+   * All tabs of a browser use one stream for their live queries, where the browser can (locks and channels between
+   * tabs; pages with TLS or on this machine). `false`: a stream of its own.
+   */
+  shareStream?: boolean;
   /** Where warnings and unhandled failures of live queries go; the default is `console`. */
   logger?: Pick<Console, "warn" | "error">;
 }
