@@ -93,6 +93,8 @@ void gateway_websocket_act(struct bb_ctx *ctx, struct websocket_client *client,
     const char *path;
     int rc = gateway_ask_path(ctx, arena, message->path, &path);
 
+    if (rc == BB_OK && client->is_expired)
+        rc = bb_fail(ctx, BB_UNAUTHORIZED, "The token has expired.");
     if (rc == BB_OK && message->has_component)
         rc = bb_fail(ctx, BB_BAD_REQUEST, "Could not find the component: there are none here.");
     if (rc == BB_OK && client->action_count >= WEBSOCKET_ACTIONS_MAX)
