@@ -30,6 +30,9 @@ export const fail = internalMutation({
 export const loop = internalMutation(() => {
   for (;;);
 });
+export const slow = internalMutation(() => {
+  for (let i = 0; i < 1e12; i++);
+});
 export const chain = internalMutation({
   args: { key: v.string(), left: v.number() },
   handler: async (ctx, { key, left }) => {
