@@ -104,7 +104,7 @@ function makeParts(layout, nats) {
       "secret-file": secret,
     }),
     sequencer: (port) => ({ listen: tcp(port), storage: list("storage") }),
-    scheduler: () => ({ storage: list("storage"), workers: list("worker") }),
+    scheduler: (port, index) => ({ name: `scheduler-${index + 1}`, storage: list("storage"), workers: list("worker") }),
     worker: (port) => ({ listen: tcp(port), storage: list("storage"), sequencer: list("sequencer"), node, addon: join(BUILD, "bb_slot.node"), "slot-js": join(ROOT, "services/worker/slot.cjs") }),
     gateway: (port) => ({ listen: `127.0.0.1:${port}`, storage: list("storage"), workers: list("worker"), "admin-key-file": key, "show-errors": true }),
   };

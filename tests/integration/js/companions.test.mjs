@@ -31,7 +31,7 @@ function askWithoutToken(port) {
   });
 }
 
-test("p10: dev starts nats-server and a runner, starts them again, and takes them along", { skip: actionsMissing() }, async (t) => {
+test("p10_embedded_mode: dev starts nats-server and a runner, starts them again, and takes them along", { skip: actionsMissing() }, async (t) => {
   const dir = mkdtempSync(join(tmpdir(), "bitbend-dev-"));
   t.after(() => rmSync(dir, { recursive: true, force: true }));
   mkdirSync(join(dir, "bitbend"));
