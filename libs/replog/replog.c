@@ -237,6 +237,7 @@ static int check_listen(struct bb_ctx *ctx, const struct bb_replog *replog)
 static int open_raft(struct bb_ctx *ctx, struct bb_replog *replog)
 {
     struct uv_loop_s *uv = bb_loop_uv(replog->loop);
+    unsigned seed;
     int rc;
 
     replog->transport.version = 1; /* before init */
@@ -270,6 +271,11 @@ static int open_raft(struct bb_ctx *ctx, struct bb_replog *replog)
         return fail_raft(ctx, replog, rc, "start", raft_errmsg(&replog->raft));
     }
     replog->has_raft = true;
+    /* The library's own seed is made of milliseconds since the machine's start and of the clock:
+     * two nodes of one machine had the same one now and then, and then elected themselves at the
+     * same moments for ever. */
+    bb_random(ctx, &seed, sizeof seed);
+    raft_seed(&replog->raft, seed);
     raft_set_election_timeout(&replog->raft, REPLOG_ELECTION_MS);
     raft_set_heartbeat_timeout(&replog->raft, REPLOG_HEARTBEAT_MS);
     raft_set_install_snapshot_timeout(&replog->raft, 30000);

@@ -434,3 +434,30 @@ Test(replog_cluster, port_that_others_reach_needs_a_secret, .timeout = 20)
     cr_assert(strstr(cluster.ctx.error, "numeric") != NULL, "%s", cluster.ctx.error);
     cluster_fini(&cluster);
 }
+
+static void same_always(struct bb_env *env, void *to, size_t size)
+{
+    (void)env;
+    memset(to, 0x5a, size);
+}
+
+static unsigned random_after_start(struct bb_env *env)
+{
+    struct cluster cluster;
+    cluster_init(&cluster, 1, 1);
+    cluster.ctx.env = env;
+    cluster_start(&cluster, 0);
+    unsigned random = cluster.nodes[0].replog->raft.random;
+    cluster_fini(&cluster);
+    return random;
+}
+
+/* Nodes that draw the same numbers begin their elections at the same moments, and nobody wins. */
+Test(replog_cluster, elections_are_spread_by_the_randomness_of_the_environment, .timeout = 20)
+{
+    struct bb_env_ops ops = *bb_env_real()->ops;
+    struct bb_env same = { .ops = &ops };
+    ops.random = same_always;
+    cr_assert_eq(random_after_start(&same), random_after_start(&same));
+    cr_assert_neq(random_after_start(bb_env_real()), random_after_start(bb_env_real()));
+}
