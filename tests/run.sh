@@ -70,7 +70,7 @@ node_tests() {
     shift
     [ $# -gt 0 ] || return 0
     log=$logs/$kind.log
-    timeout 1500 "$node" --test --test-concurrency=1 --test-timeout=180000 --test-reporter=spec "$@" >"$log" 2>&1
+    timeout 2700 "$node" --test --test-concurrency=1 --test-timeout=180000 --test-reporter=spec "$@" >"$log" 2>&1
     status=$?
     verdict "$kind" $status "$log" "$(sed -n 's/^ℹ \(tests\|pass\|fail\|skipped\) /\1 /p' "$log" | tr '\n' ' ')"
     [ $status -eq 0 ] || grep -nE '✖' "$log" | head -40

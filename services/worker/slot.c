@@ -11,7 +11,7 @@
 #define KILL_AFTER_US    1000000u  /* over the deadline of its call */
 #define AHEAD_US         2000u     /* a call that runs longer holds up what was sent behind it */
 #define END_MAX_US       2000000u  /* from its last answer to its end */
-#define START_MAX_US     10000000u /* from exec to SlotReady */
+#define START_MAX_US     30000000u /* from exec to SlotReady */
 #define BACKOFF_FIRST_US 100000u
 #define BACKOFF_MAX_US   10000000u
 #define CGROUP_BESIDE_MB 768u     /* of a slot's memory that is no JavaScript heap */

@@ -20,7 +20,7 @@ for (const mode of testModes()) {
     const startedAt = performance.now();
     await suite.stop();
     const took = performance.now() - startedAt;
-    assert.ok(took < 3000, `the end took ${Math.round(took)} ms`);
+    assert.ok(took < 15_000, `sooner than what they wait for: the end took ${Math.round(took)} ms`);
     const answer = await waiting;
     assert.equal(answer.status, 200);
     assert.deepEqual((await answer.json()).entries, []);
