@@ -103,7 +103,9 @@ static void keep_log(struct worker *worker, struct call *call, int status, const
 {
     const Bb__Proto__SlotDone *done = call->done;
     size_t line_count = done == NULL ? 0 : done->n_logs;
-    if ((line_count == 0 && status == BB_OK) || call->is_low_priority) {
+    /* What the suite asks for itself, and asks again. */
+    bool is_repeated = call->is_system && line_count == 0 && bb_status_retry_helps(status);
+    if ((line_count == 0 && status == BB_OK) || call->is_low_priority || is_repeated) {
         return;
     }
     /* Nothing ran here: its caller hears of it, or has a runner run it. */
@@ -113,7 +115,7 @@ static void keep_log(struct worker *worker, struct call *call, int status, const
     Bb__Proto__CallLog log;
     bb__proto__call_log__init(&log);
     log.time_us = bb_wall_us(worker->ctx);
-    log.path = call->request->path;
+    log.path = done != NULL && done->path[0] != '\0' ? done->path : call->request->path;
     log.kind = (Bb__Proto__FunctionKind)call->kind;
     log.n_lines = line_count;
     log.lines = done == NULL ? NULL : done->logs;

@@ -59,6 +59,7 @@ const runJob = async (frame, db, args) => {
   if (job === null || job.state !== "pending" || job.kind !== "mutation") {
     return { state: job === null ? "missing" : job.state };
   }
+  host(op.NAME, job.path);
   await db.patch(id, { state: "running", attempt: job.attempt + 1n, started: Date.now(), ...OUT });
   const mark = host(op.SAVEPOINT);
   let end;
@@ -67,7 +68,7 @@ const runJob = async (frame, db, args) => {
   } catch (error) {
     host(op.ROLLBACK, mark);
     end = { state: "failed", error: errorText(error) };
-    host(op.LOG, "ERROR", `Job ${id}, ${job.path}: ${cut(error instanceof Error ? (error.stack ?? end.error) : end.error)}`);
+    host(op.LOG, "ERROR", `Job ${id}: ${cut(error instanceof Error ? (error.stack ?? end.error) : end.error)}`);
   }
   await db.patch(id, { ...end, ended: Date.now() });
   return { state: end.state };
@@ -253,7 +254,13 @@ const createJob = async (frame, db, args) => {
   return db.insert("_jobs", bb.jobs.jobOf(row, { path, args: given, due, now, identity: args.identity ?? null }));
 };
 
-const cancelJob = async (frame, db, args) => ({ state: await bb.jobs.cancelJob(db, idOf(args)) });
+const cancelJob = async (frame, db, args) => {
+  const job = await findJob(db, idOf(args));
+  if (job === null) {
+    return { state: "missing", hasChanged: false };
+  }
+  return { state: await bb.jobs.cancelJob(db, job._id), hasChanged: !bb.jobs.isOver(job) };
+};
 
 const inLane = (db, lane, from) =>
   db.query("_jobs").withIndex("by_lane", (q) =>

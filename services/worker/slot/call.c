@@ -157,6 +157,8 @@ static void finish(struct slot *slot, struct outcome outcome)
     set_ranges(slot, &done, &output);
     done.logs = call->logs;
     done.n_logs = call->log_count;
+    if (call->name != NULL)
+        done.path = call->name;
     done.saw_identity = call->saw_identity;
     done.saw_random = outcome.vm.saw_random;
     done.saw_time = outcome.vm.saw_time;

@@ -55,6 +55,7 @@ struct slot_call {
     struct slot_pending *pending, **pending_end;
     int sticky_status; /* fails the call whatever the script does; BB_OK: none */
     char sticky_error[BB_ERROR_MAX];
+    char *name; /* of the function that a job runs; NULL: the call's own */
     bool saw_identity;
     Bb__Proto__LogLine **logs;
     size_t log_count;

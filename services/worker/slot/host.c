@@ -545,6 +545,9 @@ static int run(struct operation *operation, uint32_t op)
         return variable(operation);
     case SLOT_OP_VARIABLES:
         return variables(operation);
+    case SLOT_OP_NAME:
+        operation->slot->call->name = bb_arena_str(operation->slot->call_arena, text(operation, 0));
+        return BB_OK;
     }
     return bb_fail(operation->ctx, BB_INTERNAL, "unknown host operation %" PRIu32, op);
 }

@@ -33,7 +33,8 @@ enum slot_op {
     SLOT_OP_CLEAN = 20,      /* table number, index id, after: bytes or null, want ->
                                 [rows, last: bytes, isDone] */
     SLOT_OP_VARIABLE = 21,   /* name -> text or null */
-    SLOT_OP_VARIABLES = 22   /* -> names */
+    SLOT_OP_VARIABLES = 22,  /* -> names */
+    SLOT_OP_NAME = 23        /* path: whose lines the log lines of this call are */
 };
 
 #endif

@@ -60,6 +60,18 @@ export const COMMANDS = {
     options: { ...REMOTE, limit: { type: "string", value: "N", help: "how many documents (default 100)" } },
     positionals: 1,
   },
+  jobs: {
+    usage: "jobs | jobs cancel ID",
+    help: "scheduled functions: what waits, runs, and has run in the last days",
+    options: {
+      ...REMOTE,
+      state: { type: "string", value: "STATE", help: "only those that are pending, running, done, failed or cancelled" },
+      limit: { type: "string", value: "N", help: "how many (default 50), the newest first" },
+      watch: { type: "boolean", help: "go on: each job when it changes" },
+    },
+    positionals: 2,
+  },
+  crons: { usage: "crons", help: "crons: when each runs next, and when it has run", options: { ...REMOTE }, positionals: 0 },
   env: {
     usage: "env set NAME [VALUE] | get NAME | list | remove NAME..",
     help: "the variables that functions find in process.env; a value that is left out is read from standard input",
