@@ -189,6 +189,8 @@ static void append_values(struct bb_buf *to, const Bb__Proto__Write *write,
     struct bb_slice before = bb_pb_slice(write->before);
     struct bb_slice after = bb_pb_slice(write->doc);
 
+    if (write->table == BB_TABLE_ENVIRONMENT)
+        return; /* secrets leave through their own functions only */
     switch (view->include) {
     case TXFEED_KEYS:
         return;

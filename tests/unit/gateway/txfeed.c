@@ -192,6 +192,26 @@ Test(txfeed, a_filter_hides_transactions_without_a_change_in_its_tables)
     done(&maker);
 }
 
+Test(txfeed, values_of_environment_variables_are_shown_to_nobody)
+{
+    struct record_maker maker = { .ids = { { 0 } } };
+    struct txfeed_view view = { .tables = bb_slice("_environment", 13) };
+
+    make(&maker);
+    add_write(&maker, BB_TABLE_ENVIRONMENT, BB__PROTO__KEY_OP__KEY_TOUCH,
+              "{\"value\":\"old secret\"}", "{\"value\":\"new secret\"}");
+    for (unsigned include = TXFEED_KEYS; include <= TXFEED_BOTH; include++) {
+        struct bb_buf json = { 0 };
+        view.include = (enum txfeed_include)include;
+        cr_assert(gateway_txfeed_encode(&json, &maker.record, &maker.body, &maker.tables, &view));
+        bb_buf_append_byte(&json, '\0');
+        cr_assert_not_null(strstr((const char *)json.data, "\"op\":\"update\""));
+        cr_assert_null(strstr((const char *)json.data, "secret"), "%s", (const char *)json.data);
+        bb_buf_fini(&json);
+    }
+    done(&maker);
+}
+
 Test(txfeed, acknowledgements_are_hidden_from_consumers)
 {
     struct record_maker maker = { .ids = { { 0 } } };
