@@ -75,7 +75,7 @@ static void fill_reply(struct worker *worker, struct call *call, int status, con
     body->read_tx = call->snapshot;
     body->tx = is_query ? call->snapshot : call->tx;
     if (status == BB_OK) {
-        struct bb_slice value = call->has_value ? call->value : bb_pb_slice(done->value);
+        struct bb_slice value = worker_call_value(call);
         body->value = bb_slice_pb(value.size > 0 ? value : bb_slice(null_value, 1));
     }
     if (done != NULL && error == NULL) {

@@ -74,6 +74,15 @@ bool worker_call_is_value_known(int status, size_t record_count)
     return status == BB_TX_TRUNCATED || (status == BB_OK && record_count > 0);
 }
 
+struct bb_slice worker_call_value(const struct call *call)
+{
+    if (call->has_value) {
+        return call->value;
+    }
+    return call->done == NULL ? BB_SLICE_EMPTY
+                              : bb_slice(call->done->value.data, call->done->value.len);
+}
+
 int worker_call_tells(const struct call *call, int status)
 {
     return call->is_outcome_open && status != BB_OK ? BB_OUTCOME_UNKNOWN : status;

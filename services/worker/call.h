@@ -128,6 +128,9 @@ enum outcome_verdict worker_call_after_outcome(const struct call *call, const st
 /* WAIT_VALUE: storage answered with `status` and `record_count` records. False: its log has no
  * place for the transaction yet, though that is durable, and says nothing about its value. */
 bool worker_call_is_value_known(int status, size_t record_count);
+/* What the run that counted returned; empty: that is not known any more. It need not be a run of
+ * this call: `done` is NULL then. */
+struct bb_slice worker_call_value(const struct call *call);
 /* What the caller hears when the call ends with `status`: a failure says nothing about a body that
  * was sent before and may have happened. */
 int worker_call_tells(const struct call *call, int status);

@@ -36,15 +36,27 @@ static uint64_t idle_us(const struct worker *worker)
     return part_us > IDLE_US_MAX ? IDLE_US_MAX : part_us < IDLE_US_MIN ? IDLE_US_MIN : part_us;
 }
 
+/* What the batch removed; as much as one can, when that is not known any more: then there may be
+ * more. */
+static double removed_by(const struct call *call)
+{
+    struct bb_slice value = worker_call_value(call);
+    if (value.size == 0) {
+        return BATCH_MAX;
+    }
+    struct bb_slice removed = bb_value_field_str(value, "removed");
+    bb_assert(removed.data != NULL && bb_value_tag(removed) == BB_TAG_FLOAT64);
+    return bb_value_float64(removed);
+}
+
 static void batch_ended(struct worker *worker, struct call *call, int status, const char *error)
 {
     struct forget *forget = worker->forget;
     bool is_end = true;
     if (status == BB_OK) {
-        struct bb_slice removed = bb_value_field_str(bb_pb_slice(call->done->value), "removed");
-        bb_assert(removed.data != NULL && bb_value_tag(removed) == BB_TAG_FLOAT64);
-        is_end = bb_value_float64(removed) < BATCH_MAX;
-        bb_metric_add(worker->count.forgotten, (int64_t)bb_value_float64(removed));
+        double removed = removed_by(call);
+        is_end = removed < BATCH_MAX;
+        bb_metric_add(worker->count.forgotten, (int64_t)removed);
     } else {
         bb_warn(worker->ctx, "worker.forget_failed", "call=%" PRIu64 " status=%s what=\"%s\"",
                 call->id, bb_status_name(status), error == NULL ? "" : error);

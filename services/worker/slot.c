@@ -336,7 +336,7 @@ struct slot *worker_slot_ahead(struct worker *worker, const struct catalog *cata
         const struct call *call = slot->call;
         bool is_fit = slot->state == SLOT_BUSY && call != NULL && !call->is_in_lane &&
                       slot->is_quick && slot->revoked_count == 0 &&
-                      now < call->run_started_us + AHEAD_US;
+                      slot->ahead_count < SLOT_AHEAD_ROW && now < call->run_started_us + AHEAD_US;
         if (!is_fit || (catalog != NULL && !worker_slot_has_deployment(slot, catalog))) {
             continue;
         }

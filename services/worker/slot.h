@@ -6,7 +6,10 @@
 
 #define SLOT_MAGIC     0x534c4f54u
 #define SLOT_KNOWN_MAX 3
-#define SLOT_AHEAD_MAX 3 /* queries that a busy slot may have to run next */
+#define SLOT_AHEAD_MAX 3 /* calls that a busy slot may have to run next */
+/* So many, then it runs empty once: those who need a free slot (lanes, calls of other code)
+ * shall get one. */
+#define SLOT_AHEAD_ROW 64
 
 enum slot_state {
     SLOT_OFF,      /* no process; one is started when its time has come */
@@ -33,6 +36,7 @@ struct slot {
      * only they are left, `call` is NULL and the slot is still busy. */
     uint64_t revoked[SLOT_AHEAD_MAX];
     size_t revoked_count;
+    unsigned ahead_count;    /* calls that it was sent ahead since it was free */
     bool is_quick;           /* its last call was short */
     struct reading *reading; /* what its call waits for */
     uint64_t batch;          /* the slot's name of that */

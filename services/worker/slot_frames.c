@@ -173,6 +173,7 @@ void worker_slot_start(struct worker *worker, struct slot *slot, struct call *ca
     send_start(worker, slot, call, 0);
     slot->state = SLOT_BUSY;
     slot->is_overdue = false;
+    slot->ahead_count = 0;
     if (call->is_in_lane) {
         worker_chain_started(worker, call);
     }
@@ -192,6 +193,7 @@ void worker_slot_start_ahead(struct worker *worker, struct slot *slot, struct ca
     bb_assert(slot->state == SLOT_BUSY && slot->call != NULL && call->slot == NULL);
     call->slot = slot;
     bb_list_push_back(&slot->behind, &call->slot_link);
+    slot->ahead_count++;
     send_start(worker, slot, call, 0);
 }
 

@@ -1,0 +1,176 @@
+/* The supervisor's own steps on a slot without a process: what it is sent, and what its answers do.
+ */
+#include <criterion/criterion.h>
+
+#include "bb/value.h"
+
+#include "slot.h"
+
+struct world {
+    struct bb_ctx ctx;
+    struct worker worker;
+    struct slot slot;
+    struct catalog *catalog;
+    Bb__Proto__Call request;
+};
+
+static void make_metrics(struct worker_counters *count)
+{
+    count->calls = bb_metric("calls", BB_COUNTER, "");
+    count->retries = bb_metric("retries", BB_COUNTER, "");
+    count->slot_recalled = bb_metric("recalled", BB_COUNTER, "");
+    count->forgotten = bb_metric("forgotten", BB_COUNTER, "");
+    count->call_time = bb_histogram("call", "");
+    count->run_time = bb_histogram("run", "");
+}
+
+static void know_code(struct world *w)
+{
+    struct cache_read reads[CATALOG_READS] = { { .status = BB_OK } };
+    cr_assert_eq(worker_catalogs_add(&w->ctx, w->worker.catalogs, 100, true, reads, &w->catalog),
+                 BB_OK);
+    w->slot.known[w->slot.known_count].deployment = w->catalog->id;
+    w->slot.known[w->slot.known_count++].code = w->catalog->code;
+}
+
+static void make_request(Bb__Proto__Call *request)
+{
+    static uint8_t id[16];
+    static char path[] = "_system:status";
+    bb__proto__call__init(request);
+    request->request_id = request->seed = bb_slice_pb(bb_slice(id, sizeof(id)));
+    request->path = path;
+    request->kind = BB__PROTO__FUNCTION_KIND__KIND_QUERY;
+    request->is_live = request->is_admin = true;
+}
+
+static void make(struct world *w)
+{
+    *w = (struct world){ .ctx = { .env = bb_env_real() },
+                         .worker = { .feed = { .epoch = 1, .cursor = 100, .durable = 100 },
+                                     .queue_max = 1000,
+                                     .slot_count = 1,
+                                     .outcomes_ms = 7 * 86400000ull } };
+    struct worker *worker = &w->worker;
+    worker->ctx = &w->ctx;
+    worker->slots = &w->slot;
+    worker->cache = worker_cache_new(1 << 20);
+    worker->copies = worker_copies_new(1);
+    worker->catalogs = worker_catalogs_new();
+    worker->lanes = worker_lanes_new();
+    worker->scratch = bb_arena_new(0);
+    worker->forget = worker_forget_new(0);
+    for (size_t i = 0; i < CALL_STATE_COUNT; i++) {
+        bb_list_init(&worker->calls[i]);
+    }
+    bb_list_init(&worker->chains);
+    bb_list_init(&worker->readings);
+    bb_list_init(&worker->call_pool);
+    make_metrics(&worker->count);
+    w->slot = (struct slot){ .magic = SLOT_MAGIC, .worker = worker, .state = SLOT_IDLE };
+    bb_list_init(&w->slot.behind);
+    know_code(w);
+    make_request(&w->request);
+}
+
+static void free_calls(struct worker *worker)
+{
+    while (!bb_list_is_empty(&worker->calls[CALL_QUEUED])) {
+        worker_call_release(worker,
+                            bb_container(worker->calls[CALL_QUEUED].next, struct call, link));
+    }
+    while (!bb_list_is_empty(&worker->call_pool)) {
+        struct call *call = bb_container(worker->call_pool.next, struct call, link);
+        bb_list_remove(&call->link);
+        bb_arena_free(call->arena);
+        bb_free(call);
+    }
+}
+
+static void done(struct world *w)
+{
+    struct worker *worker = &w->worker;
+    free_calls(worker);
+    worker_forget_free(worker->forget);
+    worker_cache_free(worker->cache);
+    worker_copies_free(worker->copies);
+    worker_catalogs_free(worker->catalogs);
+    worker_lanes_free(worker->lanes);
+    bb_arena_free(worker->scratch);
+}
+
+/* The slot says that it has run this call. */
+static void answer(struct world *w, uint64_t call)
+{
+    Bb__Proto__FromSlot frame;
+    Bb__Proto__SlotDone message;
+    uint8_t bytes[256];
+    bb__proto__from_slot__init(&frame);
+    bb__proto__slot_done__init(&message);
+    message.call = call;
+    frame.op_case = BB__PROTO__FROM_SLOT__OP_DONE;
+    frame.done = &message;
+    size_t size = bb__proto__from_slot__pack(&frame, bytes);
+    cr_assert_eq(worker_slot_frame(&w->slot, bb_slice(bytes, size)), BB_OK, "%s", w->ctx.error);
+}
+
+Test(supervisor, a_slot_that_is_sent_calls_ahead_is_free_now_and_then)
+{
+    struct world w;
+    unsigned ran = 0;
+    make(&w);
+    do {
+        while (w.worker.call_count < 8) {
+            worker_call_arrive(&w.worker, NULL, &w.request);
+        }
+        worker_dispatch(&w.worker);
+        cr_assert_eq(w.slot.state, SLOT_BUSY);
+        answer(&w, w.slot.call->id);
+        ran++;
+    } while (ran == 1 || (w.slot.state != SLOT_IDLE && ran < 10000));
+    cr_assert_eq(w.slot.state, SLOT_IDLE, "others wait, and a lane would get it");
+    cr_assert_leq(ran, 2 * SLOT_AHEAD_ROW);
+    done(&w);
+}
+
+/* ---- outcomes of client keys are removed ---- */
+
+/* The worker's own call, whose value is not that of its own run. */
+static void end_with(struct world *w, struct bb_slice value)
+{
+    struct bb_list *queue = &w->worker.calls[CALL_QUEUED];
+    cr_assert_not(bb_list_is_empty(queue), "a batch is under way");
+    struct call *call = bb_container(queue->next, struct call, link);
+    cr_assert_str_eq(call->request->path, "_system:forget");
+    call->has_value = true;
+    call->value = value;
+    worker_answer(&w->worker, call, BB_OK, NULL);
+}
+
+static void watch_soon(struct world *w)
+{
+    worker_forget_watch(&w->worker, worker_now(&w->worker) + 1000000);
+}
+
+Test(supervisor, a_batch_that_an_earlier_run_removed_counts)
+{
+    struct world w;
+    struct bb_value_builder *value = bb_value_builder_new();
+    make(&w);
+    watch_soon(&w);
+    worker_forget_watch(&w.worker, UINT64_MAX);
+    end_with(&w, BB_SLICE_EMPTY); /* the log does not have it any more */
+    worker_forget_watch(&w.worker, UINT64_MAX);
+    for (int removed = 128; removed > 0; removed -= 127) {
+        bb_value_builder_clear(value);
+        bb_value_begin_object(value);
+        bb_value_field_name(value, bb_slice_str("removed"));
+        bb_value_put_float64(value, removed);
+        bb_value_end_object(value);
+        end_with(&w, bb_value_finish(value));
+        watch_soon(&w);
+    }
+    cr_assert(bb_list_is_empty(&w.worker.calls[CALL_QUEUED]), "there were no more");
+    bb_value_builder_free(value);
+    done(&w);
+}
