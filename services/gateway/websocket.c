@@ -245,6 +245,7 @@ bool gateway_websocket_is_path(struct bb_slice path)
 void gateway_api_websocket(struct gateway *gateway, struct bb_http_request *request)
 {
     struct websockets *websockets = gateway->websockets;
+    struct bb_slice path = bb_http_path(request);
     struct websocket_client *client;
 
     if (!bb_http_wants_socket(request)) {
@@ -259,6 +260,8 @@ void gateway_api_websocket(struct gateway *gateway, struct bb_http_request *requ
     }
     client = bb_alloc_zero(1, sizeof(*client));
     client->magic = WEBSOCKET_MAGIC;
+    client->takes_chunks = gateway_websocket_takes_chunks(
+        bb_slice(path.data + strlen("/api/"), path.size - strlen("/api/")));
     client->sink = (struct sink){ .deliver = gateway_websocket_deliver,
                                   .is_blocked = gateway_websocket_is_blocked,
                                   .expired = on_expired };

@@ -97,6 +97,8 @@ struct websocket_client {
     bool awaits_pong;            /* what followed its first query set may not be here yet */
     uint64_t seconds;            /* since it was sent anything */
     bool is_closing, was_blocked;
+    bool takes_chunks;
+    uint64_t transition_count;
     bool is_expired; /* its token: nothing happens in its name before the next one */
 };
 
@@ -116,6 +118,12 @@ void gateway_websocket_send(struct websocket_client *client, struct bb_slice jso
 void gateway_websocket_shut(struct websocket_client *client, uint16_t code, const char *reason);
 /* Soon, outside of whatever runs: pages are fixed, sessions woken. */
 void gateway_websocket_later(struct websockets *websockets);
+
+/* websocket_chunk.c: may a client of this version be sent a transition in pieces? */
+bool gateway_websocket_takes_chunks(struct bb_slice version);
+/* A transition as it is sent: one message, or a large one in pieces. `id` tells it from others. One
+ * reference, the caller's. */
+struct bb_http_buffer *gateway_websocket_pack(struct bb_slice json, bool takes_chunks, uint64_t id);
 
 /* websocket_query.c */
 void gateway_websocket_modify(struct bb_ctx *ctx, struct websocket_client *client,

@@ -266,7 +266,8 @@ void gateway_websocket_deliver(struct sink *sink, struct session *session,
     add_changes(client, json, event);
     add_notes(client, json, event->set_version);
     gateway_websocket_end_transition(json);
-    buffer = bb_http_socket_text(bb_buf_slice(json));
+    buffer = gateway_websocket_pack(bb_buf_slice(json), client->takes_chunks,
+                                    ++client->transition_count);
     if (json->capacity > 1u << 20) {
         bb_buf_fini(json);
         bb_buf_init(json);

@@ -7,6 +7,7 @@ import { BaseConvexClient, ConvexClient } from "convex/browser";
 import { anyApi as api } from "convex/server";
 import { ConvexError } from "convex/values";
 
+import { startIssuer } from "../http/issuer.mjs";
 import { eventually, startSuite, suiteMissing } from "./suite.mjs";
 
 const FUNCTIONS = {
@@ -58,16 +59,64 @@ export const crash = query({
   },
 });
 export const act = action(() => "never");
+export const large = query({ args: { group: v.string() }, handler: async (ctx, { group }) => "ä€😀x".repeat(1_000_000) + (await inGroup(ctx, group).collect()).length });
+export const who = query(async (ctx) => (await ctx.auth.getUserIdentity())?.subject ?? null);
 `,
 };
 
 const skip = suiteMissing();
 let suite;
+let issuer;
 
 before(async () => {
-  if (!skip) suite = await startSuite({ mode: "processes", functions: FUNCTIONS });
+  if (skip) return;
+  issuer = await startIssuer();
+  const config = `export default { providers: [{ domain: "${issuer.url}", applicationID: "app" }] };`;
+  suite = await startSuite({ mode: "processes", functions: { ...FUNCTIONS, "auth.config.ts": config }, options: { gateway: { "auth-skew": 0 } } });
 });
-after(() => suite?.stop());
+after(async () => {
+  await suite?.stop();
+  await issuer?.stop();
+});
+
+test("a transition of more than 5 MB arrives whole, in pieces", { skip }, async (t) => {
+  const client = new ConvexClient(suite.url);
+  t.after(() => client.close());
+  const seen = [];
+  client.onUpdate(api.notes.large, { group: "large" }, (value) => seen.push(value));
+  await eventually(() => seen.length === 1, { timeoutMs: 20_000 });
+  await client.mutation(api.notes.add, { group: "large", n: 1 });
+  await eventually(() => seen.length === 2, { timeoutMs: 20_000 });
+  assert.deepEqual(seen.map((value) => value === "ä€😀x".repeat(1_000_000) + value.at(-1)), [true, true]);
+  assert.deepEqual(seen.map((value) => value.at(-1)), ["0", "1"]);
+  const typesFor = async (version) => {
+    const socket = new WebSocket(`${suite.url.replace("http", "ws")}/api/${version}/sync`);
+    t.after(() => socket.close());
+    const types = [];
+    socket.onmessage = ({ data }) => types.push(JSON.parse(data).type);
+    await new Promise((done) => (socket.onopen = done));
+    socket.send(JSON.stringify({ type: "Connect", sessionId: version, connectionCount: 0, lastCloseReason: null, clientTs: 0 }));
+    socket.send(JSON.stringify({ type: "ModifyQuerySet", baseVersion: 0, newVersion: 1, modifications: [{ type: "Add", queryId: 1, udfPath: "notes:large", args: [{ group: "large" }] }] }));
+    await eventually(() => types.length >= (version === "1.27.0" ? 1 : 3), { timeoutMs: 20_000 });
+    return types;
+  };
+  assert.deepEqual(await typesFor("1.28.0"), ["TransitionChunk", "TransitionChunk", "TransitionChunk"]);
+  assert.deepEqual(await typesFor("1.27.0"), ["Transition"]);
+});
+
+test("setAuth: tokens say who calls, are renewed when they expire, and one that is refused is replaced", { skip }, async (t) => {
+  const client = new ConvexClient(suite.url);
+  t.after(() => client.close());
+  const seen = [];
+  const heard = [];
+  client.onUpdate(api.notes.who, {}, (value) => seen.push(value));
+  await eventually(() => seen.length === 1);
+  const exp = () => Math.floor(Date.now() / 1000) + 3600;
+  client.setAuth(async ({ forceRefreshToken }) => (forceRefreshToken ? issuer.token({ sub: "fresh", exp: exp() }) : issuer.token({ sub: "stale", exp: 1 })), (isAuthenticated) => heard.push(isAuthenticated));
+  await eventually(() => seen.at(-1) === "fresh", { timeoutMs: 20_000 });
+  assert.equal(heard.at(-1), true);
+  assert.ok(!seen.includes("stale"));
+});
 
 const quiet = { log() {}, warn() {}, error() {}, logVerbose() {} };
 
