@@ -169,7 +169,7 @@ build: setup
 
 ## dev: build, start the embedded suite and the chat example, say where to look; Ctrl-C ends it
 dev: build
-	@cd docs/examples/chat && exec $(CURDIR)/$(NODE) node_modules/bitbend/bin/bitbend.cjs dev
+	@cd docs/examples/chat && exec "$(CURDIR)/$(NODE)" node_modules/bitbend/bin/bitbend.cjs dev
 
 ## cluster: build, start the whole suite as separate processes (three storage nodes, two of the rest); Ctrl-C ends it
 cluster: build
