@@ -70,14 +70,14 @@ export function createJobs({ bus, gateway, runner, options, log }) {
 
   function take(message) {
     const { jobId, attempt } = parse(message.data);
-    if (typeof jobId !== "string" || !Number.isInteger(attempt)) return message.term("no job");
+    if (typeof jobId !== "string" || !Number.isInteger(attempt)) return tell(message, "term");
     const taskId = createHash("sha256").update(`${jobId}:${attempt}`).digest("hex").slice(0, 32);
-    if (!runner.reserve(taskId, jobId)) return message.nak(NAK_MS);
-    const working = setInterval(() => message.working(), WORKING_MS);
+    if (!runner.reserve(taskId, jobId)) return tell(message, "nak", NAK_MS);
+    const working = setInterval(() => tell(message, "working"), WORKING_MS);
     work(message, jobId, attempt, taskId)
       .catch((error) => {
         log("runner.job_lost", { job: jobId, attempt, why: error.message });
-        message.nak(NAK_MS);
+        tell(message, "nak", NAK_MS);
       })
       .finally(() => {
         clearInterval(working);
@@ -88,12 +88,12 @@ export function createJobs({ bus, gateway, runner, options, log }) {
 
   async function work(message, jobId, attempt, taskId) {
     const job = await gateway.call("_system:startJob", { jobId, attempt, runner: runner.id });
-    if (job === null) return message.ack();
+    if (job === null) return tell(message, "ack");
     active.set(jobId, { attempt, taskId });
     const reply = await runJob(job, jobId, attempt, taskId);
     const end = reply.status === "success" ? { status: "success", value: reply.value } : { status: "error", error: errorText(reply) };
     await gateway.callEncoded("_system:finishJob", { jobId, attempt, ...end }, { patienceMs: FINISH_PATIENCE_MS });
-    message.ack();
+    tell(message, "ack");
   }
 
   async function runJob(job, jobId, attempt, taskId) {
@@ -151,6 +151,15 @@ export function createJobs({ bus, gateway, runner, options, log }) {
       wake();
     },
   };
+}
+
+/** What cannot be told now, as NATS is away, NATS finds out: the message comes again, and the row knows better. */
+function tell(message, what, ...args) {
+  try {
+    message[what](...args);
+  } catch {
+    // The connection is closed.
+  }
 }
 
 function errorText({ code, errorMessage, errorData, stack }) {

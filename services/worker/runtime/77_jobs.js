@@ -176,6 +176,7 @@ const finishJob = async (frame, db, args) => {
 const jobMutation = async (frame, db, args) => {
   const job = await findJob(db, idOf(args));
   const path = bb.jobs.canonicalPath(textOf(args, "path"));
+  host(op.NAME, path);
   if (!isAttempt(job, args.attempt) || job.state !== "running") {
     bb.fail("NotAvailableHere", `${path} did not run: the job that called it has ended, was cancelled, or is run anew.`);
   }

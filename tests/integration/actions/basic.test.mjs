@@ -34,6 +34,8 @@ const FILES = {
     export const refuse = action(async () => { throw new BitBendError({ why: "no", n: 7n }); });
     export const broken = action(async () => { console.log("before"); (undefined as any).x; });
     export const failing = action(async (ctx) => { await ctx.runMutation(api.notes.add, { text: "kept" }); throw new Error("after"); });
+    export const long = action(async (_, { ms }) => { await new Promise((done) => setTimeout(done, ms)); return ms; });
+    export const fetches = action(async (_, { url }) => (await fetch(url)).text());
     export const who = action(async (ctx) => ctx.auth.getUserIdentity());
   `,
 };
@@ -57,6 +59,12 @@ describe("actions", { skip: actionsMissing() }, () => {
     assert.match(version, /^v24\./);
     assert.equal(hash, "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881");
     assert.equal(has, true);
+  });
+
+  test("b3_it fetches, and runs longer than a transaction may", async () => {
+    const long = value("notes:long", { ms: 5500 });
+    assert.equal(await value("notes:fetches", { url: `${stand.url}/api/ping` }), "pong");
+    assert.equal(await long, 5500);
   });
 
   test("b6_queries, mutations and actions of one file are deployed at once, and know each other", async () => {

@@ -151,4 +151,11 @@ describe("actions and faults", { skip: actionsMissing() }, () => {
     assert.equal(status, 503);
     assert.match(json.message, /No runner is connected/);
   });
+
+  test("an action that runs for longer than its runner allows is ended, and told why", async () => {
+    await stand.startRunner({ "time-max-s": 1 });
+    const { json } = await ask("work:waits", { begun: fresh(), go: fresh() });
+    assert.equal(json.code, "FunctionTimeout");
+    assert.match(json.errorMessage, /The action ran for more than 1 s\. A runner's --time-max-s gives it more/);
+  });
 });

@@ -20,7 +20,7 @@ const FILES = {
     import { existsSync, appendFileSync } from "node:fs";
     const sleep = (ms: number) => new Promise((done) => setTimeout(done, ms));
 
-    export const mark = mutation(async ({ db }, { key }) => { await db.insert("marks", { key }); });
+    export const mark = mutation(async ({ db }, { key }) => { console.log("marks", key); await db.insert("marks", { key }); });
     export const hidden = internalMutation(async ({ db }, { key }) => { await db.insert("marks", { key }); });
     export const marks = query(async ({ db }) => (await db.query("marks").collect()).map(({ key }) => key));
     export const start = mutation(async ({ scheduler }, { path, args }) => scheduler.runAfter(0, path as any, args));
@@ -79,6 +79,8 @@ describe("actions as jobs", { skip: actionsMissing() }, () => {
     assert.deepEqual(result, { done: true });
     assert.equal(error, null);
     assert.ok((await stand.call("j:marks")).includes("worked"));
+    const { entries } = await stand.admin.logs({ cursor: "0" });
+    assert.deepEqual(entries.filter(({ lines }) => lines.some(({ text }) => text === "marks worked")).map(({ path }) => path), ["j:mark"]);
   });
 
   test("a job that is cancelled is told, and ends", async () => {
