@@ -25,7 +25,7 @@ struct endpoint {
     struct bb_list link;
     struct gateway *gateway;
     struct action action;
-    struct bb_buf question, args, allow;
+    struct bb_buf question, args, allow, identity;
     char *label; /* of the route, for logs */
     /* The client: its request until it is answered, then maybe a stream. */
     struct bb_http_request *client;
@@ -47,6 +47,7 @@ static void release_if_over(struct endpoint *endpoint)
     bb_buf_fini(&endpoint->question);
     bb_buf_fini(&endpoint->args);
     bb_buf_fini(&endpoint->allow);
+    bb_buf_fini(&endpoint->identity);
     bb_free(endpoint->label);
     bb_free(endpoint);
 }
@@ -376,6 +377,18 @@ static void on_client_gone(void *arg)
     gateway_action_leave(&endpoint->action);
 }
 
+/* A user's token says who calls; any other Authorization is the handler's to judge. */
+static void take_identity(struct endpoint *endpoint)
+{
+    struct bb_ctx ctx = *endpoint->gateway->ctx;
+    struct bb_slice header = bb_http_header(endpoint->client, "authorization");
+    struct caller caller;
+
+    if (header.size > 7 && strncasecmp((const char *)header.data, "Bearer ", 7) == 0 &&
+        gateway_caller(&ctx, endpoint->gateway, endpoint->client, &caller) == BB_OK)
+        bb_buf_append_slice(&endpoint->identity, caller.identity);
+}
+
 static void start(struct gateway *gateway, struct bb_http_request *client, struct bb_slice path)
 {
     struct bb_ctx ctx = *gateway->ctx;
@@ -394,11 +407,13 @@ static void start(struct gateway *gateway, struct bb_http_request *client, struc
     }
     write_question(endpoint, path);
     write_args(endpoint, path);
+    take_identity(endpoint);
     endpoint->action = (struct action){ .path = "http:",
                                         .args = bb_buf_slice(&endpoint->args),
                                         .question = "_system:httpRoute",
                                         .question_args = bb_buf_slice(&endpoint->question),
                                         .on_answer = on_answer,
+                                        .identity = bb_buf_slice(&endpoint->identity),
                                         .ends_when_left = true,
                                         .done = on_action_done,
                                         .arg = endpoint };

@@ -6,6 +6,7 @@
 // line of build/bench/results.jsonl; the table at the end shows medians.
 import { mkdirSync } from "node:fs";
 
+import { benchActions } from "./actions.mjs";
 import { benchBitBend } from "./bitbend.mjs";
 import { benchFailover, benchThree } from "./cluster.mjs";
 import { bench, options, records, wants } from "./common.mjs";
@@ -51,6 +52,7 @@ for (let run = 1; run <= Number(options.rounds); run++) {
     else console.log(`${system} is left out: ${system in SYSTEMS ? "it is not installed (make bench installs it)" : "nobody knows it"}`);
   }
   await benchFailover(run);
+  await benchActions(run);
   if (wants("slot")) {
     if (hasSlot) await benchSlot(run);
     else console.log("the slot alone is left out: tests/node_modules is missing (make setup-test)");

@@ -68,6 +68,7 @@ http.route({ path: "/large", method: "GET", handler: httpAction(async (ctx, requ
   return new Response(bytes);
 }) });
 http.route({ path: "/throw", method: "GET", handler: httpAction(async () => { throw new Error("what went wrong"); }) });
+http.route({ path: "/who", method: "GET", handler: httpAction(async (ctx, request) => Response.json([await ctx.auth.getUserIdentity(), request.headers.get("authorization")])) });
 http.route({ path: "/nothing", method: "GET", handler: httpAction(async () => "text" as any) });
 http.route({ path: "/early", method: "POST", handler: httpAction(async () => new Response("no need", { status: 403 })) });
 http.route({ path: "/open", method: "GET", cors: true, handler: httpAction(async () => new Response("open")) });
@@ -191,6 +192,11 @@ describe("endpoints", { skip: actionsMissing() }, () => {
     assert.deepEqual([closed.headers.get("access-control-allow-origin"), closed.headers.get("access-control-allow-credentials")], ["https://example.com", "true"]);
     assert.equal((await ask("/closed", { method: "PUT", headers: { Origin: "https://other.example" } })).headers.get("access-control-allow-origin"), null);
     assert.equal((await ask("/users/me", { method: "OPTIONS", headers: origin })).status, 405);
+  });
+
+  test("a token that is no user's is the handler's to judge", async () => {
+    const answer = await ask("/who", { headers: { Authorization: "Bearer of-a-webhook" } });
+    assert.deepEqual([answer.status, await answer.json()], [200, [null, "Bearer of-a-webhook"]]);
   });
 
   test("only runners reach the runner's side", async () => {
