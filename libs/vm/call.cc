@@ -6,7 +6,9 @@
 #include "vm_internal.hh"
 
 enum {
-    RESULT_BYTES_MAX = 48 << 20
+    RESULT_BYTES_MAX = 48 << 20,
+    /* Of running: in this long a script allocates a few megabytes, whatever it does. */
+    HEAP_LOOK_NS = 500000
 };
 
 namespace bb
@@ -98,10 +100,19 @@ static size_t heap_used(struct bb_vm *vm)
 
 /* V8 calls on_near_limit when it collects; one huge allocation may come without that. The garbage
  * of calls before this one stays below half of the limit, so what is above the limit is this
- * call's. */
-static void check_heap(struct bb_vm *vm)
+ * call's. To ask V8 costs more than half a microsecond: calls too short to allocate much are looked
+ * at together. */
+static void check_heap(struct bb_vm_call *call)
 {
+    struct bb_vm *vm = call->vm;
+    const uint64_t ran_ns = call->run_ns + (clock_ns() - call->entered_ns);
+
     vm->call_count++;
+    vm->unchecked_ns += ran_ns;
+    if (vm->unchecked_ns < HEAP_LOOK_NS) {
+        return;
+    }
+    vm->unchecked_ns = 0;
     if (heap_used(vm) <= vm->heap_bytes / 2) {
         return;
     }
@@ -128,7 +139,7 @@ static void check_sound(struct bb_vm_call *call)
         vm->must_recycle = true;
     }
     isolate->CancelTerminateExecution();
-    check_heap(vm);
+    check_heap(call);
 }
 
 /* After the microtasks ran: is the call over, and how? */
@@ -228,6 +239,7 @@ int bb_vm_call_begin(struct bb_ctx *ctx, struct bb_vm *vm, struct bb_vm_bundle *
     made->ctx = ctx;
     made->bundle = bundle;
     made->arg = options->arg;
+    made->entered_ns = begun_ns;
     made->generation = ++vm->generation;
     made->now_ms = options->now_ms;
     memcpy(made->random, options->seed, sizeof made->random);
@@ -312,6 +324,7 @@ void bb_vm_run(struct bb_vm_call *call)
     bb::Entered entered(call->vm);
     const uint64_t begun_ns = bb::clock_ns();
 
+    call->entered_ns = begun_ns;
     if (call->vm->why.load() < 0) {
         bb::drain(call);
     }

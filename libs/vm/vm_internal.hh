@@ -85,6 +85,7 @@ struct bb_vm {
     size_t heap_bytes = 0; /* the limit */
     size_t heap_used = 0;  /* when it was last looked at */
     uint64_t call_count = 0;
+    uint64_t unchecked_ns = 0; /* calls have run this long since the heap was looked at */
     bool must_recycle = false;
     uint64_t generation = 0;   /* of calls, part of their tickets */
     uint64_t bundle_count = 0; /* ever made: their ids */
@@ -129,6 +130,7 @@ struct bb_vm_call {
     std::vector<vm_rejection> rejections;
     std::vector<struct bb_vm_bundle *> bundles; /* made by internals.compile */
     uint64_t run_ns = 0;
+    uint64_t entered_ns = 0; /* when it last began to run, or to go on */
     struct bb_vm_result result = {};
     struct bb_buf value, error_data, profiled;
     bb::Profile *profile = nullptr; /* under way */
