@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 #
 # deep.sh [stage ...] - what is too long for every change: run it when commit order, durability or
-# subscriptions change. Stages: tidy fuzz sim mutants oracle kills failover. Ends with 0 only if every one passed.
+# subscriptions change. Stages: tidy fuzz sim mutants oracle kills failover memory. Ends with 0 only if every one passed.
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-if [ $# -gt 0 ]; then stages=("$@"); else stages=(tidy fuzz sim mutants oracle kills failover); fi
+if [ $# -gt 0 ]; then stages=("$@"); else stages=(tidy fuzz sim mutants oracle kills failover memory); fi
 logs=build/test-logs
 mkdir -p "$logs"
 case $(uname -m) in
@@ -95,6 +95,12 @@ stage_failover() {
     FAILOVER_ROUNDS=${FAILOVER_ROUNDS:-20} "$node" --test --test-concurrency=1 tests/integration/faults/failover.test.mjs >"$logs/deep-failover.log" 2>&1
     verdict failover $? "$logs/deep-failover.log"
     grep "no write was acknowledged" "$logs/deep-failover.log"
+}
+
+# Data many times larger than what storage may hold of it.
+stage_memory() {
+    MEMORY_DATA_MB=${MEMORY_DATA_MB:-1024} "$node" --test tests/integration/storage/memory.test.mjs >"$logs/deep-memory.log" 2>&1
+    verdict memory $? "$logs/deep-memory.log"
 }
 
 make -s -j"$(nproc)" MODE=release programs sim-programs || exit 1
