@@ -49,6 +49,11 @@ void bb_json_string(struct bb_buf *to, struct bb_slice utf8)
     bb_buf_append_byte(to, '"');
 }
 
+enum {
+    DECIMALS_MAX = 15
+};
+__extension__ typedef unsigned __int128 wide_uint;
+
 static void append_integer(struct bb_buf *to, int64_t value)
 {
     char text[24];
@@ -64,24 +69,51 @@ static void append_integer(struct bb_buf *to, int64_t value)
     bb_buf_append(to, text + at, sizeof text - at);
 }
 
-/*
- * Numbers of at most three decimals, as times in milliseconds are; true: it was one. Below 2^42
- * doubles lie closer than a thousandth, so one that is a thousandth's nearest double has no shorter
- * digits.
- */
-static bool append_thousandths(struct bb_buf *to, double value)
+static void append_fraction(struct bb_buf *to, uint64_t parts, unsigned decimals)
 {
-    if (fabs(value) >= 4398046511104.0)
+    char text[DECIMALS_MAX + 1] = { '.' };
+
+    for (unsigned at = decimals; at > 0; at--, parts /= 10)
+        text[at] = (char)('0' + parts % 10);
+    bb_buf_append(to, text, decimals + 1);
+}
+
+/*
+ * Numbers with few decimals, as most that people and clocks make: the first count of decimals with
+ * which the nearest decimal number is less than half a step of the double away, in whole numbers.
+ * True: it was one.
+ */
+static bool append_decimals(struct bb_buf *to, double value)
+{
+    double size = fabs(value);
+    int exponent;
+
+    if (size < 0.001 || size >= 4503599627370496.0) /* beyond, all are whole */
         return false;
-    int64_t thousandths = (int64_t)llround(value * 1000);
-    if ((double)thousandths / 1000 != value || (thousandths < 1000 && thousandths > -1000))
-        return false;
-    append_integer(to, thousandths / 1000);
-    unsigned rest = (unsigned)llabs(thousandths % 1000);
-    char digits[4] = { '.', (char)('0' + rest / 100), (char)('0' + rest / 10 % 10),
-                       (char)('0' + rest % 10) };
-    bb_buf_append(to, digits, rest % 10 != 0 ? 4 : rest % 100 != 0 ? 3 : 2);
-    return true;
+    uint64_t mantissa = (uint64_t)ldexp(frexp(size, &exponent), 53);
+    unsigned shift = (unsigned)(53 - exponent); /* size == mantissa / 2^shift */
+    uint64_t scale = 10;
+    if (mantissa == 1ull << 52)
+        return false; /* the step below it is half as large */
+    for (unsigned decimals = 1; decimals <= DECIMALS_MAX; decimals++, scale *= 10) {
+        wide_uint product = (wide_uint)mantissa * scale, whole = product >> shift;
+        uint64_t rest = (uint64_t)product & ((1ull << shift) - 1), half = 1ull << (shift - 1);
+        if (whole >> 62 != 0)
+            return false;
+        /* The nearest one; the even one of two, as ECMA-262 wants it. */
+        uint64_t parts = (uint64_t)whole;
+        bool is_up = rest > half || (rest == half && parts % 2 == 1);
+        uint64_t distance = is_up ? (1ull << shift) - rest : rest;
+        if (2 * distance > scale || (2 * distance == scale && mantissa % 2 == 1))
+            continue;
+        parts += is_up;
+        if (value < 0)
+            bb_buf_append_byte(to, '-');
+        append_integer(to, (int64_t)(parts / scale));
+        append_fraction(to, parts % scale, decimals);
+        return true;
+    }
+    return false;
 }
 
 /* ECMA-262 Number::toString: the shortest digits that read back, placed by the exponent. */
@@ -101,7 +133,7 @@ void bb_json_number(struct bb_buf *to, double value)
         append_integer(to, (int64_t)value);
         return;
     }
-    if (append_thousandths(to, value))
+    if (append_decimals(to, value))
         return;
     /* 15 digits always suffice for a decimal that had at most 15; subnormal numbers have fewer. */
     for (int precision = fabs(value) < DBL_MIN ? 0 : 14; precision <= 16; precision++) {

@@ -415,10 +415,12 @@ Test(value, prefix_end_is_the_first_key_after_all_with_the_prefix)
     bb_buf_fini(&end);
 }
 
-/* The first of 0, 1, 2, 3 decimals that reads back. */
+/* The first count of decimals that reads back; empty: written with an exponent, or none of these
+ * does. */
 static void plain_digits(double value, char *to, size_t size)
 {
-    for (int decimals = 0; decimals <= 3; decimals++) {
+    for (int decimals = 0; decimals <= 18 && fabs(value) < 1e15 && fabs(value) >= 1e-6;
+         decimals++) {
         (void)snprintf(to, size, "%.*f", decimals, value);
         if (strtod(to, NULL) == value)
             return;
@@ -426,16 +428,17 @@ static void plain_digits(double value, char *to, size_t size)
     to[0] = '\0';
 }
 
-Test(json, numbers_of_up_to_three_decimals_have_their_shortest_digits)
+Test(json, numbers_have_their_shortest_digits)
 {
     struct bb_buf text = { 0 };
+    static const double units[] = { 1000, 1024, 1e6, 3, 10 };
     uint64_t random = 88172645463325252u;
 
     for (int i = 0; i < 200000; i++) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        double value = (double)(int64_t)(random >> (11 + random % 40)) / 1000;
+        double value = (double)(int64_t)(random >> (11 + random % 40)) / units[i % 5];
         char expected[40];
         value = i % 2 == 0 ? value : -value;
         value = i % 3 == 0 ? nextafter(value, 1e300) : value;
