@@ -7,6 +7,7 @@
 #define MARKED_LOOK_MAX  64u
 #define MARK_MS          1000u
 #define SUBMIT_MS        1500u /* it may wait for a lease; sent again, it is known by its ids */
+#define VALUE_WAIT_MS    1000u /* the node that is asked may lag behind what is durable */
 
 /* ---- marks ---- */
 
@@ -317,6 +318,7 @@ void worker_link_value(struct worker *worker, struct call *call)
     bb__proto__tail__init(&tail);
     tail.after = call->tx - 1;
     tail.max_bytes = 1;
+    tail.wait_ms = VALUE_WAIT_MS;
     Bb__Proto__StorageRequest request;
     bb__proto__storage_request__init(&request);
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
