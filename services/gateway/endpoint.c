@@ -405,6 +405,11 @@ static void start(struct gateway *gateway, struct bb_http_request *client, struc
         release_if_over(endpoint);
         return;
     }
+    if (gateway->is_stopping) {
+        respond_failure(endpoint, 503, "Unavailable", "This gateway ends.");
+        release_if_over(endpoint);
+        return;
+    }
     write_question(endpoint, path);
     write_args(endpoint, path);
     take_identity(endpoint);

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import { actionsMissing } from "../actions/stand.mjs";
-import { eventually, freePorts, ROOT } from "./suite.mjs";
+import { eventually, freePorts, ROOT, slotPids } from "./suite.mjs";
 
 const PROGRAM = join(ROOT, "libs/js/bitbend/bin/bitbend.cjs");
 const APP = 'import { action } from "./_generated/server";\nexport const hello = action({ args: {}, handler: () => `hello from ${process.version} ${process.env.GREETING}` });\n';
@@ -37,11 +37,22 @@ test("p10_embedded_mode: dev starts nats-server and a runner, starts them again,
   mkdirSync(join(dir, "bitbend"));
   writeFileSync(join(dir, "bitbend/a.ts"), APP);
   const [port] = await freePorts(1);
-  const dev = spawn(process.execPath, [PROGRAM, "dev", "--port", String(port)], { cwd: dir });
-  t.after(() => dev.kill("SIGTERM"));
   let out = "";
-  for (const stream of [dev.stdout, dev.stderr]) stream.setEncoding("utf8").on("data", (text) => (out += text));
-  await eventually(() => out.includes("BitBend is ready"), { timeoutMs: 30_000, what: "dev" });
+  const startDev = async () => {
+    out = "";
+    const child = spawn(process.execPath, [PROGRAM, "dev", "--port", String(port)], { cwd: dir });
+    t.after(() => child.kill("SIGTERM"));
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => (out += text));
+    await eventually(() => out.includes("BitBend is ready"), { timeoutMs: 60_000, what: "dev" });
+    return child;
+  };
+  const endDev = async (child) => {
+    const ended = new Promise((done) => child.once("exit", done));
+    child.kill("SIGINT");
+    assert.equal(await ended, 0, out);
+    assert.equal(processesOf(dir).count, 0, "nothing is left running");
+  };
+  const dev = await startDev();
   const { url, adminKey } = JSON.parse(readFileSync(join(dir, ".bitbend/dev.json"), "utf8"));
   const call = async (path, body) => {
     const response = await fetch(url + path, { method: "POST", headers: { Authorization: `BitBend ${adminKey}` }, body: JSON.stringify(body) });
@@ -64,6 +75,8 @@ test("p10_embedded_mode: dev starts nats-server and a runner, starts them again,
   assert.ok(!seen.includes(token), "the token is in no command line, log or status");
 
   const before = processesOf(dir);
+  assert.ok(before.solo > 0 && before.nats > 0 && before.runner > 0);
+  assert.ok(slotPids(before.solo).length > 0, "and slots");
   process.kill(before.runner, "SIGKILL");
   await eventually(() => ![0, before.runner].includes(processesOf(dir).runner), { what: "the next runner" });
   await answers("an answer of the next runner");
@@ -73,8 +86,8 @@ test("p10_embedded_mode: dev starts nats-server and a runner, starts them again,
   assert.match(out, /The runner ended \(SIGKILL\); starting it again/);
   assert.match(out, /nats-server ended \(SIGKILL\); starting it again/);
 
-  const ended = new Promise((done) => dev.once("exit", done));
-  dev.kill("SIGINT");
-  assert.equal(await ended, 0, out);
-  assert.equal(processesOf(dir).count, 0, "nothing is left running");
+  await endDev(dev);
+  const again = await startDev();
+  await eventually(async () => (await hello()).value?.endsWith(" and hi"), { timeoutMs: 60_000, what: "an answer after the restart, from what was kept" });
+  await endDev(again);
 });
