@@ -55,7 +55,7 @@ test("depot: a webhook, an import with its progress, a reminder, a call to the o
   page.on("pageerror", (error) => t.diagnostic(`page error: ${error.stack}`));
   await page.goto(stand.url);
   await page.locator('#connection[data-state="connected"]').waitFor();
-  const shows = (selector, text) => page.waitForFunction(([one, wanted]) => [...document.querySelectorAll(one)].map((item) => item.textContent).join("|") === wanted, [selector, text]);
+  const shows = (selector, text) => page.waitForFunction(([one, wanted]) => [...document.querySelectorAll(one)].map((item) => item.textContent).join("|") === wanted, [selector, text], { polling: 50 });
 
   const tell = (body, secret) => fetch(`${stand.url}/http/parcels/A1`, { method: "POST", body: JSON.stringify(body), headers: { "X-Carrier-Secret": secret } });
   assert.equal((await tell({ place: "Ulm" }, "wrong")).status, 401);
