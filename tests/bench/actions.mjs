@@ -120,6 +120,8 @@ export async function benchActions(run) {
   if (actionsMissing() || !existsSync("/usr/sbin/nats-server")) return console.log(`actions are left out: ${actionsMissing()}`);
   const stand = await startStand({ functions: FUNCTIONS, showErrors: false });
   try {
+    await sleep(1000);
+    record({ workload: "w14_rest", system: "bitbend", run, pss_mb: runnerMb(stand) });
     if (wants("w14_action")) {
       await benchNode(run);
       await callers(run, "w14_action", "bitbend", `${stand.url}/api/action`, CALL);
@@ -129,8 +131,6 @@ export async function benchActions(run) {
       await jobs(run, stand, false);
       await jobs(run, stand, true);
     }
-    await sleep(1000);
-    record({ workload: "w14_rest", system: "bitbend", run, pss_mb: runnerMb(stand) });
   } finally {
     await stand.stop();
   }

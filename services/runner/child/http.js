@@ -95,7 +95,9 @@ async function takeSmall(reader) {
   const chunks = [];
   for (let bytes = 0; ; ) {
     const pending = reader.read();
-    const read = await Promise.race([pending, new Promise((late) => setTimeout(late, INLINE_WAIT_MS, null))]);
+    let timer;
+    const read = await Promise.race([pending, new Promise((late) => (timer = setTimeout(late, INLINE_WAIT_MS, null)))]);
+    clearTimeout(timer); // a thread that a timer is left in is not used again
     if (read === null) return { chunks, pending, isDone: false };
     if (read.done) return { chunks, pending: null, isDone: true };
     chunks.push(bytesOf(read.value));
