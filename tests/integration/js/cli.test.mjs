@@ -89,6 +89,9 @@ test("dev starts the suite, deploys, follows saves, shows logs and errors, and e
   rmSync(join(app, "bitbend/more.ts"));
   await dev.says(/- function more:two/);
 
+  // npx passes on what the terminal has sent to both.
+  dev.stop();
+  await new Promise((done) => setTimeout(done, 20));
   assert.equal(await dev.stop(), 0);
   assert.throws(() => process.kill(pid, 0), { code: "ESRCH" });
   assert.ok(!existsSync(join(app, ".bitbend/dev.json")));

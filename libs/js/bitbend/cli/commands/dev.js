@@ -28,9 +28,8 @@ export async function run({ output, appDir, options }) {
   const outDir = siteDir === null ? null : join(dataDir, "static");
   const stopped = new AbortController();
   const onSignal = () => stopped.abort();
-  process.once("SIGINT", onSignal);
-  process.once("SIGTERM", onSignal);
-  process.once("SIGHUP", onSignal);
+  // More than once: npx passes on what the terminal has sent already. Dying of the second would leave the suite behind.
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(name, onSignal);
 
   generate(functionsDir);
   const siteInputs = siteDir === null ? [] : await tryBuildSite(output, { appDir, siteDir, outDir });
