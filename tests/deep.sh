@@ -63,6 +63,7 @@ stage_fuzz() {
 # Longer loads, more seeds.
 stage_sim() {
     make -s -j"$(nproc)" MODE=release sim-programs >"$logs/deep-sim.log" 2>&1 &&
+        build/release/test/sim_jobs --seed "$RANDOM" --seeds 1000 >>"$logs/deep-sim.log" 2>&1 &&
         SIM_LOAD_MS=8000 build/release/test/sim --seconds="${SIM_SECONDS:-900}" --jobs="$(nproc)" >>"$logs/deep-sim.log" 2>&1
     verdict sim $? "$logs/deep-sim.log"
 }

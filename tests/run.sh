@@ -133,6 +133,9 @@ stage_sim() {
     second=$(build/release/test/sim --scenario=kills --seed=1 2>>"$log")
     [ -n "$first" ] && [ "$first" = "$second" ]
     verdict sim-same-seed-same-trace $? "$log" "$first"
+    log=$logs/sim-jobs.log
+    build/release/test/sim_jobs --seed 1 --seeds 30 >"$log" 2>&1 && build/release/test/sim_jobs --seed "$RANDOM" --seeds 30 >>"$log" 2>&1
+    verdict sim-jobs $? "$log" "$(tail -n 1 "$log")"
     log=$logs/sim-kept.log
     build/release/test/sim --seeds=tests/sim/seeds/kept.txt --jobs="$jobs" >"$log" 2>&1
     status=$?

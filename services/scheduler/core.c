@@ -104,8 +104,13 @@ static void lower_horizon(struct lane *lane, double wake)
 /* Keeps the lowest when there are twice as many as the lane keeps in mind. */
 static void bound(struct scheduler_core *core, struct lane *lane)
 {
-    if (scheduler_timers_ready(lane->timers) > 2 * core->options.known_max)
-        lower_horizon(lane, scheduler_timers_trim(lane->timers, core->options.known_max));
+    if (scheduler_timers_ready(lane->timers) <= 2 * core->options.known_max)
+        return;
+    double lowest = scheduler_timers_trim(lane->timers, core->options.known_max);
+    lower_horizon(lane, lowest);
+    /* A page that is under way begins behind them. */
+    if (lowest < lane->missed)
+        lane->missed = lowest;
 }
 
 static bool is_as(const struct timer *timer, const struct scheduler_job *job)
@@ -205,14 +210,12 @@ void scheduler_core_page(struct scheduler_core *core, enum scheduler_lane id,
     struct lane *lane = &core->lanes[id];
     size_t added = 0;
 
+    /* Of a row that is known the feed has told as much, or tells it soon: the page may be older. */
     for (size_t i = 0; i < count; i++) {
-        struct timer *timer = scheduler_timers_find(lane->timers, &jobs[i].id);
-        if (timer == NULL) {
+        if (scheduler_timers_find(lane->timers, &jobs[i].id) == NULL) {
             (void)scheduler_timers_add(lane->timers, &jobs[i].id, jobs[i].wake, jobs[i].attempt,
                                        moment_of(core, id, jobs[i].wake, now));
             added++;
-        } else if (timer->place != TIMER_OUT) {
-            change(core, id, timer, &jobs[i], now);
         }
     }
     lane->is_paging = false;
@@ -288,6 +291,18 @@ void scheduler_core_end(struct scheduler_core *core, enum scheduler_lane id,
         scheduler_timers_remove(lane->timers, timer);
     }
     bound(core, lane);
+}
+
+void scheduler_core_moved(struct scheduler_core *core, enum scheduler_lane from,
+                          enum scheduler_lane to, const struct scheduler_job *job,
+                          struct scheduler_now now)
+{
+    struct timer *timer = scheduler_timers_find(core->lanes[from].timers, &job->id);
+    bool is_known = timer == NULL || timer->place != TIMER_OUT || timer->has_news;
+
+    scheduler_core_end(core, from, &job->id, 0, now);
+    if (!is_known)
+        scheduler_core_see(core, to, job, now);
 }
 
 uint32_t scheduler_core_tries(const struct scheduler_core *core, enum scheduler_lane id,

@@ -73,6 +73,11 @@ size_t scheduler_core_take(struct scheduler_core *core, enum scheduler_lane lane
 /* What became of one that was out. `retry_us`: after this time again; 0: it was dealt with. */
 void scheduler_core_end(struct scheduler_core *core, enum scheduler_lane lane,
                         const struct bb_id *id, uint64_t retry_us, struct scheduler_now now);
+/* One that was out is in the lane `to` now, with these values: what its transaction answered. If
+ * the feed has told anything of it meanwhile, that counts, as the answer may be late. */
+void scheduler_core_moved(struct scheduler_core *core, enum scheduler_lane from,
+                          enum scheduler_lane to, const struct scheduler_job *job,
+                          struct scheduler_now now);
 /* How often it was given back for another try. */
 uint32_t scheduler_core_tries(const struct scheduler_core *core, enum scheduler_lane lane,
                               const struct bb_id *id);

@@ -161,8 +161,10 @@ static void run_mutations(struct scheduler *scheduler, struct scheduler_now now)
 /* ---- actions ---- */
 
 /* One that is in the queue from now on: its row said so, and its message follows. */
-static void take_queued(struct scheduler *scheduler, struct bb_slice row, bool is_again)
+static void take_queued(struct scheduler_call *call, struct bb_slice row)
 {
+    struct scheduler *scheduler = call->scheduler;
+    bool is_again = call->lane == LANE_QUEUED;
     struct bb_slice id = bb_value_field_str(row, "id");
     struct bb_slice attempt = bb_value_field_str(row, "attempt");
     struct bb_slice wake = bb_value_field_str(row, "wake");
@@ -176,7 +178,9 @@ static void take_queued(struct scheduler *scheduler, struct bb_slice row, bool i
         return;
     job.wake = bb_value_float64(wake);
     job.attempt = (int64_t)bb_value_float64(attempt);
-    scheduler_core_see(scheduler->core, LANE_QUEUED, &job, scheduler_now(scheduler));
+    if (call->generation == scheduler->generation)
+        scheduler_core_moved(scheduler->core, call->lane, LANE_QUEUED, &job,
+                             scheduler_now(scheduler));
     scheduler_queue_push(scheduler->queue, bb_value_bytes(id), job.attempt);
     bb_metric_add(is_again ? scheduler->count.requeued : scheduler->count.queued, 1);
 }
@@ -193,16 +197,17 @@ static void on_marked(struct scheduler_call *call, int status, const char *error
         again(call);
         return;
     }
-    for (size_t i = 0; i < call->job_count; i++)
-        end_job(call, &call->jobs[i], 0);
     if (call->lane == LANE_RUNNING) {
         bb_metric_add(scheduler->count.swept, (int64_t)bb_value_count(value));
-        return;
+    } else {
+        for (size_t i = 0; i < bb_value_count(value); i++) {
+            if (bb_value_tag(bb_value_at(value, i)) == BB_TAG_OBJECT)
+                take_queued(call, bb_value_at(value, i));
+        }
     }
-    for (size_t i = 0; i < bb_value_count(value); i++) {
-        if (bb_value_tag(bb_value_at(value, i)) == BB_TAG_OBJECT)
-            take_queued(scheduler, bb_value_at(value, i), call->lane == LANE_QUEUED);
-    }
+    /* The others were not as they were expected to be. */
+    for (size_t i = 0; i < call->job_count; i++)
+        end_job(call, &call->jobs[i], 0);
 }
 
 static void put_job(struct bb_value_builder *to, enum scheduler_lane lane,

@@ -18,5 +18,12 @@ $(OUT)/test/sim: $(SIM_OBJ) $(CHECK_OBJ) $(call link_libs,$(SIM_SERVICES) $(SIM_
 $(OUT)/test/check: $(OUT)/tests/checkers/main.o $(CHECK_OBJ) $(call link_libs,env value base)
 	@mkdir -p $(@D)
 	@$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(OUT)/tests/checkers/main.o $(CHECK_OBJ) -Wl,--start-group $(call link_libs,env value base) -Wl,--end-group $(shell pkg-config --libs jansson) -lpthread -lm
+# The scheduler's decisions in a world of their own.
+$(OUT)/tests/sim/jobs/%.o: tests/sim/jobs/%.c | $(PROTO_H)
+	@mkdir -p $(@D)
+	@$(CC) $(CFLAGS_ALL) $(WARNINGS) $(SIM_INC) -Iservices/scheduler -MMD -MP -c $< -o $@
+$(OUT)/test/sim_jobs: $(OUT)/tests/sim/jobs/main.o $(CHECK_OBJ) $(call link_libs,scheduler env value base)
+	@mkdir -p $(@D)
+	@$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(OUT)/tests/sim/jobs/main.o $(CHECK_OBJ) $(patsubst %,$(OUT)/services/scheduler/%.o,core timers lease) -Wl,--start-group $(call link_libs,env value base) -Wl,--end-group $(shell pkg-config --libs jansson) -lpthread -lm
 .PHONY: sim-programs
-sim-programs: $(OUT)/test/sim $(OUT)/test/check
+sim-programs: $(OUT)/test/sim $(OUT)/test/sim_jobs $(OUT)/test/check

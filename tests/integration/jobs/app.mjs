@@ -4,6 +4,7 @@ export const functions = {
 import { defineSchema, defineTable } from "bitbend/server";
 import { v } from "bitbend/values";
 export default defineSchema({
+  counted: defineTable({ n: v.number() }),
   runs: defineTable({ key: v.string(), job: v.any(), n: v.any() }).index("by_run_key", ["key"]),
 });
 `,
@@ -49,6 +50,18 @@ export const schedule = mutation({
     }
     return ids;
   },
+});
+export const scheduleAt = mutation({
+  args: { due: v.number(), count: v.number(), n: v.number() },
+  handler: async (ctx, { due, count, n }) => {
+    for (let i = 0; i < count; i++) await ctx.scheduler.runAt(due, internal.work.count, { n: n * count + i });
+  },
+});
+export const count = internalMutation({ args: { n: v.number() }, handler: async (ctx, { n }) => void (await ctx.db.insert("counted", { n })) });
+export const countRuns = query({ args: {}, handler: (ctx) => ctx.db.query("counted").count() });
+export const nextPending = query({
+  args: {},
+  handler: (ctx) => ctx.db.query("_jobs").withIndex("by_state_due", (q) => q.eq("state", "pending")).first(),
 });
 export const scheduleActions = internalMutation({
   args: { count: v.number() },

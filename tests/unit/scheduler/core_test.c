@@ -311,3 +311,43 @@ Test(core, jobs_of_the_far_future_are_left_to_the_database)
     cr_assert_eq(number_of(&taken), 9999);
     scheduler_core_free(core);
 }
+
+Test(core, an_answer_that_comes_late_does_not_undo_what_the_feed_has_told)
+{
+    struct scheduler_core *core = empty_core(0);
+    struct scheduler_job job = job_of(1, 500);
+    struct scheduler_job queued = { .id = job.id, .wake = 60000, .attempt = 1 };
+    struct scheduler_job again = { .id = job.id, .wake = 700, .attempt = 1 };
+    struct scheduler_job taken;
+
+    scheduler_core_see(core, LANE_ACTION, &job, at(0));
+    cr_assert_eq(scheduler_core_take(core, LANE_ACTION, at(500), 1, &taken), 1);
+    /* It was queued, run, and is to be tried again; then the answer of the queueing comes. */
+    scheduler_core_see(core, LANE_QUEUED, &queued, at(510));
+    scheduler_core_see(core, LANE_ACTION, &again, at(600));
+    scheduler_core_moved(core, LANE_ACTION, LANE_QUEUED, &queued, at(601));
+    cr_assert_eq(scheduler_core_take(core, LANE_ACTION, at(700), 1, &taken), 1);
+    cr_assert_eq(taken.attempt, 1);
+    scheduler_core_free(core);
+}
+
+Test(core, a_page_that_is_older_than_the_feed_changes_nothing_that_is_known)
+{
+    struct scheduler_core *core =
+        scheduler_core_new(&(struct scheduler_options){ .lease_us = 60 * SECOND });
+    struct scheduler_job old = job_of(1, 500);
+    struct scheduler_job renewed = job_of(1, 800);
+    struct scheduler_job taken;
+    double from;
+    uint32_t limit;
+
+    cr_assert(scheduler_core_wants_page(core, LANE_MUTATION, &from, &limit));
+    scheduler_core_page(core, LANE_MUTATION, &old, 1, false, at(0));
+    cr_assert(scheduler_core_wants_page(core, LANE_MUTATION, &from, &limit));
+    scheduler_core_see(core, LANE_MUTATION, &renewed, at(10));
+    scheduler_core_page(core, LANE_MUTATION, &old, 1, true, at(20));
+    cr_assert_eq(scheduler_core_take(core, LANE_MUTATION, at(500), 1, &taken), 0);
+    cr_assert_eq(scheduler_core_take(core, LANE_MUTATION, at(800), 1, &taken), 1);
+    cr_assert_eq(taken.wake, 800);
+    scheduler_core_free(core);
+}
