@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 #
 # deep.sh [stage ...] - what is too long for every change: run it when commit order, durability or
-# subscriptions change. Stages: tidy fuzz sim mutants oracle kills failover memory. Ends with 0 only if every one passed.
+# subscriptions change. Stages: tidy fuzz sim mutants oracle kills failover memory jobs. Ends with 0 only if every one passed.
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
 
-if [ $# -gt 0 ]; then stages=("$@"); else stages=(tidy fuzz sim mutants oracle kills failover memory); fi
+if [ $# -gt 0 ]; then stages=("$@"); else stages=(tidy fuzz sim mutants oracle kills failover memory jobs); fi
 logs=build/test-logs
 mkdir -p "$logs"
 case $(uname -m) in
@@ -102,6 +102,17 @@ stage_failover() {
 stage_memory() {
     MEMORY_DATA_MB=${MEMORY_DATA_MB:-1024} "$node" --test tests/integration/storage/memory.test.mjs >"$logs/deep-memory.log" 2>&1
     verdict memory $? "$logs/deep-memory.log"
+}
+
+# 100,000 jobs due at once; deaths while jobs run.
+stage_jobs() {
+    local round
+    JOBS_MANY=100000 BB_TEST_MODES=solo,processes "$node" --test tests/integration/jobs/mutations.test.mjs >"$logs/deep-jobs-many.log" 2>&1
+    verdict "jobs 100000" $? "$logs/deep-jobs-many.log"
+    for round in 1 2 3 4 5; do
+        "$node" --test tests/integration/jobs/faults.test.mjs >"$logs/deep-jobs-$round.log" 2>&1
+        verdict "jobs faults $round" $? "$logs/deep-jobs-$round.log"
+    done
 }
 
 make -s -j"$(nproc)" MODE=release programs sim-programs || exit 1

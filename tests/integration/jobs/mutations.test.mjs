@@ -148,7 +148,7 @@ for (const mode of testModes(["solo"])) {
       assert.match(row.error, /key/);
     });
 
-    test(`${MANY} jobs due at once all run, each once, in the order of their times`, async () => {
+    test(`${MANY} jobs due at once all run, each once`, async () => {
       const due = Date.now() + 1000;
       for (let n = 0; n < MANY / 1000; n++) await mutation(url, "work:scheduleAt", { due: due + (n % 5) * 100, count: 1000, n });
       await eventually(async () => (await query(url, "work:countRuns", {})) >= MANY, MANY * 5 + 30_000);
