@@ -62,8 +62,8 @@ static uint64_t moment_of(const struct scheduler_core *core, enum scheduler_lane
 static void lane_reset(struct lane *lane)
 {
     scheduler_timers_clear(lane->timers);
-    lane->horizon = -INFINITY;
-    lane->missed = INFINITY;
+    lane->horizon = -HUGE_VAL;
+    lane->missed = HUGE_VAL;
     lane->is_paging = lane->is_stuck = false;
     lane->limit = PAGE_LIMIT;
 }
@@ -188,7 +188,7 @@ bool scheduler_core_wants_page(struct scheduler_core *core, enum scheduler_lane 
     struct lane *lane = &core->lanes[id];
     const struct timer *first = scheduler_timers_first(lane->timers);
 
-    if (lane->is_paging || lane->horizon == (double)INFINITY)
+    if (lane->is_paging || lane->horizon == HUGE_VAL)
         return false;
     if (lane->is_stuck && scheduler_timers_count(lane->timers) > 0)
         return false;
@@ -197,7 +197,7 @@ bool scheduler_core_wants_page(struct scheduler_core *core, enum scheduler_lane 
     if (!is_short && !is_beyond)
         return false;
     lane->is_paging = true;
-    lane->missed = INFINITY;
+    lane->missed = HUGE_VAL;
     *from = lane->horizon;
     *limit = lane->limit;
     return true;
@@ -219,10 +219,10 @@ void scheduler_core_page(struct scheduler_core *core, enum scheduler_lane id,
         }
     }
     lane->is_paging = false;
-    lane->horizon = is_done || count == 0 ? (double)INFINITY : jobs[count - 1].wake;
+    lane->horizon = is_done || count == 0 ? HUGE_VAL : jobs[count - 1].wake;
     lane->is_stuck = !is_done && added == 0;
     lower_horizon(lane, lane->missed);
-    lane->missed = INFINITY;
+    lane->missed = HUGE_VAL;
     if (lane->limit < PAGE_LIMIT)
         lane->limit *= 2;
     bound(core, lane);
@@ -340,7 +340,7 @@ void scheduler_core_view(const struct scheduler_core *core, enum scheduler_lane 
     *view = (struct scheduler_lane_view){
         .known = scheduler_timers_count(lane->timers),
         .out = scheduler_timers_count(lane->timers) - scheduler_timers_ready(lane->timers),
-        .is_complete = lane->horizon == (double)INFINITY,
+        .is_complete = lane->horizon == HUGE_VAL,
         .late_us = first != NULL && first->at_us < clock ? clock - first->at_us : 0,
     };
 }

@@ -188,7 +188,7 @@ static size_t run_all(struct scheduler_core *core, struct index *index, struct s
                       unsigned width)
 {
     struct scheduler_lane_view view;
-    double last = -INFINITY;
+    double last = -HUGE_VAL;
     size_t most = 0;
 
     for (unsigned round = 0; round < 10 * ROWS_MAX; round++) {
