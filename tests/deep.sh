@@ -113,6 +113,8 @@ stage_jobs() {
         "$node" --test tests/integration/jobs/faults.test.mjs >"$logs/deep-jobs-$round.log" 2>&1
         verdict "jobs faults $round" $? "$logs/deep-jobs-$round.log"
     done
+    BB_DEEP=1 "$node" --test tests/integration/actions/jobs.test.mjs >"$logs/deep-jobs-runner.log" 2>&1
+    verdict "jobs of a runner that is killed" $? "$logs/deep-jobs-runner.log"
 }
 
 make -s -j"$(nproc)" MODE=release programs sim-programs || exit 1
