@@ -10,7 +10,9 @@ import { createLimiter } from "./limiter.js";
 import { replyOfError } from "./errors.js";
 
 const THREAD = fileURLToPath(new URL("thread.js", import.meta.url));
-const WARM_MAX = 4;
+const WARM_MAX = 64; // after many actions at once
+const WARM_KEPT = 4; // when nothing needed more for a while
+const WARM_IDLE_MS = 10_000;
 const RUNS_MAX = 1000; // of one thread
 const CANCEL_GRACE_MS = 5000;
 
@@ -18,6 +20,7 @@ const [, , dir, memoryMb] = process.argv;
 const warm = [];
 const running = new Map(); // id -> thread
 
+setInterval(endIdle, WARM_IDLE_MS / 2).unref();
 process.on("disconnect", endGroup);
 process.on("message", (message) => {
   if (message.type === "run") run(message);
@@ -32,6 +35,12 @@ function endGroup() {
   process.kill(-process.pid, "SIGKILL");
 }
 
+/** The coldest are at the front. */
+function endIdle() {
+  const before = performance.now() - WARM_IDLE_MS;
+  while (warm.length > WARM_KEPT && warm[0].idleSince < before) warm.shift().worker.terminate();
+}
+
 const toRunner = (message) => process.connected && process.send(message, () => {});
 
 function startThread() {
@@ -44,7 +53,7 @@ function startThread() {
     trackUnmanagedFds: true,
     resourceLimits: { maxOldGenerationSizeMb: Number(memoryMb), maxYoungGenerationSizeMb: 32, stackSizeMb: 4 },
   });
-  const thread = { worker, runs: 0, id: null, limiter: null, timer: null, fatal: null, isRetired: false };
+  const thread = { worker, runs: 0, id: null, limiter: null, timer: null, fatal: null, idleSince: 0 };
   worker.on("message", (message) => onMessage(thread, message));
   worker.on("error", (error) => (thread.fatal ??= fatalReply(error)));
   worker.on("messageerror", () => (thread.fatal ??= { status: "error", code: "ServerError", errorMessage: "The action sent something that cannot be passed on." }));
@@ -116,8 +125,12 @@ function finish(thread, reply, isClean) {
   toRunner({ type: "done", id, reply: isCancelled ? thread.cancelled : reply });
   const keeps = isClean && thread.cancelled === undefined && thread.runs < RUNS_MAX && warm.length < WARM_MAX;
   delete thread.cancelled;
-  if (keeps) warm.push(thread);
-  else thread.worker.terminate();
+  if (keeps) {
+    thread.idleSince = performance.now();
+    warm.push(thread);
+  } else {
+    thread.worker.terminate();
+  }
 }
 
 warm.push(startThread());
