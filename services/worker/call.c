@@ -44,6 +44,15 @@ enum run_verdict worker_call_after_run(const struct call *call, int status, bool
     return bb_status_in_function(status) && !is_own ? RUN_FINISH : RUN_ANSWER;
 }
 
+bool worker_call_had_no_time(const struct call *call)
+{
+    if (call->attempts != 1 || call->losses > 0 || call->run_started_us >= call->deadline_us) {
+        return false;
+    }
+    uint64_t waited_us = call->run_started_us - call->started_us;
+    return waited_us / 4 > call->deadline_us - call->run_started_us;
+}
+
 enum outcome_verdict worker_call_after_outcome(const struct call *call, const struct feed *feed,
                                                int status)
 {

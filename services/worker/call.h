@@ -110,6 +110,9 @@ enum run_verdict {
     RUN_AGAIN   /* its moment is gone */
 };
 enum run_verdict worker_call_after_run(const struct call *call, int status, bool has_body);
+/* Its only run was ended for lack of time, most of which it had waited for a slot: the fault is
+ * that of the load, not of the function. */
+bool worker_call_had_no_time(const struct call *call);
 
 /* The sequencer has answered a commit or a Finish. */
 enum outcome_verdict {

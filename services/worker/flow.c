@@ -243,7 +243,13 @@ void worker_call_ran(struct worker *worker, struct call *call, const Bb__Proto__
         worker_chain_ran(worker, call);
         break;
     case RUN_ANSWER:
-        worker_answer(worker, call, status, NULL);
+        if (status == BB_FUNCTION_TIMEOUT && worker_call_had_no_time(call)) {
+            worker_answer(worker, call, BB_OVERLOADED,
+                          "a slot became free when most of the time was over; what was left was "
+                          "too little for the function");
+        } else {
+            worker_answer(worker, call, status, NULL);
+        }
         break;
     case RUN_AGAIN:
         if (worker_now(worker) >= call->deadline_us) {

@@ -81,6 +81,18 @@ Test(call, every_run_of_a_mutation_ends_at_the_sequencer)
     cr_assert_eq(worker_call_after_run(&call, BB_NEEDS_IDENTITY, false), RUN_ANSWER);
 }
 
+Test(call, a_function_that_waited_for_most_of_its_time_was_not_too_slow)
+{
+    struct call call = { .attempts = 1, .started_us = 1000000, .deadline_us = 6000000 };
+    call.run_started_us = 5500000;
+    cr_assert(worker_call_had_no_time(&call));
+    call.run_started_us = 3000000;
+    cr_assert_not(worker_call_had_no_time(&call));
+    call.run_started_us = 5500000;
+    call.losses = 1; /* its earlier runs had time */
+    cr_assert_not(worker_call_had_no_time(&call));
+}
+
 Test(call, the_value_of_a_duplicate_is_read_from_the_log_even_if_this_body_was_sent_before)
 {
     struct feed feed = feed_at(100, 80);
