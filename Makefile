@@ -133,7 +133,7 @@ ifeq ($(MODE),fuzz)
 $(call singles,fuzz,-fsanitize=fuzzer)
 endif
 
-include tests/sim/build.mk tests/loader/build.mk
+include tests/sim/build.mk tests/loader/build.mk tests/subscriber/build.mk
 
 -include $(shell find $(OUT) -name '*.d' 2>/dev/null)
 -include $(wildcard libs/*/build.mk)

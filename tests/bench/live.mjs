@@ -5,13 +5,15 @@ import { connect } from "node:net";
 import { join } from "node:path";
 
 import { load, record, root, seconds, sleep, wants, WORK } from "./common.mjs";
+import { openStatement } from "./pgwire.mjs";
 import { cpuSeconds, pssMb } from "./processes.mjs";
 
-const program = join(root, "build/release/test/bench_base_subscriber");
+const program = join(root, "build/release/test/subscriber");
 const SUBSCRIBERS = 100;
 const PACE_MS = 50;
 const IDLE = 9000;
 const LIST = 50;
+const WRITERS = 4;
 const round = (value, digits) => Math.round(value * 10 ** digits) / 10 ** digits;
 const nowUs = () => process.hrtime.bigint() / 1000n;
 /** About 150 bytes each: 50 of them are 9.5 KB as JSON. */
@@ -49,7 +51,7 @@ async function fanOut({ run, system, pids, argv, post }) {
     const writer = async () => {
       while (performance.now() < end) await post(message());
     };
-    await Promise.all([writer(), writer(), writer(), writer()]);
+    await Promise.all(Array.from({ length: WRITERS }, writer));
   });
   record({ workload: "w5_full", system, run, ...full });
 }
@@ -117,6 +119,20 @@ export async function benchLiveRedis({ run, port, child }) {
   const post = (text) => new Promise((resolve) => (waiting.push(resolve), socket.write(words(["EVAL", script, "0", text + padding]))));
   await fanOut({ run, system: "redis", pids: [child.pid], argv: ["--port", port, "--mode", "redis", "--path", "news"], post });
   socket.destroy();
+}
+
+/** PostgreSQL: a row and its NOTIFY are one transaction; each listener asks for the last 50 rows again. */
+export async function benchLivePostgres({ run, port, child }) {
+  if (!wants("w5_fanout")) return;
+  const free = await Promise.all(Array.from({ length: WRITERS }, () => openStatement(port, "select post($1)")));
+  const padding = "x".repeat(60);
+  const post = async (text) => {
+    const writer = free.shift();
+    await writer.run(text + padding);
+    free.push(writer);
+  };
+  await fanOut({ run, system: "postgres", pids: [child.pid], argv: ["--port", port, "--mode", "postgres"], post });
+  for (const writer of free) writer.close();
 }
 
 Object.assign(WORK, Object.fromEntries(["w6_few", "w6_selectivity", "w7_before", "w7_idle"].map((name) => [name, WORK.w2_zipf])));

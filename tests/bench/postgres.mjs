@@ -4,6 +4,7 @@ import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { accounts, folderFor, freePort, groups, keys, load, record, sleep, title, wants } from "./common.mjs";
+import { benchLivePostgres } from "./live.mjs";
 import { pssMb } from "./processes.mjs";
 
 const bin = "/usr/lib/postgresql/15/bin";
@@ -26,6 +27,10 @@ const SCHEMA = `
   insert into documents (grp, n, title) select i / 100, i % 100, replace(replace('${title("G", "N")}', 'G', (i / 100)::text), 'N', (i % 100)::text)
     from generate_series(0, ${groups * 100 - 1}) i;
   create index by_group on documents (grp, key);
+  create table messages (key bigserial primary key, created timestamptz not null default now(), channel int not null, text text not null);
+  create index by_channel on messages (channel, key);
+  create function post(body text) returns void language plpgsql as
+  'begin insert into messages (channel, text) values (0, body); notify news; end';
   analyze counters; analyze accounts; analyze documents;`;
 
 async function startCluster() {
@@ -37,7 +42,7 @@ async function startCluster() {
   if (made.status !== 0) throw new Error(made.stderr);
   const started = performance.now();
   const child = spawn(...asPostgres(join(bin, "postgres"), ["-D", data, "-p", String(port), "-k", dir, "-c", "listen_addresses=127.0.0.1",
-    "-c", "max_connections=100", "-c", "default_transaction_isolation=serializable", "-c", "max_pred_locks_per_transaction=256"]), { stdio: "ignore" });
+    "-c", "max_connections=150", "-c", "default_transaction_isolation=serializable", "-c", "max_pred_locks_per_transaction=256"]), { stdio: "ignore" });
   const psql = (sql) => run("psql", ["-h", "127.0.0.1", "-p", String(port), "-U", "postgres", "-d", "postgres", "-qAtc", sql]);
   while (psql("select 1").status !== 0) await sleep(10);
   const readyMs = Math.round(performance.now() - started);
@@ -57,6 +62,7 @@ export async function benchPostgres(run) {
     for (const workload of ["w1_counter", "w2_hot", "w2_zipf", "w3_get", "w4_scan", "w1_single", "w3_single"]) {
       await load({ run, workload, system: "postgres", protocol: "postgres", ports: [server.port], pids: [server.child.pid] });
     }
+    await benchLivePostgres({ run, port: server.port, child: server.child });
   } finally {
     server.stop();
   }

@@ -1,8 +1,7 @@
 /* PostgreSQL: the protocol version 3 with one prepared statement; a transaction that could not be
  * serialized is run again, as an application must. */
-#include <stdio.h>
-
 #include "loader.h"
+#include "pgwire.h"
 
 static const char *const statements[] = {
     [WORK_INCREMENT] = "select increment($1)",
@@ -11,88 +10,22 @@ static const char *const statements[] = {
     [WORK_SCAN] = "select * from documents where grp = $1 order by key limit 100",
 };
 
-static void append_be(struct bb_buf *to, uint32_t value, unsigned size)
-{
-    uint8_t bytes[4];
-
-    bb_put_be32(bytes, value);
-    bb_buf_append(to, bytes + 4 - size, size);
-}
-
-/* A message of `type` (0: the first, which has none); the length is filled in by message_end. */
-static size_t message_begin(struct bb_buf *to, char type)
-{
-    if (type != 0)
-        bb_buf_append(to, &type, 1);
-    append_be(to, 0, 4);
-    return to->size - 4;
-}
-static void message_end(struct bb_buf *to, size_t begin)
-{
-    bb_put_be32(to->data + begin, (uint32_t)(to->size - begin));
-}
-static void append_text(struct bb_buf *to, const char *text)
-{
-    bb_buf_append(to, text, strlen(text) + 1);
-}
-static void sync_now(struct bb_buf *to)
-{
-    message_end(to, message_begin(to, 'S'));
-}
-
 static void greet(const struct loader *loader, struct connection *connection)
 {
-    struct bb_buf *to = &connection->out;
-    size_t begin = message_begin(to, 0);
-
     (void)loader;
-    append_be(to, 196608, 4);
-    append_text(to, "user");
-    append_text(to, "postgres");
-    append_text(to, "database");
-    append_text(to, "postgres");
-    append_text(to, "");
-    message_end(to, begin);
+    pgwire_greet(&connection->out, NULL);
 }
 
 static void prepare(const struct loader *loader, struct connection *connection)
 {
-    struct bb_buf *to = &connection->out;
-    unsigned count = loader_key_count(loader);
-    size_t begin = message_begin(to, 'P');
-
-    append_text(to, "w");
-    append_text(to, statements[loader->work]);
-    append_be(to, count, 2);
-    for (unsigned i = 0; i < count; i++)
-        append_be(to, 23, 4); /* int4 */
-    message_end(to, begin);
-    sync_now(to);
+    pgwire_prepare(&connection->out, statements[loader->work], loader_key_count(loader));
+    pgwire_sync(&connection->out);
 }
 
 static void execute(const struct loader *loader, struct connection *connection)
 {
-    struct bb_buf *to = &connection->out;
-    unsigned count = loader_key_count(loader);
-    size_t begin = message_begin(to, 'B');
-
-    append_text(to, "");
-    append_text(to, "w");
-    append_be(to, 0, 2); /* arguments as text */
-    append_be(to, count, 2);
-    for (unsigned i = 0; i < count; i++) {
-        char text[16];
-        int size = snprintf(text, sizeof text, "%u", connection->keys[i]);
-        append_be(to, (uint32_t)size, 4);
-        bb_buf_append(to, text, (size_t)size);
-    }
-    append_be(to, 0, 2);
-    message_end(to, begin);
-    begin = message_begin(to, 'E');
-    append_text(to, "");
-    append_be(to, 0, 4);
-    message_end(to, begin);
-    sync_now(to);
+    pgwire_execute(&connection->out, connection->keys, loader_key_count(loader));
+    pgwire_sync(&connection->out);
 }
 
 /* Is it a failure that running again can mend? Its fields are a letter and a text each. */
@@ -129,10 +62,10 @@ static enum step look(struct loader *loader, struct connection *connection)
     size_t at = 0;
     enum step step = STEP_MORE;
 
-    while (step == STEP_MORE && connection->in.size - at >= 5) {
+    while (step == STEP_MORE) {
         const uint8_t *message = connection->in.data + at;
-        size_t size = 1 + (size_t)bb_get_be32(message + 1);
-        if (connection->in.size - at < size)
+        size_t size = pgwire_size(bb_slice(message, connection->in.size - at));
+        if (size == 0)
             break;
         at += size;
         if (message[0] == 'E' && is_serialization(message + 5, size - 5))

@@ -1,7 +1,8 @@
 /*
  * Many subscribers in one cheap process, the same for BitBend and for what it is compared with.
  *
- * Each connection sends its greeting and then only reads. A write carries its time as "@@<us>@@" of
+ * Each connection sends its greeting and then only reads; PostgreSQL's asks again when it is
+ * notified, and its answer counts when it is whole. A write carries its time as "@@<us>@@" of
  * CLOCK_MONOTONIC; a subscriber that sees a newer time than before counts one delivery, and how
  * long it took. Prints "ready" when every connection has got something, and one JSON object when
  * its input is closed.
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 #include "bb/base.h"
+#include "listener.h"
 
 #define SAMPLES_MAX (4u << 20)
 #define WRITES_MAX  (1u << 18)
@@ -31,6 +33,7 @@ struct subscriber {
     uint64_t number; /* being read */
     unsigned ats;    /* of "@@" that were read */
     bool is_number, has_heard;
+    struct listener listener; /* of PostgreSQL */
 };
 
 struct write_seen {
@@ -157,8 +160,23 @@ static void greet(const struct run *run, unsigned index, struct bb_buf *to)
 {
     if (strcmp(run->mode, "redis") == 0)
         bb_buf_printf(to, "*2\r\n$9\r\nSUBSCRIBE\r\n$%zu\r\n%s\r\n", strlen(run->path), run->path);
+    else if (strcmp(run->mode, "postgres") == 0)
+        listener_greet(to);
     else
         greet_http(run, index, to);
+}
+
+/* Empties `text`. What goes out after the greeting is so short that the socket always takes it. */
+static void send_all(const struct subscriber *subscriber, struct bb_buf *text)
+{
+    for (size_t sent = 0; sent < text->size;) {
+        ssize_t part = write(subscriber->fd, text->data + sent, text->size - sent);
+
+        if (part < 0)
+            die("write");
+        sent += (size_t)part;
+    }
+    bb_buf_clear(text);
 }
 
 static void open_one(struct run *run, unsigned index, int poll_fd)
@@ -176,13 +194,7 @@ static void open_one(struct run *run, unsigned index, int poll_fd)
         die("connect");
     (void)setsockopt(subscriber->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     greet(run, index, &text);
-    for (size_t sent = 0; sent < text.size;) {
-        ssize_t part = write(subscriber->fd, text.data + sent, text.size - sent);
-
-        if (part < 0)
-            die("write");
-        sent += (size_t)part;
-    }
+    send_all(subscriber, &text);
     bb_buf_fini(&text);
     (void)fcntl(subscriber->fd, F_SETFL, O_NONBLOCK);
     if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, subscriber->fd, &event) != 0)
@@ -190,6 +202,29 @@ static void open_one(struct run *run, unsigned index, int poll_fd)
 }
 
 /* ---- the loop ---- */
+
+static void hear(struct run *run, struct subscriber *subscriber)
+{
+    subscriber->has_heard = true;
+    if (++run->heard_count == run->connections) {
+        (void)printf("ready\n");
+        (void)fflush(stdout);
+    }
+}
+
+static void read_listener(struct run *run, struct subscriber *subscriber, struct bb_slice came)
+{
+    static struct bb_buf out;
+    struct bb_buf *rows = &subscriber->listener.rows;
+
+    if (listener_take(&subscriber->listener, came, &out)) {
+        if (!subscriber->has_heard)
+            hear(run, subscriber);
+        look(run, subscriber, (const char *)rows->data, rows->size);
+        bb_buf_clear(rows);
+    }
+    send_all(subscriber, &out);
+}
 
 static void read_one(struct run *run, struct subscriber *subscriber)
 {
@@ -202,15 +237,14 @@ static void read_one(struct run *run, struct subscriber *subscriber)
     }
     if (size <= 0)
         return;
+    if (strcmp(run->mode, "postgres") == 0) {
+        read_listener(run, subscriber, bb_slice(buffer, (size_t)size));
+        return;
+    }
     if (!subscriber->has_heard && (strcmp(run->mode, "redis") == 0 ||
                                    memmem(buffer, (size_t)size, "data: {\"tx\"", 11) != NULL ||
-                                   memmem(buffer, (size_t)size, "data: {\"value\"", 14) != NULL)) {
-        subscriber->has_heard = true;
-        if (++run->heard_count == run->connections) {
-            (void)printf("ready\n");
-            (void)fflush(stdout);
-        }
-    }
+                                   memmem(buffer, (size_t)size, "data: {\"value\"", 14) != NULL))
+        hear(run, subscriber);
     look(run, subscriber, buffer, (size_t)size);
 }
 
@@ -282,9 +316,9 @@ int main(int argc, char **argv)
         else if (strcmp(argv[i], "--queries") == 0)
             run.queries = (unsigned)atoi(argv[i + 1]);
     }
-    if (run.mode == NULL || run.path == NULL) {
-        (void)fprintf(stderr, "subscriber --mode subscribe|sync|redis --path FUNCTION|CHANNEL "
-                              "--port N --connections N [--queries N]\n");
+    if (run.mode == NULL || (run.path == NULL && strcmp(run.mode, "postgres") != 0)) {
+        (void)fprintf(stderr, "subscriber --mode subscribe|sync|redis|postgres --port N "
+                              "--connections N [--path FUNCTION|CHANNEL] [--queries N]\n");
         return 2;
     }
     run.subscribers = bb_alloc_zero(run.connections, sizeof(struct subscriber));
