@@ -25,8 +25,10 @@ export async function subscribe(argv) {
   let text = "";
   const ended = new Promise((resolve, reject) => child.once("exit", (code) => (code === 0 ? resolve() : reject(new Error(`the subscriber ended with ${code}`)))));
   ended.catch(() => {});
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error("the subscribers are not there after 60 s")), 60_000)));
   const ready = new Promise((resolve) => child.stdout.on("data", (chunk) => (text += chunk).includes("ready") && resolve()));
-  await Promise.race([ready, ended, sleep(60_000).then(() => Promise.reject(new Error("the subscribers are not there after 60 s")))]);
+  await Promise.race([ready, ended, late]).finally(() => clearTimeout(timer));
   return async function stop() {
     child.stdin.end();
     await ended;
@@ -35,17 +37,24 @@ export async function subscribe(argv) {
 }
 
 /** Fan-out: 100 subscribers of the last 50 messages, at 20 writes a second and as fast as it goes. */
-async function fanOut({ run, system, pids, argv, post }) {
-  const stop = await subscribe([...argv, "--connections", SUBSCRIBERS]);
+async function fanOut({ run, system, pids, argv, post: write }) {
+  let writes = 0;
+  const post = async (text) => {
+    await write(text);
+    writes++;
+  };
   for (let i = 0; i < LIST; i++) await post(message());
+  const stop = await subscribe([...argv, "--connections", SUBSCRIBERS]);
+  writes = 0;
   const paced = await measure(pids, stop, async () => {
     for (let at = performance.now(), end = at + seconds * 1000; at < end; at += PACE_MS) {
       await sleep(Math.max(0, at - performance.now()));
       await post(message());
     }
   });
-  record({ workload: "w5_fanout", system, run, ...paced });
+  record({ workload: "w5_fanout", system, run, writes, ...paced });
   const again = await subscribe([...argv, "--connections", SUBSCRIBERS]);
+  writes = 0;
   const full = await measure(pids, again, async () => {
     const end = performance.now() + seconds * 1000;
     const writer = async () => {
@@ -53,7 +62,7 @@ async function fanOut({ run, system, pids, argv, post }) {
     };
     await Promise.all(Array.from({ length: WRITERS }, writer));
   });
-  record({ workload: "w5_full", system, run, ...full });
+  record({ workload: "w5_full", system, run, writes, ...full });
 }
 
 /** Deliveries, their delay, and what they cost: the CPU of the servers, writes included. */

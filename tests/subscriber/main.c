@@ -46,6 +46,7 @@ struct run {
     unsigned port, connections, queries;
     struct subscriber *subscribers;
     unsigned heard_count;
+    uint64_t ready_us; /* when all had heard; 0: not yet. Older writes are no deliveries */
     uint32_t *samples;
     size_t sample_count, delivery_count;
     struct write_seen *writes; /* by time, a ring of hash places */
@@ -89,6 +90,8 @@ static void note(struct run *run, struct subscriber *subscriber, uint64_t time_u
     if (time_us <= subscriber->newest)
         return;
     subscriber->newest = time_us;
+    if (run->ready_us == 0 || time_us < run->ready_us)
+        return;
     run->delivery_count++;
     if (run->sample_count < SAMPLES_MAX)
         run->samples[run->sample_count++] = (uint32_t)late_us;
@@ -207,6 +210,7 @@ static void hear(struct run *run, struct subscriber *subscriber)
 {
     subscriber->has_heard = true;
     if (++run->heard_count == run->connections) {
+        run->ready_us = now_us();
         (void)printf("ready\n");
         (void)fflush(stdout);
     }
