@@ -13,6 +13,7 @@ export const hasPostgres = existsSync(join(bin, "postgres"));
 /** It refuses to run as root. */
 const asPostgres = (command, argv) => (process.getuid() === 0 ? ["runuser", ["-u", "postgres", "--", command, ...argv]] : [command, argv]);
 
+/** Messages are there before the first that counts, as they are in any application: of an empty table the planner would sort all for the last 50. */
 const SCHEMA = `
   create table counters (key int primary key, value bigint not null);
   insert into counters select i, 0 from generate_series(0, ${keys - 1}) i;
@@ -29,9 +30,10 @@ const SCHEMA = `
   create index by_group on documents (grp, key);
   create table messages (key bigserial primary key, created timestamptz not null default now(), channel int not null, text text not null);
   create index by_channel on messages (channel, key);
+  insert into messages (channel, text) select 0, repeat('x', 132) from generate_series(1, 1000);
   create function post(body text) returns void language plpgsql as
   'begin insert into messages (channel, text) values (0, body); notify news; end';
-  analyze counters; analyze accounts; analyze documents;`;
+  analyze counters; analyze accounts; analyze documents; analyze messages;`;
 
 async function startCluster() {
   const dir = folderFor("pg", "postgres");
