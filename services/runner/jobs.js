@@ -104,7 +104,7 @@ export function createJobs({ bus, gateway, runner, options, log }) {
       return { status: "error", code: error.code, errorMessage: error.message };
     }
     const task = { id: taskId, job: jobId, attempt, path: job.path, args: gateway.encode(job.args), identity: job.identity ?? null, ...found };
-    return await runner.run(task, { onProgress: createProgress(jobId, attempt) });
+    return await runner.run(task, { onProgress: createProgress(jobId, attempt), isKept: true });
   }
 
   /** Tells the newest progress, not each. */

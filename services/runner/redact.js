@@ -15,6 +15,14 @@ const lines = (redact, list) => list.map((line) => ({ ...line, text: redact(line
 /** The lines of a log. */
 export const redactLines = lines;
 
+/** All texts in a value of JSON. */
+export function redactValue(redact, value) {
+  if (typeof value === "string") return redact(value);
+  if (Array.isArray(value)) return value.map((item) => redactValue(redact, item));
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, item]) => [redact(name), redactValue(redact, item)]));
+}
+
 /** What a reply carries to logs: its lines, and the text and the frames of an error. */
 export function redactReply(redact, reply) {
   const redacted = { ...reply };

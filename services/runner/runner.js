@@ -5,7 +5,7 @@
 
 import { randomBytes } from "node:crypto";
 
-import { createRedactor, redactLines, redactReply } from "./redact.js";
+import { createRedactor, redactLines, redactReply, redactValue } from "./redact.js";
 import { createMint } from "./token.js";
 
 const BEAT_MS = 1000;
@@ -42,9 +42,10 @@ export function createRunner({ bus, gateway, pool, logs, options, log }) {
 
   /**
    * Runs one action of a job or a caller: `task` has id, path, version, args (JSON), identity, job, attempt. The
-   * caller has reserved its room, and releases it. Never fails.
+   * caller has reserved its room, and releases it. Never fails. Data of an error goes to the caller as it is; `isKept`:
+   * into a row, which shows no more than logs do.
    */
-  async function run(task, { onProgress = () => {} } = {}) {
+  async function run(task, { onProgress = () => {}, isKept = false } = {}) {
     const state = { host: null, cancelled: running.get(task.id)?.cancelled ?? null };
     const cancel = (code, message) => {
       state.cancelled ??= { code, message };
@@ -70,6 +71,7 @@ export function createRunner({ bus, gateway, pool, logs, options, log }) {
         onProgress,
       });
       reply = redactReply(redact, reply);
+      if (isKept && reply.errorData !== undefined) reply.errorData = redactValue(redact, reply.errorData);
     } catch (error) {
       log("runner.cannot_run", { path: task.path, why: error.message });
       reply = failure("Unavailable", `The action cannot run: ${error.message}`);

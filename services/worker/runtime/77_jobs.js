@@ -47,8 +47,11 @@ const kept = (result) => {
 
 const cut = (text) => (text.length > ERROR_LENGTH_MAX ? `${text.slice(0, ERROR_LENGTH_MAX)}...` : text);
 
+// As log lines have it: without the environment's values. Redacted first: half a value would not be found.
+const shown = (text) => cut(host(op.REDACT, text.slice(0, 16 * ERROR_LENGTH_MAX)));
+
 const errorText = (error) =>
-  cut(error instanceof Error ? (error.message === "" ? error.name : error.message) : internals.thrownText(error));
+  error instanceof Error ? (error.message === "" ? error.name : error.message) : internals.thrownText(error);
 
 // ---- mutations: exactly once ----
 
@@ -67,8 +70,9 @@ const runJob = async (frame, db, args) => {
     end = { state: "done", ...kept(await bb.runJobFunction(frame, job.path, job.args)) };
   } catch (error) {
     host(op.ROLLBACK, mark);
-    end = { state: "failed", error: errorText(error) };
-    host(op.LOG, "ERROR", `Job ${id}: ${cut(error instanceof Error ? (error.stack ?? end.error) : end.error)}`);
+    const text = errorText(error);
+    end = { state: "failed", error: shown(text) };
+    host(op.LOG, "ERROR", `Job ${id}: ${shown(error instanceof Error ? (error.stack ?? text) : text)}`);
   }
   await db.patch(id, { ...end, ended: Date.now() });
   return { state: end.state };

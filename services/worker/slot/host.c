@@ -433,6 +433,14 @@ static int log_op(struct operation *operation)
     return BB_OK;
 }
 
+static int redact(struct operation *operation)
+{
+    const struct slot *slot = operation->slot;
+
+    answer_text(operation, bb_txn_redact(slot->txn, slot->call_arena, text(operation, 0)));
+    return BB_OK;
+}
+
 static int identity(struct operation *operation)
 {
     struct slot_call *call = operation->slot->call;
@@ -548,6 +556,8 @@ static int run(struct operation *operation, uint32_t op)
     case SLOT_OP_NAME:
         operation->slot->call->name = bb_arena_str(operation->slot->call_arena, text(operation, 0));
         return BB_OK;
+    case SLOT_OP_REDACT:
+        return redact(operation);
     }
     return bb_fail(operation->ctx, BB_INTERNAL, "unknown host operation %" PRIu32, op);
 }

@@ -34,7 +34,8 @@ enum slot_op {
                                 [rows, last: bytes, isDone] */
     SLOT_OP_VARIABLE = 21,   /* name -> text or null */
     SLOT_OP_VARIABLES = 22,  /* -> names */
-    SLOT_OP_NAME = 23        /* path: whose lines the log lines of this call are */
+    SLOT_OP_NAME = 23,       /* path: whose lines the log lines of this call are */
+    SLOT_OP_REDACT = 24      /* text -> the text as log lines would have it */
 };
 
 #endif

@@ -16,6 +16,7 @@ const FILES = {
   `,
   "j.ts": `
     import { action, mutation, internalMutation, query } from "bitbend/server";
+    import { BitBendError } from "bitbend/values";
     import { api, internal } from "./_generated/api";
     import { existsSync, appendFileSync } from "node:fs";
     const sleep = (ms: number) => new Promise((done) => setTimeout(done, ms));
@@ -42,6 +43,9 @@ const FILES = {
       appendFileSync(begun, "x");
       await new Promise<void>((done) => ctx.signal.addEventListener("abort", () => { appendFileSync(begun, "told"); done(); }));
       throw ctx.signal.reason;
+    });
+    export const leaks = action(async () => {
+      throw new BitBendError({ key: process.env.JOB_KEY, said: ["refused " + process.env.JOB_KEY] });
     });
     export const plans = action(async (ctx) => {
       const id = await ctx.scheduler.runAfter(0, internal.j.hidden, { key: "planned" });
@@ -90,6 +94,13 @@ describe("actions as jobs", { skip: actionsMissing() }, () => {
     await stand.call("j:stop", { id });
     await eventually(() => readFileSync(begun, "utf8") === "xtold", { what: "the cancel", timeoutMs: 30_000 });
     assert.equal((await row(id)).state, "cancelled");
+  });
+
+  test("the error of a job shows no value of the environment, not in its data either", async () => {
+    await stand.call("_system:changeEnvironment", { changes: [{ name: "JOB_KEY", value: "sk-abcdef0123456789" }] });
+    const { error } = await inState(await start("j:leaks"), "failed");
+    assert.match(error, /\{"key":"\[JOB_KEY\]","said":\["refused \[JOB_KEY\]"\]\}/);
+    assert.ok(!error.includes("sk-abc"));
   });
 
   test("an action schedules and cancels", async () => {

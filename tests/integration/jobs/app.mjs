@@ -28,6 +28,12 @@ export const fail = internalMutation({
     throw new Error("no way: " + key);
   },
 });
+export const leak = internalMutation(() => {
+  throw new Error("refused with " + process.env.JOB_KEY);
+});
+export const leakLate = internalMutation(() => {
+  throw new Error("x".repeat(8180) + process.env.JOB_KEY);
+});
 export const loop = internalMutation(() => {
   for (;;);
 });

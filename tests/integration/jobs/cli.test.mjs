@@ -39,6 +39,17 @@ describe("bitbend jobs and crons", { skip: suiteMissing() }, () => {
     assert.notEqual(cli("jobs", "--state", "odd").status, 0);
   });
 
+  test("the error of a job shows no value of the environment, as log lines do not", async () => {
+    const secret = "sk-abcdef0123456789";
+    assert.equal(cli("env", "set", "JOB_KEY", secret).status, 0);
+    const ids = [await schedule("work:leak", {}), await schedule("work:leakLate", {})];
+    await Promise.all(ids.map(ended));
+    const [{ error }, { error: cut }] = await Promise.all(ids.map((id) => query(suite.url, "work:job", { id })));
+    assert.equal(error, "refused with [JOB_KEY]");
+    assert.ok(cut.startsWith("x".repeat(8000)) && !cut.includes("sk-"), cut.slice(8000));
+    assert.ok(!cli("logs").out.includes("sk-abc"));
+  });
+
   test("crons are listed with schedule and next run", () => {
     const [cron] = cli("crons", "--json").lines.map((line) => JSON.parse(line));
     assert.equal(cron.name, "nightly");
