@@ -296,6 +296,7 @@ const makePlan = (frame, state) => {
     indexes: { added: [], removed: [] },
     functions: { added: [], changed: [], removed: [] },
     crons: { added: [], changed: [], removed: [] },
+    routes: { added: [], changed: [], removed: [] },
     put: (table, key, row) => writes.push({ table, key, row }),
     drop: (table, key) => writes.push({ table, key, row: null }),
   };
@@ -336,6 +337,7 @@ const deploy = async (frame, args) => {
   await planTables(plan, wanted.tables, state);
   await planIndexes(plan, wanted.tables, state);
   planFunctions(plan, wanted.functions, changedModules, state);
+  bb.planRoutes(plan, wanted.routes, changedModules, state.current?.routes ?? []);
   bb.planCrons(plan, wanted.crons.flatMap((one) => bb.readCrons(one, wanted.functions)), state.crons);
 
   const modules = wanted.modules.map(({ path, hash }) => ({ path, hash }));
@@ -354,9 +356,9 @@ const deploy = async (frame, args) => {
     });
     await carryOut(db, plan);
   }
-  const { functions, tables, indexes, crons, notes } = plan;
+  const { functions, tables, indexes, crons, routes, notes } = plan;
   const unusedCode = args.dryRun === true ? [] : bb.unusedCode(node, state.current);
-  return { version, functions, tables, indexes, crons, notes, sharing: wanted.sharing, unusedCode };
+  return { version, functions, tables, indexes, crons, routes, notes, sharing: wanted.sharing, unusedCode };
 };
 
 bb.deploy = deploy;

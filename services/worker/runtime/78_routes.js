@@ -15,6 +15,19 @@ bb.readRoutes = (router, refuse) => {
   return routes;
 };
 
+const shownRoute = ({ method, path }) => `${method} ${path}`;
+
+// A handler has no name: when the text of http.ts is another one, each that stays counts as changed.
+bb.planRoutes = (plan, wanted, changedModules, known) => {
+  const before = new Set(known.map(shownRoute));
+  const now = wanted.map(shownRoute);
+  plan.routes = {
+    added: now.filter((route) => !before.has(route)),
+    changed: changedModules.has("http.js") ? now.filter((route) => before.has(route)) : [],
+    removed: [...before].filter((route) => !now.includes(route)),
+  };
+};
+
 const decoded = (segment) => {
   try {
     return decodeURIComponent(segment);

@@ -47,6 +47,7 @@ test("the first deploy lists everything as added", () =>
       tables: { added: ["docs", "other"], removed: [] },
       indexes: { added: [{ table: "docs", name: "by_n", state: "ready" }], removed: [] },
       crons: { added: [], changed: [], removed: [] },
+      routes: { added: [], changed: [], removed: [] },
       unusedCode: [],
       notes: [],
       sharing: {

@@ -2,10 +2,15 @@
 
 const SIGNS = { added: ["+", "green"], changed: ["~", "yellow"], removed: ["-", "red"], ready: ["=", "gray"] };
 
-/** Prints one line for each function, table and index that is new, changed or gone, and the notes. */
+/** The differences that a deploy's result has, by what they are of. */
+function differencesOf({ tables = {}, indexes = {}, functions = {}, routes = {}, crons = {} }) {
+  return { table: tables, index: indexes, function: functions, route: routes, cron: crons };
+}
+
+/** Prints one line for each function, table, index, route and cron that is new, changed or gone, and the notes. */
 export function printChanges(output, result) {
-  const { functions = {}, tables = {}, indexes = {}, notes = [] } = result;
-  for (const [noun, difference] of Object.entries({ table: tables, index: indexes, function: functions })) {
+  const { indexes = {}, notes = [] } = result;
+  for (const [noun, difference] of Object.entries(differencesOf(result))) {
     for (const change of ["added", "changed", "removed"]) {
       for (const item of difference[change] ?? []) {
         const [sign, colour] = SIGNS[change];
@@ -27,8 +32,8 @@ export function printSharing(output, { sharing = { shared: [], perCall: [] } }) 
   for (const { module, why } of sharing.perCall) output.note(grey(`  = each call has its own instance of ${module}: ${why}`));
 }
 
-export function hasChanges({ functions = {}, tables = {}, indexes = {} }) {
-  return [functions, tables, indexes].some((difference) => Object.values(difference).some((items) => items.length > 0));
+export function hasChanges(result) {
+  return Object.values(differencesOf(result)).some((difference) => Object.values(difference).some((items) => items.length > 0));
 }
 
 function nameOf(item) {

@@ -266,6 +266,23 @@ test("deploy sends the modules with the key and shows what changed", async (t) =
   assert.equal(server.requests.at(-1).body.dryRun, true);
 });
 
+test("deploy names routes and crons that changed, also when nothing else did", async (t) => {
+  const appDir = makeApp(t, FUNCTIONS);
+  const results = [{ routes: { added: ["GET /a"], changed: ["POST /b/*"], removed: [] } }, { crons: { added: [], changed: [], removed: ["nightly"] } }];
+  const server = await startServer((_, answer) => answer.json({ status: "success", value: results.shift() }));
+  t.after(() => server.stop());
+  const run = async () => {
+    const { stdout, stderr } = await bitbend(["deploy"], { cwd: appDir, env: { BITBEND_URL: server.url, BITBEND_ADMIN_KEY: "k" } });
+    return stdout + stderr;
+  };
+  const routes = await run();
+  assert.match(routes, /\+ route GET \/a\n +~ route POST \/b\/\*/);
+  assert.match(routes, /^Deployed to /m);
+  const crons = await run();
+  assert.match(crons, /- cron nightly/);
+  assert.match(crons, /^Deployed to /m);
+});
+
 test("deploy says why an index could not be filled, and ends with 1; one that is gone is not waited for", async (t) => {
   const appDir = makeApp(t, FUNCTIONS);
   const error = "Index a.by_n cannot be filled: the key of document k1 in it has 9031 bytes.";
