@@ -10,6 +10,7 @@ const BATCH_MAX = 500;
 const RESULT_BYTES_MAX = 64 << 10;
 const PROGRESS_BYTES_MAX = 4 << 10;
 const ERROR_LENGTH_MAX = 8192;
+const COUNT_MAX = 1000;
 const LEASE_MS = 60000;
 const BACKOFF_MS = 1000;
 const BACKOFF_MS_MAX = 3600000;
@@ -380,8 +381,32 @@ const takeLease = async (frame, db, args) => {
     return { isHeld: false, holder: row.holder, beat: Number(beat) };
   }
   const isLeaving = args.isLeaving === true;
-  await db.put("_leases", name, { holder: isLeaving ? "" : holder, beat: beat + 1n, time: Date.now() });
+  const now = Date.now();
+  const since = row?.holder === holder ? (row.since ?? now) : now;
+  await db.put("_leases", name, { holder: isLeaving ? "" : holder, beat: beat + 1n, time: now, since });
   return { isHeld: !isLeaving, holder, beat: Number(beat) + 1 };
+};
+
+// Who does the work (nobody has the lease where one scheduler is alone, as in bb-solo), and how much there is: bounded reads, for the status. Counts end at COUNT_MAX ("1000+").
+bb.schedulerStatus = async (frame, db) => {
+  const now = Date.now();
+  const count = async (...range) => {
+    const counted = await bb.call(frame, op.COUNT, bb.PRIVILEGED, "_jobs", "by_state_due", range, COUNT_MAX + 1, false);
+    return counted > COUNT_MAX ? `${COUNT_MAX}+` : counted;
+  };
+  const inState = (state) => ["eq", "state", state];
+  const [lease, pending, due, running] = await Promise.all([
+    db.getByKey("_leases", "scheduler"), count(inState("pending")),
+    count(inState("pending"), ["lte", "due", now]), count(inState("running")),
+  ]);
+  const isHeld = lease !== null && lease.holder !== "";
+  return {
+    isLeased: lease !== null,
+    active: isHeld ? lease.holder : null,
+    since: isHeld && lease.since !== undefined ? new Date(lease.since).toISOString() : null,
+    beatAgeMs: isHeld ? Math.max(0, now - lease.time) : null,
+    jobs: { pending, due, running },
+  };
 };
 
 const mutation = (run) => ({ kind: "mutation", run });

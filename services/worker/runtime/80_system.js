@@ -126,8 +126,9 @@ const indexes = async (frame, db) =>
 
 const status = async (frame, db) => {
   const current = await db.getByKey("_deployment", "current");
-  const [tableRows, indexRows, functionRows] = await Promise.all([
-    rowsOf(db, "_tables"), rowsOf(db, "_indexes"), rowsOf(db, "_functions"),
+  const [tableRows, indexRows, functionRows, crons, scheduler] = await Promise.all([
+    rowsOf(db, "_tables"), rowsOf(db, "_indexes"), rowsOf(db, "_functions"), rowsOf(db, "_crons"),
+    bb.schedulerStatus(frame, db),
   ]);
   const inState = (state) => indexRows.filter((row) => row.state === state).map(({ table, name }) => `${table}.${name}`);
   const removing = inState("removing");
@@ -137,11 +138,14 @@ const status = async (frame, db) => {
     deployedAt: current === null ? null : new Date(current.time).toISOString(),
     modules: current?.modules.length ?? 0,
     functions: functionRows.length,
+    routes: current?.routes?.length ?? 0,
+    crons: crons.length,
     tables: tableRows.length,
     indexes: indexRows.length - removing.length,
     backfilling: inState("backfilling"),
     failed: inState("failed"),
     removing,
+    scheduler,
   };
 };
 

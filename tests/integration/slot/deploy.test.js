@@ -64,6 +64,46 @@ test("the first deploy lists everything as added", () =>
     assert.deepEqual(tables.value.map(({ name, number }) => [name, number]), [["docs", 10001], ["other", 10002]]);
     const { value: state } = await slot.query("_system:status");
     assert.deepEqual([state.version, state.functions, state.tables, state.indexes, state.modules], [1, 5, 2, 1, 4]);
+    assert.deepEqual([state.routes, state.crons], [0, 0]);
+    assert.deepEqual(state.scheduler, { isLeased: false, active: null, since: null, beatAgeMs: null, jobs: { pending: 0, due: 0, running: 0 } });
+  }));
+
+test("a deploy of other routes says which", () =>
+  withSlot(async (slot) => {
+    const routes = (list, more = "") => `exports.default = { isRouter: true, getRoutes: () => ${JSON.stringify(list)} };${more}`;
+    const deployed = async (files, options) => (await deploy(slot, files, options)).value.routes;
+    const two = { "http.js": routes([["/a", "GET"], ["/b/*", "POST"]]) };
+    assert.deepEqual(await deployed(two), { added: ["GET /a", "POST /b/*"], changed: [], removed: [] });
+    assert.deepEqual(await deployed({ ...two, "f.js": FUNCTIONS }), { added: [], changed: [], removed: [] });
+    const other = { "http.js": routes([["/a", "GET"], ["/a", "PUT"]]) };
+    assert.deepEqual(await deployed(other, { dryRun: true }), { added: ["PUT /a"], changed: ["GET /a"], removed: ["POST /b/*"] });
+    await deployed(other);
+    assert.equal((await slot.query("_system:status")).value.routes, 2);
+    assert.deepEqual(await deployed({}), { added: [], changed: [], removed: ["GET /a", "PUT /a"] });
+  }));
+
+test("the status says who schedules and since when, and counts jobs up to a thousand", () =>
+  withSlot(async (slot) => {
+    await deploy(slot, { "f.js": `exports.g = mutation(() => 1); exports.add = mutation(async (ctx, { count }) => {
+      for (let n = 0; n < count; n++) await ctx.scheduler.runAfter(3600000, "f:g", {});
+    });` });
+    const status = async () => (await slot.query("_system:status")).value.scheduler;
+    const take = (args) => slot.mutation("_system:takeLease", { name: "scheduler", ...args });
+    await take({ holder: "one" });
+    const first = await status();
+    assert.equal(first.active, "one");
+    assert.ok(first.beatAgeMs >= 0);
+    assert.ok(Date.parse(first.since) > 0);
+    await take({ holder: "one" });
+    assert.equal((await status()).since, first.since, "a beat is no other beginning");
+    await take({ holder: "one", isLeaving: true });
+    assert.deepEqual([(await status()).active, (await status()).since], [null, null]);
+    await take({ holder: "two" });
+    assert.equal((await status()).active, "two");
+    await slot.mutation("f:add", { count: 1000 });
+    assert.deepEqual((await status()).jobs, { pending: 1000, due: 0, running: 0 });
+    await slot.mutation("f:add", { count: 1 });
+    assert.deepEqual((await status()).jobs, { pending: "1000+", due: 0, running: 0 });
   }));
 
 test("t12 the same deploy again is no transaction", () =>
