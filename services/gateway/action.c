@@ -325,6 +325,14 @@ static void forget_runner(struct actions *actions, struct runner *runner)
     *runner = actions->runners[--actions->runner_count];
 }
 
+static void forget_silent(struct actions *actions, uint64_t now)
+{
+    for (size_t i = actions->runner_count; i-- > 0;) {
+        if (now - actions->runners[i].heard_us > RUNNER_GONE_US)
+            forget_runner(actions, &actions->runners[i]);
+    }
+}
+
 static struct runner *add_runner(struct actions *actions, const char *id)
 {
     struct runner *runner = find_runner(actions, id);
@@ -457,10 +465,7 @@ static void on_tick(void *arg)
 
     bb_list_each_safe(item, &actions->all)
         check(bb_container(item, struct action, link), now);
-    for (size_t i = actions->runner_count; i-- > 0;) {
-        if (now - actions->runners[i].heard_us > RUNNER_GONE_US)
-            forget_runner(actions, &actions->runners[i]);
-    }
+    forget_silent(actions, now);
     if (bb_list_is_empty(&actions->all)) {
         bb_timer_stop(actions->timer);
         actions->is_ticking = false;
@@ -596,26 +601,33 @@ void gateway_actions_close(struct gateway *gateway)
     bb_free(actions);
 }
 
+static void append_runner(const struct runner *runner, uint64_t now, struct bb_buf *json)
+{
+    uint64_t age = now - runner->heard_us;
+    int64_t left = runner->slots - runner->running;
+
+    bb_buf_append_str(json, "{\"id\":");
+    bb_json_string(json, bb_slice_str(runner->id));
+    bb_buf_printf(json,
+                  ",\"isUp\":%s,\"running\":%" PRIi64 ",\"slots\":%" PRIi64 ",\"free\":%" PRIi64
+                  ",\"version\":%" PRIi64 ",\"beatAgeMs\":%" PRIu64 "}",
+                  age < SILENCE_US ? "true" : "false", runner->running, runner->slots,
+                  left > 0 ? left : 0, runner->version, age / 1000);
+}
+
 void gateway_actions_append_status(struct gateway *gateway, struct bb_buf *json)
 {
-    const struct actions *actions = gateway->actions;
+    struct actions *actions = gateway->actions;
+    uint64_t now = now_us(gateway);
 
-    if (gateway->bus == NULL)
-        return;
-    bb_buf_append_str(json, ",\"bus\":{\"url\":");
-    bb_json_string(json, bb_slice_str(gateway_bus_url(gateway)));
-    bb_buf_printf(json, ",\"isUp\":%s},\"actions\":%zu,\"runners\":[",
-                  gateway_bus_is_up(gateway) ? "true" : "false", actions->count);
+    if (actions == NULL)
+        return; /* the gateway ends */
+    forget_silent(actions, now);
+    bb_buf_printf(json, ",\"actions\":%zu,\"runners\":[", actions->count);
     for (size_t i = 0; i < actions->runner_count; i++) {
-        const struct runner *runner = &actions->runners[i];
-
-        bb_buf_append_str(json, i > 0 ? ",{\"id\":" : "{\"id\":");
-        bb_json_string(json, bb_slice_str(runner->id));
-        bb_buf_printf(json,
-                      ",\"isUp\":%s,\"running\":%" PRIi64 ",\"slots\":%" PRIi64
-                      ",\"version\":%" PRIi64 "}",
-                      now_us(gateway) - runner->heard_us < SILENCE_US ? "true" : "false",
-                      runner->running, runner->slots, runner->version);
+        if (i > 0)
+            bb_buf_append_byte(json, ',');
+        append_runner(&actions->runners[i], now, json);
     }
     bb_buf_append_byte(json, ']');
 }

@@ -35,7 +35,7 @@ void gateway_bus_init(struct bus_request *request);
 void gateway_bus_forget(struct bus_request *request);
 /* Nobody answers. What cannot be sent is dropped. */
 void gateway_bus_publish(struct gateway *gateway, const char *what, struct bb_slice payload);
-/* Why nothing can be sent now. */
+/* Without what opens it. */
 const char *gateway_bus_url(const struct gateway *gateway);
 
 #endif

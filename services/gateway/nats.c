@@ -6,6 +6,7 @@
 
 #include "bb/conf.h"
 #include "bb/wire.h"
+#include "bus.h"
 #include "nats_position.h"
 #include "txfeed_internal.h"
 
@@ -518,14 +519,20 @@ void gateway_nats_append_status(const struct gateway *gateway, struct bb_buf *js
 {
     struct nats_publisher *publisher = gateway->nats;
 
-    if (publisher == NULL)
+    if (gateway->bus == NULL) {
+        bb_buf_append_str(json, ",\"nats\":{\"isConfigured\":false}");
         return;
-    bb_mutex_lock(publisher->mutex);
-    bb_buf_append_str(json, ",\"nats\":{\"url\":");
-    bb_json_string(json, bb_slice_str(publisher->shown_url));
-    bb_buf_printf(json, ",\"isUp\":%s,\"publishedTx\":%" PRIu64 "}",
-                  publisher->is_connected ? "true" : "false", publisher->published_tx);
-    bb_mutex_unlock(publisher->mutex);
+    }
+    bb_buf_append_str(json, ",\"nats\":{\"isConfigured\":true,\"url\":");
+    bb_json_string(json, bb_slice_str(gateway_bus_url(gateway)));
+    bb_buf_printf(json, ",\"isUp\":%s", gateway_bus_is_up(gateway) ? "true" : "false");
+    if (publisher != NULL) {
+        bb_mutex_lock(publisher->mutex);
+        bb_buf_printf(json, ",\"feed\":{\"isUp\":%s,\"publishedTx\":%" PRIu64 "}",
+                      publisher->is_connected ? "true" : "false", publisher->published_tx);
+        bb_mutex_unlock(publisher->mutex);
+    }
+    bb_buf_append_byte(json, '}');
 }
 
 char *gateway_nats_shown_url(const char *urls)

@@ -23,7 +23,7 @@ void gateway_nats_close(struct gateway *gateway);
 void gateway_nats_free(struct gateway *gateway);
 /* The feed moved on. */
 void gateway_nats_advance(struct gateway *gateway);
-/* Appends `,"nats":{..}` to the status, when something is published. */
+/* Appends `,"nats":{..}` to the status: the connection of the bus, and of what is published. */
 void gateway_nats_append_status(const struct gateway *gateway, struct bb_buf *json);
 
 /* A copy of the URLs for logs and status, without the token or password that opens them. */

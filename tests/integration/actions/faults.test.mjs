@@ -101,8 +101,11 @@ describe("actions and faults", { skip: actionsMissing() }, () => {
     const [begun, go] = [fresh(), fresh()];
     const running = ask("work:waits", { begun, go });
     await eventually(() => existsSync(begun), { what: "the start" });
+    const { nats, runners } = (await stand.admin.status()).gateway;
+    assert.deepEqual(nats, { isConfigured: true, url: stand.nats, isUp: true });
+    assert.ok(runners.length > 0 && runners.every(({ isUp, slots, running, free, beatAgeMs }) => isUp && free === Math.max(0, slots - running) && beatAgeMs < 60_000));
     await endChild(stand.natsServer);
-    await eventually(async () => !(await stand.admin.status()).gateway.bus.isUp, { what: "the gateway's notice" });
+    await eventually(async () => !(await stand.admin.status()).gateway.nats.isUp, { what: "the gateway's notice" });
     const { status, json } = await ask("work:version");
     assert.equal(status, 503);
     assert.match(json.message, /NATS server/);

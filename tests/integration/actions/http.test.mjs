@@ -206,7 +206,9 @@ describe("endpoints", { skip: actionsMissing() }, () => {
   });
 
   test("routes follow a deploy, and without a runner there is 503", async () => {
-    await stand.deploy({ "http.ts": FUNCTIONS["http.ts"].replace('"/users/me"', '"/users/you"') });
+    const { routes, functions } = await stand.deploy({ "http.ts": FUNCTIONS["http.ts"].replace('"/users/me"', '"/users/you"') });
+    assert.deepEqual([routes.added, routes.removed, functions.added], [["GET /users/you"], ["GET /users/me"], []]);
+    assert.equal((await stand.call("_system:status")).routes, routes.added.length + routes.changed.length);
     assert.equal(await text("/users/you"), "me{}");
     assert.equal(await text("/users/me"), 'user{"id":"me"}');
     await endChild(stand.runners.pop(), "SIGTERM");

@@ -71,7 +71,7 @@ describe("the feed in NATS", { skip }, () => {
     await server?.kill();
     if (dir) rmSync(dir, { recursive: true, force: true });
   });
-  const status = async () => (await get(suite.url, "/api/admin/status", suite.adminHeaders)).body.gateway.nats;
+  const status = async () => (await get(suite.url, "/api/admin/status", suite.adminHeaders)).body.gateway.nats.feed;
   const write = async (group, count) => {
     for (let n = 0; n < count; n++) await mutation(suite.urls[n % 2], "items:add", { group, n });
   };

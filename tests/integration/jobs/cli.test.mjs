@@ -50,6 +50,18 @@ describe("bitbend jobs and crons", { skip: suiteMissing() }, () => {
     assert.ok(!cli("logs").out.includes("sk-abc"));
   });
 
+  test("the status says who schedules, what waits, and that there is no NATS", async () => {
+    const first = await schedule("work:mark", { key: "status" }, { delay: 3_600_000, count: 2 });
+    const { deployment, gateway } = JSON.parse(cli("status", "--json").out);
+    assert.equal(deployment.scheduler.isLeased, false, "bb-solo schedules by itself");
+    assert.ok(deployment.scheduler.jobs.pending >= 2);
+    assert.equal(deployment.scheduler.jobs.due, 0);
+    assert.equal(deployment.crons, 1);
+    assert.deepEqual([gateway.nats, gateway.actions, gateway.runners], [{ isConfigured: false }, 0, []]);
+    assert.match(cli("status").out, /scheduler\n(.*\n)*? +isLeased +false\n +jobs\n +due +0\n +pending +\d/);
+    assert.match(cli("jobs", "cancel", first).out, /is cancelled/);
+  });
+
   test("crons are listed with schedule and next run", () => {
     const [cron] = cli("crons", "--json").lines.map((line) => JSON.parse(line));
     assert.equal(cron.name, "nightly");
