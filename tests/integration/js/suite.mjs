@@ -182,11 +182,24 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
     await suite.start();
     if (functions) await suite.deploy(functions);
     if (appDir) await suite.deployApp(appDir);
+    if ((functions || appDir) && urls.length > 1) await heardByAll(urls, adminKey);
     return suite;
   } catch (error) {
     error.message += `\n${suite.logs()}`;
     await suite.stop();
     throw error;
+  }
+}
+
+/** A live query shows what its gateway has heard of: all of them shall have heard of the deploy. */
+async function heardByAll(urls, adminKey) {
+  const statusOf = (url) => createAdmin({ url, adminKey }).status();
+  const durable = Math.max(...(await statusOf(urls[0])).workers.map((worker) => worker.durable ?? 0));
+  for (const url of urls) {
+    for (let left = READY_TIMEOUT_MS / 20; (await statusOf(url)).gateway.feedTx < durable; left--) {
+      if (left === 0) throw new Error(`the gateway ${url} has not heard of the deploy after ${READY_TIMEOUT_MS} ms`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
   }
 }
 
