@@ -6,21 +6,6 @@ enum {
     BUILT_IN_COUNT = 3
 };
 
-static const char *const system_tables[] = {
-    [BB_TABLE_TABLES] = "_tables",
-    [BB_TABLE_INDEXES] = "_indexes",
-    [BB_TABLE_FUNCTIONS] = "_functions",
-    [BB_TABLE_MODULES] = "_modules",
-    [BB_TABLE_DEPLOYMENT] = "_deployment",
-    [BB_TABLE_REQUESTS] = "_requests",
-    [BB_TABLE_ENVIRONMENT] = "_environment",
-    [BB_TABLE_CONSUMERS] = "_consumers",
-    [BB_TABLE_JOBS] = "_jobs",
-    [BB_TABLE_CRONS] = "_crons",
-    [BB_TABLE_LEASES] = "_leases",
-    [BB_TABLE_CODE] = "_code",
-};
-
 /* Indexes of system tables beyond the built-in ones; a row's place is its number. */
 static const struct system_index {
     uint32_t table;
@@ -95,7 +80,7 @@ static void set_system_table(struct bb_arena *arena, struct txn_table *table, ui
 {
     size_t count = system_index_count(number);
     struct txn_index *next =
-        set_table(arena, table, bb_slice_str(system_tables[number]), number, count) +
+        set_table(arena, table, bb_slice_str(bb_system_table_name(number)), number, count) +
         BUILT_IN_COUNT;
 
     for (size_t i = 0; i < BB_COUNT_OF(system_indexes); i++) {

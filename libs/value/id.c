@@ -105,3 +105,23 @@ void bb_id_of_key(uint32_t table, struct bb_slice key, struct bb_id *id)
     memcpy(id->bytes, digest, 14);
     id->bytes[14] = id->bytes[15] = 0;
 }
+
+const char *bb_system_table_name(uint32_t number)
+{
+    static const char *const names[BB_TABLE_COUNT_SYSTEM] = {
+        [BB_TABLE_TABLES] = "_tables",
+        [BB_TABLE_INDEXES] = "_indexes",
+        [BB_TABLE_FUNCTIONS] = "_functions",
+        [BB_TABLE_MODULES] = "_modules",
+        [BB_TABLE_DEPLOYMENT] = "_deployment",
+        [BB_TABLE_REQUESTS] = "_requests",
+        [BB_TABLE_ENVIRONMENT] = "_environment",
+        [BB_TABLE_CONSUMERS] = "_consumers",
+        [BB_TABLE_JOBS] = "_jobs",
+        [BB_TABLE_CRONS] = "_crons",
+        [BB_TABLE_LEASES] = "_leases",
+        [BB_TABLE_CODE] = "_code",
+    };
+
+    return number < BB_TABLE_COUNT_SYSTEM ? names[number] : NULL;
+}

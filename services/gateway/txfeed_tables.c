@@ -2,21 +2,6 @@
 
 #include "bb/value.h"
 
-static const char *const system_names[BB_TABLE_COUNT_SYSTEM] = {
-    [BB_TABLE_TABLES] = "_tables",
-    [BB_TABLE_INDEXES] = "_indexes",
-    [BB_TABLE_FUNCTIONS] = "_functions",
-    [BB_TABLE_MODULES] = "_modules",
-    [BB_TABLE_DEPLOYMENT] = "_deployment",
-    [BB_TABLE_REQUESTS] = "_requests",
-    [BB_TABLE_ENVIRONMENT] = "_environment",
-    [BB_TABLE_CONSUMERS] = "_consumers",
-    [BB_TABLE_JOBS] = "_jobs",
-    [BB_TABLE_CRONS] = "_crons",
-    [BB_TABLE_LEASES] = "_leases",
-    [BB_TABLE_CODE] = "_code",
-};
-
 /* Where the number is, or would be. */
 static size_t position_of(const struct txfeed_tables *tables, uint32_t number)
 {
@@ -58,8 +43,8 @@ void gateway_txfeed_tables_init(struct txfeed_tables *tables)
 {
     *tables = (struct txfeed_tables){ .count = 0 };
     for (uint32_t i = 0; i < BB_TABLE_COUNT_SYSTEM; i++) {
-        if (system_names[i] != NULL)
-            add(tables, i, bb_slice_str(system_names[i]));
+        if (bb_system_table_name(i) != NULL)
+            add(tables, i, bb_slice_str(bb_system_table_name(i)));
     }
 }
 

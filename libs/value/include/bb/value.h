@@ -146,6 +146,8 @@ enum bb_system_table {
     BB_TABLE_CODE = 12,       /* _code: parts of archives of Node.js code, _key = "hash/part" */
     BB_TABLE_COUNT_SYSTEM = 13
 };
+/* "_tables" and so on; NULL: no system table has this number. The text is static. */
+const char *bb_system_table_name(uint32_t number);
 /* 4 bytes index id + 16 bytes id. */
 void bb_key_by_id(struct bb_buf *key, uint32_t table, const struct bb_id *id);
 
