@@ -96,8 +96,7 @@ static void status_answer(struct status_work *work)
         ",\"isFollowing\":%s,\"websockets\":%zu,\"feedReaders\":%zu,\"feedQueuedBytes\":%zu",
         gateway_workers_calls(gateway->workers), bb_http_connections(gateway->http),
         gateway_subscriptions_count(gateway), gateway_subscriptions_entry_count(gateway),
-        gateway_feed_cursor(gateway->feed),
-        gateway_feed_is_following(gateway->feed) ? "true" : "false",
+        bb_follow_cursor(gateway->feed), bb_follow_is_following(gateway->feed) ? "true" : "false",
         gateway_websockets_count(gateway), gateway_txfeed_reader_count(gateway),
         gateway_txfeed_queued_bytes(gateway));
     gateway_nats_append_status(gateway, json);
@@ -138,7 +137,7 @@ void gateway_admin_status(struct gateway *gateway, struct bb_http_request *reque
     work->request = request;
     bb_buf_init(&work->storages);
     /* Answers never come from inside the question, so the count is right before the first. */
-    work->open_count = gateway_feed_ask_info(gateway->feed, on_info, work);
+    work->open_count = bb_follow_ask_info(gateway->feed, on_info, work);
     if (work->open_count == 0)
         status_answer(work);
 }

@@ -1,6 +1,5 @@
 #include "bus.h"
 
-#include <nats/nats.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,8 +7,8 @@
 #include "nats.h"
 
 #include "bb/conf.h"
+#include "bb/nats.h"
 
-#define TIMEOUT_MS        5000
 #define RECONNECT_WAIT_MS 200
 #define WRITE_MS          2000
 #define PING_MS           10000
@@ -240,7 +239,7 @@ static natsStatus set_options(struct bus *bus, natsOptions *options)
     natsStatus status = natsOptions_SetURL(options, bus->url);
 
     if (status == NATS_OK)
-        status = natsOptions_SetTimeout(options, TIMEOUT_MS);
+        status = natsOptions_SetTimeout(options, BB_NATS_TIMEOUT_MS);
     if (status == NATS_OK)
         status = natsOptions_SetName(options, "bb-gateway");
     if (status == NATS_OK)
@@ -314,13 +313,14 @@ int gateway_bus_open(struct bb_ctx *ctx, struct gateway *gateway, const struct b
 
     if (url == NULL || url[0] == '\0')
         return BB_OK;
-    if (strncmp(url, "nats://", 7) != 0 && strncmp(url, "tls://", 6) != 0)
-        return bb_fail(ctx, BB_BAD_REQUEST, "option nats: %s is no nats:// or tls:// url", url);
+    int rc = bb_nats_check(ctx, url);
+    if (rc != BB_OK)
+        return rc;
     bus = bb_alloc_zero(1, sizeof(*bus));
     gateway->bus = bus;
     bus->gateway = gateway;
     bus->url = bb_strdup(url);
-    bus->shown_url = gateway_nats_shown_url(url);
+    bus->shown_url = bb_nats_shown(url);
     bus->next_id = 1;
     bus->mutex = bb_mutex_new();
     bus->cond = bb_cond_new();

@@ -48,7 +48,7 @@ static void on_check(void *arg)
     struct life *life = arg;
     struct gateway *gateway = &life->gateway;
     bool has_workers = gateway_workers_any_up(gateway->workers);
-    bool is_following = gateway_feed_is_following(gateway->feed);
+    bool is_following = bb_follow_is_following(gateway->feed);
     bool is_ready = has_workers && is_following && !gateway->is_stopping;
 
     if (is_ready == life->is_ready)
@@ -219,7 +219,7 @@ static void close_gateway(struct bb_service *service, void *state)
     gateway_actions_stop(gateway);
     gateway_endpoints_close(gateway);
     gateway_workers_close(gateway->workers);
-    gateway_feed_close(gateway->feed);
+    gateway_feed_close(gateway);
     gateway_nats_free(gateway);
     gateway_bus_free(gateway);
     gateway_actions_close(gateway);

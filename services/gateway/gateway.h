@@ -22,7 +22,6 @@
 #define GATEWAY_BRANCHES_MAX   64u         /* queries of one batch */
 
 struct workers;
-struct feed;
 struct subscriptions;
 struct txfeed;
 struct streams;
@@ -33,6 +32,7 @@ struct bus;
 struct actions;
 struct auth;
 struct endpoints;
+struct bb_follow;
 
 struct gateway {
     uint32_t magic;
@@ -42,7 +42,7 @@ struct gateway {
     struct bb_http *http;
     struct bb_http_files *files;
     struct workers *workers;
-    struct feed *feed;
+    struct bb_follow *feed;
     struct subscriptions *subscriptions;
     struct txfeed *txfeed;
     struct streams *streams;
@@ -59,7 +59,9 @@ struct gateway {
     uint8_t random_key[32]; /* request ids and seeds are hashes of it and a counter */
     uint64_t random_count;
     bool shows_errors, is_stopping;
-    struct bb_buf json; /* the answer that is being written */
+    struct bb_buf json;    /* the answer that is being written */
+    struct bb_slice *keys; /* of the record that is being told; they live in it */
+    size_t key_count, key_capacity;
     struct bb_metric *calls, *call_errors;
     struct bb_histogram *call_time;
 };

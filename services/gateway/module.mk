@@ -1,3 +1,3 @@
-DEPS_gateway := base obs conf env value rt proto wire http jwt
-PKGS_gateway := libprotobuf-c libnats libcurl jansson
+DEPS_gateway := base obs conf env value rt proto wire follow nats http jwt
+PKGS_gateway := libprotobuf-c libcurl jansson
 LIBS_gateway :=

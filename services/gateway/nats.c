@@ -1,23 +1,21 @@
 #include "nats.h"
 
-#include <nats/nats.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "bb/conf.h"
+#include "bb/nats.h"
 #include "bb/wire.h"
 #include "bus.h"
 #include "nats_position.h"
 #include "txfeed_internal.h"
 
-#define PAGE_BYTES    (256u << 10)
-#define INLINE_MAX    (512u << 10) /* larger records go by reference */
-#define ASK_MS        5000u
-#define PAUSE_MS      1000u
-#define RETRY_MS      100u
-#define TIMEOUT_MS    5000
-#define DUPLICATES_NS 120000000000ll
-#define SAVE_US       1000000u /* between two saved positions */
+#define PAGE_BYTES (256u << 10)
+#define INLINE_MAX (512u << 10) /* larger records go by reference */
+#define ASK_MS     5000u
+#define PAUSE_MS   1000u
+#define RETRY_MS   100u
+#define SAVE_US    1000000u /* between two saved positions */
 
 struct nats_record {
     uint64_t tx, prev;
@@ -141,7 +139,7 @@ static void on_tail(void *arg, int status, const Bb__Proto__StorageReply *reply)
         try_later(publisher);
     } else if (!has_tail || reply->status != BB_OK) {
         try_later(publisher);
-    } else if (gateway_feed_cursor(publisher->gateway->feed) > publisher->after) {
+    } else if (bb_follow_cursor(publisher->gateway->feed) > publisher->after) {
         try_later(publisher); /* the feed went on meanwhile, or this node is behind */
     }
     /* Else nothing is there yet: the feed's advance asks again. */
@@ -168,7 +166,7 @@ static void fetch(struct nats_publisher *publisher)
     tail.after = after;
     tail.max_bytes = PAGE_BYTES;
     publisher->is_asking =
-        gateway_feed_ask(&ctx, gateway->feed, &request, ASK_MS, on_tail, publisher) == BB_OK;
+        bb_follow_ask(&ctx, gateway->feed, &request, ASK_MS, on_tail, publisher) == BB_OK;
     if (!publisher->is_asking)
         try_later(publisher);
 }
@@ -191,7 +189,7 @@ static void on_task(struct bb_task *task)
 void gateway_nats_advance(struct gateway *gateway)
 {
     struct nats_publisher *publisher = gateway->nats;
-    uint64_t head = gateway_feed_cursor(gateway->feed);
+    uint64_t head = bb_follow_cursor(gateway->feed);
 
     if (publisher == NULL)
         return;
@@ -289,33 +287,20 @@ static natsStatus find_removed(struct nats_publisher *publisher, jsCtx *js, stru
 }
 
 /* Where the stream ends; made when it is not there. */
-static natsStatus find_end(struct nats_publisher *publisher, jsCtx *js, struct nats_end *end)
+static natsStatus find_end(struct nats_publisher *publisher, struct bb_nats_stream *stream,
+                           struct nats_end *end)
 {
-    jsStreamConfig config;
-    jsStreamInfo *info = NULL;
     natsMsg *msg = NULL;
     jsErrCode code = 0;
     const char *text = NULL;
-    const char *subjects[] = { publisher->subject };
-    natsStatus status = js_GetStreamInfo(&info, js, publisher->stream, NULL, &code);
+    natsStatus status =
+        bb_nats_find(stream, publisher->stream, publisher->subject, js_LimitsPolicy, &end->seq);
 
-    if (status == NATS_NOT_FOUND) {
-        (void)jsStreamConfig_Init(&config);
-        config.Name = publisher->stream;
-        config.Subjects = subjects;
-        config.SubjectsLen = 1;
-        config.Duplicates = DUPLICATES_NS;
-        return js_AddStream(NULL, js, &config, NULL, &code);
-    }
-    if (status == NATS_OK) {
-        end->seq = info->State.LastSeq;
-        jsStreamInfo_Destroy(info);
-    }
     if (status != NATS_OK || end->seq == 0)
         return status;
-    status = js_GetLastMsg(&msg, js, publisher->stream, publisher->subject, NULL, &code);
+    status = js_GetLastMsg(&msg, stream->js, publisher->stream, publisher->subject, NULL, &code);
     if (status == NATS_NOT_FOUND)
-        return find_removed(publisher, js, end);
+        return find_removed(publisher, stream->js, end);
     if (status != NATS_OK)
         return status;
     if (natsMsgHeader_Get(msg, "BB-Tx", &text) == NATS_OK)
@@ -369,7 +354,7 @@ static natsStatus publish(struct nats_publisher *publisher, jsCtx *js,
     (void)jsPubOptions_Init(&options);
     options.MsgId = tx;
     options.ExpectLastSeq = *seq;
-    options.MaxWait = TIMEOUT_MS;
+    options.MaxWait = BB_NATS_TIMEOUT_MS;
     if (status == NATS_OK)
         status = natsMsgHeader_Set(msg, "BB-Tx", tx);
     if (status == NATS_OK)
@@ -389,10 +374,10 @@ static natsStatus publish(struct nats_publisher *publisher, jsCtx *js,
 }
 
 /* Publishes until something fails; where the stream ends is asked anew then. */
-static natsStatus publish_on(struct nats_publisher *publisher, jsCtx *js)
+static natsStatus publish_on(struct nats_publisher *publisher, struct bb_nats_stream *stream)
 {
     struct nats_end end = { 0 };
-    natsStatus status = find_end(publisher, js, &end);
+    natsStatus status = find_end(publisher, stream, &end);
 
     if (status == NATS_OK)
         set_connected(publisher, true, "");
@@ -402,13 +387,13 @@ static natsStatus publish_on(struct nats_publisher *publisher, jsCtx *js)
 
         for (size_t i = 0; status == NATS_OK && i < count && !is_stopping(publisher); i++) {
             if (!is_removed(&end, &records[i]))
-                status = publish(publisher, js, &records[i], &end.seq);
+                status = publish(publisher, stream->js, &records[i], &end.seq);
             if (status == NATS_OK)
                 end.tx = records[i].tx;
         }
         free_records(records, count);
         if (status == NATS_OK)
-            save_position(publisher, js, &end);
+            save_position(publisher, stream->js, &end);
     }
     bb_mutex_lock(publisher->mutex);
     publisher->published_tx = end.tx > publisher->published_tx ? end.tx : publisher->published_tx;
@@ -421,29 +406,14 @@ static void run(void *arg)
     struct nats_publisher *publisher = arg;
 
     while (!is_stopping(publisher)) {
-        natsOptions *options = NULL;
-        natsConnection *connection = NULL;
-        jsCtx *js = NULL;
-        natsStatus status = natsOptions_Create(&options);
+        struct bb_nats_stream stream;
+        natsStatus status = bb_nats_open(publisher->url, &stream);
 
         if (status == NATS_OK)
-            status = natsOptions_SetURL(options, publisher->url);
-        if (status == NATS_OK)
-            status = natsOptions_SetTimeout(options, TIMEOUT_MS);
-        /* Reconnecting is ours: the end of the stream is read again each time. */
-        if (status == NATS_OK)
-            status = natsOptions_SetAllowReconnect(options, false);
-        if (status == NATS_OK)
-            status = natsConnection_Connect(&connection, options);
-        if (status == NATS_OK)
-            status = natsConnection_JetStream(&js, connection, NULL);
-        if (status == NATS_OK)
-            status = publish_on(publisher, js);
+            status = publish_on(publisher, &stream);
         if (status != NATS_OK)
             set_connected(publisher, false, natsStatus_GetText(status));
-        jsCtx_Destroy(js);
-        natsConnection_Destroy(connection);
-        natsOptions_Destroy(options);
+        bb_nats_close(&stream);
         if (status != NATS_OK)
             pause(publisher);
     }
@@ -460,13 +430,14 @@ int gateway_nats_open(struct bb_ctx *ctx, struct gateway *gateway, const struct 
         return BB_OK;
     if (url == NULL || url[0] == '\0')
         return bb_fail(ctx, BB_BAD_REQUEST, "option nats-feed needs --nats");
-    if (strncmp(url, "nats://", 7) != 0 && strncmp(url, "tls://", 6) != 0)
-        return bb_fail(ctx, BB_BAD_REQUEST, "option nats: %s is no nats:// or tls:// url", url);
+    int rc = bb_nats_check(ctx, url);
+    if (rc != BB_OK)
+        return rc;
     publisher = bb_alloc_zero(1, sizeof(*publisher));
     gateway->nats = publisher;
     publisher->gateway = gateway;
     publisher->url = bb_strdup(url);
-    publisher->shown_url = gateway_nats_shown_url(url);
+    publisher->shown_url = bb_nats_shown(url);
     publisher->stream = bb_strdup(bb_conf_text(conf, "nats-stream"));
     publisher->subject = bb_strdup(bb_conf_text(conf, "nats-subject"));
     publisher->mutex = bb_mutex_new();
@@ -533,27 +504,4 @@ void gateway_nats_append_status(const struct gateway *gateway, struct bb_buf *js
         bb_mutex_unlock(publisher->mutex);
     }
     bb_buf_append_byte(json, '}');
-}
-
-char *gateway_nats_shown_url(const char *urls)
-{
-    char *shown = bb_strdup(urls);
-    char *to = shown;
-
-    while (*urls != '\0') {
-        size_t size = strcspn(urls, ",");
-        const char *slashes = strstr(urls, "://");
-        size_t head = slashes != NULL && slashes < urls + size ? (size_t)(slashes - urls) + 3 : 0;
-        const char *at = memchr(urls + head, '@', size - head);
-        size_t skip = at == NULL ? 0 : (size_t)(at + 1 - (urls + head));
-
-        memcpy(to, urls, head);
-        memcpy(to + head, urls + head + skip, size - head - skip);
-        to += size - skip;
-        urls += size;
-        if (*urls == ',')
-            *to++ = *urls++;
-    }
-    *to = '\0';
-    return shown;
 }

@@ -26,7 +26,4 @@ void gateway_nats_advance(struct gateway *gateway);
 /* Appends `,"nats":{..}` to the status: the connection of the bus, and of what is published. */
 void gateway_nats_append_status(const struct gateway *gateway, struct bb_buf *json);
 
-/* A copy of the URLs for logs and status, without the token or password that opens them. */
-char *gateway_nats_shown_url(const char *urls);
-
 #endif

@@ -114,7 +114,7 @@ static void on_tick(void *arg)
 
     if (owner->is_closing)
         return;
-    gateway_sessions_tick(owner->sessions, gateway_feed_is_following(owner->gateway->feed));
+    gateway_sessions_tick(owner->sessions, bb_follow_is_following(owner->gateway->feed));
     owner->tick_count++;
     if (owner->tick_count % TICKS_A_SECOND == 0)
         on_second(owner);

@@ -50,7 +50,7 @@ void gateway_txfeed_view_release(struct txfeed *txfeed, struct txfeed_shared_vie
 
 uint64_t gateway_txfeed_head(const struct txfeed *txfeed)
 {
-    return gateway_feed_cursor(txfeed->gateway->feed);
+    return bb_follow_cursor(txfeed->gateway->feed);
 }
 
 /* ---- the question ---- */
@@ -204,7 +204,7 @@ static int check_cluster(struct bb_ctx *ctx, const struct gateway *gateway,
                          struct bb_http_request *request)
 {
     struct bb_slice named = BB_SLICE_EMPTY;
-    struct bb_slice own = gateway_feed_cluster(gateway->feed);
+    struct bb_slice own = bb_follow_cluster(gateway->feed);
     struct bb_buf text;
     int rc = bb_http_parameter(ctx, request, "cluster", &named);
 

@@ -119,7 +119,7 @@ void gateway_txfeed_pull(struct txfeed_reader *reader)
     request.tail = &tail;
     tail.after = reader->from == TXFEED_FROM_EARLIEST ? 0 : reader->position;
     tail.max_bytes = reader->from == TXFEED_FROM_EARLIEST ? 1 : TXFEED_PAGE_BYTES;
-    if (gateway_feed_ask(&ctx, txfeed->gateway->feed, &request, ASK_TIMEOUT_MS, on_tail, pull) !=
+    if (bb_follow_ask(&ctx, txfeed->gateway->feed, &request, ASK_TIMEOUT_MS, on_tail, pull) !=
         BB_OK) {
         bb_free(pull);
         retry_later(reader);
@@ -191,6 +191,6 @@ void gateway_txfeed_load_tables(struct txfeed *txfeed)
     read.ops = ops;
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_READ;
     request.read = &read;
-    txfeed->is_loading_tables = gateway_feed_ask(&ctx, txfeed->gateway->feed, &request,
-                                                 ASK_TIMEOUT_MS, on_tables, txfeed) == BB_OK;
+    txfeed->is_loading_tables = bb_follow_ask(&ctx, txfeed->gateway->feed, &request, ASK_TIMEOUT_MS,
+                                              on_tables, txfeed) == BB_OK;
 }

@@ -150,7 +150,7 @@ void gateway_txfeed_reader_fail(struct txfeed_reader *reader, int status, const 
 static void append_cluster(const struct txfeed *txfeed, struct bb_buf *json)
 {
     bb_buf_append_str(json, ",\"cluster\":\"");
-    bb_hex_append(json, gateway_feed_cluster(txfeed->gateway->feed));
+    bb_hex_append(json, bb_follow_cluster(txfeed->gateway->feed));
     bb_buf_append_str(json, "\"}");
 }
 
@@ -346,7 +346,7 @@ static void find_position(struct txfeed_reader *reader)
     struct txfeed *txfeed = reader->txfeed;
 
     if (reader->open != NULL || reader->pull != NULL || !bb_list_is_empty(&reader->queued) ||
-        reader->retry_us != 0 || !gateway_feed_is_following(txfeed->gateway->feed))
+        reader->retry_us != 0 || !bb_follow_is_following(txfeed->gateway->feed))
         return;
     switch (reader->from) {
     case TXFEED_FROM_NOW:
@@ -444,8 +444,7 @@ static void give_up(struct txfeed_reader *reader)
     struct txfeed *txfeed = reader->txfeed;
     char text[160];
 
-    if (reader->is_found && txfeed->has_tables &&
-        gateway_feed_is_following(txfeed->gateway->feed) &&
+    if (reader->is_found && txfeed->has_tables && bb_follow_is_following(txfeed->gateway->feed) &&
         reader->position > gateway_txfeed_head(txfeed)) {
         (void)snprintf(text, sizeof(text),
                        "There is no transaction %" PRIu64 " here: the newest is %" PRIu64

@@ -36,7 +36,7 @@ static void connect_client(struct websocket_client *client, const struct websock
     struct session_options options = { .owner = &client->sink, .after_tx = message->max_observed };
 
     /* What it has seen lies beyond all clocks: it is of another history. */
-    if (message->max_observed > gateway_feed_cursor(gateway->feed) &&
+    if (message->max_observed > bb_follow_cursor(gateway->feed) &&
         message->max_observed > bb_wall_us(gateway->ctx) + GATEWAY_CLOCK_SLACK_US) {
         options.is_resync = true;
         options.after_tx = 0;

@@ -1,2 +1,2 @@
-DEPS_scheduler := base obs conf env value rt proto wire
-PKGS_scheduler := libprotobuf-c libnats
+DEPS_scheduler := base obs conf env value rt proto wire follow nats
+PKGS_scheduler := libprotobuf-c

@@ -84,7 +84,7 @@ void scheduler_pages(struct scheduler *scheduler)
 {
     uint64_t now = bb_loop_now_us(scheduler->loop);
 
-    if (!scheduler_feed_has_cursor(scheduler))
+    if (!bb_follow_has_begun(scheduler->feed))
         return;
     for (unsigned i = 0; i < LANE_COUNT; i++) {
         enum scheduler_lane lane = (enum scheduler_lane)i;

@@ -1,17 +1,15 @@
 #include "queue.h"
 
 #include <ctype.h>
-#include <nats/nats.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "bb/conf.h"
+#include "bb/nats.h"
 
 #define QUEUE_MAX     4096u
 #define LOOK_MS       200u
 #define PAUSE_MS      1000u
-#define TIMEOUT_MS    5000
-#define DUPLICATES_NS 120000000000ll
 #define NAME_MAX_SIZE 64u
 
 struct message {
@@ -98,29 +96,6 @@ static void set_up(struct scheduler_queue *queue, bool is_up, const char *why)
     bb_mutex_unlock(queue->mutex);
 }
 
-/* The stream, made when it is not there. */
-static natsStatus make_stream(struct scheduler_queue *queue, jsCtx *js)
-{
-    const char *subjects[] = { queue->subject };
-    jsStreamInfo *info = NULL;
-    jsStreamConfig config;
-    jsErrCode code = 0;
-    natsStatus status = js_GetStreamInfo(&info, js, queue->stream, NULL, &code);
-
-    jsStreamInfo_Destroy(info);
-    if (status != NATS_NOT_FOUND)
-        return status;
-    (void)jsStreamConfig_Init(&config);
-    config.Name = queue->stream;
-    config.Subjects = subjects;
-    config.SubjectsLen = 1;
-    config.Retention = js_WorkQueuePolicy;
-    config.Duplicates = DUPLICATES_NS;
-    status = js_AddStream(&info, js, &config, NULL, &code);
-    jsStreamInfo_Destroy(info);
-    return status;
-}
-
 static natsStatus publish(struct scheduler_queue *queue, jsCtx *js, const struct message *message)
 {
     jsPubOptions options;
@@ -133,7 +108,7 @@ static natsStatus publish(struct scheduler_queue *queue, jsCtx *js, const struct
     (void)snprintf(id, sizeof id, "%s:%" PRId64, message->job, message->attempt);
     (void)jsPubOptions_Init(&options);
     options.MsgId = id;
-    options.MaxWait = TIMEOUT_MS;
+    options.MaxWait = BB_NATS_TIMEOUT_MS;
     return js_Publish(NULL, js, queue->subject, text, size, &options, &code);
 }
 
@@ -161,17 +136,19 @@ static bool is_stopping(struct scheduler_queue *queue)
     return result;
 }
 
-static natsStatus publish_on(struct scheduler_queue *queue, natsConnection *connection, jsCtx *js)
+static natsStatus publish_on(struct scheduler_queue *queue, struct bb_nats_stream *stream)
 {
-    natsStatus status = make_stream(queue, js);
+    uint64_t last;
+    natsStatus status =
+        bb_nats_find(stream, queue->stream, queue->subject, js_WorkQueuePolicy, &last);
 
     if (status == NATS_OK)
         set_up(queue, true, "");
     while (status == NATS_OK && !is_stopping(queue)) {
         struct message message;
         if (next(queue, &message)) {
-            status = publish(queue, js, &message);
-        } else if (natsConnection_IsClosed(connection)) {
+            status = publish(queue, stream->js, &message);
+        } else if (natsConnection_IsClosed(stream->connection)) {
             status = NATS_CONNECTION_CLOSED;
         }
     }
@@ -180,27 +157,12 @@ static natsStatus publish_on(struct scheduler_queue *queue, natsConnection *conn
 
 static natsStatus connect_and_publish(struct scheduler_queue *queue)
 {
-    natsOptions *options = NULL;
-    natsConnection *connection = NULL;
-    jsCtx *js = NULL;
-    natsStatus status = natsOptions_Create(&options);
+    struct bb_nats_stream stream;
+    natsStatus status = bb_nats_open(queue->url, &stream);
 
     if (status == NATS_OK)
-        status = natsOptions_SetURL(options, queue->url);
-    if (status == NATS_OK)
-        status = natsOptions_SetTimeout(options, TIMEOUT_MS);
-    /* Reconnecting is ours: whether the stream is still there is asked each time. */
-    if (status == NATS_OK)
-        status = natsOptions_SetAllowReconnect(options, false);
-    if (status == NATS_OK)
-        status = natsConnection_Connect(&connection, options);
-    if (status == NATS_OK)
-        status = natsConnection_JetStream(&js, connection, NULL);
-    if (status == NATS_OK)
-        status = publish_on(queue, connection, js);
-    jsCtx_Destroy(js);
-    natsConnection_Destroy(connection);
-    natsOptions_Destroy(options);
+        status = publish_on(queue, &stream);
+    bb_nats_close(&stream);
     return status;
 }
 
@@ -241,8 +203,9 @@ int scheduler_queue_open(struct bb_ctx *ctx, struct scheduler *scheduler,
 
     if (url == NULL || url[0] == '\0')
         return BB_OK;
-    if (strncmp(url, "nats://", 7) != 0 && strncmp(url, "tls://", 6) != 0)
-        return bb_fail(ctx, BB_BAD_REQUEST, "option nats: %s is no nats:// or tls:// url", url);
+    int rc = bb_nats_check(ctx, url);
+    if (rc != BB_OK)
+        return rc;
     if (!is_name(name)) {
         return bb_fail(ctx, BB_BAD_REQUEST,
                        "option deployment: letters, digits, - and _ only, at most %u",

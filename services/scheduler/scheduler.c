@@ -30,7 +30,7 @@ static const char *trouble(struct scheduler *scheduler)
     bool has_time = !scheduler->was_ready ||
                     bb_loop_now_us(scheduler->loop) < scheduler->started_us + QUEUE_START_US;
 
-    if (!scheduler_feed_is_following(scheduler))
+    if (!bb_follow_is_following(scheduler->feed))
         return "storage cannot be reached";
     if (scheduler->queue == NULL || scheduler->is_queue_up ||
         (has_time && !scheduler->was_queue_up))
@@ -267,7 +267,7 @@ static void scheduler_close(struct bb_service *service, void *state)
     scheduler->is_closing = true;
     scheduler_queue_close(scheduler);
     scheduler_workers_close(scheduler);
-    scheduler_feed_close(scheduler);
+    bb_follow_close(scheduler->feed);
     bb_timer_free(scheduler->timer);
     scheduler_core_free(scheduler->core);
     bb_value_builder_free(scheduler->builder);

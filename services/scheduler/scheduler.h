@@ -8,6 +8,7 @@
 #include "worker.pb-c.h"
 
 #include "bb/env.h"
+#include "bb/follow.h"
 #include "bb/obs.h"
 #include "bb/rt.h"
 #include "bb/wire.h"
@@ -17,7 +18,6 @@
 
 #define SCHED_BATCH 100u /* action jobs that one transaction marks */
 
-struct scheduler_feed;
 struct scheduler_workers;
 struct scheduler_queue;
 
@@ -27,7 +27,7 @@ struct scheduler {
     struct bb_ctx *ctx; /* the loop's */
     struct scheduler_core *core;
     struct scheduler_lease lease;
-    struct scheduler_feed *feed;
+    struct bb_follow *feed;
     struct scheduler_workers *workers;
     struct scheduler_queue *queue; /* NULL: no NATS */
     struct bb_timer *timer;        /* the next moment at which something is due */
@@ -93,10 +93,5 @@ void scheduler_leave(struct scheduler *scheduler);
 
 /* feed.c: writes to _jobs and _crons, from the durable feed */
 int scheduler_feed_open(struct bb_ctx *ctx, struct scheduler *scheduler, const char *urls);
-void scheduler_feed_close(struct scheduler *scheduler);
-/* Whether it tells something yet; before that nothing may be asked. What it has told so far. */
-bool scheduler_feed_has_cursor(const struct scheduler *scheduler);
-uint64_t scheduler_feed_cursor(const struct scheduler *scheduler);
-bool scheduler_feed_is_following(const struct scheduler *scheduler);
 
 #endif

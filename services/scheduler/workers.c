@@ -128,7 +128,7 @@ void scheduler_call_start(struct scheduler_call *call, const char *function, boo
     body.is_admin = true;
     /* A page must show what the feed has told, and may be newer. */
     body.is_live = !is_mutation;
-    body.min_tx = is_mutation ? 0 : scheduler_feed_cursor(scheduler);
+    body.min_tx = is_mutation ? 0 : bb_follow_cursor(scheduler->feed);
     body.timeout_ms = CALL_MS;
     scheduler->calls++;
     if (bb_peer_request(&ctx, choose(scheduler->workers), &request.base, CALL_MS + SLACK_MS,

@@ -9,8 +9,8 @@ static size_t count_behind(const struct behind *behind)
     return count;
 }
 
-enum behind_verdict gateway_behind_say(struct behind *behind, size_t node, uint64_t last_tx,
-                                       uint64_t cursor, uint64_t now_us)
+enum behind_verdict follow_behind_say(struct behind *behind, size_t node, uint64_t last_tx,
+                                      uint64_t cursor, uint64_t now_us)
 {
     bb_assert(node < behind->count && behind->count <= BEHIND_NODES_MAX);
     if (last_tx >= cursor) {
@@ -27,7 +27,7 @@ enum behind_verdict gateway_behind_say(struct behind *behind, size_t node, uint6
     return BEHIND_HISTORY;
 }
 
-void gateway_behind_leave(struct behind *behind, size_t node)
+void follow_behind_leave(struct behind *behind, size_t node)
 {
     bb_assert(node < behind->count);
     behind->is_behind[node] = false;

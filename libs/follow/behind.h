@@ -1,13 +1,13 @@
 /*
- * Storage nodes whose newest transaction lies before what the gateway has seen: each one lags, or
+ * Storage nodes whose newest transaction lies before what the follower has seen: each one lags, or
  * the data went back and another history began. Decisions only.
  *
  * A node that lags is passed over: another one goes on. The history is another one only when every
  * node that was there said so for a while, and these are a majority, as what was durable is in the
  * log of one of them at least. A single node has nobody beside it: what it says is so.
  */
-#ifndef GATEWAY_BEHIND_H
-#define GATEWAY_BEHIND_H
+#ifndef FOLLOW_BEHIND_H
+#define FOLLOW_BEHIND_H
 
 #include "bb/base.h"
 
@@ -29,9 +29,9 @@ enum behind_verdict {
 };
 
 /* Node `node` says that its newest transaction is `last_tx`; we have seen `cursor`. */
-enum behind_verdict gateway_behind_say(struct behind *behind, size_t node, uint64_t last_tx,
-                                       uint64_t cursor, uint64_t now_us);
+enum behind_verdict follow_behind_say(struct behind *behind, size_t node, uint64_t last_tx,
+                                      uint64_t cursor, uint64_t now_us);
 /* Node `node` does not answer: it says nothing about the history. */
-void gateway_behind_leave(struct behind *behind, size_t node);
+void follow_behind_leave(struct behind *behind, size_t node);
 
 #endif

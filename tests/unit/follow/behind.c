@@ -8,7 +8,7 @@
 
 static enum behind_verdict say(struct behind *behind, size_t node, uint64_t last_tx, uint64_t at_us)
 {
-    return gateway_behind_say(behind, node, last_tx, CURSOR, NOW + at_us);
+    return follow_behind_say(behind, node, last_tx, CURSOR, NOW + at_us);
 }
 
 Test(behind, a_node_that_lags_is_passed_over_however_long)
@@ -48,7 +48,7 @@ Test(behind, who_does_not_answer_says_nothing)
     struct behind behind = { .count = 3 };
 
     cr_expect_eq(say(&behind, 1, 10, 0), BEHIND_LAGS);
-    gateway_behind_leave(&behind, 1);
+    follow_behind_leave(&behind, 1);
     cr_expect_eq(say(&behind, 2, 10, BEHIND_WAIT_US), BEHIND_LAGS);
     cr_expect_eq(say(&behind, 2, 10, 3 * BEHIND_WAIT_US), BEHIND_LAGS, "it is alone");
 }

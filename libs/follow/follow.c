@@ -1,0 +1,331 @@
+/* The long poll: where it begins, which node is asked, what comes. */
+#include "follow_internal.h"
+
+#include <stdio.h>
+
+#define TAIL_BYTES   (4u << 20)
+#define TAIL_WAIT_MS 10000u
+#define PAUSE_MS     50u
+
+static void ask_tail(struct bb_follow *follow);
+static void ask_start(struct bb_follow *follow);
+
+/* ---- which node ---- */
+
+static void set_following(struct bb_follow *follow, bool is_following)
+{
+    if (follow->is_following == is_following)
+        return;
+    follow->is_following = is_following;
+    bb_info(follow->ctx, is_following ? "feed.following" : "feed.lost", "storage=%s tx=%" PRIu64,
+            bb_peer_url(follow->nodes[follow->current]), follow->cursor);
+    if (follow->user.changed != NULL)
+        follow->user.changed(follow->user.arg, is_following);
+}
+
+static void go_on(void *arg)
+{
+    struct bb_follow *follow = arg;
+
+    if (follow->has_begun) {
+        ask_tail(follow);
+    } else {
+        ask_start(follow);
+    }
+}
+
+/* Another node that is there, after a pause. */
+static void pass_over(struct bb_follow *follow)
+{
+    set_following(follow, false);
+    for (size_t i = 1, first = follow->current; i < follow->count; i++) {
+        follow->current = (first + i) % follow->count;
+        if (bb_peer_is_connected(follow->nodes[follow->current]))
+            break;
+    }
+    bb_timer_start(follow->pause, PAUSE_MS, 0);
+}
+
+/* The present one does not answer. */
+static void try_next(struct bb_follow *follow)
+{
+    follow_behind_leave(&follow->behind, follow->current);
+    pass_over(follow);
+}
+
+/* What the present node's newest transaction says about it, and about the history. */
+static enum behind_verdict judge(struct bb_follow *follow, uint64_t last_tx)
+{
+    enum behind_verdict verdict = follow_behind_say(&follow->behind, follow->current, last_tx,
+                                                    follow->cursor, bb_loop_now_us(follow->loop));
+
+    if (verdict == BEHIND_HISTORY) {
+        bb_warn(follow->ctx, "feed.history_went_back", "cursor=%" PRIu64 " newest=%" PRIu64,
+                follow->cursor, last_tx);
+    }
+    return verdict;
+}
+
+/* ---- where it begins ---- */
+
+int follow_unpack(struct bb_follow *follow, int status, struct bb_slice bytes,
+                  Bb__Proto__StorageReply **reply)
+{
+    struct bb_ctx ctx = *follow->ctx;
+
+    if (status == BB_OK) {
+        status =
+            bb_unpack(&ctx, follow->arena, &bb__proto__storage_reply__descriptor, bytes, reply);
+    }
+    if (status == BB_OK)
+        status = bb_storage_reply_validate(&ctx, *reply);
+    return status;
+}
+
+static bool is_other_cluster(const struct bb_follow *follow, ProtobufCBinaryData id)
+{
+    return follow->has_cluster_id && id.len > 0 && memcmp(follow->cluster_id, id.data, id.len) != 0;
+}
+
+/* From where the node is. False: it lags behind what we have seen. */
+static bool begin_with(struct bb_follow *follow, const Bb__Proto__InfoReply *info)
+{
+    bool is_new = follow->is_void || is_other_cluster(follow, info->cluster_id);
+    enum behind_verdict verdict = is_new ? BEHIND_HISTORY : judge(follow, info->last_tx);
+
+    if (verdict == BEHIND_LAGS)
+        return false;
+    if (info->cluster_id.len > 0)
+        memcpy(follow->cluster_id, info->cluster_id.data, info->cluster_id.len);
+    follow->has_cluster_id = info->cluster_id.len > 0;
+    follow->cursor = info->last_tx;
+    follow->has_begun = true;
+    follow->is_void = false;
+    follow->user.begin(follow->user.arg, follow->cursor, verdict == BEHIND_HISTORY);
+    return true;
+}
+
+static void on_start(void *arg, int status, struct bb_slice bytes)
+{
+    struct bb_follow *follow = arg;
+    Bb__Proto__StorageReply *reply = NULL;
+    bool has_begun = false;
+
+    if (follow->is_closing)
+        return;
+    status = follow_unpack(follow, status, bytes, &reply);
+    bool is_usable = status == BB_OK && reply->status == BB_OK &&
+                     reply->op_case == BB__PROTO__STORAGE_REPLY__OP_INFO &&
+                     reply->info->cluster_id.len <= sizeof(follow->cluster_id);
+    if (is_usable)
+        has_begun = begin_with(follow, reply->info);
+    bb_arena_reset(follow->arena);
+    if (has_begun) {
+        ask_tail(follow);
+    } else if (is_usable) {
+        pass_over(follow);
+    } else {
+        try_next(follow);
+    }
+}
+
+static void ask_start(struct bb_follow *follow)
+{
+    Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
+    Bb__Proto__Info info = BB__PROTO__INFO__INIT;
+    struct bb_ctx ctx = *follow->ctx;
+
+    request.op_case = BB__PROTO__STORAGE_REQUEST__OP_INFO;
+    request.info = &info;
+    if (bb_peer_request(&ctx, follow->nodes[follow->current], &request.base, FOLLOW_INFO_MS,
+                        on_start, follow) != BB_OK)
+        try_next(follow);
+}
+
+/* ---- what comes ---- */
+
+/* BB_GAP: it does not follow on what we have. */
+static int take_record(struct bb_ctx *ctx, struct bb_follow *follow, struct bb_slice bytes)
+{
+    Bb__Proto__TxRecord *record = NULL;
+    Bb__Proto__TxBody *body = NULL;
+    int rc = bb_unpack(ctx, follow->arena, &bb__proto__tx_record__descriptor, bytes, &record);
+
+    if (rc == BB_OK)
+        rc = bb_tx_record_validate(ctx, record);
+    if (rc == BB_OK && (record->prev != follow->cursor || record->tx <= record->prev)) {
+        return bb_fail(ctx, BB_GAP, "record %" PRIu64 " follows %" PRIu64 ", we are at %" PRIu64,
+                       record->tx, record->prev, follow->cursor);
+    }
+    if (rc == BB_OK) {
+        rc = bb_unpack(ctx, follow->arena, &bb__proto__tx_body__descriptor,
+                       bb_pb_slice(record->body), &body);
+    }
+    if (rc != BB_OK)
+        return rc;
+    follow->cursor = record->tx;
+    follow->user.record(follow->user.arg, bytes, record, body);
+    return BB_OK;
+}
+
+static void take_records(struct bb_follow *follow, const Bb__Proto__TailReply *tail)
+{
+    struct bb_ctx ctx = *follow->ctx;
+
+    for (size_t i = 0; i < tail->n_records; i++) {
+        int rc = take_record(&ctx, follow, bb_pb_slice(tail->records[i]));
+
+        if (rc != BB_OK) {
+            bb_warn(follow->ctx, "feed.gap", "status=%s why=\"%s\"", bb_status_name(rc), ctx.error);
+            follow->has_begun = false;
+            return;
+        }
+    }
+    if (follow->user.advance != NULL)
+        follow->user.advance(follow->user.arg, follow->cursor);
+}
+
+/* False: the node lags behind what we have seen. */
+static bool take_tail(struct bb_follow *follow, const Bb__Proto__TailReply *tail)
+{
+    enum behind_verdict verdict = judge(follow, tail->last_tx);
+
+    if (verdict == BEHIND_LAGS)
+        return false;
+    set_following(follow, true);
+    if (verdict == BEHIND_HISTORY) {
+        follow->has_begun = false;
+        follow->is_void = true;
+    } else {
+        take_records(follow, tail);
+    }
+    return true;
+}
+
+static void on_tail(void *arg, int status, struct bb_slice bytes)
+{
+    struct bb_follow *follow = arg;
+    Bb__Proto__StorageReply *reply = NULL;
+    bool is_away = false;
+    bool lags = false;
+
+    if (follow->is_closing)
+        return;
+    status = follow_unpack(follow, status, bytes, &reply);
+    if (status == BB_OK)
+        status = (int)reply->status;
+    if (status == BB_OK && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL) {
+        lags = !take_tail(follow, reply->tail);
+    } else if (status == BB_TX_TRUNCATED || status == BB_TX_IN_FUTURE) {
+        bb_warn(follow->ctx, "feed.position", "cursor=%" PRIu64 " status=%s", follow->cursor,
+                bb_status_name(status));
+        follow->has_begun = false;
+    } else {
+        is_away = true;
+    }
+    bb_arena_reset(follow->arena);
+    if (lags) {
+        pass_over(follow);
+    } else if (is_away) {
+        try_next(follow);
+    } else {
+        go_on(follow);
+    }
+}
+
+static void ask_tail(struct bb_follow *follow)
+{
+    Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
+    Bb__Proto__Tail tail = BB__PROTO__TAIL__INIT;
+    struct bb_ctx ctx = *follow->ctx;
+
+    request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
+    request.tail = &tail;
+    tail.after = follow->cursor;
+    tail.max_bytes = TAIL_BYTES;
+    /* The first answer shows that the node is there; it need not wait for news. */
+    tail.wait_ms = follow->is_following ? TAIL_WAIT_MS : 0;
+    if (bb_peer_request(&ctx, follow->nodes[follow->current], &request.base, TAIL_WAIT_MS + 5000,
+                        on_tail, follow) != BB_OK)
+        try_next(follow);
+}
+
+/* ---- the rest ---- */
+
+bool bb_follow_is_following(const struct bb_follow *follow)
+{
+    return follow->is_following;
+}
+
+bool bb_follow_has_begun(const struct bb_follow *follow)
+{
+    return follow->has_begun;
+}
+
+uint64_t bb_follow_cursor(const struct bb_follow *follow)
+{
+    return follow->cursor;
+}
+
+struct bb_slice bb_follow_cluster(const struct bb_follow *follow)
+{
+    return follow->has_cluster_id ? bb_slice(follow->cluster_id, sizeof(follow->cluster_id))
+                                  : BB_SLICE_EMPTY;
+}
+
+static int add_node(struct bb_ctx *ctx, struct bb_follow *follow, struct bb_slice url)
+{
+    char text[512];
+
+    if (follow->count == BEHIND_NODES_MAX || url.size >= sizeof(text)) {
+        return bb_fail(ctx, BB_BAD_REQUEST,
+                       "option storage: at most %u urls of at most 511 characters",
+                       BEHIND_NODES_MAX);
+    }
+    (void)snprintf(text, sizeof(text), "%.*s", BB_SLICE_ARG(url));
+    int rc = bb_peer_open(ctx, follow->loop, &(struct bb_peer_options){ .url = text },
+                          &follow->nodes[follow->count]);
+    follow->count += rc == BB_OK;
+    return rc;
+}
+
+int bb_follow_open(struct bb_ctx *ctx, struct bb_loop *loop, const char *urls,
+                   const struct bb_follow_user *user, struct bb_follow **out)
+{
+    struct bb_follow *follow = bb_alloc_zero(1, sizeof(*follow));
+    struct bb_slice rest = bb_slice_str(urls);
+
+    *out = follow;
+    follow->loop = loop;
+    follow->ctx = bb_loop_ctx(loop);
+    follow->user = *user;
+    follow->arena = bb_arena_new(0);
+    follow->pause = bb_timer_new(loop, go_on, follow);
+    while (rest.size > 0) {
+        const uint8_t *comma = memchr(rest.data, ',', rest.size);
+        size_t size = comma == NULL ? rest.size : (size_t)(comma - rest.data);
+        int rc = size == 0 ? BB_OK : add_node(ctx, follow, bb_slice(rest.data, size));
+
+        if (rc != BB_OK)
+            return rc;
+        size += comma != NULL;
+        rest = bb_slice(rest.data + size, rest.size - size);
+    }
+    if (follow->count == 0)
+        return bb_fail(ctx, BB_BAD_REQUEST, "option storage: names no storage node");
+    follow->behind.count = follow->count;
+    ask_start(follow);
+    return BB_OK;
+}
+
+void bb_follow_close(struct bb_follow *follow)
+{
+    if (follow == NULL)
+        return;
+    follow->is_closing = true;
+    for (size_t i = 0; i < follow->count; i++)
+        bb_peer_close(follow->nodes[i]);
+    bb_timer_free(follow->pause);
+    bb_arena_free(follow->arena);
+    bb_free(follow);
+}

@@ -1,0 +1,2 @@
+DEPS_follow := base obs conf env rt proto wire
+PKGS_follow := libprotobuf-c

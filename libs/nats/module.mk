@@ -1,0 +1,2 @@
+DEPS_nats := base
+PKGS_nats := libnats

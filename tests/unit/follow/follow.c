@@ -1,0 +1,321 @@
+/* A follower of the feed against scripted storage nodes in the same loop. */
+#include "bb/follow.h"
+
+#include <criterion/criterion.h>
+
+#include "bb/env.h"
+#include "bb/wire.h"
+
+/* The initialisers that protoc-c makes for messages with texts cast const away. */
+#pragma GCC diagnostic ignored "-Wcast-qual"
+
+#define NODES      2u
+#define LIMIT_MS   20000u
+#define CLUSTER_OF 16u
+
+struct world;
+struct node {
+    struct world *world;
+    struct bb_server *server;
+    uint64_t last_tx;
+    uint64_t gap_at;   /* this transaction is left out of what is shown; 0: none */
+    uint64_t earliest; /* what lies before is truncated */
+    uint8_t cluster;
+    struct bb_exchange *tail;
+    uint64_t tail_after;
+};
+
+struct world {
+    struct bb_loop *loop;
+    struct node nodes[NODES];
+    struct bb_follow *follow;
+    struct bb_timer *look, *limit;
+    struct bb_buf told; /* what the user was told, a word each */
+    const char *awaited;
+    bool has_failed;
+};
+
+/* ---- nodes ---- */
+
+static ProtobufCBinaryData record_of(struct bb_arena *arena, uint64_t tx)
+{
+    Bb__Proto__TxRecord record = BB__PROTO__TX_RECORD__INIT;
+    struct bb_buf bytes;
+
+    record.tx = tx;
+    record.prev = tx - 1;
+    bb_buf_init(&bytes);
+    bb_pack_append(&bytes, &record.base);
+    ProtobufCBinaryData packed = bb_slice_pb(bb_arena_dup(arena, bb_buf_slice(&bytes)));
+    bb_buf_fini(&bytes);
+    return packed;
+}
+
+static void reply_tail(struct node *node)
+{
+    Bb__Proto__StorageReply reply = BB__PROTO__STORAGE_REPLY__INIT;
+    Bb__Proto__TailReply tail = BB__PROTO__TAIL_REPLY__INIT;
+    ProtobufCBinaryData records[64];
+    struct bb_exchange *exchange = node->tail;
+
+    node->tail = NULL;
+    tail.records = records;
+    tail.last_tx = node->last_tx;
+    tail.earliest = node->earliest;
+    reply.op_case = BB__PROTO__STORAGE_REPLY__OP_TAIL;
+    reply.tail = &tail;
+    if (node->tail_after < node->earliest) {
+        reply.status = BB_TX_TRUNCATED;
+    } else {
+        for (uint64_t tx = node->tail_after + 1; tx <= node->last_tx && tail.n_records < 64; tx++) {
+            if (tx != node->gap_at)
+                records[tail.n_records++] = record_of(bb_exchange_arena(exchange), tx);
+        }
+        node->gap_at = 0;
+    }
+    bb_exchange_reply(exchange, &reply.base);
+}
+
+static void reply_info(struct node *node, struct bb_exchange *exchange)
+{
+    Bb__Proto__StorageReply reply = BB__PROTO__STORAGE_REPLY__INIT;
+    Bb__Proto__InfoReply info = BB__PROTO__INFO_REPLY__INIT;
+    uint8_t id[CLUSTER_OF] = { node->cluster };
+
+    info.last_tx = node->last_tx;
+    info.cluster_id = bb_slice_pb(bb_slice(id, sizeof id));
+    reply.op_case = BB__PROTO__STORAGE_REPLY__OP_INFO;
+    reply.info = &info;
+    bb_exchange_reply(exchange, &reply.base);
+}
+
+static void handle(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
+{
+    struct node *node = arg;
+    struct bb_ctx ctx = *bb_loop_ctx(node->world->loop);
+    Bb__Proto__StorageRequest *request = NULL;
+
+    cr_assert_eq(bb_unpack(&ctx, bb_exchange_arena(exchange),
+                           &bb__proto__storage_request__descriptor, bytes, &request),
+                 BB_OK);
+    if (request->op_case != BB__PROTO__STORAGE_REQUEST__OP_TAIL) {
+        reply_info(node, exchange);
+        return;
+    }
+    node->tail = exchange;
+    node->tail_after = request->tail->after;
+    if (request->tail->wait_ms == 0 || node->tail_after < node->last_tx ||
+        node->tail_after < node->earliest)
+        reply_tail(node);
+}
+
+/* ---- the user ---- */
+
+static void tell_begin(void *arg, uint64_t cursor, bool is_new_history)
+{
+    struct world *world = arg;
+
+    bb_buf_printf(&world->told, "%s%" PRIu64 " ", is_new_history ? "anew" : "begin", cursor);
+}
+
+static void tell_record(void *arg, struct bb_slice bytes, const Bb__Proto__TxRecord *record,
+                        const Bb__Proto__TxBody *body)
+{
+    struct world *world = arg;
+
+    cr_expect_gt(bytes.size, 0);
+    cr_expect_eq(body->n_writes, 0);
+    bb_buf_printf(&world->told, "%" PRIu64 " ", record->tx);
+}
+
+static void tell_changed(void *arg, bool is_following)
+{
+    struct world *world = arg;
+
+    bb_buf_append_str(&world->told, is_following ? "up " : "lost ");
+}
+
+/* ---- the world ---- */
+
+static bool was_told(struct world *world, const char *text)
+{
+    size_t size = strlen(text);
+
+    return world->told.size >= size &&
+           memcmp(world->told.data + world->told.size - size, text, size) == 0;
+}
+
+static void on_look(void *arg)
+{
+    struct world *world = arg;
+
+    if (was_told(world, world->awaited))
+        bb_loop_stop(world->loop);
+}
+
+static void on_limit(void *arg)
+{
+    struct world *world = arg;
+
+    world->has_failed = true;
+    bb_loop_stop(world->loop);
+}
+
+/* Until what was told ends so. */
+static void await(struct world *world, const char *text)
+{
+    world->awaited = text;
+    bb_timer_start(world->look, 1, 1);
+    bb_timer_start(world->limit, LIMIT_MS, 0);
+    bb_loop_run(world->loop);
+    bb_timer_stop(world->look);
+    bb_timer_stop(world->limit);
+    cr_assert_not(world->has_failed, "told: %.*s; awaited: %s", (int)world->told.size,
+                  (const char *)world->told.data, text);
+}
+
+static void commit(struct node *node, uint64_t count)
+{
+    node->last_tx += count;
+    if (node->tail != NULL)
+        reply_tail(node);
+}
+
+static void open_node(struct world *world, size_t index, uint64_t last_tx)
+{
+    static const char *const urls[NODES] = { "inproc://follow-0", "inproc://follow-1" };
+    struct node *node = &world->nodes[index];
+    struct bb_ctx ctx = *bb_loop_ctx(world->loop);
+
+    *node = (struct node){ .world = world, .last_tx = last_tx, .cluster = 1 };
+    cr_assert_eq(bb_server_open(&ctx, world->loop,
+                                &(struct bb_server_options){
+                                    .url = urls[index], .handle = handle, .arg = node },
+                                &node->server),
+                 BB_OK);
+}
+
+static void close_node(struct node *node)
+{
+    bb_server_close(node->server);
+    node->server = NULL;
+    node->tail = NULL;
+}
+
+static void open_world(struct world *world, const char *urls)
+{
+    const struct bb_follow_user user = {
+        .arg = world,
+        .begin = tell_begin,
+        .record = tell_record,
+        .changed = tell_changed,
+    };
+    struct bb_ctx ctx = *bb_loop_ctx(world->loop);
+
+    bb_buf_init(&world->told);
+    world->look = bb_timer_new(world->loop, on_look, world);
+    world->limit = bb_timer_new(world->loop, on_limit, world);
+    cr_assert_eq(bb_follow_open(&ctx, world->loop, urls, &user, &world->follow), BB_OK);
+}
+
+static void close_world(struct world *world)
+{
+    bb_follow_close(world->follow);
+    for (size_t i = 0; i < NODES; i++)
+        bb_server_close(world->nodes[i].server);
+    bb_timer_free(world->look);
+    bb_timer_free(world->limit);
+    bb_loop_free(world->loop);
+    bb_buf_fini(&world->told);
+}
+
+Test(follow, begins_at_the_newest_and_tells_each_record_once_in_order)
+{
+    struct world world = { .loop = bb_loop_new(bb_env_real(), NULL, "follow") };
+
+    open_node(&world, 0, 5);
+    open_world(&world, "inproc://follow-0");
+    await(&world, "begin5 up ");
+    commit(&world.nodes[0], 2);
+    await(&world, "up 6 7 ");
+    commit(&world.nodes[0], 1);
+    await(&world, "6 7 8 ");
+    cr_expect_eq(bb_follow_cursor(world.follow), 8);
+    close_world(&world);
+}
+
+Test(follow, a_gap_and_a_truncated_position_lead_to_another_beginning)
+{
+    struct world world = { .loop = bb_loop_new(bb_env_real(), NULL, "follow") };
+
+    open_node(&world, 0, 5);
+    open_world(&world, "inproc://follow-0");
+    await(&world, "begin5 up ");
+    world.nodes[0].gap_at = 7;
+    commit(&world.nodes[0], 3);
+    await(&world, "up 6 begin8 ");
+    world.nodes[0].earliest = 20;
+    commit(&world.nodes[0], 22);
+    await(&world, "begin8 begin30 ");
+    close_world(&world);
+}
+
+Test(follow, another_node_goes_on_where_the_first_went_away)
+{
+    struct world world = { .loop = bb_loop_new(bb_env_real(), NULL, "follow") };
+
+    open_node(&world, 0, 5);
+    open_node(&world, 1, 5);
+    open_world(&world, "inproc://follow-0,inproc://follow-1");
+    await(&world, "begin5 up ");
+    commit(&world.nodes[0], 1);
+    await(&world, "up 6 ");
+    close_node(&world.nodes[0]);
+    world.nodes[1].last_tx = 8;
+    await(&world, "up 6 lost up 7 8 ");
+    close_world(&world);
+}
+
+Test(follow, a_node_that_lags_is_passed_over)
+{
+    struct world world = { .loop = bb_loop_new(bb_env_real(), NULL, "follow") };
+
+    open_node(&world, 0, 5);
+    open_node(&world, 1, 3);
+    open_world(&world, "inproc://follow-0,inproc://follow-1");
+    await(&world, "begin5 up ");
+    close_node(&world.nodes[0]);
+    await(&world, "up lost ");
+    open_node(&world, 0, 6);
+    await(&world, "lost up 6 ");
+    close_world(&world);
+}
+
+Test(follow, a_single_node_whose_data_went_back_is_another_history)
+{
+    struct world world = { .loop = bb_loop_new(bb_env_real(), NULL, "follow") };
+
+    open_node(&world, 0, 5);
+    open_world(&world, "inproc://follow-0");
+    await(&world, "begin5 up ");
+    world.nodes[0].last_tx = 2;
+    commit(&world.nodes[0], 0);
+    await(&world, "anew2 ");
+    world.nodes[0].cluster = 2;
+    world.nodes[0].earliest = 9;
+    commit(&world.nodes[0], 10);
+    await(&world, "anew2 anew12 ");
+    close_world(&world);
+}
+
+Test(follow, urls_are_checked)
+{
+    struct world world = { .loop = bb_loop_new(bb_env_real(), NULL, "follow") };
+    const struct bb_follow_user user = { .begin = tell_begin };
+    struct bb_ctx ctx = *bb_loop_ctx(world.loop);
+
+    cr_expect_eq(bb_follow_open(&ctx, world.loop, ",", &user, &world.follow), BB_BAD_REQUEST);
+    cr_expect_str_eq(ctx.error, "option storage: names no storage node");
+    bb_follow_close(world.follow);
+    bb_loop_free(world.loop);
+}
