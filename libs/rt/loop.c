@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "bb/env.h"
@@ -15,10 +17,22 @@ struct hook {
     void *arg;
 };
 
+/*
+ * How the owner is woken. uv_async would do, but its loop spins, and then gives up its time slice,
+ * until the thread that rang has come out of its system call; and it is rung for an owner that is
+ * awake, too, who looks into the inbox anyway before it sleeps.
+ *
+ * `is_asleep` is set before the last look into the inbox, and whoever posts looks at it after the
+ * push: one of the two sees the other.
+ */
 struct bb_loop {
     uv_loop_t uv;
-    uv_async_t wake;      /* rings when the inbox stops being empty, and for a stop */
+    int wake_fd; /* an eventfd: rung when something is posted to an owner that sleeps, and to stop
+                  */
+    atomic_bool is_asleep;
+    uv_poll_t wake;
     uv_prepare_t prepare; /* before the loop sleeps */
+    uv_check_t check;     /* after it slept */
     /* A stack that any thread pushes to; the owner takes all of it and turns it round. */
     _Atomic(struct bb_task *) inbox;
     atomic_bool must_stop;
@@ -28,10 +42,22 @@ struct bb_loop {
     struct bb_ctx ctx;
 };
 
-static void on_wake(uv_async_t *wake)
+static void ring(struct bb_loop *loop)
+{
+    uint64_t one = 1;
+
+    (void)!write(loop->wake_fd, &one, sizeof one); /* fails only when it has rung very often */
+}
+
+static void on_wake(uv_poll_t *wake, int status, int events)
 {
     struct bb_loop *loop = wake->data;
+    uint64_t rung;
 
+    (void)status;
+    (void)events;
+    atomic_store(&loop->is_asleep, false);
+    (void)!read(loop->wake_fd, &rung, sizeof rung); /* nothing to read: nothing has rung */
     bb_loop_drain(loop);
     if (atomic_load_explicit(&loop->must_stop, memory_order_acquire))
         uv_stop(&loop->uv);
@@ -44,6 +70,16 @@ static void on_prepare(uv_prepare_t *prepare)
     bb_loop_drain(loop);
     for (size_t i = 0; i < loop->hook_count; i++)
         loop->hooks[i].run(loop->hooks[i].arg);
+    atomic_store(&loop->is_asleep, true);
+    if (atomic_load(&loop->inbox) != NULL)
+        ring(loop); /* posted meanwhile, by a hook perhaps: the next turn follows at once */
+}
+
+static void on_check(uv_check_t *check)
+{
+    struct bb_loop *loop = check->data;
+
+    atomic_store(&loop->is_asleep, false);
 }
 
 struct bb_loop *bb_loop_new(struct bb_env *env, struct bb_log *log, const char *name)
@@ -55,11 +91,17 @@ struct bb_loop *bb_loop_new(struct bb_env *env, struct bb_log *log, const char *
     loop->ctx.log = log;
     loop->owner = pthread_self();
     bb_assert(uv_loop_init(&loop->uv) == 0);
-    bb_assert(uv_async_init(&loop->uv, &loop->wake, on_wake) == 0);
+    loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    bb_assert(loop->wake_fd >= 0);
+    bb_assert(uv_poll_init(&loop->uv, &loop->wake, loop->wake_fd) == 0);
     loop->wake.data = loop;
+    bb_assert(uv_poll_start(&loop->wake, UV_READABLE, on_wake) == 0);
     bb_assert(uv_prepare_init(&loop->uv, &loop->prepare) == 0);
     loop->prepare.data = loop;
     bb_assert(uv_prepare_start(&loop->prepare, on_prepare) == 0);
+    bb_assert(uv_check_init(&loop->uv, &loop->check) == 0);
+    loop->check.data = loop;
+    bb_assert(uv_check_start(&loop->check, on_check) == 0);
     return loop;
 }
 
@@ -71,6 +113,7 @@ void bb_loop_free(struct bb_loop *loop)
     bb_loop_drain(loop);
     uv_close((uv_handle_t *)&loop->wake, NULL);
     uv_close((uv_handle_t *)&loop->prepare, NULL);
+    uv_close((uv_handle_t *)&loop->check, NULL);
     /* Handles that were closed just now still have their callbacks to run. */
     for (int i = 0; i < CLOSE_ROUNDS && uv_loop_alive(&loop->uv) != 0; i++)
         (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
@@ -78,6 +121,7 @@ void bb_loop_free(struct bb_loop *loop)
         bb_error(&loop->ctx, "rt.loop_busy", "why=\"a handle was not closed; the loop is kept\"");
         return;
     }
+    (void)close(loop->wake_fd);
     bb_free(loop);
 }
 
@@ -93,7 +137,7 @@ void bb_loop_run(struct bb_loop *loop)
 void bb_loop_stop(struct bb_loop *loop)
 {
     atomic_store_explicit(&loop->must_stop, true, memory_order_release);
-    (void)uv_async_send(&loop->wake); /* fails only on a closed handle */
+    ring(loop);
 }
 
 struct uv_loop_s *bb_loop_uv(struct bb_loop *loop)
@@ -122,10 +166,9 @@ void bb_loop_post(struct bb_loop *loop, struct bb_task *task)
 
     do {
         task->next = head;
-    } while (!atomic_compare_exchange_weak_explicit(&loop->inbox, &head, task, memory_order_acq_rel,
-                                                    memory_order_relaxed));
-    if (head == NULL)
-        (void)uv_async_send(&loop->wake); /* fails only on a closed handle */
+    } while (!atomic_compare_exchange_weak(&loop->inbox, &head, task));
+    if (head == NULL && atomic_load(&loop->is_asleep))
+        ring(loop);
 }
 
 void bb_loop_drain(struct bb_loop *loop)
