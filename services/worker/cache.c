@@ -173,6 +173,8 @@ void worker_cache_drop_after(struct cache *cache, uint64_t newest)
         last->next = NULL;
     }
     bb_assert(cache->floor <= newest);
+    /* Known since a write that never happened: not known. */
+    worker_coverage_drop_after(cache->covered, newest);
 }
 
 /* ---- letting go ---- */

@@ -268,6 +268,37 @@ static void step_bypass(struct cache_read *read)
     }
 }
 
+/*
+ * What was written a moment ago is in the map only until no reader needs what it replaced. When
+ * somebody reads it, it stays: since that write the feed has told all there is.
+ */
+static void keep_written(struct cache *cache, struct bb_slice key, uint64_t tx)
+{
+    if (tx <= cache->floor || worker_coverage_at(cache->covered, key) != NULL) {
+        return;
+    }
+    struct bb_buf after;
+    bb_buf_init(&after);
+    worker_cache_key_after(&after, key);
+    worker_coverage_add(cache->covered, key, bb_buf_slice(&after), tx);
+    bb_buf_fini(&after);
+}
+
+static void keep_all_written(struct cache *cache, const struct cache_read *read)
+{
+    for (size_t i = 0; i < read->entry_count; i++) {
+        const struct read_entry *entry = &read->entries[i];
+        uint8_t key[20];
+        if (read->high.size == 0) {
+            keep_written(cache, entry->key, entry->tx);
+        } else if (read->doc_index != 0 && entry->tx > cache->floor) {
+            bb_put_be32(key, read->doc_index);
+            memcpy(key + 4, entry->key.data + entry->key.size - 16, 16);
+            keep_written(cache, bb_slice(key, 20), entry->tx);
+        }
+    }
+}
+
 bool worker_cache_step(struct cache *cache, struct cache_read *read)
 {
     bool is_first = !read->is_started;
@@ -298,6 +329,9 @@ bool worker_cache_step(struct cache *cache, struct cache_read *read)
     bool is_done = read->status != BB_OK || (read->is_walked && read->need_count == 0);
     if (is_first) {
         is_done ? cache->hits++ : cache->misses++;
+    }
+    if (is_done && !read->is_bypass && read->status == BB_OK) {
+        keep_all_written(cache, read);
     }
     return is_done;
 }

@@ -203,6 +203,22 @@ void worker_coverage_add(struct coverage *set, struct bb_slice low, struct bb_sl
     bb_buf_fini(&place);
 }
 
+void worker_coverage_drop_after(struct coverage *set, uint64_t tx)
+{
+    struct cover *cover = worker_coverage_next(set, BB_SLICE_EMPTY);
+    struct bb_buf place;
+    bb_buf_init(&place);
+    while (cover != NULL) {
+        bb_buf_clear(&place);
+        bb_buf_append_slice(&place, cover->high);
+        if (cover->from > tx) {
+            worker_coverage_remove(set, cover);
+        }
+        cover = worker_coverage_next(set, bb_buf_slice(&place));
+    }
+    bb_buf_fini(&place);
+}
+
 struct coverage *worker_coverage_new(void)
 {
     return bb_alloc_zero(1, sizeof(struct coverage));

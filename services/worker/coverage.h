@@ -30,5 +30,7 @@ struct cover *worker_coverage_before(struct coverage *set, struct bb_slice key);
 void worker_coverage_add(struct coverage *set, struct bb_slice low, struct bb_slice high,
                          uint64_t from);
 void worker_coverage_remove(struct coverage *set, struct cover *cover);
+/* Intervals whose content is known from a later tx only are forgotten. */
+void worker_coverage_drop_after(struct coverage *set, uint64_t tx);
 
 #endif

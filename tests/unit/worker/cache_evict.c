@@ -35,6 +35,64 @@ static void read_one(struct bb_ctx *ctx, struct cache *cache, uint8_t number, ui
     bb_arena_free(arena);
 }
 
+/* The feed brings document 1, written at `tx`. */
+static void write_one(struct bb_ctx *ctx, struct cache *cache, uint64_t tx)
+{
+    uint8_t key[20];
+    uint8_t content[8] = { 0 };
+    Bb__Proto__Write write;
+    Bb__Proto__Write *writes[1] = { &write };
+    Bb__Proto__TxBody body;
+    key_of(key, 1);
+    bb__proto__write__init(&write);
+    bb__proto__tx_body__init(&body);
+    write.table = TABLE;
+    write.doc_key = (ProtobufCBinaryData){ .data = key, .len = sizeof(key) };
+    write.doc = (ProtobufCBinaryData){ .data = content, .len = sizeof(content) };
+    body.writes = writes;
+    body.n_writes = 1;
+    (void)worker_cache_apply(ctx, cache, &body, tx);
+}
+
+/* Does the cache know document 1 at `snapshot`? */
+static bool knows(struct cache *cache, uint64_t snapshot)
+{
+    uint8_t key[20];
+    struct bb_arena *arena = bb_arena_new(0);
+    key_of(key, 1);
+    struct cache_read read = { .arena = arena, .low = bb_slice(key, 20), .snapshot = snapshot };
+    bool is_known = worker_cache_step(cache, &read);
+    bb_arena_free(arena);
+    return is_known;
+}
+
+Test(cache, what_was_written_and_then_read_stays)
+{
+    struct bb_ctx ctx = { 0 };
+    struct cache *cache = worker_cache_new(1u << 20);
+    worker_cache_reset(cache, 10);
+    write_one(&ctx, cache, 20);
+    worker_cache_prune(cache, 30);
+    cr_expect_not(knows(cache, 30), "nobody had read it");
+    write_one(&ctx, cache, 40);
+    cr_expect(knows(cache, 40));
+    worker_cache_prune(cache, 50);
+    cr_expect(knows(cache, 50));
+    worker_cache_free(cache);
+}
+
+Test(cache, what_was_read_of_an_epoch_that_died_is_not_known)
+{
+    struct bb_ctx ctx = { 0 };
+    struct cache *cache = worker_cache_new(1u << 20);
+    worker_cache_reset(cache, 10);
+    write_one(&ctx, cache, 20);
+    cr_expect(knows(cache, 20));
+    worker_cache_drop_after(cache, 15);
+    cr_expect_not(knows(cache, 30));
+    worker_cache_free(cache);
+}
+
 Test(cache, what_was_read_after_the_horizon_can_be_evicted_when_the_horizon_has_passed)
 {
     struct bb_ctx ctx = { 0 };
