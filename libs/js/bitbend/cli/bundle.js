@@ -7,7 +7,7 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { builtinModules } from "node:module";
-import { dirname, join, posix, relative, resolve, sep } from "node:path";
+import { dirname, isAbsolute, join, posix, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import * as esbuild from "esbuild";
@@ -135,7 +135,8 @@ function buildOptions(appDir, functionsDir, files, wasm = new Map(), mode = { ha
     splitting: true,
     format: "esm",
     platform: "browser",
-    mainFields: ["module", "main"],
+    // Of a package without ES modules the build for browsers, which needs no Node.js, before the one for Node.js.
+    mainFields: ["module", "browser", "main"],
     conditions: ["bitbend", "module"],
     target: TARGET,
     sourcemap: "inline",
@@ -166,7 +167,9 @@ const nodeModules = (mode) => ({
       if (!path.startsWith("node:")) {
         // A package may have the name of a Node.js module ("events", "buffer").
         const found = await build.resolve(path, { importer, resolveDir, kind, pluginData: "seen" });
-        if (found.errors.length === 0) return found;
+        if (found.errors.length === 0 && isAbsolute(found.path)) return found;
+        // Or leave it out in browsers (`"browser": {"crypto": false}`): esbuild makes it an empty module.
+        if (found.errors.length === 0) return undefined;
       }
       if (mode.hasActions) return { path, namespace: "node-only" };
       return { errors: [{ text: `"${path}" is a part of Node.js, and queries and mutations run in V8 without it` }] };

@@ -96,6 +96,19 @@ test("modules are CommonJS bodies that run without Node.js, with shared chunks a
   assert.ok(inputs.includes(join(appDir, "shared/math.ts")));
 });
 
+test("packages for browsers and Node.js come as they are for browsers: without its modules, and by their own build", async (t) => {
+  const appDir = makeApp(t, {
+    "bitbend/a.ts": `import { random } from "leaves-out"; import { kind } from "two-builds"; export const list = () => [random(), kind];`,
+    "node_modules/leaves-out/package.json": `{"name": "leaves-out", "main": "main.js", "browser": {"crypto": false, "fs": false}}`,
+    "node_modules/leaves-out/main.js": `const crypto = require("crypto"); require("fs"); exports.random = () => (crypto.randomBytes ? "Node.js" : "left out");`,
+    "node_modules/two-builds/package.json": `{"name": "two-builds", "main": "node.js", "browser": "dist/all.js"}`,
+    "node_modules/two-builds/node.js": `require("net"); exports.kind = "for Node.js";`,
+    "node_modules/two-builds/dist/all.js": `exports.kind = "for browsers";`,
+  });
+  const { modules } = await (await bundle(t, appDir)).build();
+  assert.deepEqual([...load(modules, "a.js").list()], ["left out", "for browsers"]);
+});
+
 test("modules are strict code, and a dynamic import is a require", async (t) => {
   const appDir = makeApp(t, {
     ...FUNCTIONS,
