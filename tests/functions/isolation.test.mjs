@@ -7,7 +7,7 @@ import { makeApp } from "./app.mjs";
 
 const CHANNELS = [
   "moduleVariable", "moduleMap", "privateStatic", "globalProperty", "everyIntrinsic", "everyMethod", "regexpPrototype", "regexpFrozen",
-  "regexpFlag", "regexpStatics", "regexpLiteral", "symbolRegistry", "templateObject", "errorHooks", "consoleState", "environment",
+  "regexpFlag", "regexpStatics", "regexpLiteral", "symbolRegistry", "templateObject", "errorHooks", "stackTraceLimit", "stackTraceLimitFrozen", "consoleState", "environment",
   "privateFieldsStampedOnIntrinsics", "contextOfTheCall", "promiseLeftRunning", "webassemblyMemory",
 ];
 

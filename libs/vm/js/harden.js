@@ -76,12 +76,19 @@ while (queue.length > 0) {
 }
 seen.delete(RegExp.prototype);
 seen.delete(globalThis);
+seen.delete(Error);
 for (const object of seen) {
   if (!ArrayBuffer.isView(object)) {
     Object.freeze(object);
   }
 }
 Object.freeze(globalThis);
+// Packages set Error.stackTraceLimit for a moment (they restore it, or mean to): a call may, and its end takes it back.
+const frames = Error.stackTraceLimit;
+for (const key of Reflect.ownKeys(Error)) {
+  Object.defineProperty(Error, key, { configurable: false, ...(key === "stackTraceLimit" ? {} : { writable: false }) });
+}
+Object.preventExtensions(Error);
 
 // ---- RegExp.prototype stays as it is for speed: is it as it was? ----
 const regexp = RegExp.prototype;
@@ -91,7 +98,21 @@ const kept = keys.map((key) => Object.getOwnPropertyDescriptor(regexp, key));
 const count = keys.length;
 const { ownKeys, getPrototypeOf, getOwnPropertyDescriptor, isExtensible } = Reflect;
 
+const isLimitAsItWas = () => {
+  if (Error.stackTraceLimit !== frames) {
+    try {
+      Error.stackTraceLimit = frames;
+    } catch {
+      return false;
+    }
+  }
+  return getOwnPropertyDescriptor(Error, "stackTraceLimit").writable;
+};
+
 internals.isSound = () => {
+  if (!isLimitAsItWas()) {
+    return false;
+  }
   if (getPrototypeOf(regexp) !== parent || !isExtensible(regexp) || ownKeys(regexp).length !== count) {
     return false;
   }

@@ -42,7 +42,8 @@ const freezeAll = (root) => {
       // What a module exports is behind getters of its exports object.
       queue.push(value, get, set, get !== undefined && object === root ? object[key] : undefined);
     }
-    if (object !== globalThis && object !== RegExp.prototype && !ArrayBuffer.isView(object)) {
+    // Error: all of it but stackTraceLimit is frozen already.
+    if (object !== globalThis && object !== RegExp.prototype && object !== Error && !ArrayBuffer.isView(object)) {
       Object.freeze(object);
     }
   }

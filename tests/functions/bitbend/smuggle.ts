@@ -55,6 +55,8 @@ const channels: Record<string, Channel> = {
     put: () => { quietly(() => { (Error as any).prepareStackTrace = () => "mine"; }); quietly(() => { Error.stackTraceLimit = 0; }); quietly(() => { (Error as any).captureStackTrace = () => {}; }); },
     look: () => (new Error("x").stack === "mine" || !new Error("x").stack!.includes("smuggle") ? 1 : 0),
   },
+  stackTraceLimit: { put: () => { Error.stackTraceLimit = 0; return new Error("x").stack; }, look: () => (Error.stackTraceLimit === 40 && new Error("x").stack!.includes("smuggle") ? 0 : 1) },
+  stackTraceLimitFrozen: { put: () => { Object.freeze(Error); }, look: () => (Object.getOwnPropertyDescriptor(Error, "stackTraceLimit")!.writable ? 0 : 1) },
   consoleState: { put: () => { console.group(); console.count("c"); console.time("t"); quietly(() => { (console as any).log = null; }); }, look: () => (typeof console.log === "function" ? 0 : 1) },
   environment: { put: () => { quietly(() => { process.env.LEAK = "1"; }); }, look: () => (process.env.LEAK === undefined ? 0 : 1) },
   privateFieldsStampedOnIntrinsics: {

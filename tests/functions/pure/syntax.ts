@@ -222,6 +222,13 @@ export function catchWithoutBinding() {
   try { JSON.parse("{"); } catch { return "caught"; }
   return "no";
 }
+export function stackTraceLimitIsSetForAMoment() {
+  const limit = Error.stackTraceLimit;
+  const framesOf = (n: number) => { Error.stackTraceLimit = n; return new Error("x").stack!.split("\n").length - 1; };
+  const inside = [framesOf(0), framesOf(1)];
+  Error.stackTraceLimit = limit;
+  return [inside, Error.stackTraceLimit === limit, new Error("y").stack!.split("\n").length > 1];
+}
 export function aggregateErrors() {
   const e = new AggregateError([new TypeError("a"), 2], "both");
   return [e.message, e.errors.length, e.errors[0].name];
