@@ -117,6 +117,13 @@ enum epoch_verdict worker_call_after_epoch(const struct call *call, const struct
     return has_own_body ? again : EPOCH_AGAIN;
 }
 
+uint32_t worker_call_time_ms(struct bb_slice path, uint32_t asked_ms)
+{
+    bool is_deploy = bb_slice_equal_str(path, "_system:deploy");
+    uint32_t most_ms = is_deploy ? DEPLOY_MS_MAX : CALL_MS_MAX;
+    return asked_ms == 0 || asked_ms > most_ms ? most_ms : asked_ms;
+}
+
 int worker_call_overdue(const struct call *call, uint64_t now_us)
 {
     if (now_us < call->deadline_us) {

@@ -26,6 +26,9 @@
 #include "catalog.h"
 #include "feed.h"
 
+#define CALL_MS_MAX   5000u
+#define DEPLOY_MS_MAX 30000u /* it loads every module of the application */
+
 #define CALL_MAGIC 0x43414c4cu
 
 enum call_state {
@@ -113,6 +116,9 @@ enum run_verdict worker_call_after_run(const struct call *call, int status, bool
 /* Its only run was ended for lack of time, most of which it had waited for a slot: the fault is
  * that of the load, not of the function. */
 bool worker_call_had_no_time(const struct call *call);
+
+/* How long a call of `path` may take, when its gateway allows `asked_ms` (0: says nothing). */
+uint32_t worker_call_time_ms(struct bb_slice path, uint32_t asked_ms);
 
 /* The sequencer has answered a commit or a Finish. */
 enum outcome_verdict {

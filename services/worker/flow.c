@@ -37,10 +37,8 @@ static struct call *call_new(struct worker *worker, const Bb__Proto__Call *reque
         arena = call->arena;
     }
     uint64_t now = worker_now(worker);
-    uint32_t timeout_ms = request->timeout_ms == 0 || request->timeout_ms > CALL_MS_MAX
-                              ? CALL_MS_MAX
-                              : request->timeout_ms;
     struct bb_slice path = bb_slice_str(request->path);
+    uint32_t timeout_ms = worker_call_time_ms(path, request->timeout_ms);
     uint64_t path_key = bb_hash64(path, 1);
     *call = (struct call){
         .magic = CALL_MAGIC,

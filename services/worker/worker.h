@@ -36,7 +36,6 @@
 #include "outcome.h"
 #include "sandbox.h"
 
-#define CALL_MS_MAX      5000u
 #define CALL_US_MAX      5000000ull
 #define WORKER_PEERS_MAX 8
 #define WORKER_TOO_OLD_TEXT \

@@ -326,8 +326,9 @@ const addNodeFunctions = (wanted, node) => {
 
 const deploy = async (frame, args) => {
   const db = bb.makeWriter(frame, bb.PRIVILEGED);
-  const wanted = analyse(args.modules);
+  // Before the modules are loaded, which may take longer than storage keeps a moment.
   const state = await readState(db);
+  const wanted = analyse(args.modules);
   const node = await bb.readNode(db, args.node);
   addNodeFunctions(wanted, node);
   const plan = makePlan(frame, state);

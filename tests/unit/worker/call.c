@@ -33,6 +33,17 @@ Test(call, a_query_runs_at_a_durable_moment_after_its_mark)
     cr_assert_eq(call.snapshot, 95);
 }
 
+Test(call, b16_a_call_has_five_seconds_whatever_was_asked_and_a_deploy_may_have_more)
+{
+    struct bb_slice path = bb_slice_str("messages:send"), deploy = bb_slice_str("_system:deploy");
+    cr_assert_eq(worker_call_time_ms(path, 0), 5000);
+    cr_assert_eq(worker_call_time_ms(path, 1200), 1200);
+    cr_assert_eq(worker_call_time_ms(path, 30000), 5000);
+    cr_assert_eq(worker_call_time_ms(bb_slice_str("_system:deployed"), 30000), 5000);
+    cr_assert_eq(worker_call_time_ms(deploy, 20000), 20000);
+    cr_assert_eq(worker_call_time_ms(deploy, 60000), 30000);
+}
+
 Test(call, a_query_never_runs_beyond_the_records_that_were_applied)
 {
     Bb__Proto__Call request = plain_request();
