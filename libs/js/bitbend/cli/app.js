@@ -6,14 +6,18 @@ import { join, relative, resolve } from "node:path";
 import { createAdmin } from "./admin.js";
 import { CliError } from "./output.js";
 
-/** The absolute path of the functions' folder. */
-export function functionsDirOf(appDir, given = "bitbend") {
+/** The absolute path of the functions' folder: `bitbend/`, or the `convex/` of an application that was written for that package; or the one that was named. */
+export function functionsDirOf(appDir, given = defaultDir(appDir)) {
   const dir = resolve(appDir, given);
   if (!existsSync(dir) || !statSync(dir).isDirectory()) {
     const shown = relative(appDir, dir) || ".";
     throw new CliError(`There is no folder ${shown} in ${appDir}: functions live there, such as ${join(shown, "messages.ts")}. Create it, or run the command in the folder of your application.`);
   }
   return dir;
+}
+
+function defaultDir(appDir) {
+  return !existsSync(resolve(appDir, "bitbend")) && existsSync(resolve(appDir, "convex")) ? "convex" : "bitbend";
 }
 
 export function dataDirOf(appDir, options) {

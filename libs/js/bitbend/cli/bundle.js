@@ -12,6 +12,7 @@ import { fileURLToPath } from "node:url";
 
 import * as esbuild from "esbuild";
 
+import { convexNames } from "./convex.js";
 import { findModules } from "./modules.js";
 import { packageNameOf } from "./native.js";
 import { createNodeBundler } from "./node-bundle.js";
@@ -150,7 +151,7 @@ function buildOptions(appDir, functionsDir, files, wasm = new Map(), mode = { ha
     // An application without a node_modules of its own finds the package that this command belongs to.
     nodePaths: [dirname(PACKAGE_DIR)],
     define: { "process.env.NODE_ENV": '"production"' },
-    plugins: [nodeModules(mode), wasmModules(wasm)],
+    plugins: [convexNames, nodeModules(mode), wasmModules(wasm)],
   };
 }
 

@@ -13,6 +13,7 @@ import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 
 import { pack } from "./archive.js";
+import { convexNames } from "./convex.js";
 import { collectPackages, createNativeFinder, packageNameOf } from "./native.js";
 import { CliError } from "./output.js";
 
@@ -43,7 +44,7 @@ export function createNodeBundler({ appDir, functionsDir }) {
     const key = files.join("\n");
     if (context !== null && key === entries) return context;
     await context?.dispose();
-    context = await esbuild.context(buildOptions(appDir, functionsDir, files, [valuesOf(functionsDir), keepPackages(isNodePackage, packages), wasmFiles]));
+    context = await esbuild.context(buildOptions(appDir, functionsDir, files, [convexNames, valuesOf(functionsDir), keepPackages(isNodePackage, packages), wasmFiles]));
     entries = key;
     return context;
   }
