@@ -27,6 +27,11 @@ static bool settle(struct bb_mvcc_cursor *cursor, const struct mvcc_node *node,
             mvcc_version_out(node, version, &cursor->version);
             return true;
         }
+        const struct mvcc_version *newest =
+            atomic_load_explicit(&node->newest, memory_order_acquire);
+        if (newest != NULL && newest->tx.us > cursor->skipped.us) {
+            cursor->skipped = newest->tx;
+        }
         node = step(node, direction);
     }
     cursor->node = NULL;

@@ -108,6 +108,7 @@ void mvcc_version_out(const struct mvcc_node *node, const struct mvcc_version *v
     out->key = mvcc_node_key(node);
     out->value = bb_slice(version->value, version->value_size);
     out->tx = version->tx;
+    out->newest = atomic_load_explicit(&node->newest, memory_order_acquire)->tx;
     out->kind = version->kind;
 }
 

@@ -47,11 +47,13 @@ int bb_txn_backfill(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, str
             return rc;
         if (row.key.data == NULL)
             break;
+        struct bb_id id = txn_id_of_key(row.key);
+        struct txn_doc *doc = txn_doc(txn, scan->table, &id);
         bb_buf_clear(&txn->scratch);
-        (void)txn_index_key(scan->table, index, &row.doc->id, txn_doc_now(row.doc), &txn->scratch);
+        (void)txn_index_key(scan->table, index, &id, txn_row_value(&row), &txn->scratch);
         if (txn->scratch.size > BB_KEY_MAX)
-            return key_too_large(ctx, index, row.doc, txn->scratch.size);
-        add_entry(txn, row.doc, txn_dup(txn, bb_buf_slice(&txn->scratch)), false);
+            return key_too_large(ctx, index, doc, txn->scratch.size);
+        add_entry(txn, doc, txn_dup(txn, bb_buf_slice(&txn->scratch)), false);
         rc = txn_scan_consume(ctx, txn, scan, &row);
         if (rc != BB_OK)
             return rc;

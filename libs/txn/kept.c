@@ -20,6 +20,7 @@ struct kept {
 };
 
 struct bb_txn_kept {
+    struct txn_kept_ranges *ranges;
     struct kept places[SETS][WAYS];
     size_t bytes, bytes_max;
     uint64_t tick;
@@ -31,6 +32,7 @@ struct bb_txn_kept *bb_txn_kept_new(size_t bytes_max)
     struct bb_txn_kept *kept = bb_alloc_zero(1, sizeof *kept);
 
     kept->bytes_max = bytes_max;
+    kept->ranges = txn_kept_ranges_new(bytes_max);
     return kept;
 }
 
@@ -46,6 +48,7 @@ void bb_txn_kept_forget(struct bb_txn_kept *kept)
     for (size_t i = 0; i < (size_t)SETS * WAYS; i++)
         clear(kept, &kept->places[i / WAYS][i % WAYS]);
     bb_assert(kept->bytes == 0);
+    txn_kept_ranges_forget(kept->ranges);
 }
 
 void bb_txn_kept_free(struct bb_txn_kept *kept)
@@ -53,12 +56,18 @@ void bb_txn_kept_free(struct bb_txn_kept *kept)
     if (kept == NULL)
         return;
     bb_txn_kept_forget(kept);
+    txn_kept_ranges_free(kept->ranges);
     bb_free(kept);
 }
 
 size_t bb_txn_kept_bytes(const struct bb_txn_kept *kept)
 {
     return kept->bytes;
+}
+
+size_t bb_txn_kept_range_bytes(const struct bb_txn_kept *kept)
+{
+    return txn_kept_ranges_bytes(kept->ranges);
 }
 
 static struct kept *set_of(struct bb_txn_kept *kept, struct bb_slice key)
@@ -148,6 +157,36 @@ bool bb_txn_kept_find(struct bb_txn_kept *kept, struct bb_slice key, uint64_t at
     return true;
 }
 
+void bb_txn_kept_answer(struct bb_txn_kept *kept, const struct bb_txn_read *read,
+                        const struct bb_txn_answer *answer)
+{
+    if (read->high.size > 0) {
+        txn_kept_ranges_put(kept->ranges, read, answer);
+    } else if (answer->entry_count <= 1 && answer->is_complete) {
+        bb_txn_kept_put(kept, read->low,
+                        answer->entry_count == 0 ? BB_SLICE_EMPTY : answer->entries[0].value,
+                        answer->since);
+    }
+}
+
+void bb_txn_kept_end_range(struct bb_txn_kept *kept, uint64_t number, uint64_t at)
+{
+    txn_kept_ranges_end(kept->ranges, number, at);
+}
+
+static bool recall_range(struct bb_txn *txn, struct bb_txn_kept *kept, size_t index, uint64_t at)
+{
+    size_t count;
+    bool is_complete;
+    struct txn_page *page =
+        txn_kept_ranges_find(kept->ranges, &txn->reads[index], at, &count, &is_complete);
+
+    if (page == NULL)
+        return false;
+    txn_scan_feed_page(txn, txn->wants[index].scan, page, count, is_complete);
+    return true;
+}
+
 int bb_txn_recall(struct bb_ctx *ctx, struct bb_txn *txn, struct bb_txn_kept *kept, uint64_t at,
                   uint32_t *missing, size_t *missing_count)
 {
@@ -155,6 +194,8 @@ int bb_txn_recall(struct bb_ctx *ctx, struct bb_txn *txn, struct bb_txn_kept *ke
     for (size_t i = 0; i < txn->want_count; i++) {
         const struct bb_txn_read *read = &txn->reads[i];
         struct bb_slice value;
+        if (read->high.size > 0 && recall_range(txn, kept, i, at))
+            continue;
         if (read->high.size > 0 || !bb_txn_kept_find(kept, read->low, at, &value)) {
             missing[(*missing_count)++] = (uint32_t)i;
             continue;

@@ -118,30 +118,36 @@ struct bb_id txn_id_of_key(struct bb_slice key)
     return id;
 }
 
-static int feed_row(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
-                    const struct bb_txn_read *read, const struct bb_txn_entry *entry,
-                    struct bb_slice previous)
+static int check_row(struct bb_ctx *ctx, const struct txn_scan *scan,
+                     const struct bb_txn_read *read, const struct bb_txn_entry *entry,
+                     struct bb_slice previous)
 {
-    struct txn_row *row = &scan->rows[scan->row_count];
     int order = previous.data == NULL ? 0 : bb_slice_compare(entry->key, previous);
 
     if (entry->key.size < 4 + sizeof(struct bb_id) || bb_slice_compare(entry->key, read->low) < 0 ||
         bb_slice_compare(entry->key, read->high) >= 0 ||
         (previous.data != NULL && (scan->is_descending ? order >= 0 : order <= 0)))
         return bb_fail(ctx, BB_BAD_REQUEST, "the answer of a scan is out of range or order");
-    row->key = txn_dup(txn, entry->key);
-    row->doc = NULL;
-    if (!scan->is_keys_only) {
-        struct bb_id id = txn_id_of_key(row->key);
-        if (entry->value.size == 0) {
-            return bb_fail(ctx, BB_CORRUPT, "index %.*s.%.*s has an entry without a document",
-                           BB_SLICE_ARG(scan->table->name), BB_SLICE_ARG(scan->index->name));
-        }
-        row->doc = txn_doc(txn, scan->table, &id);
-        txn_doc_know(txn, row->doc, entry->value);
+    if (!scan->is_keys_only && entry->value.size == 0) {
+        return bb_fail(ctx, BB_CORRUPT, "index %.*s.%.*s has an entry without a document",
+                       BB_SLICE_ARG(scan->table->name), BB_SLICE_ARG(scan->index->name));
     }
-    scan->row_count++;
     return BB_OK;
+}
+
+/* A page is asked for only when the one before is used up. */
+static void use_page(struct bb_txn *txn, struct txn_scan *scan, const struct txn_page_row *rows,
+                     size_t count, bool is_complete)
+{
+    bb_assert(scan->row_at == scan->row_count);
+    scan->rows = rows;
+    scan->row_at = 0;
+    scan->row_count = count;
+    scan->is_snapshot_done = is_complete;
+    if (count > 0) {
+        struct bb_slice last = rows[count - 1].key;
+        scan->covered = scan->is_descending ? last : txn_next_key(txn, last);
+    }
 }
 
 int txn_scan_feed(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
@@ -149,30 +155,37 @@ int txn_scan_feed(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
                   size_t entry_count, bool is_complete)
 {
     struct bb_slice previous = BB_SLICE_EMPTY;
+    struct txn_page_row *rows = bb_arena_alloc(txn->arena, (entry_count + 1) * sizeof *rows);
 
-    /* A page is asked for only when the one before is used up. */
-    bb_assert(scan->row_at == scan->row_count);
-    scan->row_at = scan->row_count = 0;
-    scan->rows = bb_arena_alloc(txn->arena, (entry_count + 1) * sizeof *scan->rows);
     for (size_t i = 0; i < entry_count; i++) {
-        int rc = feed_row(ctx, txn, scan, read, &entries[i], previous);
+        int rc = check_row(ctx, scan, read, &entries[i], previous);
         if (rc != BB_OK)
             return rc;
-        previous = scan->rows[i].key;
+        previous = entries[i].key;
+        rows[i].key = txn_dup(txn, entries[i].key);
+        rows[i].value = scan->is_keys_only ? BB_SLICE_EMPTY : txn_dup(txn, entries[i].value);
     }
-    scan->is_snapshot_done = is_complete;
-    if (entry_count > 0)
-        scan->covered = scan->is_descending ? previous : txn_next_key(txn, previous);
+    use_page(txn, scan, rows, entry_count, is_complete);
+    txn_hold(txn, scan, NULL);
     return BB_OK;
+}
+
+void txn_scan_feed_page(struct bb_txn *txn, struct txn_scan *scan, struct txn_page *page,
+                        size_t count, bool is_complete)
+{
+    scan->is_wanted = false;
+    use_page(txn, scan, page->rows, count, is_complete);
+    txn_hold(txn, scan, page);
 }
 
 /* ---- consuming ---- */
 
+/* What an own write may have made of the row. */
 static struct txn_doc *row_doc(const struct bb_txn *txn, const struct txn_scan *scan,
-                               const struct txn_row *row)
+                               const struct txn_page_row *row)
 {
-    if (row->doc != NULL || txn->written_count + txn->inherited_count == 0)
-        return row->doc;
+    if (txn->written_count + txn->inherited_count == 0)
+        return NULL;
     struct bb_id id = txn_id_of_key(row->key);
     return txn_doc_find(txn, scan->table, &id);
 }
@@ -210,7 +223,8 @@ static int peek(struct bb_txn *txn, struct txn_scan *scan, uint32_t fetch, struc
                            : (struct txn_row){ .key = own->key, .doc = own->doc };
         return BB_OK;
     }
-    *row = scan->rows[scan->row_at];
+    *row = (struct txn_row){ .key = scan->rows[scan->row_at].key,
+                             .value = scan->rows[scan->row_at].value };
     if (own != NULL) {
         int order = bb_slice_compare(own->key, row->key);
         if (scan->is_descending ? order > 0 : order < 0)
@@ -225,7 +239,7 @@ int txn_scan_consume(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *sc
     size_t bytes = row->key.size;
 
     if (!scan->is_keys_only)
-        bytes += txn_doc_now(row->doc).size;
+        bytes += txn_row_value(row).size;
     scan->position = row->key;
     if (scan->row_at < scan->row_count && scan->rows[scan->row_at].key.data == row->key.data)
         scan->row_at++;
@@ -297,7 +311,7 @@ int bb_txn_scan_next(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, ui
         rc = txn_scan_consume(ctx, txn, scan, &row);
         if (rc != BB_OK)
             return rc;
-        struct bb_slice document = txn_doc_now(row.doc);
+        struct bb_slice document = txn_row_value(&row);
         bb_value_put_value(to, document);
         bytes += document.size;
         ++*row_count;

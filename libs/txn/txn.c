@@ -26,10 +26,20 @@ struct bb_txn *bb_txn_new(void)
     return txn;
 }
 
+static void release_pages(struct bb_txn *txn)
+{
+    for (struct txn_held *held = txn->held; held != NULL; held = held->next) {
+        if (held->page != NULL)
+            txn_page_release(held->page);
+    }
+    txn->held = txn->unread = NULL;
+}
+
 void bb_txn_free(struct bb_txn *txn)
 {
     if (txn == NULL)
         return;
+    release_pages(txn);
     bb_arena_free(txn->arena);
     bb_value_builder_free(txn->builder);
     bb_buf_fini(&txn->scratch);
@@ -42,6 +52,7 @@ void bb_txn_begin(struct bb_txn *txn, const struct bb_txn_options *options)
         .arena = txn->arena, .builder = txn->builder, .scratch = txn->scratch, .options = *options
     };
 
+    release_pages(txn);
     bb_arena_reset(txn->arena);
     *txn = fresh;
     txn->bucket_count = BUCKETS_FIRST;
@@ -82,6 +93,8 @@ void bb_txn_begin_after(struct bb_txn *txn, const struct bb_txn_options *options
         .buckets = txn->buckets,
         .bucket_count = txn->bucket_count,
         .doc_count = txn->doc_count,
+        .held = txn->held,
+        .unread = txn->unread,
         .inherited = txn->inherited,
         .inherited_count = txn->inherited_count,
         .inherited_capacity = txn->inherited_capacity,
@@ -161,7 +174,8 @@ struct txn_doc *txn_doc_find(const struct bb_txn *txn, const struct txn_table *t
     return NULL;
 }
 
-struct txn_doc *txn_doc(struct bb_txn *txn, const struct txn_table *table, const struct bb_id *id)
+static struct txn_doc *add_doc(struct bb_txn *txn, const struct txn_table *table,
+                               const struct bb_id *id)
 {
     struct txn_doc *doc = txn_doc_find(txn, table, id);
 
@@ -179,6 +193,48 @@ struct txn_doc *txn_doc(struct bb_txn *txn, const struct txn_table *table, const
     txn->buckets[bucket] = doc;
     txn->doc_count++;
     return doc;
+}
+
+/* Most scans are read and no more: what they say of single documents is looked up when a document
+ * is asked for by itself. */
+static void read_pages(struct bb_txn *txn)
+{
+    while (txn->unread != NULL) {
+        const struct txn_held *held = txn->unread;
+        txn->unread = held->next_unread;
+        for (size_t i = 0; i < held->count; i++) {
+            struct bb_id id = txn_id_of_key(held->rows[i].key);
+            struct txn_doc *doc = add_doc(txn, held->table, &id);
+            if (!doc->is_known) {
+                doc->is_known = true;
+                doc->base = held->rows[i].value;
+            }
+        }
+    }
+}
+
+struct txn_doc *txn_doc(struct bb_txn *txn, const struct txn_table *table, const struct bb_id *id)
+{
+    read_pages(txn);
+    return add_doc(txn, table, id);
+}
+
+void txn_hold(struct bb_txn *txn, const struct txn_scan *scan, struct txn_page *page)
+{
+    struct txn_held *held = bb_arena_alloc(txn->arena, sizeof *held);
+
+    *held = (struct txn_held){ .next = txn->held,
+                               .page = page,
+                               .table = scan->table,
+                               .rows = scan->rows,
+                               .count = scan->row_count };
+    if (page != NULL)
+        page->refs++;
+    txn->held = held;
+    if (!scan->is_keys_only) {
+        held->next_unread = txn->unread;
+        txn->unread = held;
+    }
 }
 
 void txn_doc_know(struct bb_txn *txn, struct txn_doc *doc, struct bb_slice value)

@@ -84,9 +84,29 @@ struct txn_overlay {
     size_t count, capacity;
 };
 
+/* One entry of an answer to a scan. */
+struct txn_page_row {
+    struct bb_slice key, value; /* value: the document, empty in a keys-only scan */
+};
+/* An answer to a scan that may outlive the transaction: in one block, and held by a count. */
+struct txn_page {
+    size_t refs, bytes;
+    size_t count;
+    bool is_complete;
+    struct txn_page_row rows[]; /* what they point to lies behind them */
+};
+/* A page that the transaction has read. */
+struct txn_held {
+    struct txn_held *next, *next_unread;
+    struct txn_page *page; /* NULL: its rows live in the transaction's memory */
+    const struct txn_table *table;
+    const struct txn_page_row *rows;
+    size_t count;
+};
+
 struct txn_row {
-    struct bb_slice key;
-    struct txn_doc *doc; /* NULL in a keys-only scan whose document is not known */
+    struct bb_slice key, value;
+    struct txn_doc *doc; /* of an own write, else NULL: `value` is what the snapshot has */
 };
 
 struct txn_scan {
@@ -103,7 +123,7 @@ struct txn_scan {
     bool is_touched;          /* something was asked of it: it has a range */
     struct bb_slice covered;  /* ascending: next low; descending: next high, for the next page */
     struct bb_slice position; /* key of the last consumed row; data == NULL: none */
-    struct txn_row *rows;     /* of the page */
+    const struct txn_page_row *rows; /* of the page */
     size_t row_at, row_count;
     uint64_t rows_total, bytes_total, counted;
 };
@@ -147,6 +167,8 @@ struct bb_txn {
 
     struct txn_scan **scans;
     size_t scan_count, scan_capacity;
+    struct txn_held *held;   /* all pages */
+    struct txn_held *unread; /* those whose documents have no txn_doc yet */
 
     struct txn_doc *request_row; /* of the client's key, when the end has written one */
     struct txn_doc **written;
@@ -179,6 +201,8 @@ struct txn_doc *txn_doc_find(const struct bb_txn *txn, const struct txn_table *t
  * write does not count as one of the ranges that are limited. */
 int txn_doc_read(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_doc *doc, bool is_for_write);
 void txn_doc_know(struct bb_txn *txn, struct txn_doc *doc, struct bb_slice value);
+/* Notes that the transaction reads from a page; takes a reference when it is a counted one. */
+void txn_hold(struct bb_txn *txn, const struct txn_scan *scan, struct txn_page *page);
 /* Its rows in the snapshot say nothing any more: the overlays have those that count. */
 static inline bool txn_doc_is_overlaid(const struct txn_doc *doc)
 {
@@ -187,6 +211,10 @@ static inline bool txn_doc_is_overlaid(const struct txn_doc *doc)
 static inline struct bb_slice txn_doc_now(const struct txn_doc *doc)
 {
     return doc->is_dirty ? doc->current : doc->base;
+}
+static inline struct bb_slice txn_row_value(const struct txn_row *row)
+{
+    return row->doc != NULL ? txn_doc_now(row->doc) : row->value;
 }
 void txn_want_page(struct bb_txn *txn, struct txn_scan *scan, uint32_t limit);
 void txn_range_add(struct bb_txn *txn, struct bb_slice low, struct bb_slice high);
@@ -231,6 +259,9 @@ int txn_scan_feed(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
                   size_t entry_count, bool is_complete);
 int txn_index_not_found(struct bb_ctx *ctx, const struct txn_table *table, struct bb_slice name);
 void txn_scan_add(struct bb_txn *txn, struct txn_scan *scan, uint32_t *number);
+/* The first `count` rows of a page answer it. */
+void txn_scan_feed_page(struct bb_txn *txn, struct txn_scan *scan, struct txn_page *page,
+                        size_t count, bool is_complete);
 struct bb_id txn_id_of_key(struct bb_slice key);
 /* The next row in order; not consumed yet. BB_OK with key.data == NULL: the end, or no page for it
  * yet and `has_rows`: what was consumed so far can be given. */
@@ -240,6 +271,21 @@ int txn_scan_consume(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *sc
                      const struct txn_row *row);
 /* What the scan has consumed; false when nothing. */
 bool txn_scan_range(struct bb_txn *txn, const struct txn_scan *scan, struct bb_txn_range *range);
+
+/* kept_range.c */
+struct txn_kept_ranges;
+struct txn_kept_ranges *txn_kept_ranges_new(size_t bytes_max);
+void txn_kept_ranges_free(struct txn_kept_ranges *ranges);
+void txn_kept_ranges_forget(struct txn_kept_ranges *ranges);
+size_t txn_kept_ranges_bytes(const struct txn_kept_ranges *ranges);
+void txn_kept_ranges_put(struct txn_kept_ranges *ranges, const struct bb_txn_read *read,
+                         const struct bb_txn_answer *answer);
+void txn_kept_ranges_end(struct txn_kept_ranges *ranges, uint64_t number, uint64_t at);
+/* The page whose first `*count` rows answer `read` at `at`; NULL: it is not known. */
+struct txn_page *txn_kept_ranges_find(struct txn_kept_ranges *ranges,
+                                      const struct bb_txn_read *read, uint64_t at, size_t *count,
+                                      bool *is_complete);
+void txn_page_release(struct txn_page *page);
 
 /* overlay.c */
 struct txn_overlay *txn_overlay(struct bb_txn *txn, const struct txn_table *table,

@@ -58,6 +58,7 @@ void worker_cache_reset(struct cache *cache, uint64_t base)
     cache->map = bb_mvcc_new(0);
     worker_coverage_clear(cache->covered);
     cache->floor = base;
+    cache->changes++;
 }
 
 struct cache_stats worker_cache_stats(const struct cache *cache)
@@ -118,6 +119,7 @@ uint32_t worker_cache_apply(struct bb_ctx *ctx, struct cache *cache, const Bb__P
 {
     uint32_t system_tables = 0;
     size_t capacity = trail_size_of(body);
+    cache->changes++;
     if (capacity == 0) {
         return 0;
     }
@@ -154,6 +156,7 @@ uint32_t worker_cache_apply(struct bb_ctx *ctx, struct cache *cache, const Bb__P
 void worker_cache_drop_after(struct cache *cache, uint64_t newest)
 {
     bb_mvcc_drop_after(cache->map, BB_TX(newest));
+    cache->changes++;
     struct trail *last = NULL;
     for (struct trail *trail = cache->oldest; trail != NULL && trail->tx <= newest;
          trail = trail->next) {

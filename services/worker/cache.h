@@ -72,6 +72,10 @@ struct cache_read {
     size_t entry_capacity;
     struct bb_slice left_low, left_high;
     bool is_started, is_bypass, is_walked;
+    bool is_first; /* answered by the first step */
+    uint64_t since,
+        newest;       /* of what the answer is made of: where it begins to hold; what is known */
+    uint64_t changes; /* of the cache, when it was answered */
     struct read_need *needs; /* when step has returned false */
     size_t need_count, need_capacity;
 };
@@ -81,6 +85,11 @@ bool worker_cache_step(struct cache *cache, struct cache_read *read);
 /* Since when the document `key` is what it was at `snapshot`, when nothing newer is known up to the
  * newest record of the feed; 0: there is something newer, or it is not known. */
 uint64_t worker_cache_since(const struct cache *cache, struct bb_slice key, uint64_t snapshot);
+
+/* The same for the answer of a scan, of a read that its first step answered: the keys in [low,
+ * high), and the documents behind them. The slices live as long as the read. */
+uint64_t worker_cache_since_range(const struct cache *cache, struct cache_read *read,
+                                  struct bb_slice *low, struct bb_slice *high);
 
 /* What storage said at `at` to a need. */
 struct fill_entry {

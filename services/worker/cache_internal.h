@@ -15,6 +15,7 @@ struct cache {
     struct trail *oldest, *newest;
     size_t bytes_max, trail_bytes;
     uint64_t floor;     /* reads below it bypass the cache */
+    uint64_t changes;   /* records that were applied or dropped */
     struct bb_buf hand; /* where eviction goes on */
     uint64_t hits, misses;
 };

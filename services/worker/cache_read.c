@@ -93,6 +93,32 @@ static struct bb_slice doc_key_of(struct cache_read *read, struct bb_slice index
     return bb_slice(key, 20);
 }
 
+/* What the answer depends on. */
+static void rest_on(struct cache_read *read, const struct bb_mvcc_version *version)
+{
+    if (version->tx.us > read->since) {
+        read->since = version->tx.us;
+    }
+    if (version->newest.us > read->newest) {
+        read->newest = version->newest.us;
+    }
+}
+
+static void rest_on_cover(struct cache_read *read, struct cover *cover)
+{
+    cover->is_used = true;
+    if (cover->from > read->since) {
+        read->since = cover->from;
+    }
+}
+
+static void rest_on_skipped(struct cache_read *read, const struct bb_mvcc_cursor *cursor)
+{
+    if (cursor->skipped.us > read->newest) {
+        read->newest = cursor->skipped.us;
+    }
+}
+
 /* The document behind an entry: from the map, or it becomes a need. */
 static void join(struct cache *cache, struct cache_read *read, struct read_entry *entry)
 {
@@ -107,6 +133,7 @@ static void join(struct cache *cache, struct cache_read *read, struct read_entry
         entry->tx = version.tx.us;
         entry->is_waiting = false;
         read->bytes += version.value.size;
+        rest_on(read, &version);
         break;
     case KNOWN_ABSENT:
         read->status = BB_CORRUPT; /* an index entry without its document */
@@ -175,7 +202,7 @@ static bool walk_up(struct cache *cache, struct cache_read *read)
                                            .doc_index = read->doc_index });
             return false;
         }
-        cover->is_used = true;
+        rest_on_cover(read, cover);
         struct bb_slice end = lesser(cover->high, read->left_high);
         struct bb_mvcc_cursor cursor;
         bb_mvcc_cursor_init(&cursor, cache->map, BB_TX(read->snapshot));
@@ -184,11 +211,14 @@ static bool walk_up(struct cache *cache, struct cache_read *read)
             if (is_full(read)) {
                 return true;
             }
+            rest_on(read, &cursor.version);
+            rest_on_skipped(read, &cursor);
             if (cursor.version.kind != BB_MVCC_REMOVE) {
                 add_entry(cache, read, &cursor.version);
             }
             is_there = bb_mvcc_next(&cursor);
         }
+        rest_on_skipped(read, &cursor);
         read->left_low = end;
     }
     return true;
@@ -213,7 +243,7 @@ static bool walk_down(struct cache *cache, struct cache_read *read)
                                            .doc_index = read->doc_index });
             return false;
         }
-        cover->is_used = true;
+        rest_on_cover(read, cover);
         struct bb_slice start = greater(cover->low, read->left_low);
         struct bb_mvcc_cursor cursor;
         bb_mvcc_cursor_init(&cursor, cache->map, BB_TX(read->snapshot));
@@ -222,11 +252,14 @@ static bool walk_down(struct cache *cache, struct cache_read *read)
             if (is_full(read)) {
                 return true;
             }
+            rest_on(read, &cursor.version);
+            rest_on_skipped(read, &cursor);
             if (cursor.version.kind != BB_MVCC_REMOVE) {
                 add_entry(cache, read, &cursor.version);
             }
             is_there = bb_mvcc_prev(&cursor);
         }
+        rest_on_skipped(read, &cursor);
         read->left_high = start;
     }
     return true;
@@ -329,6 +362,8 @@ bool worker_cache_step(struct cache *cache, struct cache_read *read)
     bool is_done = read->status != BB_OK || (read->is_walked && read->need_count == 0);
     if (is_first) {
         is_done ? cache->hits++ : cache->misses++;
+        read->is_first = is_done;
+        read->changes = cache->changes;
     }
     if (is_done && !read->is_bypass && read->status == BB_OK) {
         keep_all_written(cache, read);
@@ -351,6 +386,43 @@ uint64_t worker_cache_since(const struct cache *cache, struct bb_slice key, uint
     }
     /* That it was removed is not remembered below the floor. */
     return cover->from > cache->floor ? cover->from : cache->floor;
+}
+
+/* The keys that the answer is about. */
+static void covered_by(struct cache_read *read, struct bb_slice *low, struct bb_slice *high)
+{
+    *low = read->low;
+    *high = read->high;
+    if (read->is_complete) {
+        return;
+    }
+    struct bb_slice last = read->entries[read->entry_count - 1].key;
+    if (read->is_descending) {
+        *low = last;
+        return;
+    }
+    uint8_t *after = bb_arena_alloc(read->arena, last.size + 1);
+    if (after == NULL) {
+        *high = last; /* nothing is kept */
+        *low = last;
+        return;
+    }
+    memcpy(after, last.data, last.size);
+    after[last.size] = 0;
+    *high = bb_slice(after, last.size + 1);
+}
+
+uint64_t worker_cache_since_range(const struct cache *cache, struct cache_read *read,
+                                  struct bb_slice *low, struct bb_slice *high)
+{
+    bool has_answer = read->is_complete || read->entry_count > 0;
+    if (!read->is_first || read->is_bypass || !has_answer || read->changes != cache->changes ||
+        read->newest > read->snapshot) {
+        return 0;
+    }
+    covered_by(read, low, high);
+    /* That something was removed is not remembered below the floor. */
+    return read->since > cache->floor ? read->since : cache->floor;
 }
 
 /* ---- fills ---- */

@@ -11,8 +11,12 @@
 static void tell_copies(struct worker *worker, const Bb__Proto__TxBody *body, uint64_t tx)
 {
     for (size_t i = 0; i < body->n_writes; i++) {
-        if (!body->writes[i]->is_index_only) {
-            worker_copies_written(worker->copies, bb_pb_slice(body->writes[i]->doc_key), tx);
+        const Bb__Proto__Write *write = body->writes[i];
+        if (!write->is_index_only) {
+            worker_copies_written(worker->copies, bb_pb_slice(write->doc_key), tx);
+        }
+        for (size_t k = 0; k < write->n_keys; k++) {
+            worker_copies_written(worker->copies, bb_pb_slice(write->keys[k]->key), tx);
         }
     }
 }

@@ -4,8 +4,9 @@
 #include "slot.h"
 
 #define SILENCE_US        200000u
-#define READ_BYTES_MAX    (4u << 20)  /* of one scan; the slot asks for more */
-#define RESULTS_BYTES_MAX (40u << 20) /* of one frame */
+#define READ_BYTES_MAX    (4u << 20)   /* of one scan; the slot asks for more */
+#define RESULTS_BYTES_MAX (40u << 20)  /* of one frame */
+#define RANGE_BYTES_MAX   (512u << 10) /* larger answers of scans are not kept */
 #define QUICK_US          1000u
 #define REVOKED_MAX_US    (CALL_US_MAX + 1000000u)
 
@@ -124,6 +125,16 @@ static void fill_news(struct worker *worker, const struct slot *slot, Bb__Proto_
         begin->ended_at[i] = news.ends[i].tx;
     }
     begin->n_ended_keys = begin->n_ended_at = news.end_count;
+    begin->ended_ranges =
+        bb_arena_alloc(worker->scratch, (news.range_end_count + 1) * sizeof(uint64_t));
+    begin->ended_ranges_at =
+        bb_arena_alloc(worker->scratch, (news.range_end_count + 1) * sizeof(uint64_t));
+    bb_assert(begin->ended_ranges != NULL && begin->ended_ranges_at != NULL);
+    for (size_t i = 0; i < news.range_end_count; i++) {
+        begin->ended_ranges[i] = news.range_ends[i].number;
+        begin->ended_ranges_at[i] = news.range_ends[i].tx;
+    }
+    begin->n_ended_ranges = begin->n_ended_ranges_at = news.range_end_count;
 }
 
 /* `after`: the call that it runs on top of; 0: none. */
@@ -221,17 +232,28 @@ static void next_call(struct slot *slot, const Bb__Proto__SlotDone *done)
 /* ---- reads ---- */
 
 /* The slot may keep the answer of a get that is still true. */
-static uint64_t since_when(struct slot *slot, const struct reading *reading,
-                           const struct cache_read *read)
+static void let_keep_document(struct slot *slot, const struct reading *reading,
+                              const struct cache_read *read, Bb__Proto__SlotReadResult *result)
 {
     struct worker *worker = slot->worker;
-    if (read->high.size > 0 || !read->is_complete) {
-        return 0;
-    }
     uint64_t since = worker_cache_since(worker->cache, read->low, reading->snapshot);
     bool is_kept = since != 0 &&
                    worker_copies_add(worker->copies, slot->index, read->low, worker->feed.cursor);
-    return is_kept ? since : 0;
+    result->since = is_kept ? since : 0;
+}
+
+/* And that of a scan. */
+static void let_keep_range(struct slot *slot, struct cache_read *read,
+                           Bb__Proto__SlotReadResult *result)
+{
+    struct worker *worker = slot->worker;
+    struct bb_slice low, high;
+    uint64_t since = worker_cache_since_range(worker->cache, read, &low, &high);
+    if (since != 0 && read->bytes <= RANGE_BYTES_MAX) {
+        result->range =
+            worker_copies_add_range(worker->copies, slot->index, low, high, worker->feed.cursor);
+        result->since = result->range != 0 ? since : 0;
+    }
 }
 
 static void send_results(struct slot *slot, struct reading *reading)
@@ -246,7 +268,7 @@ static void send_results(struct slot *slot, struct reading *reading)
     Bb__Proto__SlotReadResult **pointers =
         bb_arena_alloc(arena, reading->count * sizeof(void *) + 1);
     for (size_t i = 0; i < reading->count && reading->status == BB_OK; i++) {
-        const struct cache_read *read = &reading->reads[i];
+        struct cache_read *read = &reading->reads[i];
         bytes += read->bytes;
         Bb__Proto__SlotEntry *entries =
             bb_arena_alloc(arena, read->entry_count * sizeof(*entries) + 1);
@@ -267,7 +289,11 @@ static void send_results(struct slot *slot, struct reading *reading)
         list[i].n_entries = read->entry_count;
         list[i].entries = entry_list;
         list[i].is_complete = read->is_complete;
-        list[i].since = since_when(slot, reading, read);
+        if (read->high.size > 0) {
+            let_keep_range(slot, read, &list[i]);
+        } else if (read->is_complete) {
+            let_keep_document(slot, reading, read, &list[i]);
+        }
         pointers[i] = &list[i];
     }
     static char too_large[] = "one read would deliver more than 16 MiB: read less at a time, with "

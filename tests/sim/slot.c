@@ -150,15 +150,16 @@ static int feed(struct sim_slot *process)
             entries[k] = (struct bb_txn_entry){ .key = bb_pb_slice(result->entries[k]->key),
                                                 .value = bb_pb_slice(result->entries[k]->value) };
         }
-        if (reads[at].high.size == 0 && result->n_entries <= 1) {
-            bb_txn_kept_put(process->kept, reads[at].low,
-                            result->n_entries == 0 ? BB_SLICE_EMPTY : entries[0].value,
-                            result->since);
-        }
         int rc = bb_txn_feed(&process->ctx, process->txn, at, entries, result->n_entries,
                              result->is_complete);
         if (rc != BB_OK)
             return rc;
+        const struct bb_txn_answer answer = { .entries = entries,
+                                              .entry_count = result->n_entries,
+                                              .is_complete = result->is_complete,
+                                              .since = result->since,
+                                              .number = result->range };
+        bb_txn_kept_answer(process->kept, &reads[at], &answer);
     }
     bb_txn_fed(process->txn);
     return BB_OK;
@@ -339,6 +340,8 @@ static void hear_news(struct sim_slot *process, const Bb__Proto__SlotStart *star
         bb_txn_kept_forget(process->kept);
     for (size_t i = 0; i < start->n_ended_keys; i++)
         bb_txn_kept_end(process->kept, bb_pb_slice(start->ended_keys[i]), start->ended_at[i]);
+    for (size_t i = 0; i < start->n_ended_ranges; i++)
+        bb_txn_kept_end_range(process->kept, start->ended_ranges[i], start->ended_ranges_at[i]);
 }
 
 static void begin_call(struct sim_slot *process, struct bb_slice bytes)

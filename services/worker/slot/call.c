@@ -385,6 +385,8 @@ static void hear_news(struct slot *slot, const Bb__Proto__SlotStart *start)
         bb_txn_kept_forget(slot->kept);
     for (size_t i = 0; i < start->n_ended_keys && i < start->n_ended_at; i++)
         bb_txn_kept_end(slot->kept, of_pb(start->ended_keys[i]), start->ended_at[i]);
+    for (size_t i = 0; i < start->n_ended_ranges && i < start->n_ended_ranges_at; i++)
+        bb_txn_kept_end_range(slot->kept, start->ended_ranges[i], start->ended_ranges_at[i]);
     slot->coherent = start->coherent;
 }
 
@@ -506,15 +508,16 @@ static int feed_results(struct slot *slot, const Bb__Proto__SlotReadResults *res
                                                 .value = of_pb(result->entries[j]->value) };
         }
         uint32_t at = call->asked[i];
-        if (reads[at].high.size == 0 && result->n_entries <= 1) {
-            bb_txn_kept_put(slot->kept, reads[at].low,
-                            result->n_entries == 0 ? BB_SLICE_EMPTY : entries[0].value,
-                            result->since);
-        }
         int rc =
             bb_txn_feed(&slot->ctx, slot->txn, at, entries, result->n_entries, result->is_complete);
         if (rc != BB_OK)
             return rc;
+        const struct bb_txn_answer answer = { .entries = entries,
+                                              .entry_count = result->n_entries,
+                                              .is_complete = result->is_complete,
+                                              .since = result->since,
+                                              .number = result->range };
+        bb_txn_kept_answer(slot->kept, &reads[at], &answer);
     }
     bb_txn_fed(slot->txn);
     return BB_OK;

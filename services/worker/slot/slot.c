@@ -15,7 +15,7 @@ enum {
     DOCUMENT_BYTES = 1 << 20,
     RESULT_BYTES = 16 << 20,
     LOG_LINES = 256,
-    KEPT_BYTES = 4 << 20 /* of documents, from call to call */
+    KEPT_BYTES = 4 << 20 /* of documents, and as much of ranges, from call to call */
 };
 
 /* Calls that came while one runs, as frames. */

@@ -134,6 +134,8 @@ export class Slot {
   notices = [];
   hops = 0;
   #keeps = new Set(); // hex of the keys that the slot may keep
+  #ranges = []; // what it may keep of ranges: number and hex of what an answer covers
+  #rangeCount = 0;
   #told = 0; // records whose ends were told
 
   constructor({ store = new Store(), hello = {} } = {}) {
@@ -207,18 +209,44 @@ export class Slot {
   #read(op) {
     const answer = this.store.read(op);
     if (op.high.length > 0) {
-      return answer;
+      return { ...answer, ...this.#keepRange(op, answer) };
     }
     this.#keeps.add(Buffer.from(op.low).toString("hex"));
     return { ...answer, since: this.store.since(op.low) };
   }
 
-  /** What has become of the documents that the slot keeps, for the next SlotStart. */
+  /** An answer that did not come to the end of the range says nothing of what lies behind its last entry. */
+  #keepRange({ low, high, isDescending }, { entries, isComplete }) {
+    if (this.store.tx === 0 || (!isComplete && entries.length === 0)) {
+      return {};
+    }
+    const range = { number: ++this.#rangeCount, low: Buffer.from(low).toString("hex"), high: Buffer.from(high).toString("hex") };
+    if (!isComplete) {
+      const last = Buffer.from(entries.at(-1).key).toString("hex");
+      Object.assign(range, isDescending ? { low: last } : { high: `${last}00` });
+    }
+    this.#ranges.push(range);
+    return { since: this.store.tx, range: range.number };
+  }
+
+  #endRanges(write, tx, ended) {
+    for (const key of [write.docKey, ...write.keys.map((entry) => entry.key)]) {
+      const hex = Buffer.from(key).toString("hex");
+      const isHit = ({ low, high }) => low <= hex && hex < high;
+      ended.push(...this.#ranges.filter(isHit).map(({ number }) => ({ number, tx })));
+      this.#ranges = this.#ranges.filter((range) => !isHit(range));
+    }
+  }
+
+  /** What has become of the documents and ranges that the slot keeps, for the next SlotStart. */
   #news() {
     const endedKeys = [];
     const endedAt = [];
+    const ended = [];
     for (const { tx, body } of this.store.records.slice(this.#told)) {
-      for (const { docKey, isIndexOnly } of body.writes) {
+      for (const write of body.writes) {
+        const { docKey, isIndexOnly } = write;
+        this.#endRanges(write, tx, ended);
         if (!isIndexOnly && this.#keeps.delete(Buffer.from(docKey).toString("hex"))) {
           endedKeys.push(docKey);
           endedAt.push(tx);
@@ -226,7 +254,10 @@ export class Slot {
       }
     }
     this.#told = this.store.records.length;
-    return { coherent: String(this.store.tx), endedKeys, endedAt };
+    return {
+      coherent: String(this.store.tx), endedKeys, endedAt,
+      endedRanges: ended.map(({ number }) => number), endedRangesAt: ended.map(({ tx }) => tx),
+    };
   }
 
   /** Sends code and catalog as the system tables of the store name them. */

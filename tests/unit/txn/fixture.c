@@ -78,6 +78,8 @@ void world_init(struct world *world)
 
 void world_fini(struct world *world)
 {
+    bb_txn_kept_free(world->kept);
+    free(world->kept_ranges);
     world_free_copy(world);
     bb_txn_free(world->txn);
     bb_txn_catalog_free(world->catalog);
@@ -129,6 +131,70 @@ static struct bb_slice joined(const struct world *world, const struct world_row 
     return row->value;
 }
 
+/* ---- what is kept ---- */
+
+void world_keep(struct world *world, size_t bytes_max)
+{
+    bb_txn_kept_free(world->kept);
+    world->kept = bb_txn_kept_new(bytes_max);
+    world->moment = 1;
+    world->kept_count = world->recalled = 0;
+}
+
+static struct bb_slice key_after(struct bb_slice key)
+{
+    uint8_t *after = bb_arena_zero(memory, 1, key.size + 1);
+
+    memcpy(after, key.data, key.size);
+    return bb_slice(after, key.size + 1);
+}
+
+/* What the answer of a scan says something about, by its number. */
+static uint64_t number_range(struct world *world, const struct bb_txn_read *read,
+                             const struct bb_txn_answer *answer)
+{
+    struct world_range range = { .low = bb_arena_dup(memory, read->low),
+                                 .high = bb_arena_dup(memory, read->high),
+                                 .number = ++world->numbers };
+
+    if (!answer->is_complete && answer->entry_count == 0)
+        return 0;
+    if (!answer->is_complete && read->is_descending)
+        range.low = bb_arena_dup(memory, answer->entries[answer->entry_count - 1].key);
+    else if (!answer->is_complete)
+        range.high = key_after(answer->entries[answer->entry_count - 1].key);
+    world->kept_ranges = realloc(world->kept_ranges, (world->kept_count + 1) * sizeof range);
+    world->kept_ranges[world->kept_count++] = range;
+    return range.number;
+}
+
+static void keep_answer(struct world *world, const struct bb_txn_read *read,
+                        struct bb_txn_answer answer)
+{
+    if (world->kept == NULL)
+        return;
+    answer.since = world->moment;
+    if (read->high.size > 0)
+        answer.number = number_range(world, read, &answer);
+    bb_txn_kept_answer(world->kept, read, &answer);
+}
+
+static void end_kept(struct world *world, struct bb_slice key)
+{
+    if (world->kept == NULL)
+        return;
+    bb_txn_kept_end(world->kept, key, world->moment);
+    for (size_t i = 0; i < world->kept_count;) {
+        struct world_range *range = &world->kept_ranges[i];
+        if (bb_slice_compare(key, range->low) < 0 || bb_slice_compare(key, range->high) >= 0) {
+            i++;
+            continue;
+        }
+        bb_txn_kept_end_range(world->kept, range->number, world->moment);
+        *range = world->kept_ranges[--world->kept_count];
+    }
+}
+
 static void answer_one(struct world *world, size_t index, const struct bb_txn_read *read)
 {
     struct bb_txn_entry *entries = calloc(world->row_count + 1, sizeof *entries);
@@ -160,6 +226,9 @@ static void answer_one(struct world *world, size_t index, const struct bb_txn_re
     world->entry_count += count;
     cr_assert_eq(bb_txn_feed(&world->ctx, world->txn, index, entries, count, is_complete), BB_OK,
                  "%s", world->ctx.error);
+    keep_answer(world, read,
+                (struct bb_txn_answer){
+                    .entries = entries, .entry_count = count, .is_complete = is_complete });
     free(entries);
 }
 
@@ -169,12 +238,27 @@ void world_answer(struct world *world)
     size_t count = bb_txn_wanted(world->txn, &reads);
 
     cr_assert_gt(count, 0, "pending, and nothing is wanted");
+    world->hop_count++;
+    if (world->kept != NULL) {
+        uint32_t missing[64];
+        size_t missing_count;
+        cr_assert_leq(count, BB_COUNT_OF(missing));
+        cr_assert_eq(bb_txn_recall(&world->ctx, world->txn, world->kept, world->moment, missing,
+                                   &missing_count),
+                     BB_OK);
+        world->recalled += count - missing_count;
+        for (size_t i = 0; i < missing_count; i++) {
+            struct bb_txn_read read = reads[missing[i]];
+            answer_one(world, missing[i], &read);
+        }
+        bb_txn_fed(world->txn);
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         struct bb_txn_read read = reads[i];
         answer_one(world, i, &read);
     }
     bb_txn_fed(world->txn);
-    world->hop_count++;
 }
 
 void world_end(struct world *world, struct bb_txn_output *output)
@@ -231,9 +315,11 @@ void world_apply(struct world *world, struct bb_slice body)
 {
     Bb__Proto__TxBody *message = world_unpack(body);
 
+    world->moment++;
     for (size_t i = 0; i < message->n_writes; i++) {
         const Bb__Proto__Write *write = message->writes[i];
         struct bb_slice doc_key = of_pb(write->doc_key);
+        end_kept(world, doc_key);
         const struct world_row *before = find_row(world, doc_key);
         if (!write->is_index_only) {
             cr_assert(bb_slice_equal(before == NULL ? BB_SLICE_EMPTY : before->value,
@@ -246,6 +332,7 @@ void world_apply(struct world *world, struct bb_slice body)
         }
         for (size_t j = 0; j < write->n_keys; j++) {
             struct bb_slice key = of_pb(write->keys[j]->key);
+            end_kept(world, key);
             if (j > 0)
                 cr_assert_lt(bb_slice_compare(of_pb(write->keys[j - 1]->key), key), 0);
             if (write->keys[j]->op == BB__PROTO__KEY_OP__KEY_REMOVE)

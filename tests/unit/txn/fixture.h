@@ -16,6 +16,10 @@
 struct world_row {
     struct bb_slice key, value;
 };
+struct world_range {
+    struct bb_slice low, high;
+    uint64_t number;
+};
 struct world {
     struct bb_ctx ctx;
     struct bb_txn_catalog *catalog;
@@ -26,6 +30,13 @@ struct world {
     uint32_t page_max;  /* answers hold at most so many entries; 0: as many as asked for */
     size_t hop_count;   /* batches of reads since begin */
     size_t entry_count; /* entries that were answered since begin */
+    /* Of world_keep: answers are kept from transaction to transaction, and end when the world
+     * changes. */
+    struct bb_txn_kept *kept;
+    uint64_t moment;                 /* one more with each world_apply */
+    struct world_range *kept_ranges; /* whose end was not told */
+    size_t kept_count, recalled;
+    uint64_t numbers;
 };
 
 /* Tables "messages" (indexes by_channel [channel], by_author [author, n]; `slow` [n] is
@@ -34,6 +45,8 @@ void world_init(struct world *world);
 /* Another catalog, in which `slow` has these JSON fields; the transaction begins anew. */
 void world_slow_index(struct world *world, const char *fields);
 void world_fini(struct world *world);
+/* From now on what was read is kept, and answers in place of the world. */
+void world_keep(struct world *world, size_t bytes_max);
 void world_begin(struct world *world, uint8_t seed);
 /* Answers all that is wanted. */
 void world_answer(struct world *world);

@@ -15,6 +15,7 @@
 #define TXS_MAX   4000
 #define READS_MAX 6
 #define SLOTS     3
+#define RANGES    64
 #define TABLE     10u
 #define INDEX     0x80000000u
 
@@ -44,15 +45,27 @@ struct kept {
     bool is_there;
     uint8_t content;
 };
+/* And what it keeps of a range. */
+struct kept_range {
+    uint64_t number, from, to; /* number == 0: nothing */
+    uint8_t low[32], high[32];
+    size_t low_size, high_size;
+    bool is_descending, is_complete, has_documents;
+    size_t count;
+    uint8_t content[DOCS];
+    uint8_t doc[DOCS];
+};
 struct keeper {
     struct kept doc[DOCS];
+    struct kept_range range[RANGES];
+    size_t range_at;
 };
 struct world {
     struct bb_ctx ctx;
     struct cache *cache;
     struct copies *copies;
     struct keeper slots[SLOTS];
-    uint64_t recalled;
+    uint64_t recalled, ranges_recalled;
     struct state history[TXS_MAX];
     uint64_t last, cursor, durable;
     struct open_read open[READS_MAX];
@@ -161,6 +174,10 @@ static void feed(struct world *world)
     for (size_t i = 0; i < body.n_writes; i++) {
         worker_copies_written(world->copies, bb_slice(list[i]->doc_key.data, list[i]->doc_key.len),
                               tx);
+        for (size_t k = 0; k < list[i]->n_keys; k++) {
+            const Bb__Proto__IndexKey *key = list[i]->keys[k];
+            worker_copies_written(world->copies, bb_slice(key->key.data, key->key.len), tx);
+        }
     }
     bb_arena_free(arena);
 }
@@ -205,10 +222,84 @@ static size_t truth(struct world *world, struct bb_arena *arena, struct bb_slice
 
 /* ---- what slots keep ---- */
 
+static size_t doc_of(struct bb_slice key)
+{
+    return bb_get_be32(key.data) == INDEX ? key.data[14] : key.data[4];
+}
+
+static void give_range_to_slot(struct world *world, struct cache_read *read)
+{
+    size_t slot = rnd(world, SLOTS);
+    struct bb_slice low, high;
+    uint64_t since = worker_cache_since_range(world->cache, read, &low, &high);
+    uint64_t number =
+        since == 0 ? 0 : worker_copies_add_range(world->copies, slot, low, high, world->cursor);
+    if (number == 0) {
+        return;
+    }
+    cr_assert_leq(since, read->snapshot);
+    struct keeper *keeper = &world->slots[slot];
+    struct kept_range *range = &keeper->range[keeper->range_at++ % RANGES];
+    *range = (struct kept_range){
+        .number = number,
+        .from = since,
+        .to = UINT64_MAX,
+        .low_size = read->low.size,
+        .high_size = read->high.size,
+        .is_descending = read->is_descending,
+        .is_complete = read->is_complete,
+        .has_documents = bb_get_be32(read->low.data) != INDEX || read->doc_index != 0,
+        .count = read->entry_count,
+    };
+    memcpy(range->low, read->low.data, read->low.size);
+    memcpy(range->high, read->high.data, read->high.size);
+    for (size_t i = 0; i < read->entry_count; i++) {
+        range->doc[i] = (uint8_t)doc_of(read->entries[i].key);
+        range->content[i] = range->has_documents ? read->entries[i].value.data[0] : 0;
+    }
+}
+
+static void use_range(struct world *world, const struct kept_range *range, uint64_t snapshot)
+{
+    struct bb_arena *arena = bb_arena_new(0);
+    struct row rows[DOCS];
+    if (range->number == 0 || snapshot < range->from || snapshot >= range->to) {
+        bb_arena_free(arena);
+        return;
+    }
+    size_t count =
+        truth(world, arena, bb_slice(range->low, range->low_size),
+              bb_slice(range->high, range->high_size), range->is_descending, snapshot, rows);
+    cr_assert(range->is_complete ? range->count == count : range->count <= count,
+              "%zu entries are kept, %zu are there", range->count, count);
+    for (size_t i = 0; i < range->count; i++) {
+        cr_assert_eq(range->doc[i], doc_of(rows[i].key), "entry %zu at %" PRIu64, i, snapshot);
+        cr_assert(!range->has_documents || range->content[i] == rows[i].content);
+    }
+    world->ranges_recalled++;
+    bb_arena_free(arena);
+}
+
+static void hear_of_ranges(struct keeper *keeper, const struct copies_news *news)
+{
+    for (size_t r = 0; r < RANGES; r++) {
+        struct kept_range *range = &keeper->range[r];
+        for (size_t i = 0; i < news->range_end_count; i++) {
+            if (range->number == news->range_ends[i].number && news->range_ends[i].tx < range->to) {
+                range->to = news->range_ends[i].tx;
+            }
+        }
+        if (news->forgets) {
+            range->number = 0;
+        }
+    }
+}
+
 /* A slot is given the answer of a get, and keeps it when it may. */
-static void give_to_slot(struct world *world, const struct cache_read *read)
+static void give_to_slot(struct world *world, struct cache_read *read)
 {
     if (read->high.size > 0) {
+        give_range_to_slot(world, read);
         return;
     }
     size_t slot = rnd(world, SLOTS);
@@ -231,6 +322,11 @@ static void start_in_slot(struct world *world)
     struct copies_news news = worker_copies_tell(world->copies, slot);
     uint64_t snapshot = rnd(world, world->cursor + 1);
     cr_assert(news.keeps);
+    hear_of_ranges(&world->slots[slot], &news);
+    for (size_t i = 0; i < RANGES; i++) {
+        use_range(world, &world->slots[slot].range[i], snapshot);
+        use_range(world, &world->slots[slot].range[i], world->cursor);
+    }
     for (size_t i = 0; news.forgets && i < DOCS; i++) {
         docs[i].from = 0;
     }
@@ -255,7 +351,7 @@ static void start_in_slot(struct world *world)
 
 static void compare(struct world *world, struct open_read *open)
 {
-    const struct cache_read *read = &open->read;
+    struct cache_read *read = &open->read;
     struct row rows[DOCS];
     size_t count =
         truth(world, open->arena, read->low, read->high, read->is_descending, read->snapshot, rows);
@@ -280,6 +376,8 @@ static void compare(struct world *world, struct open_read *open)
     }
     if (read->is_complete) {
         cr_assert_eq(expected, count);
+    }
+    if (read->is_complete || read->high.size > 0) {
         give_to_slot(world, read);
     }
     world->compared++;
@@ -468,6 +566,7 @@ static uint64_t run(uint64_t seed, size_t cache_bytes)
     struct cache_stats stats = worker_cache_stats(world->cache);
     cr_assert_gt(stats.hits, 0);
     cr_assert_gt(world->recalled, 0);
+    cr_assert_gt(world->ranges_recalled, 0);
     worker_copies_free(world->copies);
     worker_cache_free(world->cache);
     bb_free(world);

@@ -25,6 +25,7 @@ struct bb_mvcc;
 struct bb_mvcc_version {
     struct bb_slice key, value; /* live as long as the map and the version */
     struct bb_txtime tx;
+    struct bb_txtime newest; /* of all versions of the key, whatever the read is at */
     enum bb_mvcc_kind kind;
 };
 
@@ -54,6 +55,7 @@ struct bb_mvcc_cursor {
     struct bb_txtime at;
     const void *node;
     struct bb_mvcc_version version; /* valid when the last call returned true */
+    struct bb_txtime skipped;       /* newest version of any key that was skipped so far */
 };
 void bb_mvcc_cursor_init(struct bb_mvcc_cursor *cursor, const struct bb_mvcc *map,
                          struct bb_txtime at);

@@ -89,14 +89,29 @@ void bb_txn_fed(struct bb_txn *txn); /* all answers are in; the list is empty ag
 /*
  * ---- what is kept from transaction to transaction ----
  *
- * Documents, and that there is none, as answers of earlier reads gave them, each with the moments
- * at which it holds. Bounded; the supervisor says when something ends (docs/formats/slot.md).
+ * Documents, that there is none, and ranges of an index, as answers of earlier reads gave them,
+ * each with the moments at which it holds. Bounded; the supervisor says when something ends
+ * (docs/formats/slot.md).
  */
 struct bb_txn_kept;
 struct bb_txn_kept *bb_txn_kept_new(size_t bytes_max);
 void bb_txn_kept_free(struct bb_txn_kept *kept); /* accepts NULL */
 void bb_txn_kept_forget(struct bb_txn_kept *kept);
 size_t bb_txn_kept_bytes(const struct bb_txn_kept *kept); /* of documents, at most bytes_max */
+size_t bb_txn_kept_range_bytes(const struct bb_txn_kept *kept); /* as many at most, beside them */
+
+struct bb_txn_answer {
+    const struct bb_txn_entry *entries;
+    size_t entry_count;
+    bool is_complete;
+    uint64_t since;  /* the tx since when it holds, and no end is known; 0: it must not be kept */
+    uint64_t number; /* of a range: how its end will be told */
+};
+/* What answered `read`, after bb_txn_feed has taken it. Copies, or does not keep it. */
+void bb_txn_kept_answer(struct bb_txn_kept *kept, const struct bb_txn_read *read,
+                        const struct bb_txn_answer *answer);
+/* Something was written in the range with this number at that tx. */
+void bb_txn_kept_end_range(struct bb_txn_kept *kept, uint64_t number, uint64_t at);
 /* `value` (empty: no such document) holds since that tx, and no end is known. Copies, or does not
  * keep it. `since` 0: it must not be kept. */
 void bb_txn_kept_put(struct bb_txn_kept *kept, struct bb_slice key, struct bb_slice value,
