@@ -78,6 +78,32 @@ Test(base, hashes_equal_published_vectors)
     bb_buf_fini(&text);
 }
 
+/* The digest of the digests of all lengths; Node.js's crypto says the same. */
+Test(base, sha256_is_right_at_every_length_and_however_it_is_cut)
+{
+    uint8_t data[1000], digest[32], cut[32];
+    struct bb_sha256 all, parts;
+    struct bb_buf text = { 0 };
+
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * 7);
+    bb_sha256_init(&all);
+    for (size_t size = 0; size < sizeof data; size++) {
+        bb_sha256(bb_slice(data, size), digest);
+        bb_sha256_init(&parts);
+        bb_sha256_update(&parts, data, size / 3);
+        bb_sha256_update(&parts, data + size / 3, size - size / 3);
+        bb_sha256_final(&parts, cut);
+        cr_assert_arr_eq(digest, cut, sizeof digest, "%zu bytes", size);
+        bb_sha256_update(&all, digest, sizeof digest);
+    }
+    bb_sha256_final(&all, digest);
+    hex(&text, bb_slice(digest, 32));
+    cr_assert_str_eq((char *)text.data,
+                     "5d627ea013b4f60bb79c057eaf24163dc21c429a226ba2c34b2895355337400c");
+    bb_buf_fini(&text);
+}
+
 Test(base, base64_and_hex_round_trip_and_refuse_junk)
 {
     struct bb_ctx ctx = { 0 };
