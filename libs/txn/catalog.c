@@ -57,6 +57,22 @@ static void set_system_index(struct bb_arena *arena, struct txn_index *index, si
                                  .field_count = count };
 }
 
+void txn_point_set(struct txn_point *point, uint32_t table, const struct bb_id *id)
+{
+    bb_put_be32(point->key, BB_INDEX_BY_ID(table));
+    memcpy(point->key + 4, id->bytes, sizeof id->bytes);
+    point->key[TXN_DOC_KEY_SIZE] = 0;
+}
+
+/* Of the row that a system table has under this key. */
+static void set_point(struct txn_point *point, uint32_t table, struct bb_slice key)
+{
+    struct bb_id id;
+
+    bb_id_of_key(table, key, &id);
+    txn_point_set(point, table, &id);
+}
+
 /* Room for `declared_count` more indexes behind the built-in ones. */
 static struct txn_index *set_table(struct bb_arena *arena, struct txn_table *table,
                                    struct bb_slice name, uint32_t number, size_t declared_count)
@@ -73,6 +89,7 @@ static struct txn_index *set_table(struct bb_arena *arena, struct txn_table *tab
                                  .indexes = indexes,
                                  .index_count = BUILT_IN_COUNT + declared_count,
                                  .field_count_max = 1 };
+    set_point(&table->version, BB_TABLE_TABLES, name);
     return indexes;
 }
 
@@ -211,6 +228,7 @@ int bb_txn_catalog_new(struct bb_ctx *ctx, struct bb_slice from, struct bb_txn_c
 
     *out = NULL;
     catalog->arena = arena;
+    set_point(&catalog->deployment, BB_TABLE_DEPLOYMENT, bb_slice_str("current"));
     if (from.size > 0) {
         struct bb_slice copy = bb_arena_dup(arena, from);
         rc = bb_value_validate(ctx, copy);

@@ -59,8 +59,8 @@ struct body {
     size_t count, capacity;
 };
 
-static Bb__Proto__Write *add_write(struct body *body, const struct txn_table *table,
-                                   const uint8_t doc_key[20], size_t key_count_max)
+static Bb__Proto__Write *add_write(struct body *body, const struct txn_doc *doc,
+                                   size_t key_count_max)
 {
     struct bb_arena *arena = body->txn->arena;
     Bb__Proto__Write *write = bb_arena_alloc(arena, sizeof *write);
@@ -68,9 +68,9 @@ static Bb__Proto__Write *add_write(struct body *body, const struct txn_table *ta
     body->writes = txn_grow(body->txn, body->writes, &body->capacity, body->count, sizeof(write));
     body->writes[body->count++] = write;
     bb__proto__write__init(write);
-    write->table = table->number;
-    write->doc_key = pb(bb_slice(doc_key, 20));
-    write->id = pb(bb_slice(doc_key + 4, 16));
+    write->table = doc->table->number;
+    write->doc_key = pb(txn_doc_key(doc));
+    write->id = pb(bb_slice(doc->id.bytes, sizeof doc->id.bytes));
     write->keys = bb_arena_alloc(arena, (key_count_max + 1) * sizeof *write->keys);
     return write;
 }
@@ -140,8 +140,7 @@ static void add_document(struct body *body, const struct txn_doc *doc)
 
     if (!doc->is_dirty || is_same)
         return;
-    Bb__Proto__Write *write =
-        add_write(body, doc->table, doc->doc_key, 2 * doc->table->index_count);
+    Bb__Proto__Write *write = add_write(body, doc, 2 * doc->table->index_count);
     write->doc_op = doc->base.data == NULL      ? BB__PROTO__KEY_OP__KEY_PUT
                     : doc->current.data == NULL ? BB__PROTO__KEY_OP__KEY_REMOVE
                                                 : BB__PROTO__KEY_OP__KEY_TOUCH;
@@ -154,7 +153,7 @@ static void add_document(struct body *body, const struct txn_doc *doc)
 
 static void add_index_only(struct body *body, const struct txn_index_only *entry)
 {
-    Bb__Proto__Write *write = add_write(body, entry->doc->table, entry->doc->doc_key, 1);
+    Bb__Proto__Write *write = add_write(body, entry->doc, 1);
 
     write->is_index_only = true;
     write->doc_op = BB__PROTO__KEY_OP__KEY_TOUCH;
@@ -231,7 +230,7 @@ int bb_txn_end(struct bb_ctx *ctx, struct bb_txn *txn, const struct bb_txn_finis
     txn->has_ended = true;
     txn->is_rolled_back = finish->is_rolled_back;
     /* Every call depends on the deployment that it runs. */
-    txn_range_version(txn, BB_TABLE_DEPLOYMENT, bb_slice_str("current"));
+    txn_range_add_point(txn, &txn->options.catalog->deployment);
     if (!finish->is_rolled_back) {
         for (size_t i = 0; i < txn->written_count; i++)
             add_document(&body, txn->written[i]);

@@ -28,7 +28,7 @@ static void use_table(struct bb_txn *txn, const struct txn_table *table)
         return;
     txn->used_tables[table->slot] = true;
     if (!txn_table_is_system(table))
-        txn_range_version(txn, BB_TABLE_TABLES, table->name);
+        txn_range_add_point(txn, &table->version);
 }
 
 int txn_table(struct bb_ctx *ctx, struct bb_txn *txn, enum bb_txn_access access,

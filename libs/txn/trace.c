@@ -32,7 +32,7 @@ static int by_key(const void *a, const void *b)
 {
     const struct txn_doc *x = *(struct txn_doc *const *)a, *y = *(struct txn_doc *const *)b;
 
-    return memcmp(x->doc_key, y->doc_key, sizeof x->doc_key);
+    return memcmp(&x->point, &y->point, sizeof x->point);
 }
 
 /* Those that were read or written by their ids, in the order of their keys. */

@@ -1,7 +1,7 @@
 #include "txn_internal.h"
 
 enum {
-    BUCKETS_FIRST = 256,
+    BUCKETS_FIRST = 32, /* most calls look at a few documents */
     NAME_SHOWN_MAX = 80
 };
 
@@ -187,8 +187,7 @@ static struct txn_doc *add_doc(struct bb_txn *txn, const struct txn_table *table
     doc = bb_arena_zero(txn->arena, 1, sizeof *doc);
     doc->table = table;
     doc->id = *id;
-    bb_put_be32(doc->doc_key, BB_INDEX_BY_ID(table->number));
-    memcpy(doc->doc_key + 4, id->bytes, sizeof id->bytes);
+    txn_point_set(&doc->point, table->number, id);
     doc->next = txn->buckets[bucket];
     txn->buckets[bucket] = doc;
     txn->doc_count++;
@@ -267,8 +266,7 @@ int txn_doc_read(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_doc *doc, bo
     txn->reads = txn_grow(txn, txn->reads, &capacity, txn->want_count, sizeof *txn->reads);
     txn->wants =
         txn_grow(txn, txn->wants, &txn->want_capacity, txn->want_count, sizeof *txn->wants);
-    txn->reads[txn->want_count] =
-        (struct bb_txn_read){ .low = bb_slice(doc->doc_key, sizeof doc->doc_key), .limit = 1 };
+    txn->reads[txn->want_count] = (struct bb_txn_read){ .low = txn_doc_key(doc), .limit = 1 };
     txn->wants[txn->want_count++] = (struct txn_want){ .doc = doc };
     return BB_PENDING;
 }
@@ -309,9 +307,7 @@ static int feed_doc(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_doc *doc,
 {
     struct bb_slice value = BB_SLICE_EMPTY;
 
-    if (entry_count > 1 ||
-        (entry_count == 1 &&
-         !bb_slice_equal(entries[0].key, bb_slice(doc->doc_key, sizeof doc->doc_key))))
+    if (entry_count > 1 || (entry_count == 1 && !bb_slice_equal(entries[0].key, txn_doc_key(doc))))
         return bb_fail(ctx, BB_BAD_REQUEST, "the answer of a get holds something else");
     if (entry_count == 1)
         value = entries[0].value;
@@ -351,13 +347,10 @@ void txn_range_add(struct bb_txn *txn, struct bb_slice low, struct bb_slice high
     txn->ranges[txn->range_count++] = (struct bb_txn_range){ .low = low, .high = high };
 }
 
-static void add_point(struct bb_txn *txn, const uint8_t key[20])
+void txn_range_add_point(struct bb_txn *txn, const struct txn_point *point)
 {
-    uint8_t *copy = bb_arena_alloc(txn->arena, 21);
-
-    memcpy(copy, key, 20);
-    copy[20] = 0;
-    txn_range_add(txn, bb_slice(copy, 20), bb_slice(copy, 21));
+    txn_range_add(txn, bb_slice(point->key, TXN_DOC_KEY_SIZE),
+                  bb_slice(point->key, sizeof point->key));
 }
 
 void txn_range_point(struct bb_txn *txn, struct txn_doc *doc)
@@ -365,18 +358,7 @@ void txn_range_point(struct bb_txn *txn, struct txn_doc *doc)
     if (doc->is_point)
         return;
     doc->is_point = true;
-    add_point(txn, doc->doc_key);
-}
-
-void txn_range_version(struct bb_txn *txn, uint32_t system_table, struct bb_slice key)
-{
-    uint8_t row[20];
-    struct bb_id id;
-
-    bb_id_of_key(system_table, key, &id);
-    bb_put_be32(row, BB_INDEX_BY_ID(system_table));
-    memcpy(row + 4, id.bytes, sizeof id.bytes);
-    add_point(txn, row);
+    txn_range_add_point(txn, &doc->point);
 }
 
 int txn_count_read(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table,

@@ -25,9 +25,19 @@ struct txn_index {
     size_t field_count;
 };
 
+/* The key of a document by its id, and behind it the zero that makes it the key after that one:
+ * both ends of the range of one document. */
+struct txn_point {
+    uint8_t key[21];
+};
+enum {
+    TXN_DOC_KEY_SIZE = 20
+};
+
 struct txn_table {
     struct bb_slice name;
     uint32_t number;
+    struct txn_point version;        /* of its row in _tables: another one when the table changes */
     size_t slot;                     /* position in the catalog */
     const struct txn_index *indexes; /* built-in ones first: by_id, by_creation_time, by_key */
     size_t index_count;
@@ -44,9 +54,11 @@ struct bb_txn_catalog {
     size_t table_count;
     struct txn_variable *variables; /* sorted by name */
     size_t variable_count;
+    struct txn_point deployment; /* the row of what runs */
 };
 
 /* catalog.c */
+void txn_point_set(struct txn_point *point, uint32_t table, const struct bb_id *id);
 const struct txn_table *txn_table_by_number(const struct bb_txn_catalog *catalog, uint32_t number);
 const struct txn_table *txn_table_by_name(const struct bb_txn_catalog *catalog,
                                           struct bb_slice name);
@@ -61,7 +73,7 @@ struct txn_doc {
     struct txn_doc *next; /* in its hash chain */
     const struct txn_table *table;
     struct bb_id id;
-    uint8_t doc_key[20];
+    struct txn_point point;
     bool is_known;     /* `base` holds what the snapshot has, or nobody can have written it */
     bool is_wanted;    /* its read is in the list */
     bool is_point;     /* its read range is recorded */
@@ -208,6 +220,10 @@ static inline bool txn_doc_is_overlaid(const struct txn_doc *doc)
 {
     return doc->is_dirty || doc->is_inherited;
 }
+static inline struct bb_slice txn_doc_key(const struct txn_doc *doc)
+{
+    return bb_slice(doc->point.key, TXN_DOC_KEY_SIZE);
+}
 static inline struct bb_slice txn_doc_now(const struct txn_doc *doc)
 {
     return doc->is_dirty ? doc->current : doc->base;
@@ -219,8 +235,8 @@ static inline struct bb_slice txn_row_value(const struct txn_row *row)
 void txn_want_page(struct bb_txn *txn, struct txn_scan *scan, uint32_t limit);
 void txn_range_add(struct bb_txn *txn, struct bb_slice low, struct bb_slice high);
 void txn_range_point(struct bb_txn *txn, struct txn_doc *doc);
-/* The row of a system table whose change means another version of what the transaction used. */
-void txn_range_version(struct bb_txn *txn, uint32_t system_table, struct bb_slice key);
+/* `point` lives as long as the transaction. */
+void txn_range_add_point(struct bb_txn *txn, const struct txn_point *point);
 int txn_count_read(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table,
                    uint64_t documents, uint64_t bytes);
 int txn_count_range(struct bb_ctx *ctx, struct bb_txn *txn, const struct txn_table *table);
