@@ -67,6 +67,7 @@ static void factory_of(const v8::FunctionCallbackInfo<v8::Value> &info)
         return;
     }
     vm_module *module = bundle->modules[found->second].get();
+    bundle->is_instantiated = true;
     if (is_wasm(module)) {
         if (str_of(info.GetIsolate(), bb_slice(module->source.data(), module->source.size()))
                 .ToLocal(&text)) {
@@ -158,6 +159,7 @@ void reset_bundle(struct bb_vm_bundle *bundle)
     v8::Isolate *isolate = bundle->vm->isolate;
     v8::TryCatch quiet(isolate);
 
+    bundle->is_instantiated = false;
     std::ignore = bundle->reset.Get(isolate)->Call(isolate->GetCurrentContext(),
                                                    v8::Undefined(isolate), 0, nullptr);
 }

@@ -138,7 +138,9 @@ static void check_sound(struct bb_vm_call *call)
         !is_sound->IsTrue()) {
         vm->must_recycle = true;
     }
-    isolate->CancelTerminateExecution();
+    if (vm->why.load() >= 0) {
+        isolate->CancelTerminateExecution();
+    }
     check_heap(call);
 }
 
@@ -195,20 +197,25 @@ static void start(struct bb_vm_call *call, const struct bb_vm_call_options *opti
     v8::Isolate *isolate = vm->isolate;
     v8::Local<v8::Context> context = isolate->GetCurrentContext();
     v8::TryCatch caught(isolate);
-    v8::Local<v8::Value> arguments[4], returned;
+    v8::Local<v8::Value> arguments[5], returned;
     v8::Local<v8::String> path;
+    const char *const path_text = reinterpret_cast<const char *>(options->path.data);
 
     if (call->bundle == nullptr) {
         arguments[0] = v8::Null(isolate);
     } else {
         arguments[0] = call->bundle->view.Get(isolate);
     }
-    if (str_of(isolate, options->path).ToLocal(&path) &&
-        decode(vm, options->args).ToLocal(&arguments[2]) &&
-        decode(vm, options->info).ToLocal(&arguments[3])) {
+    /* Internalized: the same object each time, whose hash is known, for the maps of the runtime. */
+    if (v8::String::NewFromUtf8(isolate, path_text, v8::NewStringType::kInternalized,
+                                (int)options->path.size)
+            .ToLocal(&path) &&
+        decode(vm, options->args).ToLocal(&arguments[2])) {
         arguments[1] = path;
+        arguments[3] = vm->kinds[options->is_mutation].Get(isolate);
+        arguments[4] = v8::Number::New(isolate, (double)options->snapshot);
         if (vm->invoke.Get(isolate)
-                ->Call(context, v8::Undefined(isolate), 4, arguments)
+                ->Call(context, v8::Undefined(isolate), 5, arguments)
                 .ToLocal(&returned) &&
             returned->IsPromise()) {
             call->promise.Reset(isolate, returned.As<v8::Promise>());
@@ -233,8 +240,10 @@ int bb_vm_call_begin(struct bb_ctx *ctx, struct bb_vm *vm, struct bb_vm_bundle *
     struct bb_vm_call *made = new bb_vm_call;
     const uint64_t begun_ns = bb::clock_ns();
 
-    vm->why.store(-1);
-    vm->isolate->CancelTerminateExecution();
+    /* Whoever stops a script says why before: to cancel what was not asked for takes V8's locks. */
+    if (vm->why.exchange(-1) >= 0) {
+        vm->isolate->CancelTerminateExecution();
+    }
     made->vm = vm;
     made->ctx = ctx;
     made->bundle = bundle;
@@ -363,7 +372,7 @@ void bb_vm_call_end(struct bb_vm_call *call)
             }
         }
         vm->call = nullptr;
-        if (call->bundle != nullptr && !vm->must_recycle) {
+        if (call->bundle != nullptr && call->bundle->is_instantiated && !vm->must_recycle) {
             bb::reset_bundle(call->bundle);
         }
         for (struct bb_vm_bundle *bundle : call->bundles) {

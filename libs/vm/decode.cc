@@ -42,7 +42,7 @@ static bool is_ascii(const uint8_t *data, size_t size)
 
 v8::Local<v8::String> key_string(struct bb_vm *vm, const uint8_t *data, size_t size)
 {
-    std::string name(reinterpret_cast<const char *>(data), size);
+    const std::string_view name(reinterpret_cast<const char *>(data), size);
     auto found = vm->keys.find(name);
 
     if (found != vm->keys.end()) {
@@ -55,7 +55,7 @@ v8::Local<v8::String> key_string(struct bb_vm *vm, const uint8_t *data, size_t s
         key = v8::String::Empty(vm->isolate);
     }
     if (vm->keys.size() < KEY_CACHE_MAX && size <= 64) {
-        vm->keys.emplace(std::move(name), v8::Global<v8::String>(vm->isolate, key));
+        vm->keys.emplace(name, v8::Global<v8::String>(vm->isolate, key));
     }
     return key;
 }

@@ -118,6 +118,8 @@ static void remember_symbols(struct bb_vm *vm, v8::Local<v8::Context> context)
     vm->code_symbol.Reset(isolate, v8::Symbol::For(isolate, str(isolate, "bitbend.code")));
     vm->error_symbol.Reset(isolate, v8::Symbol::For(isolate, str(isolate, "bitbend.error")));
     vm->convex_symbol.Reset(isolate, v8::Symbol::For(isolate, str(isolate, "ConvexError")));
+    vm->kinds[0].Reset(isolate, str(isolate, "query"));
+    vm->kinds[1].Reset(isolate, str(isolate, "mutation"));
     vm->object_prototype.Reset(isolate,
                                v8::Object::New(isolate)->GetPrototypeV2().As<v8::Object>());
     (void)context;

@@ -82,7 +82,8 @@ int bb_vm_open(struct bb_ctx *ctx, const struct bb_vm_options *options, bb_vm_ho
     bb_buf_init(&made->scratch);
     bb_buf_init(&made->answer);
     bb::init_isolate(made, options);
-    v8::Isolate::Scope isolate_scope(made->isolate);
+    /* For as long as it lives: to enter it anew for each call costs V8 a search for the thread. */
+    made->isolate->Enter();
     const int rc = bb::open_realm(ctx, made, options);
     if (rc != BB_OK) {
         /* The process ends after this; an isolate in an unknown state is not worth a clean end. */
@@ -107,10 +108,8 @@ void bb_vm_close(struct bb_vm *vm)
     std::shared_ptr<bb::Tasks> tasks = vm->tasks;
     bb_buf_fini(&vm->scratch);
     bb_buf_fini(&vm->answer);
-    {
-        v8::Isolate::Scope isolate_scope(isolate);
-        delete vm;
-    }
+    delete vm;
+    isolate->Exit();
     platform->DisposeIsolate(isolate);
 }
 

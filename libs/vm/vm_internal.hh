@@ -9,6 +9,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <unordered_map>
 #include <vector>
@@ -39,6 +40,16 @@ enum {
     SHAPE_CACHE_MAX = 512
 };
 
+/* So that a text that lies elsewhere is looked for as it is. */
+struct TextHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const
+    {
+        return std::hash<std::string_view>()(text);
+    }
+};
+template <typename T> using TextMap = std::unordered_map<std::string, T, TextHash, std::equal_to<>>;
+
 /* A field list whose objects are made by a generated literal once it has been seen a few times. */
 struct Shape {
     uint32_t seen = 0;
@@ -66,6 +77,7 @@ struct bb_vm {
     v8::Global<v8::Function> thrown_text;  /* js/stack.js: of what is no Error */
     v8::Global<v8::Function> loading_path; /* js/modules.js: whose top level runs, or "" */
     v8::Global<v8::Function> is_sound;     /* js/harden.js: nothing was left behind */
+    v8::Global<v8::String> kinds[2];       /* "query", "mutation" */
     v8::Global<v8::Object> object_prototype;
     v8::Global<v8::Object> internals;
     v8::Global<v8::Private> status_key;   /* on errors that come from the host: their BB status */
@@ -75,8 +87,8 @@ struct bb_vm {
     bb_vm_host_fn *host = nullptr;
     struct bb_vm_call *call = nullptr; /* the running one */
     std::vector<struct bb_vm_bundle *> bundles;
-    std::unordered_map<std::string, v8::Global<v8::String>> keys;
-    std::unordered_map<std::string, bb::Shape> shapes;
+    bb::TextMap<v8::Global<v8::String>> keys;
+    bb::TextMap<bb::Shape> shapes;
     std::string shape_probe;    /* scratch */
     struct bb_buf scratch;      /* host arguments */
     struct bb_buf answer;       /* host answers */
@@ -106,6 +118,7 @@ struct bb_vm_bundle {
     std::unordered_map<std::string, size_t> by_path;
     v8::Global<v8::Object> view;    /* how JavaScript sees it, see js/modules.js */
     v8::Global<v8::Function> reset; /* forgets the instances of the modules */
+    bool is_instantiated = false;   /* something was asked for that may have made one */
 };
 
 struct vm_rejection {

@@ -118,6 +118,8 @@ const makeBundle = (factoryOf, paths) => {
   };
   const keeper = ({ kept }) => `\n;module.kept=[${kept.join(",")}];`;
 
+  const present = (path) => (instances.get(path) ?? shared.get(path))?.exports;
+
   const load = (name, from) => {
     const path = resolve(String(name), from);
     return path.startsWith(WASM) ? loadWasm(path) : loadScript(path, from);
@@ -132,9 +134,9 @@ const makeBundle = (factoryOf, paths) => {
   };
 
   const loadScript = (path, from) => {
-    const present = instances.get(path) ?? shared.get(path);
-    if (present !== undefined) {
-      return present.exports;
+    const loaded = instances.get(path) ?? shared.get(path);
+    if (loaded !== undefined) {
+      return loaded.exports;
     }
     const isOurs = path.startsWith(SHARED);
     const verdict = isOurs ? undefined : judge(path);
@@ -165,7 +167,7 @@ const makeBundle = (factoryOf, paths) => {
     view: Object.freeze({
       paths: Object.freeze([...paths]),
       has: (path) => known.has(path),
-      require: (path) => load(path, undefined),
+      require: (path) => present(path) ?? load(path, undefined),
       whyNotShared: (path) => judge(path).why,
     }),
     reset() {
@@ -175,11 +177,10 @@ const makeBundle = (factoryOf, paths) => {
   };
 };
 
-const instantiate = (bundle, path) => (bundle.has(path) ? bundle.require(path) : undefined);
-
 internals.makeBundle = makeBundle;
 internals.loadingPath = () => loading;
-internals.instantiate = (bundle, path) => instantiate(bundle, path);
+const instantiate = (bundle, path) => (bundle.has(path) ? bundle.require(path) : undefined);
+internals.instantiate = instantiate;
 internals.instantiateSources = (modules) => {
   const bundle = internals.compile(modules);
   const load = (path) => instantiate(bundle, path);

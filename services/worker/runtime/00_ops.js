@@ -46,24 +46,24 @@ bb.seal = (Class) => {
 // What one function of a call works in: the call itself has one, each sub-transaction another. `lock` is
 // a promise while a sub-transaction runs: the others wait, so that its rollback undoes nothing of theirs.
 bb.Frame = class Frame {
-  constructor(kind, path, bundle, info, depth) {
+  constructor(kind, path, bundle, call, depth) {
     this.kind = kind;
     this.path = path;
     this.bundle = bundle;
-    this.info = info;
+    this.call = call; // { snapshot, scheduled }: one for all frames of a call
     this.depth = depth;
     this.lock = null;
     this.isOver = false;
     this.pending = 0; // operations that the host works on
     this.queued = 0; // operations and sub-transactions that wait for the lock, or hold it
-    this.wakers = [];
+    this.wakers = null;
   }
 };
 
 const wake = (frame) => {
   const { wakers } = frame;
-  if (wakers.length > 0) {
-    frame.wakers = [];
+  if (wakers !== null) {
+    frame.wakers = null;
     wakers.forEach((waker) => waker());
   }
 };
@@ -110,7 +110,7 @@ bb.call = (frame, ...args) => {
 
 const until = async (frame, condition) => {
   while (!condition()) {
-    await new Promise((resolve) => frame.wakers.push(resolve));
+    await new Promise((resolve) => (frame.wakers ??= []).push(resolve));
   }
 };
 

@@ -51,10 +51,10 @@ class Reader {
       const job = await bb.call(this.#frame, op.GET, bb.SYSTEM, "_jobs", id);
       return job === null ? null : bb.asScheduledFunction(job);
     }
-    return bb.call(this.#frame, op.GET, this.#access, table, id);
+    return await bb.call(this.#frame, op.GET, this.#access, table, id);
   }
   async getByKey(table, key) {
-    return bb.call(this.#frame, op.GET_BY_KEY, this.#access, tableArgument("getByKey", table), key);
+    return await bb.call(this.#frame, op.GET_BY_KEY, this.#access, tableArgument("getByKey", table), key);
   }
   query(table) {
     return bb.makeQuery(this.#frame, this.#access, table);
@@ -76,7 +76,7 @@ const { frame: frameOf, access: accessOf } = Reader;
 
 class Writer extends Reader {
   async insert(table, document) {
-    return bb.call(frameOf(this), op.INSERT, accessOf(this), tableArgument("insert", table), document);
+    return await bb.call(frameOf(this), op.INSERT, accessOf(this), tableArgument("insert", table), document);
   }
   async patch(...args) {
     const [table, id, changes] = withTable("patch", args, 2);
@@ -95,7 +95,7 @@ class Writer extends Reader {
     if (missing !== "keep" && missing !== "retract") {
       bb.fail("BadQuery", `ctx.db.put: missingKeys must be "keep" or "retract", it is ${String(missing)}.`);
     }
-    return bb.call(
+    return await bb.call(
       frameOf(this), op.PUT, accessOf(this), tableArgument("put", table), key, document, missing === "retract",
     );
   }
@@ -106,7 +106,7 @@ class Writer extends Reader {
       bb.fail("BadQuery", "ctx.db.retract takes a list of ids or { table, keys: [..] }.");
     }
     const table = byKey ? tableArgument("retract({table, keys})", what.table) : null;
-    return bb.call(frameOf(this), op.RETRACT, accessOf(this), table, byKey, names);
+    return await bb.call(frameOf(this), op.RETRACT, accessOf(this), table, byKey, names);
   }
 }
 bb.seal(Writer);

@@ -14,16 +14,35 @@ const splitPath = (path) => {
   return [module.endsWith(".js") ? module : `${module}.js`, colon < 0 ? "default" : path.slice(colon + 1)];
 };
 
+// The parts of paths that led to a function, from call to call: they say nothing of any call.
+const PLACES_MAX = 1024;
+const places = new Map();
+
+const keepPlace = (path, place) => {
+  if (places.size >= PLACES_MAX) {
+    places.clear();
+  }
+  places.set(path, place);
+};
+
 const isFunction = (value) =>
   (typeof value === "object" || typeof value === "function") && value !== null && value.isBitBendFunction === true;
 
 bb.isFunction = isFunction;
 
 const findFunction = (bundle, path) => {
-  const [module, name] = splitPath(path);
+  const known = places.get(path);
+  const place = known ?? splitPath(path);
+  const [module, name] = place;
   const exported = bundle === null ? undefined : internals.instantiate(bundle, module);
   const found = exported !== undefined && exported !== null && Object.hasOwn(exported, name) ? exported[name] : undefined;
-  return isFunction(found) ? found : undefined;
+  if (!isFunction(found)) {
+    return undefined;
+  }
+  if (known === undefined) {
+    keepPlace(path, place);
+  }
+  return found;
 };
 
 const unavailable = (name, advice) =>
@@ -80,7 +99,7 @@ const subCall = async (parent, name, kind, reference, given) => {
   if (given !== undefined && (typeof given !== "object" || given === null || Array.isArray(given))) {
     bb.fail("ArgumentValidation", `ctx.${name}: the arguments of ${path} must be an object.`);
   }
-  const frame = new bb.Frame(kind, path, parent.bundle, parent.info, parent.depth + 1);
+  const frame = new bb.Frame(kind, path, parent.bundle, parent.call, parent.depth + 1);
   const args = bb.copy(given ?? {}, "args");
   return bb.copy(await bb.runFunction(frame, found, args), "result");
 };
@@ -99,13 +118,13 @@ const subTransaction = (parent, name, kind, reference, given) =>
         }
       });
 
-const makeAuth = () =>
-  Object.freeze({
-    async getUserIdentity() {
-      const text = host(op.IDENTITY);
-      return text === null ? null : JSON.parse(text);
-    },
-  });
+// One for all calls: the host knows which one runs.
+const AUTH = bb.freeze({
+  async getUserIdentity() {
+    const text = host(op.IDENTITY);
+    return text === null ? null : JSON.parse(text);
+  },
+});
 
 const makeMeta = (frame) =>
   Object.freeze({
@@ -113,7 +132,7 @@ const makeMeta = (frame) =>
       return { name: frame.path, kind: frame.kind };
     },
     async getSnapshotTs() {
-      return BigInt(frame.info.snapshot) * 1000n;
+      return BigInt(frame.call.snapshot) * 1000n;
     },
   });
 
@@ -121,7 +140,7 @@ const makeContext = (frame) => {
   const isMutation = frame.kind === "mutation";
   const context = {
     db: isMutation ? bb.makeWriter(frame, bb.USER) : bb.makeReader(frame, bb.USER),
-    auth: makeAuth(),
+    auth: AUTH,
     meta: makeMeta(frame),
     storage: STORAGE,
     async runQuery(reference, args) {
@@ -140,7 +159,9 @@ bb.runFunction = async (frame, found, args) => {
     const result = await found.invoke(makeContext(frame), args);
     return result === undefined ? null : result;
   } finally {
-    await bb.idle(frame);
+    if (frame.pending > 0 || frame.queued > 0) {
+      await bb.idle(frame);
+    }
     frame.isOver = true;
   }
 };
@@ -151,17 +172,17 @@ bb.runJobFunction = async (frame, path, args) => {
   if (found === undefined || found.kind !== "mutation") {
     bb.fail("FunctionNotFound", `Could not find the mutation ${path}: it was removed after the job was scheduled.`);
   }
-  const inner = new bb.Frame("mutation", path, frame.bundle, frame.info, frame.depth + 1);
+  const inner = new bb.Frame("mutation", path, frame.bundle, frame.call, frame.depth + 1);
   return bb.copy(await bb.runFunction(inner, found, args), "result");
 };
 
-bb.runUserFunction = async (bundle, path, args, info) => {
+bb.runUserFunction = (bundle, path, args, kind, call) => {
   const found = findFunction(bundle, path);
   if (found === undefined) {
     bb.fail("FunctionNotFound", `Could not find function ${path}. Is it exported, and deployed?`);
   }
-  if (found.kind !== info.kind) {
-    bb.fail("WrongKind", `Function ${path} is of kind ${found.kind}, it was called as ${info.kind}.`);
+  if (found.kind !== kind) {
+    bb.fail("WrongKind", `Function ${path} is of kind ${found.kind}, it was called as ${kind}.`);
   }
-  return bb.runFunction(new bb.Frame(info.kind, path, bundle, info, 0), found, args);
+  return bb.runFunction(new bb.Frame(kind, path, bundle, call, 0), found, args);
 };

@@ -86,9 +86,9 @@ const timeOf = (name, time) => {
 };
 
 const count = (frame, name) => {
-  const { info } = frame;
-  info.scheduled = (info.scheduled ?? 0) + 1;
-  if (info.scheduled > SCHEDULED_MAX) {
+  const { call } = frame;
+  call.scheduled += 1;
+  if (call.scheduled > SCHEDULED_MAX) {
     bb.fail(
       "WriteLimit",
       `ctx.scheduler.${name}: this call has scheduled more than ${SCHEDULED_MAX} functions, the limit of one ` +

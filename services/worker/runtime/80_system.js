@@ -273,15 +273,15 @@ const SYSTEM = new Map([
   ...bb.routeFunctions,
 ]);
 
-bb.runSystemFunction = async (bundle, path, args, info) => {
+bb.runSystemFunction = async (bundle, path, args, kind, call) => {
   const found = SYSTEM.get(path);
   if (found === undefined) {
     bb.fail("FunctionNotFound", `Could not find function ${path}: there are ${[...SYSTEM.keys()].join(", ")}.`);
   }
-  if (found.kind !== info.kind) {
-    bb.fail("WrongKind", `Function ${path} is of kind ${found.kind}, it was called as ${info.kind}.`);
+  if (found.kind !== kind) {
+    bb.fail("WrongKind", `Function ${path} is of kind ${found.kind}, it was called as ${kind}.`);
   }
-  const frame = new bb.Frame(info.kind, path, bundle, info, 0);
-  const make = info.kind === "mutation" ? bb.makeWriter : bb.makeReader;
+  const frame = new bb.Frame(kind, path, bundle, call, 0);
+  const make = kind === "mutation" ? bb.makeWriter : bb.makeReader;
   return found.run(frame, make(frame, bb.PRIVILEGED), args);
 };

@@ -342,24 +342,6 @@ static void step(struct slot *slot, bool has_expired)
     conclude(slot, has_expired);
 }
 
-/* What invoke is told about the call. */
-static struct bb_slice call_info(struct slot *slot)
-{
-    const struct slot_call *call = slot->call;
-    struct bb_value_builder *builder = slot->builder;
-
-    bb_value_builder_clear(builder);
-    bb_value_begin_object(builder);
-    bb_value_field_name(builder, bb_slice_str("kind"));
-    bb_value_put_string(builder, bb_slice_str(is_mutation(call) ? "mutation" : "query"));
-    bb_value_field_name(builder, bb_slice_str("snapshot"));
-    bb_value_put_float64(builder, (double)call->start->snapshot);
-    bb_value_field_name(builder, bb_slice_str("now"));
-    bb_value_put_float64(builder, (double)call->start->now_ms);
-    bb_value_end_object(builder);
-    return bb_arena_dup(slot->call_arena, bb_value_finish(builder));
-}
-
 /* A call that cannot even begin. */
 static void refuse(struct slot *slot, const Bb__Proto__SlotStart *start, int status,
                    const char *error)
@@ -454,6 +436,7 @@ void slot_call_begin(struct slot *slot, const Bb__Proto__SlotStart *start)
     struct slot_call *call;
     struct bb_vm_call_options options = { .path = bb_slice_str(start->path),
                                           .args = of_pb(start->args),
+                                          .snapshot = start->snapshot,
                                           .now_ms = start->now_ms,
                                           .arg = slot };
 
@@ -472,7 +455,7 @@ void slot_call_begin(struct slot *slot, const Bb__Proto__SlotStart *start)
     }
     slot_call_prepare(slot, start, deployment);
     call = slot->call;
-    options.info = call_info(slot);
+    options.is_mutation = is_mutation(call);
     options.profile = profile_of(start->profile);
     memcpy(options.seed, start->seed.data,
            start->seed.len < sizeof options.seed ? start->seed.len : sizeof options.seed);

@@ -17,16 +17,6 @@ static struct bb_slice warm_args(struct slot *slot, uint32_t at)
     return bb_arena_dup(slot->call_arena, bb_value_finish(slot->builder));
 }
 
-static struct bb_slice warm_info(struct slot *slot)
-{
-    bb_value_builder_clear(slot->builder);
-    bb_value_begin_object(slot->builder);
-    bb_value_field_name(slot->builder, bb_slice_str("kind"));
-    bb_value_put_string(slot->builder, bb_slice_str("query"));
-    bb_value_end_object(slot->builder);
-    return bb_arena_dup(slot->call_arena, bb_value_finish(slot->builder));
-}
-
 /* Nobody waits for its result; true: there are more modules. */
 static bool end(struct slot *slot)
 {
@@ -67,7 +57,6 @@ void slot_warm_step(struct slot *slot)
     slot_call_prepare(slot, &start, deployment);
     const struct bb_vm_call_options options = { .path = bb_slice_str(path),
                                                 .args = warm_args(slot, slot->warm_at++),
-                                                .info = warm_info(slot),
                                                 .arg = slot };
     slot_watchdog_enter(slot->watchdog, slot->call->deadline_us);
     int rc = bb_vm_call_begin(&slot->ctx, slot->vm, slot_deployment_bundle(deployment), &options,

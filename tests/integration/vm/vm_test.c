@@ -231,20 +231,17 @@ static void run_call(struct bb_ctx *ctx, struct watch *watch, struct bb_vm_bundl
                      const json_t *json)
 {
     struct owed owed = { .count = 0 };
-    struct bb_buf args, info;
+    struct bb_buf args;
     struct bb_vm_call *call = NULL;
     struct bb_vm_result result;
     json_int_t timeout_ms = json_integer_value(json_object_get(json, "timeoutMs"));
     const char *seed = json_string_value(json_object_get(json, "seed"));
 
     bb_buf_init(&args);
-    bb_buf_init(&info);
     take_json(ctx, json_object_get(json, "args"), &args);
-    take_json(ctx, json_object_get(json, "info"), &info);
     struct bb_vm_call_options options = {
         .path = bb_slice_str(json_string_value(json_object_get(json, "path"))),
         .args = bb_buf_slice(&args),
-        .info = bb_buf_slice(&info),
         .now_ms = (uint64_t)json_integer_value(json_object_get(json, "nowMs")),
         .arg = &owed,
     };
@@ -274,7 +271,6 @@ static void run_call(struct bb_ctx *ctx, struct watch *watch, struct bb_vm_bundl
     bb_vm_call_end(call);
     bb_vm_idle(watch->vm, 1000);
     bb_buf_fini(&args);
-    bb_buf_fini(&info);
 }
 
 static struct bb_vm_bundle *load(struct bb_ctx *ctx, struct bb_vm *vm, const json_t *list)

@@ -57,7 +57,7 @@ function makeFunction(kind, visibility, definition) {
     exportArgs: () => exportValidator(argsValidator),
     exportReturns: () => exportValidator(returnsValidator),
     async invoke(ctx, argument) {
-      const context = kind === "action" ? {} : contextOf(ctx);
+      const context = kind === "action" || (argsValidator ?? returnsValidator) === null ? {} : contextOf(ctx);
       if (argsValidator !== null) check(argsValidator, argument, "args", context, "ArgumentValidation");
       const result = await handler(ctx, argument);
       if (returnsValidator !== null) {

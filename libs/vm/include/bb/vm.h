@@ -38,7 +38,7 @@ struct bb_vm_options {
     bool is_jitless;
     /* Sources that make up the runtime, run once, in order, after hardening's capture and before
      * the freeze: each is the body of `function (host, internals)`. The last one returns an object
-     * { invoke(bundle, path, args, info) -> promise, ... }; see docs/decisions and
+     * { invoke(bundle, path, args, kind, snapshot) -> promise, ... }; see docs/decisions and
      * libs/vm/README.md. */
     const struct bb_slice *runtime;
     size_t runtime_count;
@@ -60,7 +60,8 @@ enum bb_vm_profile {
 struct bb_vm_call_options {
     struct bb_slice path; /* "dir/module:function" or "_system:name" */
     struct bb_slice args; /* BBV object */
-    struct bb_slice info; /* BBV object, handed to invoke as it is: kind, identity, ... */
+    bool is_mutation;     /* the kind that invoke gets: "query" or "mutation" */
+    uint64_t snapshot;    /* for invoke, as a number */
     uint64_t now_ms;      /* what Date sees */
     uint8_t seed[16];     /* Math.random, crypto */
     void *arg;            /* for the host function */
@@ -89,6 +90,7 @@ typedef int bb_vm_host_fn(struct bb_ctx *ctx, void *arg, struct bb_vm_call *call
                           struct bb_slice args /* BBV array */, struct bb_vm_ticket ticket,
                           struct bb_buf *out);
 
+/* One at a time on a thread. */
 int bb_vm_open(struct bb_ctx *ctx, const struct bb_vm_options *options, bb_vm_host_fn *host,
                struct bb_vm **vm);
 void bb_vm_close(struct bb_vm *vm); /* accepts NULL */

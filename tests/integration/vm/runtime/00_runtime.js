@@ -22,7 +22,7 @@ const evaluate = ({ modules, wanted }) => {
   return exports === undefined ? null : [Object.keys(exports), load(wanted) === exports, exports.f?.()];
 };
 
-const invoke = async (bundle, path, args, info) => {
+const invoke = async (bundle, path, args) => {
   if (path === "_sources") {
     return evaluate(args);
   }
@@ -31,7 +31,7 @@ const invoke = async (bundle, path, args, info) => {
   if (exports === undefined) {
     throw internals.error("TableNotFound", `no module ${path}`);
   }
-  const value = await exports[path.slice(colon + 1)]({ db, info }, args);
+  const value = await exports[path.slice(colon + 1)]({ db }, args);
   return value === undefined ? null : value;
 };
 
