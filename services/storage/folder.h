@@ -40,4 +40,8 @@ void storage_folder_close(struct folder *folder);
 /* DIR/name. */
 void storage_folder_path(const struct folder *folder, const char *name, char *path, size_t size);
 
+/* lock.c: what the system itself gives. BB_BUSY: another process has the folder. */
+int storage_folder_lock(struct bb_ctx *ctx, struct folder *folder);
+int storage_folder_temporary(struct bb_ctx *ctx, struct folder *folder);
+
 #endif
