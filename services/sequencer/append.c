@@ -160,8 +160,16 @@ static void on_renewed(void *arg, int status, struct bb_slice bytes)
     }
     if (status != BB_OK || !has_renew)
         return;
-    sequencer_lease_answer(&sequencer->lease, renewal.voter->index, sequencer->leader,
-                           renewal.sent_us, reply->renew->term, reply->renew->leader);
+    struct sequencer_renewed answer = { .sent_us = renewal.sent_us,
+                                        .term = reply->renew->term,
+                                        .leader = reply->renew->leader,
+                                        .node = reply->renew->node };
+    if (reply->renew->n_voters > SEQUENCER_VOTER_MAX)
+        return;
+    answer.voter_count = reply->renew->n_voters;
+    for (size_t i = 0; i < answer.voter_count; i++)
+        answer.voters[i] = reply->renew->voters[i];
+    sequencer_lease_answer(&sequencer->lease, renewal.voter->index, sequencer->leader, &answer);
     if (!bb_list_is_empty(&sequencer->marks) || !bb_list_is_empty(&sequencer->submits))
         sequencer_wake_waiters(sequencer, false);
 }

@@ -116,24 +116,28 @@ static void look_round_over(struct sequencer *sequencer)
 {
     uint64_t walls_us[SEQUENCER_VOTER_MAX];
     size_t count = 0;
+    size_t answered = 0;
+    size_t voters = 0; /* as the leader says */
     bool has_leader = false;
 
     for (size_t i = 0; i < sequencer->voter_count; i++) {
         const struct sequencer_voter *voter = &sequencer->voters[i];
         if (!voter->has_answered)
             continue;
-        walls_us[count++] = voter->wall_us;
+        answered++;
+        if (voter->is_voter || voter->voters == 0)
+            walls_us[count++] = voter->wall_us;
         if (voter->is_leader) {
             sequencer->leader = i;
+            voters = voter->voters == 0 ? sequencer->voter_count : voter->voters;
             has_leader = true;
         }
     }
-    if (count == 0) {
+    if (answered == 0) {
         retry(sequencer, "no storage node answers");
     } else if (!has_leader) {
         retry(sequencer, "no storage node leads yet");
-    } else if (sequencer_core_check_clock(sequencer->ctx, walls_us, count,
-                                          sequencer->voter_count) != BB_OK) {
+    } else if (sequencer_core_check_clock(sequencer->ctx, walls_us, count, voters) != BB_OK) {
         retry(sequencer, sequencer->ctx->error);
     } else {
         consider_holder(sequencer);
@@ -153,6 +157,8 @@ static void on_info(void *arg, int status, struct bb_slice bytes)
     if (status == BB_OK && reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_INFO) {
         voter->has_answered = true;
         voter->is_leader = reply->info->is_leader;
+        voter->is_voter = reply->info->is_voter;
+        voter->voters = reply->info->voters;
         voter->wall_us = reply->info->wall_us;
         voter->epoch = reply->info->epoch;
         voter->last_tx = reply->info->last_tx;

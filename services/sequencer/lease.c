@@ -2,10 +2,10 @@
 
 #include "bb/base.h"
 
-void sequencer_lease_init(struct sequencer_lease *lease, size_t voter_count)
+void sequencer_lease_init(struct sequencer_lease *lease, size_t node_count)
 {
-    bb_assert(voter_count > 0 && voter_count <= SEQUENCER_VOTER_MAX);
-    *lease = (struct sequencer_lease){ .voter_count = voter_count };
+    bb_assert(node_count > 0 && node_count <= SEQUENCER_VOTER_MAX);
+    *lease = (struct sequencer_lease){ .node_count = node_count };
 }
 
 /* Insert into the times, youngest first. */
@@ -18,32 +18,42 @@ static void keep_sorted(uint64_t *times, size_t count, uint64_t time)
     times[i] = time;
 }
 
-void sequencer_lease_answer(struct sequencer_lease *lease, size_t voter, size_t leader_voter,
-                            uint64_t sent_us, uint64_t term, uint64_t leader)
+static bool has_vote(const struct sequencer_renewed *leader, uint64_t node)
+{
+    for (size_t i = 0; i < leader->voter_count; i++) {
+        if (leader->voters[i] == node)
+            return true;
+    }
+    return leader->voter_count == 0;
+}
+
+void sequencer_lease_answer(struct sequencer_lease *lease, size_t index, size_t leader_index,
+                            const struct sequencer_renewed *answer)
 {
     uint64_t times[SEQUENCER_VOTER_MAX] = { 0 };
     size_t count = 0;
-    size_t majority = lease->voter_count / 2 + 1;
+    const struct sequencer_renewed *leader = &lease->answers[leader_index];
 
-    bb_assert(voter < lease->voter_count && leader_voter < lease->voter_count);
-    if (sent_us < lease->answers[voter].sent_us)
+    bb_assert(index < lease->node_count && leader_index < lease->node_count);
+    if (answer->sent_us < lease->answers[index].sent_us)
         return; /* overtaken by a younger one */
-    lease->answers[voter].sent_us = sent_us;
-    lease->answers[voter].term = term;
-    lease->answers[voter].leader = leader;
-    if (lease->answers[leader_voter].term != term || lease->answers[leader_voter].leader != leader)
+    lease->answers[index] = *answer;
+    if (leader->term != answer->term || leader->leader != answer->leader)
         return;
-    for (size_t i = 0; i < lease->voter_count; i++) {
-        if (lease->answers[i].sent_us != 0 && lease->answers[i].term == term &&
-            lease->answers[i].leader == leader)
-            keep_sorted(times, count++, lease->answers[i].sent_us);
+    size_t voters = leader->voter_count == 0 ? lease->node_count : leader->voter_count;
+    size_t majority = voters / 2 + 1;
+    for (size_t i = 0; i < lease->node_count; i++) {
+        const struct sequencer_renewed *other = &lease->answers[i];
+        if (other->sent_us != 0 && other->term == answer->term && other->leader == answer->leader &&
+            has_vote(leader, other->node))
+            keep_sorted(times, count++, other->sent_us);
     }
     if (count < majority)
         return;
     /* A majority answered what was sent at this time or later, and so did the leader. */
     uint64_t start_us = times[majority - 1];
-    if (lease->answers[leader_voter].sent_us < start_us)
-        start_us = lease->answers[leader_voter].sent_us;
+    if (leader->sent_us < start_us)
+        start_us = leader->sent_us;
     if (start_us > lease->start_us)
         lease->start_us = start_us;
 }

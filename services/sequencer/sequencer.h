@@ -36,7 +36,8 @@ struct sequencer_voter {
     size_t index;
     struct bb_peer *peer;
     /* Of the round of questions under way. */
-    bool has_answered, is_leader;
+    bool has_answered, is_leader, is_voter;
+    size_t voters; /* that there are, as it says */
     uint64_t wall_us, epoch, last_tx;
     char holder[SEQUENCER_ADDRESS_MAX]; /* where the epoch's sequencer listens */
 };

@@ -64,13 +64,9 @@ bool storage_compare_is_wrong(const uint64_t *chains, size_t count, uint64_t own
 
 static size_t voter_count(const struct storage *node)
 {
-    struct bb_replog_member list[BB_REPLOG_MEMBERS_MAX];
-    size_t count = bb_replog_members(node->replog, list, BB_REPLOG_MEMBERS_MAX), voters = 0;
+    uint64_t voters[BB_REPLOG_MEMBERS_MAX];
 
-    for (size_t i = 0; i < count; i++) {
-        voters += list[i].role == BB_REPLOG_VOTER;
-    }
-    return voters;
+    return storage_voters(node, voters);
 }
 
 static void judge(struct storage *node)

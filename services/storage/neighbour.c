@@ -152,3 +152,15 @@ enum bb_replog_role storage_member_role(const struct storage *node, uint64_t id,
     *is_there = false;
     return BB_REPLOG_SPARE;
 }
+size_t storage_voters(const struct storage *node, uint64_t voters[BB_REPLOG_MEMBERS_MAX])
+{
+    struct bb_replog_member list[BB_REPLOG_MEMBERS_MAX];
+    size_t count = bb_replog_members(node->replog, list, BB_REPLOG_MEMBERS_MAX), found = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (list[i].role == BB_REPLOG_VOTER) {
+            voters[found++] = list[i].id;
+        }
+    }
+    return found;
+}

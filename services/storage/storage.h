@@ -188,6 +188,8 @@ void storage_announce(struct storage *node, struct bb_exchange *exchange,
                       const Bb__Proto__StorageRequest *request);
 void storage_members_tick(struct storage *node);
 void storage_members_close(struct storage *node);
+/* The numbers of those with a vote, as the newest configuration here says. */
+size_t storage_voters(const struct storage *node, uint64_t voters[BB_REPLOG_MEMBERS_MAX]);
 /* Where node `id` answers clients; NULL: not known. Lives until the loop runs again. */
 const char *storage_member_url(const struct storage *node, uint64_t id);
 /* A connection to node `id`; NULL: it is not known where it is. */

@@ -46,13 +46,21 @@ Test(ids, what_is_too_old_is_forgotten)
     sequencer_ids_free(ids);
 }
 
+static void answer(struct sequencer_lease *lease, size_t index, size_t leader_index,
+                   uint64_t sent_us, uint64_t term, uint64_t leader)
+{
+    struct sequencer_renewed renewed = { .sent_us = sent_us, .term = term, .leader = leader };
+
+    sequencer_lease_answer(lease, index, leader_index, &renewed);
+}
+
 Test(lease, one_voter_gives_a_lease_from_the_time_of_sending)
 {
     struct sequencer_lease lease;
 
     sequencer_lease_init(&lease, 1);
     cr_assert_not(sequencer_lease_holds(&lease, 1000));
-    sequencer_lease_answer(&lease, 0, 0, 1000, 1, 1);
+    answer(&lease, 0, 0, 1000, 1, 1);
     cr_assert(sequencer_lease_holds(&lease, 600999));
     cr_assert_not(sequencer_lease_holds(&lease, 601000));
 }
@@ -62,17 +70,50 @@ Test(lease, a_majority_must_name_one_term_and_leader_and_the_leader_must_be_amon
     struct sequencer_lease lease;
 
     sequencer_lease_init(&lease, 3);
-    sequencer_lease_answer(&lease, 1, 0, 1000, 4, 7);
-    sequencer_lease_answer(&lease, 2, 0, 1000, 4, 7);
+    answer(&lease, 1, 0, 1000, 4, 7);
+    answer(&lease, 2, 0, 1000, 4, 7);
     cr_assert_not(sequencer_lease_holds(&lease, 1001), "the leader has not answered");
-    sequencer_lease_answer(&lease, 0, 0, 2000, 5, 7);
+    answer(&lease, 0, 0, 2000, 5, 7);
     cr_assert_not(sequencer_lease_holds(&lease, 2001), "another term");
-    sequencer_lease_answer(&lease, 0, 0, 3000, 4, 7);
+    answer(&lease, 0, 0, 3000, 4, 7);
     cr_assert(sequencer_lease_holds(&lease, 600999), "as old as the majority's oldest answer");
     cr_assert_not(sequencer_lease_holds(&lease, 601000));
-    sequencer_lease_answer(&lease, 2, 0, 5000, 4, 7);
+    answer(&lease, 2, 0, 5000, 4, 7);
     cr_assert(sequencer_lease_holds(&lease, 602999));
     cr_assert_not(sequencer_lease_holds(&lease, 603000));
+}
+
+/* Node i answers, who leads is node 1; the leader says who votes. */
+static void answer_of(struct sequencer_lease *lease, uint64_t node, uint64_t sent_us,
+                      uint64_t last_voter)
+{
+    struct sequencer_renewed renewed = {
+        .sent_us = sent_us, .term = 4, .leader = 1, .node = node, .voter_count = last_voter
+    };
+
+    for (uint64_t i = 0; i < last_voter; i++)
+        renewed.voters[i] = i + 1;
+    sequencer_lease_answer(lease, node - 1, 0, &renewed);
+}
+
+Test(lease, a_majority_is_one_of_the_voters_and_not_of_the_nodes_that_were_named)
+{
+    struct sequencer_lease lease;
+
+    sequencer_lease_init(&lease, 3); /* the group has grown to five since */
+    answer_of(&lease, 2, 1000, 5);
+    answer_of(&lease, 1, 1000, 5);
+    cr_assert_not(sequencer_lease_holds(&lease, 1001), "three others may have elected one");
+    answer_of(&lease, 3, 1000, 5);
+    cr_assert(sequencer_lease_holds(&lease, 1001));
+
+    sequencer_lease_init(&lease, 5); /* or it is smaller: what was removed has no say */
+    answer_of(&lease, 4, 1000, 3);
+    answer_of(&lease, 5, 1000, 3);
+    answer_of(&lease, 1, 1000, 3);
+    cr_assert_not(sequencer_lease_holds(&lease, 1001));
+    answer_of(&lease, 2, 1000, 3);
+    cr_assert(sequencer_lease_holds(&lease, 1001));
 }
 
 Test(clock, a_step_of_the_wall_clock_is_followed_slowly)
