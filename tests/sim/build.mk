@@ -1,9 +1,9 @@
 # The simulator: the services' own objects, with what stands for kernel, network, disk, Raft and V8
 # from here. Objects come before archives, so a member that this folder replaces is never taken.
 SIM_SERVICES := storage sequencer worker gateway
-SIM_LIBS := jwt store feed txn occ mvcc replog wire proto env value conf obs base
-SIM_INC := -Itests/sim -Itests/checkers -I$(GEN)/proto $(foreach m,$(SIM_SERVICES) $(SIM_LIBS) kv rt http,$(call inc_of,$(m))) \
-  -Iservices/worker -Iservices/storage
+SIM_LIBS := jwt store follow feed txn occ mvcc replog wire proto env value conf obs base
+SIM_INC := -Itests/sim -Itests/checkers -I$(GEN)/proto $(foreach m,$(SIM_SERVICES) $(SIM_LIBS) kv rt http nats,$(call inc_of,$(m))) \
+  -Iservices/worker -Iservices/storage -Ilibs/replog $(shell pkg-config --cflags raft libuv)
 CHECK_OBJ := $(patsubst %.c,$(OUT)/%.o,$(filter-out %/main.c,$(wildcard tests/checkers/*.c)))
 SIM_OBJ := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/sim/*.c))
 $(OUT)/tests/sim/%.o: tests/sim/%.c | $(PROTO_H)
@@ -14,7 +14,7 @@ $(OUT)/tests/checkers/%.o: tests/checkers/%.c | $(PROTO_H)
 	@$(CC) $(CFLAGS_ALL) $(WARNINGS) $(SIM_INC) -MMD -MP -c $< -o $@
 $(OUT)/test/sim: $(SIM_OBJ) $(CHECK_OBJ) $(call link_libs,$(SIM_SERVICES) $(SIM_LIBS))
 	@mkdir -p $(@D)
-	@$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -Wl,--wrap=_exit -o $@ $(SIM_OBJ) $(CHECK_OBJ) -Wl,--start-group $(call link_libs,$(SIM_SERVICES) $(SIM_LIBS)) -Wl,--end-group $(shell pkg-config --libs libprotobuf-c jansson libcrypto) -lnng -lpthread -lm
+	@$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -Wl,--wrap=_exit,--wrap=nanosleep -o $@ $(SIM_OBJ) $(CHECK_OBJ) -Wl,--start-group $(call link_libs,$(SIM_SERVICES) $(SIM_LIBS)) -Wl,--end-group $(shell pkg-config --libs libprotobuf-c jansson libcrypto) -l:libraft.a -lnng -lpthread -lm
 $(OUT)/test/check: $(OUT)/tests/checkers/main.o $(CHECK_OBJ) $(call link_libs,env value base)
 	@mkdir -p $(@D)
 	@$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(OUT)/tests/checkers/main.o $(CHECK_OBJ) -Wl,--start-group $(call link_libs,env value base) -Wl,--end-group $(shell pkg-config --libs jansson) -lpthread -lm

@@ -19,6 +19,9 @@ struct sim_world world;
 struct request {
     struct client *client;
     char id[32], path[16];
+    char key[96];
+    uint64_t told_tx; /* by an earlier answer; 0: none yet */
+    uint64_t made_us; /* the key */
     char body[STEPS_BYTES];
     bool is_query;
     unsigned tries, tries_max;
@@ -32,6 +35,7 @@ struct client {
     struct sim_node *node;
     unsigned number, count;
     unsigned open; /* requests under way */
+    char uuid[40];
 };
 static struct client clients[SIM_NODES_MAX];
 static struct client checker;
@@ -128,11 +132,16 @@ static void finish(struct request *request)
 }
 
 static void send_request(void *arg);
+static struct request *request_new(struct client *client, bool is_query, const char *path,
+                                   const char *id);
+static uint64_t kept_us(void);
+static void repeat_late(const struct request *answered, uint64_t tx);
+static void on_late_answer(struct request *request, struct bb_slice reply);
 
 static void try_again(struct request *request, bool is_known)
 {
     if (request->tries >= request->tries_max) {
-        if (!is_known || request->tries > 1)
+        if (request->told_tx == 0 && (!is_known || request->tries > 1))
             record(request, CHECK_UNKNOWN, BB_SLICE_EMPTY);
         finish(request);
         return;
@@ -156,6 +165,15 @@ static void on_answer(void *arg, int status, struct bb_slice body)
     struct bb_slice reply = parse(body);
     if (reply.data == NULL)
         return;
+    if (request->told_tx != 0) {
+        on_late_answer(request, reply);
+        return;
+    }
+    if (kept_us() != 0 && is_text(reply, "code", "IdempotencyKeyExpired")) {
+        record(request, CHECK_UNKNOWN, BB_SLICE_EMPTY); /* its answers were lost for so long */
+        finish(request);
+        return;
+    }
     bool is_error = is_text(reply, "status", "error");
     bool is_mine = is_text(reply, "code", "UserError");
     if (status != 200 || (is_error && !is_mine)) {
@@ -170,6 +188,67 @@ static void on_answer(void *arg, int status, struct bb_slice body)
         return;
     }
     record(request, is_error ? CHECK_FAILED : CHECK_OK, reply);
+    if (!is_error && !request->is_query)
+        repeat_late(request, number(reply, "tx"));
+    finish(request);
+}
+
+/* ---- keys with a time: the same request once more, long after its answer ---- */
+
+#define LATE_US  4500000
+#define SLACK_US 500000 /* of the clocks */
+
+static uint64_t kept_us(void)
+{
+    return (uint64_t)world.scenario->outcome_s * 1000000;
+}
+
+static void make_key(struct request *request)
+{
+    struct client *client = request->client;
+    char digits[16];
+    size_t at = sizeof digits - 1;
+    uint64_t ms = (SIM_WALL_US + sim.now_us) / 1000;
+
+    digits[at] = '\0';
+    for (; ms > 0; ms /= 36)
+        digits[--at] = "0123456789abcdefghijklmnopqrstuvwxyz"[ms % 36];
+    if (client->uuid[0] == '\0')
+        (void)snprintf(client->uuid, sizeof client->uuid, "%08x-0000-4000-8000-%012x",
+                       (unsigned)sim_below(UINT32_MAX), client->number);
+    request->made_us = sim.now_us;
+    (void)snprintf(request->key, sizeof request->key, "%s-%s-%u", digits + at, client->uuid,
+                   client->count);
+}
+
+static void repeat_late(const struct request *answered, uint64_t tx)
+{
+    struct client *client = answered->client;
+
+    if (kept_us() == 0 || tx == 0 || answered->told_tx != 0 || !sim_chance(300000))
+        return;
+    struct request *request = request_new(client, false, answered->path, answered->id);
+    memcpy(request->key, answered->key, sizeof request->key);
+    memcpy(request->body, answered->body, sizeof request->body);
+    request->told_tx = tx;
+    request->made_us = answered->made_us;
+    (void)sim_after(client->node, sim_below(LATE_US), send_request, request);
+}
+
+/* What was told once is told again, or it is too long ago; it never runs again (the feed tells). */
+static void on_late_answer(struct request *request, struct bb_slice reply)
+{
+    uint64_t age_us = sim.now_us - request->made_us;
+
+    if (is_text(reply, "code", "IdempotencyKeyExpired")) {
+        world.expired++;
+        if (age_us + SLACK_US < kept_us())
+            sim_fail("once: the key of %s expired after %" PRIu64 " ms", request->id,
+                     age_us / 1000);
+    } else if (number(reply, "tx") != request->told_tx) {
+        sim_fail("once: %s was told tx %" PRIu64 " and, %" PRIu64 " ms later, tx %" PRIu64,
+                 request->id, request->told_tx, age_us / 1000, number(reply, "tx"));
+    }
     finish(request);
 }
 
@@ -196,7 +275,7 @@ static void send_request(void *arg)
                                 .arg = request };
 
     (void)snprintf(headers, sizeof headers, "%s%s\nauthorization: BitBend key\n",
-                   request->is_query ? "x-none: " : "idempotency-key: ", request->id);
+                   request->is_query ? "x-none: " : "idempotency-key: ", request->key);
     request->start_us = sim.now_us;
     request->tries++;
     request->call = sim_http_send(&ask);
@@ -213,6 +292,7 @@ static struct request *request_new(struct client *client, bool is_query, const c
     request->first_us = sim.now_us;
     request->tries_max = TRIES_MAX;
     (void)snprintf(request->id, sizeof request->id, "%s", id);       /* short */
+    (void)snprintf(request->key, sizeof request->key, "%s", id);     /* short */
     (void)snprintf(request->path, sizeof request->path, "%s", path); /* short */
     client->open++;
     return request;
@@ -379,6 +459,8 @@ static void next_request(void *arg)
                        "{\"path\":\"%s\",\"args\":{\"id\":\"%s\",\"ops\":[%s]}}", request->path, id,
                        steps);
         request->tries_max = is_impatient ? 1 : TRIES_MAX;
+        if (kept_us() != 0 && !is_query)
+            make_key(request);
         send_request(request);
     }
 }

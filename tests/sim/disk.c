@@ -12,6 +12,7 @@ struct file {
     struct bb_buf data, synced;
     bool is_in_dir; /* the folder was synced since it was made */
     bool is_dir;
+    struct file *replaced; /* by a rename that is not safe yet */
 };
 struct bb_file {
     struct file *file;
@@ -24,7 +25,14 @@ struct sim_disk *sim_disk_new(void)
     struct sim_disk *disk = bb_alloc_zero(1, sizeof *disk);
 
     bb_list_init(&disk->files);
+    bb_list_init(&disk->kvs);
     return disk;
+}
+
+void sim_disk_wipe(struct sim_disk *disk)
+{
+    bb_list_init(&disk->files);
+    bb_list_init(&disk->kvs);
 }
 
 /* A part of what was appended may have come to the disk, the last sector torn. */
@@ -49,12 +57,14 @@ void sim_disk_power_loss(struct sim_disk *disk)
     bb_list_each_safe(item, &disk->files) {
         struct file *file = bb_container(item, struct file, link);
         if (!file->is_in_dir && sim_chance(500000)) {
+            if (file->replaced != NULL)
+                bb_list_push_back(&disk->files, &file->replaced->link);
             bb_list_remove(item);
             continue;
         }
         lose(file);
     }
-    sim_kv_power_loss(disk->kv);
+    sim_kv_power_loss(disk);
 }
 
 uint64_t sim_sync_time(const struct sim_node *node)
@@ -76,6 +86,27 @@ static struct file *find(struct sim_node *node, const char *path)
             return file;
     }
     return NULL;
+}
+
+bool sim_disk_file(const struct sim_disk *disk, const char *path, struct bb_slice *bytes)
+{
+    bb_list_each(item, &disk->files) {
+        struct file *file = bb_container(item, struct file, link);
+        if (strcmp(file->path, path) == 0) {
+            *bytes = bb_buf_slice(&file->data);
+            return true;
+        }
+    }
+    return false;
+}
+
+void sim_disk_forget(struct sim_disk *disk, const char *path)
+{
+    bb_list_each_safe(item, &disk->files) {
+        struct file *file = bb_container(item, struct file, link);
+        if (strcmp(file->path, path) == 0)
+            bb_list_remove(item);
+    }
 }
 
 static int no_space(struct bb_ctx *ctx, const char *path)
@@ -152,8 +183,11 @@ static int write_file(struct bb_ctx *ctx, struct bb_file *file, uint64_t offset,
         return no_space(ctx, file->file->path);
     if (file->is_append)
         offset = data->size;
-    while (data->size < offset + size)
-        bb_buf_append_byte(data, 0);
+    if (data->size < offset + size) {
+        size_t more = (size_t)offset + size - data->size;
+        memset(bb_buf_reserve(data, more), 0, more);
+        data->size += more;
+    }
     if (size > 0)
         memcpy(data->data + offset, from, size);
     sim_failpoint("disk.written");
@@ -199,6 +233,7 @@ static int remove_file(struct bb_ctx *ctx, struct bb_env *env, const char *path)
     if (file == NULL)
         return bb_fail(ctx, BB_NOT_FOUND, "%s: no such file", path);
     bb_list_remove(&file->link);
+    sim_kv_removed(sim_node_of(env)->disk, path);
     return BB_OK;
 }
 
@@ -209,8 +244,11 @@ static int rename_file(struct bb_ctx *ctx, struct bb_env *env, const char *from,
 
     if (file == NULL)
         return bb_fail(ctx, BB_NOT_FOUND, "%s: no such file", from);
-    if (old != NULL)
+    if (old != NULL) {
         bb_list_remove(&old->link);
+        file->replaced = old;
+        file->is_in_dir = false;
+    }
     file->path = bb_strdup(to);
     return BB_OK;
 }
@@ -244,7 +282,10 @@ static int sync_dir(struct bb_ctx *ctx, struct bb_env *env, const char *path)
     (void)ctx;
     bb_list_each(item, &sim_node_of(env)->disk->files) {
         struct file *file = bb_container(item, struct file, link);
-        file->is_in_dir |= is_in(file, path);
+        if (is_in(file, path)) {
+            file->is_in_dir = true;
+            file->replaced = NULL;
+        }
     }
     return BB_OK;
 }

@@ -1,52 +1,27 @@
-/* The two places where a service touches the system itself: the data folder and the sandbox. */
-#include <stdio.h>
-
+/* The places where a service touches the system itself: the lock of its folder, and the sandbox. */
 #include "cgroup.h"
 #include "folder.h"
 #include "parts.h"
 #include "sandbox.h"
 
-/* ---- services/storage/folder.h: all replicas are of one cluster ---- */
+/* ---- services/storage/lock.c: a node runs one process at a time ---- */
 
-int storage_folder_open(struct bb_ctx *ctx, const char *dir, bool is_temporary,
-                        struct folder *folder)
-{
-    (void)ctx;
-    (void)is_temporary;
-    *folder = (struct folder){ .lock_fd = -1 };
-    (void)snprintf(folder->dir, sizeof folder->dir, "%s", dir); /* a short name */
-    bb_put_le64(folder->cluster, sim.seed);
-    return BB_OK;
-}
-
-int storage_folder_own(struct bb_ctx *ctx, struct folder *folder, uint64_t node)
-{
-    (void)ctx;
-    folder->node = node;
-    bb_put_le64(folder->incarnation, node);
-    return BB_OK;
-}
-
-void storage_folder_set_cluster(struct folder *folder, const uint8_t *cluster)
-{
-    memcpy(folder->cluster, cluster, FOLDER_CLUSTER);
-}
-
-int storage_folder_seal(struct bb_ctx *ctx, struct folder *folder)
+int storage_folder_lock(struct bb_ctx *ctx, struct folder *folder)
 {
     (void)ctx;
     (void)folder;
     return BB_OK;
+}
+
+int storage_folder_temporary(struct bb_ctx *ctx, struct folder *folder)
+{
+    (void)folder;
+    return bb_fail(ctx, BB_UNSUPPORTED, "a simulated disk is temporary anyway");
 }
 
 void storage_folder_close(struct folder *folder)
 {
     (void)folder;
-}
-
-void storage_folder_path(const struct folder *folder, const char *name, char *path, size_t size)
-{
-    (void)snprintf(path, size, "%s/%s", folder->dir, name); /* short names */
 }
 
 /* ---- services/worker/sandbox.h ---- */

@@ -5,7 +5,8 @@
 #include "parts.h"
 #include "world.h"
 
-#define CUT_US 3000000
+#define CUT_US  3000000
+#define LONG_US 2000000
 
 static struct sim_node *any_node(enum sim_role role)
 {
@@ -123,6 +124,27 @@ static void lose_all_power(void)
     }
 }
 
+static void end_death(void *arg)
+{
+    struct sim_node *node = arg;
+
+    node->is_kept_down = !sim_is_member(node);
+    if (!node->is_kept_down)
+        sim_node_start(node);
+}
+
+/* So long that the others cut their logs meanwhile. */
+static void long_death(void)
+{
+    struct sim_node *node = any_node(SIM_STORAGE);
+
+    if (!node->is_up || node->is_kept_down || !sim_are_others_up(node))
+        return;
+    node->is_kept_down = true;
+    sim_node_kill(node, sim_chance(500000), "killed for long");
+    (void)sim_after(NULL, 300000 + sim_below(LONG_US), end_death, node);
+}
+
 static void on_deployed(struct bb_slice reply)
 {
     (void)reply;
@@ -212,8 +234,17 @@ static void befall(unsigned fault)
     case 18:
         sim_failpoint_arm(any_server());
         return;
-    default:
+    case 19:
         lose_all_power();
+        return;
+    case 20:
+        long_death();
+        return;
+    case 21:
+        (void)sim_operator_lose_disk();
+        return;
+    default:
+        sim_compact(any_node(SIM_STORAGE));
         return;
     }
 }
@@ -242,6 +273,9 @@ static void next_fault(void *arg)
         scenario->faults.drop_streams,
         scenario->faults.failpoint,
         scenario->faults.power_all,
+        scenario->faults.long_death,
+        scenario->faults.lose_disk,
+        scenario->faults.compact,
     };
     unsigned sum = 0;
 

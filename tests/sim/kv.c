@@ -1,10 +1,11 @@
 /*
  * bb/kv.h in memory: each commit is a sorted array of shared entries. A commit survives the
- * process; the one before it survives the power.
+ * process; the one before it survives the power. A copy is a stream of the entries, and a file with
+ * such a stream opens as a store.
  */
 #include "bb/kv.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 
 #include "parts.h"
 
@@ -19,7 +20,10 @@ struct version {
     const struct entry **metas;
     size_t meta_count;
 };
+/* A data file. */
 struct sim_disk_state {
+    struct bb_list link; /* of the disk */
+    char *path;          /* "DIR/data.mdb" */
     struct version *newest, *safe;
 };
 struct bb_kv {
@@ -119,21 +123,117 @@ static struct version *empty_version(void)
     return bb_alloc_zero(1, sizeof(struct version));
 }
 
+static struct sim_disk_state *state_at(struct sim_disk *disk, const char *path)
+{
+    bb_list_each(item, &disk->kvs) {
+        struct sim_disk_state *state = bb_container(item, struct sim_disk_state, link);
+        if (strcmp(state->path, path) == 0)
+            return state;
+    }
+    return NULL;
+}
+
+/* ---- a store as bytes: magic, numbers of entries and of records, each, padding, checksum ---- */
+
+#define STREAM_MAGIC   0x766b6d73u /* "smkv" */
+#define STREAM_HEADER  16u
+#define STREAM_PADDING (3u << 20) /* so that it comes in several pieces */
+
+static void append_entry(struct bb_buf *to, const struct entry *entry)
+{
+    uint8_t sizes[8];
+
+    bb_put_le32(sizes, (uint32_t)entry->key.size);
+    bb_put_le32(sizes + 4, (uint32_t)entry->value.size);
+    bb_buf_append(to, sizes, sizeof sizes);
+    bb_buf_append_slice(to, entry->key);
+    bb_buf_append_slice(to, entry->value);
+}
+
+static void encode(const struct version *version, struct bb_buf *to)
+{
+    uint8_t header[STREAM_HEADER];
+    uint8_t crc[4];
+
+    bb_put_le32(header, STREAM_MAGIC);
+    bb_put_le32(header + 4, (uint32_t)version->count);
+    bb_put_le32(header + 8, (uint32_t)version->meta_count);
+    bb_put_le32(header + 12, (uint32_t)version->number);
+    bb_buf_append(to, header, sizeof header);
+    for (size_t i = 0; i < version->count; i++)
+        append_entry(to, version->entries[i]);
+    for (size_t i = 0; i < version->meta_count; i++)
+        append_entry(to, version->metas[i]);
+    size_t padding = sim_chance(500000) ? (size_t)sim_below(STREAM_PADDING) : 0;
+    memset(bb_buf_reserve(to, padding), 0, padding);
+    to->size += padding;
+    bb_put_le32(crc, bb_crc32c(0, to->data, to->size));
+    bb_buf_append(to, crc, sizeof crc);
+}
+
+static const struct entry **decode_entries(struct bb_slice from, size_t *at, size_t count)
+{
+    const struct entry **entries = bb_alloc((count + 1) * sizeof *entries);
+
+    for (size_t i = 0; i < count; i++) {
+        struct entry *entry = bb_alloc(sizeof *entry);
+        size_t key = bb_get_le32(from.data + *at);
+        size_t value = bb_get_le32(from.data + *at + 4);
+        *entry =
+            (struct entry){ .key = bb_slice_dup(bb_slice(from.data + *at + 8, key)),
+                            .value = bb_slice_dup(bb_slice(from.data + *at + 8 + key, value)) };
+        *at += 8 + key + value;
+        entries[i] = entry;
+    }
+    return entries;
+}
+
+static struct version *decode(struct bb_slice from)
+{
+    size_t at = STREAM_HEADER;
+
+    if (from.size < STREAM_HEADER + 4 || bb_get_le32(from.data) != STREAM_MAGIC ||
+        bb_get_le32(from.data + from.size - 4) != bb_crc32c(0, from.data, from.size - 4))
+        return NULL;
+    struct version *version = empty_version();
+    version->count = bb_get_le32(from.data + 4);
+    version->meta_count = bb_get_le32(from.data + 8);
+    version->number = bb_get_le32(from.data + 12);
+    version->entries = decode_entries(from, &at, version->count);
+    version->metas = decode_entries(from, &at, version->meta_count);
+    return version;
+}
+
+static int open_state(struct bb_ctx *ctx, struct sim_disk *disk, const char *path,
+                      struct sim_disk_state **out)
+{
+    struct sim_disk_state *state = state_at(disk, path);
+    struct bb_slice bytes;
+
+    if (state == NULL) {
+        struct version *version = empty_version();
+        if (sim_disk_file(disk, path, &bytes))
+            version = decode(bytes);
+        if (version == NULL)
+            return bb_fail(ctx, BB_CORRUPT, "%s is no store", path);
+        state = bb_alloc_zero(1, sizeof *state);
+        state->path = bb_strdup(path);
+        state->newest = state->safe = version;
+        bb_list_push_back(&disk->kvs, &state->link);
+    }
+    *out = state;
+    return BB_OK;
+}
+
 int bb_kv_open(struct bb_ctx *ctx, const struct bb_kv_options *options, struct bb_kv **kv)
 {
     struct bb_kv *opened = bb_alloc_zero(1, sizeof *opened);
-    struct sim_disk *disk = sim.current->disk;
+    char path[256];
 
-    (void)ctx;
-    (void)options;
-    if (disk->kv == NULL) {
-        disk->kv = bb_alloc_zero(1, sizeof *disk->kv);
-        disk->kv->newest = disk->kv->safe = empty_version();
-    }
+    (void)snprintf(path, sizeof path, "%s/data.mdb", options->dir); /* short names */
     opened->node = sim.current;
-    opened->state = disk->kv;
     *kv = opened;
-    return BB_OK;
+    return open_state(ctx, sim.current->disk, path, &opened->state);
 }
 
 void bb_kv_close(struct bb_kv *kv)
@@ -141,12 +241,32 @@ void bb_kv_close(struct bb_kv *kv)
     bb_free(kv);
 }
 
-void sim_kv_power_loss(struct sim_disk_state *kv)
+/* The name of a file that is open beside the data is gone, or its bytes are what the disk has. */
+static bool is_beside(const char *path)
 {
-    if (kv != NULL && sim_chance(700000))
-        kv->newest = kv->safe;
-    if (kv != NULL)
-        kv->safe = kv->newest;
+    return strstr(path, "/incoming/") != NULL || strstr(path, "/next/") != NULL;
+}
+
+void sim_kv_power_loss(struct sim_disk *disk)
+{
+    bb_list_each_safe(item, &disk->kvs) {
+        struct sim_disk_state *state = bb_container(item, struct sim_disk_state, link);
+        if (is_beside(state->path)) {
+            bb_list_remove(item);
+            continue;
+        }
+        if (sim_chance(700000))
+            state->newest = state->safe;
+        state->safe = state->newest;
+    }
+}
+
+void sim_kv_removed(struct sim_disk *disk, const char *path)
+{
+    struct sim_disk_state *state = state_at(disk, path);
+
+    if (state != NULL)
+        bb_list_remove(&state->link);
 }
 
 /* ---- writing ---- */
@@ -330,28 +450,37 @@ int bb_kv_copy(struct bb_ctx *ctx, struct bb_kv *kv, int fd)
 {
     (void)kv;
     (void)fd;
-    return bb_fail(ctx, BB_UNSUPPORTED, "the simulated store is not copied");
+    return bb_fail(ctx, BB_UNSUPPORTED, "there are no descriptors in the simulator");
 }
 
 struct bb_kv_stream {
-    int none;
+    struct bb_kv *kv;
+    struct bb_buf bytes;
+    size_t at;
 };
 
 int bb_kv_stream_open(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_kv_stream **stream)
 {
-    (void)kv;
-    (void)stream;
-    return bb_fail(ctx, BB_UNSUPPORTED, "the simulated store is not copied");
+    (void)ctx;
+    *stream = bb_alloc_zero(1, sizeof **stream);
+    (*stream)->kv = kv;
+    bb_buf_init(&(*stream)->bytes);
+    encode(kv->state->newest, &(*stream)->bytes);
+    return BB_OK;
 }
 
 int bb_kv_stream_read(struct bb_ctx *ctx, struct bb_kv_stream *stream, void *to, size_t size,
                       size_t *done)
 {
-    (void)stream;
-    (void)to;
-    (void)size;
-    *done = 0;
-    return bb_fail(ctx, BB_UNSUPPORTED, "the simulated store is not copied");
+    size_t left = stream->bytes.size - stream->at;
+
+    (void)ctx;
+    sim_fiber_sleep(sim_sync_time(stream->kv->node));
+    *done = left < size ? left : size;
+    if (*done > 0)
+        memcpy(to, stream->bytes.data + stream->at, *done);
+    stream->at += *done;
+    return BB_OK;
 }
 
 uint64_t bb_kv_stream_pinned(const struct bb_kv_stream *stream)
@@ -362,14 +491,24 @@ uint64_t bb_kv_stream_pinned(const struct bb_kv_stream *stream)
 
 void bb_kv_stream_close(struct bb_kv_stream *stream)
 {
-    (void)stream;
+    if (stream == NULL)
+        return;
+    bb_buf_fini(&stream->bytes);
+    bb_free(stream);
 }
 
 int bb_kv_take_place(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_kv *other)
 {
-    (void)kv;
-    (void)other;
-    return bb_fail(ctx, BB_UNSUPPORTED, "the simulated store is not compacted");
+    struct sim_disk_state *old = other->state;
+
+    (void)ctx;
+    sim_failpoint("kv.replace");
+    sim_disk_forget(kv->node->disk, kv->state->path); /* the bytes that it came in */
+    bb_list_remove(&old->link);
+    kv->state->path = old->path;
+    old->path = bb_strdup("");
+    sim_failpoint("kv.replaced");
+    return BB_OK;
 }
 
 int bb_kv_free_bytes(struct bb_ctx *ctx, struct bb_kv *kv, uint64_t *bytes)

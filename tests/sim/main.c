@@ -22,6 +22,8 @@
 #define SETTLE_US       UINT64_C(120000000)
 #define CPU_SECONDS     60 /* of one run; then it hangs */
 #define JOBS_MAX        16
+#define LOAD_MS         3000
+#define LOG_BYTES_MIN   UINT64_C(8192)
 #define DEPLOY_WAIT_US  10000
 #define DEPLOY_LIMIT_US 30000000
 
@@ -50,8 +52,8 @@ static void list_urls(char *to, size_t size, const char *prefix, const char *kin
     }
 }
 
-static void add_server(enum sim_role role, const char *kind, unsigned index, unsigned port,
-                       const char *const *options)
+static struct sim_node *add_server(enum sim_role role, const char *kind, unsigned index,
+                                   unsigned port, const char *const *options)
 {
     char name[24];
     char listen[48];
@@ -63,35 +65,60 @@ static void add_server(enum sim_role role, const char *kind, unsigned index, uns
         values[k + 2] = options[k];
     struct sim_node *node = sim_node_add(role, name);
     set_arguments(node, values);
-    sim_node_start(node);
+    return node;
 }
 
 static void add_servers(enum sim_role role, const char *kind, unsigned count, unsigned port,
                         const char *const *options)
 {
     for (unsigned i = 0; i < count; i++)
-        add_server(role, kind, i, port, options);
+        sim_node_start(add_server(role, kind, i, port, options));
 }
 
-/* Each knows its number and where the others are. */
+/* Each knows its number and where the others are; those that join are told so. */
+static char storage_peers[256];
+static uint64_t storage_ids[SIM_NODES_MAX];
+
+void sim_storage_arguments(struct sim_node *node, uint64_t id, bool is_joining)
+{
+    char listen[48];
+    char number[32];
+    char raft[48];
+    bool has_peers = world.scenario->storages > 1;
+
+    (void)snprintf(listen, sizeof listen, "--listen=tcp://%s:3501", node->name);
+    (void)snprintf(number, sizeof number, "--raft-id=%" PRIu64, id);
+    (void)snprintf(raft, sizeof raft, "--raft-listen=127.0.0.1:%zu", 7001 + node->index);
+    const char *last = is_joining ? "--join=true" : storage_peers[0] == '\0' ? NULL : storage_peers;
+    set_arguments(node, (const char *const[]){ "storage", listen, "--data=data", number,
+                                               has_peers ? raft : "--raft-listen=", last, NULL });
+    storage_ids[node->index] = id;
+}
+
+uint64_t sim_storage_id(const struct sim_node *node)
+{
+    return storage_ids[node->index];
+}
+
+/* A group that grows begins with the first one. */
 static void add_storages(void)
 {
     unsigned count = world.scenario->storages;
-    char peers[256] = "--peers=";
-    size_t used = strlen(peers);
+    bool is_growing = world.scenario->is_growing;
+    size_t used = 0;
 
-    for (unsigned i = 0; i < count; i++) {
-        used += (size_t)snprintf(peers + used, sizeof peers - used, "%s%u=127.0.0.1:%u",
-                                 i == 0 ? "" : ",", i + 1, 7001 + i);
+    for (unsigned i = 0; i < count && count > 1 && !is_growing; i++) {
+        used += (size_t)snprintf(storage_peers + used, sizeof storage_peers - used,
+                                 "%s%u=127.0.0.1:%u", i == 0 ? "--peers=" : ",", i + 1, 7001 + i);
     }
     for (unsigned i = 0; i < count; i++) {
-        char id[32];
-        char raft[48];
-        (void)snprintf(id, sizeof id, "--raft-id=%u", i + 1);
-        (void)snprintf(raft, sizeof raft, "--raft-listen=127.0.0.1:%u", 7001 + i);
-        add_server(SIM_STORAGE, "storage", i, 3501,
-                   (const char *const[]){ "--data=data", id, count > 1 ? raft : "--raft-listen=",
-                                          count > 1 ? peers : NULL, NULL });
+        struct sim_node *node =
+            add_server(SIM_STORAGE, "storage", i, 3501, (const char *const[]){ NULL });
+        node->is_kept_down = is_growing && i > 0;
+        if (node->is_kept_down)
+            continue;
+        sim_storage_arguments(node, i + 1, false);
+        sim_node_start(node);
     }
 }
 
@@ -101,6 +128,7 @@ static void build(void)
     char storages[256];
     char sequencers[256];
     char workers[256];
+    char kept[32];
 
     list_urls(storages, sizeof storages, "--storage=", "storage", scenario->storages, 3501);
     list_urls(sequencers, sizeof sequencers, "--sequencer=", "sequencer", scenario->sequencers,
@@ -109,8 +137,11 @@ static void build(void)
     add_storages();
     add_servers(SIM_SEQUENCER, "sequencer", scenario->sequencers, 3511,
                 (const char *const[]){ storages, NULL });
+    if (scenario->outcome_s > 0)
+        (void)snprintf(kept, sizeof kept, "--outcome-seconds=%u", scenario->outcome_s);
     add_servers(SIM_WORKER, "worker", scenario->workers, 3521,
-                (const char *const[]){ storages, sequencers, "--slots=2", NULL });
+                (const char *const[]){ storages, sequencers, "--slots=2",
+                                       scenario->outcome_s > 0 ? kept : NULL, NULL });
     add_servers(SIM_GATEWAY, "gateway", scenario->gateways, 3210,
                 (const char *const[]){ storages, workers, "--admin-key=key", NULL });
 }
@@ -133,13 +164,15 @@ static void begin_load(struct bb_slice reply)
     (void)reply;
     sim_trace("deployed");
     world.is_deployed = true;
-    world.load_until_us = sim.now_us + from_environment("SIM_LOAD_MS", 3000) * 1000;
+    uint64_t load_ms = world.scenario->load_ms == 0 ? LOAD_MS : world.scenario->load_ms;
+    world.load_until_us = sim.now_us + from_environment("SIM_LOAD_MS", load_ms) * 1000;
     sim.end_us = world.load_until_us + SETTLE_US;
     (void)sim_at(NULL, world.load_until_us, end_load, NULL);
     sim_clients_start();
     sim_watches_start();
     sim_sessions_start();
     sim_followers_start();
+    sim_operator_start();
     sim_faults_start();
 }
 
@@ -184,6 +217,7 @@ static int run_one(const struct options *options, const struct sim_scenario *sce
     changed.sequencers = (unsigned)from_environment("SIM_SEQUENCERS", changed.sequencers);
     world.scenario = &changed;
     sim.weather = scenario->weather;
+    sim.log_bytes = LOG_BYTES_MIN << sim_below(6);
     build();
     sim_checker_start();
     (void)sim_after(world.checker, DEPLOY_WAIT_US, deploy, NULL);

@@ -51,10 +51,10 @@ void bb_loop_stop(struct bb_loop *loop)
     (void)loop;
 }
 
+/* Something to name it by: what would run on it is in uv.c. */
 struct uv_loop_s *bb_loop_uv(struct bb_loop *loop)
 {
-    (void)loop;
-    BB_UNREACHABLE("nothing in the simulator uses libuv");
+    return (struct uv_loop_s *)(void *)loop;
 }
 
 struct bb_ctx *bb_loop_ctx(struct bb_loop *loop)
@@ -87,6 +87,7 @@ void sim_loop_touch(struct sim_node *node)
 {
     struct bb_loop *loop = node->loop;
 
+    sim_raft_touch(node);
     if (loop != NULL && !loop->is_batch_due && loop->hook_count > 0) {
         loop->is_batch_due = true;
         (void)sim_after(node, sim_below(30), run_batch, loop);
@@ -194,7 +195,8 @@ void bb_timer_free(struct bb_timer *timer)
 
 struct bb_pool {
     struct sim_node *node;
-    bool is_io; /* the feed's writer */
+    bool is_io;       /* the feed's writer */
+    bool is_blocking; /* its jobs wait for the disk and for each other */
     size_t thread_count, queue_max, running;
     struct bb_job *first, *last;
     size_t queued;
@@ -204,6 +206,7 @@ struct pool_run {
     struct bb_pool *pool;
     size_t index;
     struct bb_job *job;
+    struct sim_fiber *fiber; /* of a blocking one */
 };
 
 static void begin_job(struct bb_pool *pool);
@@ -244,7 +247,12 @@ static void begin_job(struct bb_pool *pool)
         pool->queued--;
         pool->running++;
         uint64_t time_us = pool->is_io ? sim_sync_time(pool->node) : 5 + sim_below(100);
-        (void)sim_after(pool->node, time_us, end_job, run);
+        if (pool->is_blocking) {
+            run->fiber = sim_fiber_new(end_job, run);
+            sim_fiber_wake(run->fiber, time_us);
+        } else {
+            (void)sim_after(pool->node, time_us, end_job, run);
+        }
     }
 }
 
@@ -254,6 +262,7 @@ struct bb_pool *bb_pool_new(const char *name, size_t thread_count, size_t queue_
 
     pool->node = sim.current;
     pool->is_io = strstr(name, "feed") != NULL;
+    pool->is_blocking = strcmp(name, "care") == 0;
     pool->thread_count = thread_count;
     pool->queue_max = queue_max;
     pool->runs = bb_alloc_zero(thread_count, sizeof *pool->runs);
@@ -284,8 +293,13 @@ void bb_pool_free(struct bb_pool *pool)
     if (pool == NULL)
         return;
     for (size_t i = 0; i < pool->thread_count; i++) {
-        while (pool->runs[i].job != NULL)
-            end_job(&pool->runs[i]);
+        while (pool->runs[i].job != NULL) {
+            if (pool->is_blocking) {
+                sim_fiber_join(pool->runs[i].fiber);
+            } else {
+                end_job(&pool->runs[i]);
+            }
+        }
     }
     bb_assert(pool->first == NULL);
     /* Its memory stays: events of finished jobs may still name it. */
@@ -359,6 +373,8 @@ void sim_service_start(struct sim_node *node, const struct bb_service_def *def)
     rc = def->start(bb_loop_ctx(service->loop), service, &service->state);
     if (rc != BB_OK) {
         sim_trace("start failed: %s", bb_loop_ctx(service->loop)->error);
+        if (rc == BB_CORRUPT || rc == BB_WRONG_VERSION) /* the simulated disks never are */
+            sim_fail("%s cannot start: %s", node->name, bb_loop_ctx(service->loop)->error);
         sim_die(1, "it could not start");
     }
     sim_loop_touch(node);

@@ -18,6 +18,12 @@ static void next_watch(void *arg);
 
 /* ---- the feeds, then the verdict ---- */
 
+static void end(void)
+{
+    sim_trace("all is settled at %" PRIu64, newest_tx);
+    sim.is_over = true;
+}
+
 static void wait_for_feeds(void *arg)
 {
     (void)arg;
@@ -25,8 +31,7 @@ static void wait_for_feeds(void *arg)
         (void)sim_after(NULL, WAIT_US, wait_for_feeds, NULL);
         return;
     }
-    sim_trace("all is settled at %" PRIu64, newest_tx);
-    sim.is_over = true;
+    sim_agree(newest_tx, end);
 }
 
 static void on_everything(struct bb_slice reply)
@@ -114,7 +119,7 @@ static void next_watch(void *arg)
 static void wait_for_clients(void *arg)
 {
     (void)arg;
-    if (world.busy_clients > 0) {
+    if (world.busy_clients > 0 || !sim_operator_is_done()) {
         (void)sim_after(NULL, WAIT_US, wait_for_clients, NULL);
         return;
     }

@@ -87,6 +87,7 @@ struct sim {
     uint64_t cut[SIM_NODES_MAX][SIM_NODES_MAX]; /* from, to: cut until then */
     uint32_t failpoint_ppm;                     /* chance to die at each point that is passed */
     uint64_t failpoints;                        /* deaths by them */
+    uint64_t log_bytes;                         /* the log is cut when it has grown by this */
     char failure[1024];
 };
 extern struct sim sim;
@@ -143,20 +144,24 @@ uint64_t sim_latency(void);
 void sim_wire_died(struct sim_node *node);
 struct sim_node *sim_url_node(const char *url);
 
-/* ---- disk.c, kv.c, raft.c ---- */
+/* ---- disk.c, kv.c, raft_disk.c ---- */
 
 extern const struct bb_env_ops sim_env_ops;
 struct sim_disk *sim_disk_new(void);
+void sim_disk_wipe(struct sim_disk *disk); /* another one is there, empty */
 void sim_disk_power_loss(struct sim_disk *disk);
 uint64_t sim_sync_time(const struct sim_node *node);
-struct sim_disk_state; /* of kv.c */
 struct sim_disk {
     struct bb_list files;
-    struct sim_disk_state *kv;
+    struct bb_list kvs; /* data files: kv.c */
     bool is_full;
     uint64_t slow_until_us;
 };
-void sim_kv_power_loss(struct sim_disk_state *kv);
+void sim_kv_power_loss(struct sim_disk *disk);
+void sim_kv_removed(struct sim_disk *disk, const char *path);
+/* What a file has, as the process sees it; false: there is none. */
+bool sim_disk_file(const struct sim_disk *disk, const char *path, struct bb_slice *bytes);
+void sim_disk_forget(struct sim_disk *disk, const char *path); /* accepts any */
 void sim_raft_died(struct sim_node *node, bool is_power_loss);
 
 /* ---- slot.c ---- */

@@ -1,5 +1,5 @@
-/* The functions of services/worker/runtime/80_system.js that the suite itself calls: deploy and
- * backfill. */
+/* The functions of services/worker/runtime/80_system.js that the suite itself calls: deploy,
+ * backfill and forget. */
 #include "script.h"
 
 #include <stdio.h>
@@ -255,19 +255,81 @@ static int backfill(struct script *script)
     return rc;
 }
 
+/* ---- forget: the oldest outcomes of client keys ---- */
+
+#define FORGET_MAX 128
+
+static int oldest_outcomes(struct script *script, uint32_t scan, struct bb_slice *rows)
+{
+    uint32_t count = 0;
+    bool is_done = false;
+
+    bb_value_builder_clear(script->doc);
+    bb_value_begin_array(script->doc);
+    int rc = bb_txn_scan_next(script->ctx, script->txn, scan, FORGET_MAX, FORGET_MAX, script->doc,
+                              &count, &is_done);
+    if (rc != BB_OK)
+        return rc;
+    bb_value_end_array(script->doc);
+    *rows = bb_arena_dup(script->ctx->arena, bb_value_finish(script->doc));
+    return BB_OK;
+}
+
+static int forget(struct script *script, size_t *removed)
+{
+    struct bb_slice rows = BB_SLICE_EMPTY;
+    uint32_t scan;
+    int rc;
+
+    bb_value_builder_clear(script->doc);
+    bb_value_begin_array(script->doc);
+    bb_value_begin_array(script->doc);
+    bb_value_put_string(script->doc, str("lt"));
+    bb_value_put_string(script->doc, str("_creationTime"));
+    bb_value_put_value(script->doc, bb_value_field_str(script->args, "before"));
+    bb_value_end_array(script->doc);
+    bb_value_end_array(script->doc);
+    struct bb_txn_scan_options options = {
+        .access = BB_TXN_PRIVILEGED,
+        .table = str("_requests"),
+        .index = str("by_creation_time"),
+        .range = bb_arena_dup(script->ctx->arena, bb_value_finish(script->doc)),
+    };
+    rc = bb_txn_scan_open(script->ctx, script->txn, &options, &scan);
+    if (rc == BB_OK)
+        await(rc, script, oldest_outcomes(script, scan, &rows));
+    *removed = rc == BB_OK ? bb_value_count(rows) : 0;
+    for (size_t i = 0; i < *removed && rc == BB_OK; i++) {
+        struct bb_slice id = bb_value_bytes(bb_value_field_str(bb_value_at(rows, i), "_id"));
+        await(rc, script,
+              bb_txn_delete(script->ctx, script->txn, BB_TXN_PRIVILEGED, str("_requests"), id));
+    }
+    return rc;
+}
+
 int sim_script_system(struct script *script, const char *path, struct bb_slice *value)
 {
     int rc = BB_OK;
+    size_t removed = SIZE_MAX;
 
     if (strcmp(path, "_system:deploy") == 0) {
         rc = deploy(script);
     } else if (strcmp(path, "_system:backfill") == 0) {
         rc = backfill(script);
+    } else if (strcmp(path, "_system:forget") == 0) {
+        rc = forget(script, &removed);
     } else if (strcmp(path, "_system:status") != 0) {
         rc = bb_fail(script->ctx, BB_FUNCTION_NOT_FOUND, "the simulator has no %s", path);
     }
     bb_value_builder_clear(script->doc);
-    bb_value_null(script->doc);
+    if (removed == SIZE_MAX) {
+        bb_value_null(script->doc);
+    } else {
+        bb_value_begin_object(script->doc);
+        bb_value_field_name(script->doc, str("removed"));
+        bb_value_put_float64(script->doc, (double)removed);
+        bb_value_end_object(script->doc);
+    }
     *value = bb_arena_dup(script->ctx->arena, bb_value_finish(script->doc));
     return rc;
 }

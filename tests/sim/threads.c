@@ -1,4 +1,6 @@
 /* Threads, mutexes and conditions of bb/base.h as fibers of one node. */
+#include <time.h>
+
 #include "sim.h"
 
 struct bb_mutex {
@@ -124,4 +126,14 @@ void bb_thread_join(struct bb_thread *thread)
 {
     sim_fiber_join(thread->fiber);
     bb_free(thread);
+}
+
+/* The linker sends the services' nanosleep here: only threads of their own sleep. */
+int __wrap_nanosleep(const struct timespec *time, struct timespec *left);
+int __wrap_nanosleep(const struct timespec *time, struct timespec *left)
+{
+    (void)left;
+    bb_assert(sim.fiber != NULL);
+    sim_fiber_sleep((uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_nsec / 1000);
+    return 0;
 }

@@ -21,12 +21,16 @@ struct sim_scenario {
     uint32_t think_us; /* between the requests of a client, about */
     uint32_t fault_us; /* between faults, about; 0: none */
     uint32_t failpoint_ppm;
-    uint32_t skew_us; /* of the nodes' wall clocks at most */
+    uint32_t skew_us;   /* of the nodes' wall clocks at most */
+    uint32_t outcome_s; /* how long outcomes of keys are kept; 0: for ever, and keys have no time */
+    uint32_t load_ms;   /* 0: 3000 */
+    bool is_growing;    /* its storage nodes are 1, then 3, then 5, then 3, .. */
     /* Weights of faults. */
     struct {
         unsigned kill_storage, kill_sequencer, kill_worker, kill_gateway, power, pause_storage,
             pause_sequencer, pause_other, cut, cut_one_way, isolate, slow_disk, full_disk,
-            clock_jump, kill_slot, stop, deploy, drop_streams, failpoint, power_all;
+            clock_jump, kill_slot, stop, deploy, drop_streams, failpoint, power_all, long_death,
+            lose_disk, compact;
     } faults;
 };
 extern const struct sim_scenario sim_scenarios[]; /* ends with a name that is NULL */
@@ -39,7 +43,7 @@ struct sim_world {
     struct sim_node *checker; /* the client that looks at the end */
     unsigned busy_clients;
     unsigned waiting_watches;
-    uint64_t answered, retried, refused;
+    uint64_t answered, retried, refused, expired;
 };
 extern struct sim_world world;
 
@@ -74,6 +78,23 @@ bool sim_followers_have(uint64_t tx); /* all sources came that far */
 /* faults.c */
 void sim_faults_start(void);
 void sim_faults_end(void);
+
+/* main.c */
+/* What a storage node is started with from now on; its number in the group. */
+void sim_storage_arguments(struct sim_node *node, uint64_t id, bool is_joining);
+uint64_t sim_storage_id(const struct sim_node *node);
+
+/* operator.c */
+void sim_operator_start(void);
+bool sim_operator_lose_disk(void); /* false: not now */
+bool sim_operator_is_done(void);   /* the group is as it was wanted */
+bool sim_is_member(const struct sim_node *node);
+bool sim_are_others_up(const struct sim_node *node);
+
+/* agree.c */
+/* The storage nodes hold the same at `tx`, then `done`. */
+void sim_agree(uint64_t tx, void (*done)(void));
+void sim_compact(struct sim_node *node);
 
 /* settle.c */
 void sim_settle(void);
