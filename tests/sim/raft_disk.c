@@ -250,6 +250,8 @@ static int snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io_sn
     write->put_done = done;
     write->trailing = trailing;
     write->snapshot = snapshot_copy(snapshot);
+    sim_trace("raft: %s at %llu, %u stay", trailing == 0 ? "install" : "snapshot", snapshot->index,
+              trailing);
     return 0;
 }
 
@@ -379,6 +381,8 @@ static int load(struct raft_io *io, raft_term *term, raft_id *voted_for,
         disk->count = 0; /* all of it is behind the snapshot */
         disk->first = last->index + 1;
     }
+    sim_trace("raft: term %llu, entries %llu to %llu, snapshot %llu", disk->term, disk->first,
+              disk->first + disk->count - 1, last == NULL ? 0 : last->index);
     *term = disk->term;
     *voted_for = disk->voted_for;
     *snapshot = last == NULL ? NULL : snapshot_load(last);
