@@ -94,6 +94,15 @@ void storage_manifest(void *arg, struct bb_buf *to)
     storage_manifest_encode(&manifest, to);
 }
 
+/* A manifest of before the first leader named the cluster names none. */
+static bool is_of_cluster(const struct storage *node, const struct storage_manifest_of *manifest)
+{
+    static const uint8_t nothing[FENCE_CLUSTER];
+
+    return memcmp(manifest->cluster, nothing, FENCE_CLUSTER) == 0 ||
+           memcmp(manifest->cluster, node->fence.cluster, FENCE_CLUSTER) == 0;
+}
+
 bool storage_covers(void *arg, struct bb_slice bytes)
 {
     struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
@@ -105,7 +114,7 @@ bool storage_covers(void *arg, struct bb_slice bytes)
     if (storage_manifest_decode(&ctx, bytes, &manifest) != BB_OK) {
         return false;
     }
-    is_covered = memcmp(manifest.cluster, node->fence.cluster, FENCE_CLUSTER) == 0 &&
+    is_covered = is_of_cluster(node, &manifest) &&
                  (node->fence.index > manifest.index ||
                   (node->fence.index == manifest.index && node->fence.chain == manifest.chain));
     if (!is_covered) {
