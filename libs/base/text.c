@@ -97,6 +97,22 @@ int bb_hex_decode(struct bb_ctx *ctx, struct bb_slice from, struct bb_buf *to)
     return BB_OK;
 }
 
+/* How many ASCII characters it starts with. */
+static size_t ascii_size(struct bb_slice text)
+{
+    size_t at = 0;
+
+    for (; at + 8 <= text.size; at += 8) {
+        uint64_t word;
+        memcpy(&word, text.data + at, sizeof word);
+        if ((word & 0x8080808080808080u) != 0)
+            break;
+    }
+    while (at < text.size && text.data[at] < 0x80)
+        at++;
+    return at;
+}
+
 bool bb_utf8_is_valid(struct bb_slice text)
 {
     size_t i = 0;
@@ -107,7 +123,7 @@ bool bb_utf8_is_valid(struct bb_slice text)
         uint32_t point;
 
         if (c < 0x80) {
-            i++;
+            i += ascii_size(bb_slice(text.data + i, text.size - i));
             continue;
         }
         if (c >= 0xc2 && c <= 0xdf) {

@@ -1,178 +1,76 @@
 #include "bb/value.h"
 
-#include <float.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include "value_internal.h"
 
-void bb_json_string(struct bb_buf *to, struct bb_slice utf8)
+/* How many bytes at the start are copied as they are. */
+static size_t plain_size(struct bb_slice utf8)
+{
+    const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+    size_t at = 0;
+
+    /* Eight at a time ("hasless" and "haszero" of Anderson's Bit Twiddling Hacks). */
+    for (; at + 8 <= utf8.size; at += 8) {
+        uint64_t word;
+        memcpy(&word, utf8.data + at, 8);
+        uint64_t quote = word ^ ones * '"', backslash = word ^ ones * '\\';
+        if ((((word - ones * 0x20) & ~word) | ((quote - ones) & ~quote) |
+             ((backslash - ones) & ~backslash)) &
+            highs)
+            break;
+    }
+    while (at < utf8.size && utf8.data[at] >= 0x20 && utf8.data[at] != '"' && utf8.data[at] != '\\')
+        at++;
+    return at;
+}
+
+static void append_escape(struct bb_buf *to, uint8_t c)
 {
     static const char hex[] = "0123456789abcdef";
-    size_t start = 0;
+    char escape[6] = { '\\' };
+    size_t size = 2;
 
+    switch (c) {
+    case '"':
+    case '\\':
+        escape[1] = (char)c;
+        break;
+    case '\n':
+        escape[1] = 'n';
+        break;
+    case '\r':
+        escape[1] = 'r';
+        break;
+    case '\t':
+        escape[1] = 't';
+        break;
+    default:
+        memcpy(escape + 1, "u00", 3);
+        escape[4] = hex[c >> 4];
+        escape[5] = hex[c & 15];
+        size = 6;
+        break;
+    }
+    bb_buf_append(to, escape, size);
+}
+
+void bb_json_string(struct bb_buf *to, struct bb_slice utf8)
+{
+    uint8_t *out = bb_buf_reserve(to, utf8.size + 2);
+    size_t plain = plain_size(utf8);
+
+    *out = '"';
+    if (plain > 0)
+        memcpy(out + 1, utf8.data, plain);
+    to->size += 1 + plain;
+    while (plain < utf8.size) {
+        append_escape(to, utf8.data[plain]);
+        utf8 = bb_slice(utf8.data + plain + 1, utf8.size - plain - 1);
+        plain = plain_size(utf8);
+        bb_buf_append(to, utf8.data, plain);
+    }
     bb_buf_append_byte(to, '"');
-    for (size_t i = 0; i < utf8.size; i++) {
-        uint8_t c = utf8.data[i];
-        char escape[6] = { '\\' };
-        size_t size = 2;
-
-        if (c >= 0x20 && c != '"' && c != '\\')
-            continue;
-        switch (c) {
-        case '"':
-        case '\\':
-            escape[1] = (char)c;
-            break;
-        case '\n':
-            escape[1] = 'n';
-            break;
-        case '\r':
-            escape[1] = 'r';
-            break;
-        case '\t':
-            escape[1] = 't';
-            break;
-        default:
-            memcpy(escape + 1, "u00", 3);
-            escape[4] = hex[c >> 4];
-            escape[5] = hex[c & 15];
-            size = 6;
-            break;
-        }
-        bb_buf_append(to, utf8.data + start, i - start);
-        bb_buf_append(to, escape, size);
-        start = i + 1;
-    }
-    bb_buf_append(to, utf8.data + start, utf8.size - start);
-    bb_buf_append_byte(to, '"');
-}
-
-enum {
-    DECIMALS_MAX = 15
-};
-__extension__ typedef unsigned __int128 wide_uint;
-
-static void append_integer(struct bb_buf *to, int64_t value)
-{
-    char text[24];
-    size_t at = sizeof text;
-    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-
-    do {
-        text[--at] = (char)('0' + rest % 10);
-        rest /= 10;
-    } while (rest > 0);
-    if (value < 0)
-        text[--at] = '-';
-    bb_buf_append(to, text + at, sizeof text - at);
-}
-
-static void append_fraction(struct bb_buf *to, uint64_t parts, unsigned decimals)
-{
-    char text[DECIMALS_MAX + 1] = { '.' };
-
-    for (unsigned at = decimals; at > 0; at--, parts /= 10)
-        text[at] = (char)('0' + parts % 10);
-    bb_buf_append(to, text, decimals + 1);
-}
-
-/*
- * Numbers with few decimals, as most that people and clocks make: the first count of decimals with
- * which the nearest decimal number is less than half a step of the double away, in whole numbers.
- * True: it was one.
- */
-static bool append_decimals(struct bb_buf *to, double value)
-{
-    double size = fabs(value);
-    int exponent;
-
-    if (size < 0.001 || size >= 4503599627370496.0) /* beyond, all are whole */
-        return false;
-    uint64_t mantissa = (uint64_t)ldexp(frexp(size, &exponent), 53);
-    unsigned shift = (unsigned)(53 - exponent); /* size == mantissa / 2^shift */
-    uint64_t scale = 10;
-    if (mantissa == 1ull << 52)
-        return false; /* the step below it is half as large */
-    for (unsigned decimals = 1; decimals <= DECIMALS_MAX; decimals++, scale *= 10) {
-        wide_uint product = (wide_uint)mantissa * scale, whole = product >> shift;
-        uint64_t rest = (uint64_t)product & ((1ull << shift) - 1), half = 1ull << (shift - 1);
-        if (whole >> 62 != 0)
-            return false;
-        /* The nearest one; the even one of two, as ECMA-262 wants it. */
-        uint64_t parts = (uint64_t)whole;
-        bool is_up = rest > half || (rest == half && parts % 2 == 1);
-        uint64_t distance = is_up ? (1ull << shift) - rest : rest;
-        if (2 * distance > scale || (2 * distance == scale && mantissa % 2 == 1))
-            continue;
-        parts += is_up;
-        if (value < 0)
-            bb_buf_append_byte(to, '-');
-        append_integer(to, (int64_t)(parts / scale));
-        append_fraction(to, parts % scale, decimals);
-        return true;
-    }
-    return false;
-}
-
-/* ECMA-262 Number::toString: the shortest digits that read back, placed by the exponent. */
-void bb_json_number(struct bb_buf *to, double value)
-{
-    char text[40];
-    char digits[24];
-    size_t count = 0;
-    int exponent = 0;
-
-    bb_assert(isfinite(value));
-    if (value == 0) {
-        bb_buf_append_str(to, signbit(value) ? "-0" : "0");
-        return;
-    }
-    if (fabs(value) < 9007199254740992.0 && value == (double)(int64_t)value) {
-        append_integer(to, (int64_t)value);
-        return;
-    }
-    if (append_decimals(to, value))
-        return;
-    /* 15 digits always suffice for a decimal that had at most 15; subnormal numbers have fewer. */
-    for (int precision = fabs(value) < DBL_MIN ? 0 : 14; precision <= 16; precision++) {
-        (void)snprintf(text, sizeof text, "%.*e", precision, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    for (const char *at = text; *at != '\0'; at++) {
-        if (*at == 'e') {
-            exponent = (int)strtol(at + 1, NULL, 10);
-            break;
-        }
-        if (*at >= '0' && *at <= '9')
-            digits[count++] = *at;
-    }
-    while (count > 1 && digits[count - 1] == '0')
-        count--;
-    if (value < 0)
-        bb_buf_append_byte(to, '-');
-    int point = exponent + 1; /* digits before the decimal point */
-    if (point > 21 || point < -5) {
-        bb_buf_append_byte(to, (uint8_t)digits[0]);
-        if (count > 1) {
-            bb_buf_append_byte(to, '.');
-            bb_buf_append(to, digits + 1, count - 1);
-        }
-        bb_buf_printf(to, "e%+d", exponent);
-    } else if (point <= 0) {
-        bb_buf_append_str(to, "0.");
-        for (int i = point; i < 0; i++)
-            bb_buf_append_byte(to, '0');
-        bb_buf_append(to, digits, count);
-    } else {
-        for (size_t i = 0; i < (size_t)point || i < count; i++) {
-            if (i == (size_t)point)
-                bb_buf_append_byte(to, '.');
-            bb_buf_append_byte(to, i < count ? (uint8_t)digits[i] : '0');
-        }
-    }
 }
 
 static void append_base64_of(struct bb_buf *to, const char *before, struct bb_slice bytes,
@@ -215,26 +113,48 @@ static void encode_int64(int64_t value, enum bb_json_format format, struct bb_bu
     append_base64_of(to, "{\"$integer\":\"", bb_slice(bytes, 8), "\"}");
 }
 
-static void encode_children(struct bb_slice value, enum bb_json_format format, struct bb_buf *to)
+static void encode_array(struct bb_slice value, enum bb_json_format format, struct bb_buf *to)
 {
-    bool is_object = bb_value_tag(value) == BB_TAG_OBJECT;
-    bool is_first = true;
+    size_t count = bb_value_count(value);
+    const uint8_t *ends = value.data + VALUE_HEAD, *items = ends + 4 * count;
+    uint32_t start = 0;
 
-    bb_buf_append_byte(to, is_object ? '{' : '[');
-    for (size_t i = 0; i < bb_value_count(value); i++) {
-        struct bb_slice child = bb_value_at(value, i);
-        if (is_object && bb_value_tag(child) == BB_TAG_UNDEFINED && format == BB_JSON_CLEAN)
-            continue;
-        if (!is_first)
+    bb_buf_append_byte(to, '[');
+    for (size_t i = 0; i < count; i++) {
+        uint32_t end = bb_get_le32(ends + 4 * i);
+        if (i > 0)
             bb_buf_append_byte(to, ',');
-        is_first = false;
-        if (is_object) {
-            bb_json_string(to, bb_value_name_at(value, i));
-            bb_buf_append_byte(to, ':');
-        }
-        bb_json_encode(child, format, to);
+        bb_json_encode(bb_slice(items + start, end - start), format, to);
+        start = end;
     }
-    bb_buf_append_byte(to, is_object ? '}' : ']');
+    bb_buf_append_byte(to, ']');
+}
+
+static void encode_object(struct bb_slice value, enum bb_json_format format, struct bb_buf *to)
+{
+    size_t count = bb_value_count(value);
+    const uint8_t *ends = value.data + VALUE_HEAD;
+    const uint8_t *names = ends + 8 * count + 4, *values = names + bb_get_le32(names - 4);
+    uint32_t name_start = 0, start = 0;
+    uint8_t separator = '{';
+
+    for (size_t i = 0; i < count; i++) {
+        uint32_t name_end = bb_get_le32(ends + 8 * i), end = bb_get_le32(ends + 8 * i + 4);
+        struct bb_slice name = bb_slice(names + name_start, name_end - name_start);
+        struct bb_slice child = bb_slice(values + start, end - start);
+        name_start = name_end;
+        start = end;
+        if (bb_value_tag(child) == BB_TAG_UNDEFINED && format == BB_JSON_CLEAN)
+            continue;
+        bb_buf_append_byte(to, separator);
+        bb_json_string(to, name);
+        bb_buf_append_byte(to, ':');
+        bb_json_encode(child, format, to);
+        separator = ',';
+    }
+    if (separator == '{')
+        bb_buf_append_byte(to, '{');
+    bb_buf_append_byte(to, '}');
 }
 
 void bb_json_encode(struct bb_slice value, enum bb_json_format format, struct bb_buf *to)
@@ -269,8 +189,10 @@ void bb_json_encode(struct bb_slice value, enum bb_json_format format, struct bb
         }
         return;
     case BB_TAG_ARRAY:
+        encode_array(value, format, to);
+        return;
     case BB_TAG_OBJECT:
-        encode_children(value, format, to);
+        encode_object(value, format, to);
         return;
     }
     BB_UNREACHABLE("a validated value has one of the tags");

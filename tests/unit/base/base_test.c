@@ -146,6 +146,19 @@ Test(base, utf8_is_checked_strictly)
         cr_assert(bb_utf8_is_valid(bb_slice_str(good[i])), "%zu", i);
     for (size_t i = 0; i < BB_COUNT_OF(bad); i++)
         cr_assert_not(bb_utf8_is_valid(bb_slice_str(bad[i])), "%zu", i);
+    /* At each place of texts of all lengths. */
+    for (size_t size = 1; size < 40; size++) {
+        for (size_t at = 0; at < size; at++) {
+            uint8_t text[48];
+            memset(text, 'x', sizeof text);
+            text[at] = 0x80;
+            cr_assert_not(bb_utf8_is_valid(bb_slice(text, size)), "%zu of %zu", at, size);
+            text[at] = 0xc3;
+            cr_assert_not(bb_utf8_is_valid(bb_slice(text, size)), "%zu of %zu", at, size);
+            text[at + 1] = 0xa9;
+            cr_assert(bb_utf8_is_valid(bb_slice(text, size < at + 2 ? at + 2 : size)));
+        }
+    }
 }
 
 Test(base, arena_keeps_its_limit_and_reuses_memory_after_reset)

@@ -452,3 +452,91 @@ Test(json, numbers_have_their_shortest_digits)
     }
     bb_buf_fini(&text);
 }
+
+/* One character after the other. */
+static void naive_string(struct bb_slice text, struct bb_buf *to)
+{
+    bb_buf_append_byte(to, '"');
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t c = text.data[i];
+        if (c == '"' || c == '\\')
+            bb_buf_printf(to, "\\%c", c);
+        else if (c == '\n' || c == '\r' || c == '\t')
+            bb_buf_printf(to, "\\%c", c == '\n' ? 'n' : c == '\r' ? 'r' : 't');
+        else if (c < 0x20)
+            bb_buf_printf(to, "\\u%04x", c);
+        else
+            bb_buf_append_byte(to, c);
+    }
+    bb_buf_append_byte(to, '"');
+}
+
+Test(json, strings_are_escaped_wherever_a_character_stands)
+{
+    struct bb_buf expected, text;
+
+    bb_buf_init(&expected);
+    bb_buf_init(&text);
+    for (size_t size = 0; size < 26; size++) {
+        for (size_t at = 0; at < size; at++) {
+            for (unsigned c = 0; c < 256; c++) {
+                uint8_t bytes[26];
+                memset(bytes, c % 3 == 0 ? 0xff : 'a', sizeof bytes);
+                bytes[at] = (uint8_t)c;
+                bytes[(at * 7 + c) % size] = (uint8_t)(c % 2 == 0 ? '!' : '#');
+                bb_buf_clear(&expected);
+                bb_buf_clear(&text);
+                naive_string(bb_slice(bytes, size), &expected);
+                bb_json_string(&text, bb_slice(bytes, size));
+                cr_assert(bb_slice_equal(bb_buf_slice(&text), bb_buf_slice(&expected)),
+                          "%u at %zu of %zu", c, at, size);
+            }
+        }
+    }
+    bb_json_string(&text, BB_SLICE_EMPTY);
+    cr_assert(bb_slice_equal_str(bb_slice(text.data + text.size - 2, 2), "\"\""));
+    bb_buf_fini(&expected);
+    bb_buf_fini(&text);
+}
+
+Test(json, whole_numbers_are_written_as_printf_writes_them)
+{
+    struct bb_buf text;
+    uint64_t random = 88172645463325252u;
+
+    bb_buf_init(&text);
+    for (int i = 0; i < 20000; i++) {
+        char expected[32];
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        int64_t number = (int64_t)(random >> 11 >> (random % 53));
+        number = random & 64 ? -number : number;
+        bb_buf_clear(&text);
+        bb_json_number(&text, (double)number);
+        (void)snprintf(expected, sizeof expected, "%" PRId64, number);
+        cr_assert(bb_slice_equal_str(bb_buf_slice(&text), expected), "%s", expected);
+    }
+    bb_buf_fini(&text);
+}
+
+Test(json, a_field_that_is_undefined_leaves_no_comma)
+{
+    static const char *const cases[][2] = {
+        { "{\"a\":{\"$undefined\":null}}", "{}" },
+        { "{\"a\":{\"$undefined\":null},\"b\":1}", "{\"b\":1}" },
+        { "{\"a\":1,\"b\":{\"$undefined\":null},\"c\":{}}", "{\"a\":1,\"c\":{}}" },
+        { "{}", "{}" },
+        { "[]", "[]" },
+    };
+    struct bb_buf value, text;
+
+    bb_buf_init(&value);
+    bb_buf_init(&text);
+    for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
+        from_json(cases[i][0], &value);
+        cr_assert_str_eq(to_json(bb_buf_slice(&value), BB_JSON_CLEAN, &text), cases[i][1]);
+    }
+    bb_buf_fini(&value);
+    bb_buf_fini(&text);
+}
