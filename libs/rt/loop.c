@@ -1,4 +1,4 @@
-#include "bb/rt.h"
+#include "rt.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -11,6 +11,10 @@
 
 #define HOOK_MAX     8
 #define CLOSE_ROUNDS 1000
+/* What the loops of one thread post to each other runs in the same turn of libuv's loop, as long as
+ * it goes back and forth no more often than this: then sockets are looked at, too. */
+#define TURN_ROUNDS  8
+#define LEAVE_ROUNDS 8
 
 struct hook {
     void (*run)(void *arg);
@@ -18,14 +22,14 @@ struct hook {
 };
 
 /*
- * How the owner is woken. uv_async would do, but its loop spins, and then gives up its time slice,
- * until the thread that rang has come out of its system call; and it is rung for an owner that is
- * awake, too, who looks into the inbox anyway before it sleeps.
+ * What the loops of one thread share: libuv's loop, and how their owner is woken.
  *
- * `is_asleep` is set before the last look into the inbox, and whoever posts looks at it after the
- * push: one of the two sees the other.
+ * uv_async would do for that, but its loop spins, and then gives up its time slice, until the
+ * thread that rang has come out of its system call; and it is rung for an owner that is awake, too,
+ * who looks into the inboxes anyway before it sleeps. `is_asleep` is set before the last look into
+ * them, and whoever posts looks at it after the push: one of the two sees the other.
  */
-struct bb_loop {
+struct turn {
     uv_loop_t uv;
     int wake_fd; /* an eventfd: rung when something is posted to an owner that sleeps, and to stop
                   */
@@ -33,116 +37,238 @@ struct bb_loop {
     uv_poll_t wake;
     uv_prepare_t prepare; /* before the loop sleeps */
     uv_check_t check;     /* after it slept */
+    uv_idle_t again;      /* active when it must not sleep: something was posted meanwhile */
+    struct bb_list loops, gone;
+    size_t loop_count;
+    pthread_t owner;
+};
+
+struct bb_loop {
+    struct turn *turn;
+    struct bb_list link; /* in turn->loops, or `gone` until the last one goes */
     /* A stack that any thread pushes to; the owner takes all of it and turns it round. */
     _Atomic(struct bb_task *) inbox;
     atomic_bool must_stop;
-    pthread_t owner;
     struct hook hooks[HOOK_MAX];
     size_t hook_count;
     struct bb_ctx ctx;
 };
 
-static void ring(struct bb_loop *loop)
+/* ---- sleeping and waking ---- */
+
+static void ring(struct turn *turn)
 {
     uint64_t one = 1;
 
-    (void)!write(loop->wake_fd, &one, sizeof one); /* fails only when it has rung very often */
+    (void)!write(turn->wake_fd, &one, sizeof one); /* fails only when it has rung very often */
+}
+
+static bool has_posts(const struct turn *turn)
+{
+    bb_list_each(item, &turn->loops) {
+        const struct bb_loop *loop = bb_container(item, struct bb_loop, link);
+
+        if (atomic_load(&loop->inbox) != NULL)
+            return true;
+    }
+    return false;
+}
+
+static void drain_all(struct turn *turn)
+{
+    bb_list_each_safe(item, &turn->loops) {
+        bb_loop_drain(bb_container(item, struct bb_loop, link));
+    }
+}
+
+static void run_hooks(struct turn *turn)
+{
+    bb_list_each_safe(item, &turn->loops) {
+        struct bb_loop *loop = bb_container(item, struct bb_loop, link);
+
+        for (size_t i = 0; i < loop->hook_count; i++)
+            loop->hooks[i].run(loop->hooks[i].arg);
+    }
+}
+
+static struct bb_loop *find_stopped(struct turn *turn)
+{
+    bb_list_each(item, &turn->loops) {
+        struct bb_loop *loop = bb_container(item, struct bb_loop, link);
+
+        if (atomic_load(&loop->must_stop))
+            return loop;
+    }
+    return NULL;
 }
 
 static void on_wake(uv_poll_t *wake, int status, int events)
 {
-    struct bb_loop *loop = wake->data;
+    struct turn *turn = wake->data;
     uint64_t rung;
 
     (void)status;
     (void)events;
-    atomic_store(&loop->is_asleep, false);
-    (void)!read(loop->wake_fd, &rung, sizeof rung); /* nothing to read: nothing has rung */
-    bb_loop_drain(loop);
-    if (atomic_load_explicit(&loop->must_stop, memory_order_acquire))
-        uv_stop(&loop->uv);
+    atomic_store(&turn->is_asleep, false);
+    (void)!read(turn->wake_fd, &rung, sizeof rung); /* nothing to read: nothing has rung */
+    drain_all(turn);
+    if (find_stopped(turn) != NULL)
+        uv_stop(&turn->uv);
+}
+
+static void on_again(uv_idle_t *again)
+{
+    (void)uv_idle_stop(again);
 }
 
 static void on_prepare(uv_prepare_t *prepare)
 {
-    struct bb_loop *loop = prepare->data;
+    struct turn *turn = prepare->data;
 
-    bb_loop_drain(loop);
-    for (size_t i = 0; i < loop->hook_count; i++)
-        loop->hooks[i].run(loop->hooks[i].arg);
-    atomic_store(&loop->is_asleep, true);
-    if (atomic_load(&loop->inbox) != NULL)
-        ring(loop); /* posted meanwhile, by a hook perhaps: the next turn follows at once */
+    for (int i = 0; i < TURN_ROUNDS && (i == 0 || has_posts(turn)); i++) {
+        drain_all(turn);
+        run_hooks(turn);
+    }
+    atomic_store(&turn->is_asleep, true);
+    if (!has_posts(turn))
+        return;
+    atomic_store(&turn->is_asleep, false);
+    (void)uv_idle_start(&turn->again, on_again);
 }
 
 static void on_check(uv_check_t *check)
 {
-    struct bb_loop *loop = check->data;
+    struct turn *turn = check->data;
 
-    atomic_store(&loop->is_asleep, false);
+    atomic_store(&turn->is_asleep, false);
+}
+
+/* ---- loops ---- */
+
+static struct turn *turn_new(void)
+{
+    struct turn *turn = bb_alloc_zero(1, sizeof *turn);
+
+    bb_list_init(&turn->loops);
+    bb_list_init(&turn->gone);
+    turn->owner = pthread_self();
+    turn->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    bb_assert(turn->wake_fd >= 0);
+    bb_assert(uv_loop_init(&turn->uv) == 0);
+    bb_assert(uv_poll_init(&turn->uv, &turn->wake, turn->wake_fd) == 0);
+    bb_assert(uv_prepare_init(&turn->uv, &turn->prepare) == 0);
+    bb_assert(uv_check_init(&turn->uv, &turn->check) == 0);
+    bb_assert(uv_idle_init(&turn->uv, &turn->again) == 0);
+    turn->wake.data = turn->prepare.data = turn->check.data = turn;
+    bb_assert(uv_poll_start(&turn->wake, UV_READABLE, on_wake) == 0);
+    bb_assert(uv_prepare_start(&turn->prepare, on_prepare) == 0);
+    bb_assert(uv_check_start(&turn->check, on_check) == 0);
+    return turn;
+}
+
+static struct bb_loop *loop_in(struct turn *turn, struct bb_env *env, struct bb_log *log)
+{
+    struct bb_loop *loop = bb_alloc_zero(1, sizeof *loop);
+
+    loop->turn = turn;
+    loop->ctx.env = env;
+    loop->ctx.log = log;
+    bb_list_push_back(&turn->loops, &loop->link);
+    turn->loop_count++;
+    return loop;
 }
 
 struct bb_loop *bb_loop_new(struct bb_env *env, struct bb_log *log, const char *name)
 {
-    struct bb_loop *loop = bb_alloc_zero(1, sizeof *loop);
-
     (void)name; /* threads carry the name already */
-    loop->ctx.env = env;
-    loop->ctx.log = log;
-    loop->owner = pthread_self();
-    bb_assert(uv_loop_init(&loop->uv) == 0);
-    loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    bb_assert(loop->wake_fd >= 0);
-    bb_assert(uv_poll_init(&loop->uv, &loop->wake, loop->wake_fd) == 0);
-    loop->wake.data = loop;
-    bb_assert(uv_poll_start(&loop->wake, UV_READABLE, on_wake) == 0);
-    bb_assert(uv_prepare_init(&loop->uv, &loop->prepare) == 0);
-    loop->prepare.data = loop;
-    bb_assert(uv_prepare_start(&loop->prepare, on_prepare) == 0);
-    bb_assert(uv_check_init(&loop->uv, &loop->check) == 0);
-    loop->check.data = loop;
-    bb_assert(uv_check_start(&loop->check, on_check) == 0);
-    return loop;
+    return loop_in(turn_new(), env, log);
+}
+
+struct bb_loop *rt_loop_beside(struct bb_loop *other, struct bb_env *env, struct bb_log *log)
+{
+    return loop_in(other->turn, env, log);
+}
+
+static void free_all(struct bb_list *loops)
+{
+    while (!bb_list_is_empty(loops)) {
+        struct bb_loop *loop = bb_container(loops->next, struct bb_loop, link);
+
+        bb_list_remove(&loop->link);
+        bb_free(loop);
+    }
+}
+
+static void turn_free(struct turn *turn, struct bb_loop *last)
+{
+    uv_close((uv_handle_t *)&turn->wake, NULL);
+    uv_close((uv_handle_t *)&turn->prepare, NULL);
+    uv_close((uv_handle_t *)&turn->check, NULL);
+    uv_close((uv_handle_t *)&turn->again, NULL);
+    /* Handles that were closed just now still have their callbacks to run. */
+    for (int i = 0; i < CLOSE_ROUNDS && uv_loop_alive(&turn->uv) != 0; i++)
+        (void)uv_run(&turn->uv, UV_RUN_NOWAIT);
+    if (uv_loop_close(&turn->uv) != 0) {
+        bb_error(&last->ctx, "rt.loop_busy", "why=\"a handle was not closed; the loop is kept\"");
+        return;
+    }
+    (void)close(turn->wake_fd);
+    free_all(&turn->loops);
+    free_all(&turn->gone);
+    bb_free(turn);
 }
 
 void bb_loop_free(struct bb_loop *loop)
 {
     if (loop == NULL)
         return;
-    loop->owner = pthread_self();
+    struct turn *turn = loop->turn;
+    turn->owner = pthread_self();
+    loop->hook_count = 0; /* what they would look at is gone */
     bb_loop_drain(loop);
-    uv_close((uv_handle_t *)&loop->wake, NULL);
-    uv_close((uv_handle_t *)&loop->prepare, NULL);
-    uv_close((uv_handle_t *)&loop->check, NULL);
-    /* Handles that were closed just now still have their callbacks to run. */
-    for (int i = 0; i < CLOSE_ROUNDS && uv_loop_alive(&loop->uv) != 0; i++)
-        (void)uv_run(&loop->uv, UV_RUN_NOWAIT);
-    if (uv_loop_close(&loop->uv) != 0) {
-        bb_error(&loop->ctx, "rt.loop_busy", "why=\"a handle was not closed; the loop is kept\"");
+    if (--turn->loop_count == 0) {
+        turn_free(turn, loop);
         return;
     }
-    (void)close(loop->wake_fd);
-    bb_free(loop);
+    /* Its handles close while the others go on. A callback that comes late finds its memory. */
+    for (int i = 0; i < LEAVE_ROUNDS; i++)
+        (void)uv_run(&turn->uv, UV_RUN_NOWAIT);
+    bb_loop_drain(loop);
+    bb_list_remove(&loop->link);
+    bb_list_push_back(&turn->gone, &loop->link);
 }
 
 void bb_loop_run(struct bb_loop *loop)
 {
-    loop->owner = pthread_self();
-    while (!atomic_load_explicit(&loop->must_stop, memory_order_acquire))
-        (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
+    loop->turn->owner = pthread_self();
+    while (!atomic_load(&loop->must_stop))
+        (void)uv_run(&loop->turn->uv, UV_RUN_DEFAULT);
     bb_loop_drain(loop);
-    atomic_store_explicit(&loop->must_stop, false, memory_order_release); /* it may run again */
+    atomic_store(&loop->must_stop, false); /* it may run again */
+}
+
+struct bb_loop *rt_loop_run_any(struct bb_loop *any)
+{
+    struct turn *turn = any->turn;
+    struct bb_loop *stopped;
+
+    turn->owner = pthread_self();
+    while ((stopped = find_stopped(turn)) == NULL)
+        (void)uv_run(&turn->uv, UV_RUN_DEFAULT);
+    bb_loop_drain(stopped);
+    atomic_store(&stopped->must_stop, false);
+    return stopped;
 }
 
 void bb_loop_stop(struct bb_loop *loop)
 {
-    atomic_store_explicit(&loop->must_stop, true, memory_order_release);
-    ring(loop);
+    atomic_store(&loop->must_stop, true);
+    ring(loop->turn);
 }
 
 struct uv_loop_s *bb_loop_uv(struct bb_loop *loop)
 {
-    return &loop->uv;
+    return &loop->turn->uv;
 }
 
 struct bb_ctx *bb_loop_ctx(struct bb_loop *loop)
@@ -152,7 +278,7 @@ struct bb_ctx *bb_loop_ctx(struct bb_loop *loop)
 
 bool bb_loop_is_owner(const struct bb_loop *loop)
 {
-    return pthread_equal(loop->owner, pthread_self()) != 0;
+    return pthread_equal(loop->turn->owner, pthread_self()) != 0;
 }
 
 uint64_t bb_loop_now_us(struct bb_loop *loop)
@@ -160,15 +286,18 @@ uint64_t bb_loop_now_us(struct bb_loop *loop)
     return loop->ctx.env->ops->now_us(loop->ctx.env);
 }
 
+/* ---- the inbox ---- */
+
 void bb_loop_post(struct bb_loop *loop, struct bb_task *task)
 {
     struct bb_task *head = atomic_load_explicit(&loop->inbox, memory_order_relaxed);
+    struct turn *turn = loop->turn; /* once it is pushed the loop may go */
 
     do {
         task->next = head;
     } while (!atomic_compare_exchange_weak(&loop->inbox, &head, task));
-    if (head == NULL && atomic_load(&loop->is_asleep))
-        ring(loop);
+    if (head == NULL && atomic_load(&turn->is_asleep))
+        ring(turn);
 }
 
 void bb_loop_drain(struct bb_loop *loop)
@@ -221,7 +350,7 @@ struct bb_timer *bb_timer_new(struct bb_loop *loop, void (*fire)(void *arg), voi
 
     timer->fire = fire;
     timer->arg = arg;
-    bb_assert(uv_timer_init(&loop->uv, &timer->uv) == 0);
+    bb_assert(uv_timer_init(&loop->turn->uv, &timer->uv) == 0);
     timer->uv.data = timer;
     return timer;
 }

@@ -1,10 +1,15 @@
-/* Shared inside libs/rt: a service seen from its admin port. */
+/* Shared inside libs/rt: loops that share a thread; a service seen from its admin port. */
 #ifndef RT_RT_H
 #define RT_RT_H
 
 #include "bb/rt.h"
 
 struct rt_admin;
+
+/* One more loop in the thread of `other`, where both are freed, too. On that thread. */
+struct bb_loop *rt_loop_beside(struct bb_loop *other, struct bb_env *env, struct bb_log *log);
+/* Run all loops of the thread until one of them must stop; that one. */
+struct bb_loop *rt_loop_run_any(struct bb_loop *any);
 
 /*
  * A small HTTP/1.1 server on the service's own loop: GET /healthz, /readyz, /metrics, one request a

@@ -31,6 +31,20 @@ const struct bb_option bb_service_options[] = {
 };
 
 /*
+ * A thread and the services that live in it, each with a loop of its own. Services that ask each
+ * other all the time need no wake-up when they share one.
+ */
+struct crew {
+    struct bb_thread *thread;
+    struct bb_loop *loop;   /* of no service: stopped when one wants to join */
+    struct bb_list members; /* those that started; the thread's */
+    struct bb_mutex *mutex; /* the fields below, and how each one's start and end went */
+    struct bb_cond *changed;
+    struct bb_service *joining;
+    size_t count; /* of services that were not freed */
+};
+
+/*
  * A service's life: STARTING -> READY <-> STARTING, any -> DRAINING -> STOPPED. Only the owner
  * thread moves it; others read.
  */
@@ -50,14 +64,14 @@ struct bb_service {
     struct bb_task stop_task;
     void (*on_event)(void *arg, enum bb_service_state state);
     void *arg;
-    /* In a thread of its own: how start went, told to the starter. */
     struct bb_env *env;
     struct bb_log *log;
-    struct bb_thread *thread;
-    struct bb_mutex *mutex; /* the fields below, between starter, stopper and owner */
-    struct bb_cond *changed;
-    bool is_loop_over; /* nobody posts to the loop any more */
-    bool is_start_done;
+    struct bb_mutex *mutex; /* the field below, between stopper and owner */
+    bool is_loop_over;      /* nobody posts to the loop any more */
+    /* In a thread: how start and end went, under the crew's lock. */
+    struct crew *crew;
+    struct bb_list member; /* in crew->members */
+    bool is_start_done, is_over;
     int start_status;
     char start_error[BB_ERROR_MAX];
 };
@@ -181,7 +195,6 @@ static void prepare(struct bb_service *service)
     atomic_init(&service->is_stop_asked, false);
     service->stop_task.run = begin_stop;
     service->mutex = bb_mutex_new();
-    service->changed = bb_cond_new();
     (void)snprintf(service->not_ready, sizeof service->not_ready, "starting");
     (void)signal(SIGPIPE, SIG_IGN); /* a closed peer is a status, not the end of the process */
 }
@@ -251,7 +264,6 @@ static int run_program(struct bb_service *service)
     close_parts(service);
     (void)alarm(0);
     bb_mutex_free(service->mutex);
-    bb_cond_free(service->changed);
     return code;
 }
 
@@ -284,36 +296,147 @@ int bb_service_main(const struct bb_service_def *def, int argc, char **argv)
     return code;
 }
 
-/* ---- a thread ---- */
+/* ---- in a thread ---- */
 
-static void run_thread(void *arg)
+static struct crew *crew_new(struct bb_service *first)
 {
-    struct bb_service *service = arg;
+    struct crew *crew = bb_alloc_zero(1, sizeof *crew);
 
-    service->loop = bb_loop_new(service->env, service->log, service->def->name);
-    int rc = start_parts(service);
-    bb_mutex_lock(service->mutex);
+    crew->mutex = bb_mutex_new();
+    crew->changed = bb_cond_new();
+    bb_list_init(&crew->members);
+    crew->joining = first;
+    crew->count = 1;
+    return crew;
+}
+
+static void crew_release(struct crew *crew)
+{
+    bb_mutex_lock(crew->mutex);
+    bool is_last = --crew->count == 0;
+    bb_mutex_unlock(crew->mutex);
+    if (!is_last)
+        return;
+    bb_thread_join(crew->thread);
+    bb_mutex_free(crew->mutex);
+    bb_cond_free(crew->changed);
+    bb_free(crew);
+}
+
+static void tell_waiting(struct bb_service *service, bool is_over)
+{
+    struct crew *crew = service->crew;
+
+    bb_mutex_lock(crew->mutex);
     service->is_start_done = true;
-    service->start_status = rc;
-    if (rc != BB_OK) {
+    service->is_over = is_over;
+    bb_cond_broadcast(crew->changed);
+    bb_mutex_unlock(crew->mutex); /* it may be freed from here on */
+}
+
+/* Whoever asked to join starts. No loop of the thread runs meanwhile. */
+static void take_in(struct crew *crew)
+{
+    bb_mutex_lock(crew->mutex);
+    struct bb_service *service = crew->joining;
+    crew->joining = NULL;
+    bb_mutex_unlock(crew->mutex);
+    if (service == NULL)
+        return;
+    service->loop = rt_loop_beside(crew->loop, service->env, service->log);
+    service->start_status = start_parts(service);
+    if (service->start_status == BB_OK) {
+        bb_list_push_back(&crew->members, &service->member);
+    } else {
         memcpy(service->start_error, bb_loop_ctx(service->loop)->error,
                sizeof service->start_error);
+        close_parts(service);
     }
-    bb_cond_signal(service->changed);
-    bb_mutex_unlock(service->mutex);
-    if (rc == BB_OK)
-        bb_loop_run(service->loop);
-    close_parts(service);
-    if (rc == BB_OK)
+    tell_waiting(service, service->start_status != BB_OK);
+}
+
+static void let_go(struct crew *crew, const struct bb_loop *loop)
+{
+    bb_list_each_safe(item, &crew->members) {
+        struct bb_service *service = bb_container(item, struct bb_service, member);
+
+        if (service->loop != loop)
+            continue;
+        bb_list_remove(item);
+        close_parts(service);
         tell(service, BB_SERVICE_STOPPED);
+        tell_waiting(service, true);
+        return;
+    }
+}
+
+static void run_crew(void *arg)
+{
+    struct crew *crew = arg;
+
+    crew->loop = bb_loop_new(crew->joining->env, crew->joining->log, crew->joining->def->name);
+    take_in(crew);
+    while (!bb_list_is_empty(&crew->members)) {
+        struct bb_loop *stopped = rt_loop_run_any(crew->loop);
+
+        if (stopped == crew->loop)
+            take_in(crew);
+        else
+            let_go(crew, stopped);
+    }
+    bb_loop_free(crew->loop);
 }
 
 static void free_service(struct bb_service *service)
 {
-    bb_thread_join(service->thread);
+    crew_release(service->crew);
     bb_mutex_free(service->mutex);
-    bb_cond_free(service->changed);
     bb_free(service);
+}
+
+static void join_crew(struct bb_service *service, struct crew *crew)
+{
+    service->crew = crew;
+    bb_mutex_lock(crew->mutex);
+    while (crew->joining != NULL)
+        bb_cond_wait(crew->changed, crew->mutex);
+    crew->joining = service;
+    crew->count++;
+    bb_mutex_unlock(crew->mutex);
+    bb_loop_stop(crew->loop);
+}
+
+static struct bb_service *service_new(const struct bb_service_def *def, struct bb_conf *conf,
+                                      void (*on_event)(void *arg, enum bb_service_state state),
+                                      void *arg)
+{
+    struct bb_service *service = bb_alloc_zero(1, sizeof *service);
+
+    service->def = def;
+    service->conf = conf;
+    service->on_event = on_event;
+    service->arg = arg;
+    bb_list_init(&service->member);
+    prepare(service);
+    return service;
+}
+
+static int await_start(struct bb_ctx *ctx, struct bb_service *started, struct bb_service **service)
+{
+    struct crew *crew = started->crew;
+
+    bb_mutex_lock(crew->mutex);
+    while (!started->is_start_done)
+        bb_cond_wait(crew->changed, crew->mutex);
+    int rc = started->start_status;
+    bb_mutex_unlock(crew->mutex);
+    if (rc != BB_OK) {
+        rc = bb_fail(ctx, rc, "%s", started->start_error);
+        free_service(started);
+        return rc;
+    }
+    *service = started;
+    return BB_OK;
 }
 
 /* NOLINTNEXTLINE(readability-function-size): each argument has another type */
@@ -322,28 +445,27 @@ int bb_service_start(struct bb_ctx *ctx, const struct bb_service_def *def, struc
                      void (*on_event)(void *arg, enum bb_service_state state), void *arg,
                      struct bb_service **service)
 {
-    struct bb_service *started = bb_alloc_zero(1, sizeof *started);
+    struct bb_service *started = service_new(def, conf, on_event, arg);
 
-    started->def = def;
-    started->conf = conf;
     started->env = env;
     started->log = log;
-    started->on_event = on_event;
-    started->arg = arg;
-    prepare(started);
-    started->thread = bb_thread_start(def->name, run_thread, started);
-    bb_mutex_lock(started->mutex);
-    while (!started->is_start_done)
-        bb_cond_wait(started->changed, started->mutex);
-    int rc = started->start_status;
-    bb_mutex_unlock(started->mutex);
-    if (rc != BB_OK) {
-        rc = bb_fail(ctx, rc, "%s", started->start_error);
-        free_service(started);
-        return rc;
-    }
-    *service = started;
-    return BB_OK;
+    started->crew = crew_new(started);
+    started->crew->thread = bb_thread_start(def->name, run_crew, started->crew);
+    return await_start(ctx, started, service);
+}
+
+/* NOLINTNEXTLINE(readability-function-size): each argument has another type */
+int bb_service_start_beside(struct bb_ctx *ctx, struct bb_service *other,
+                            const struct bb_service_def *def, struct bb_conf *conf,
+                            void (*on_event)(void *arg, enum bb_service_state state), void *arg,
+                            struct bb_service **service)
+{
+    struct bb_service *started = service_new(def, conf, on_event, arg);
+
+    started->env = other->env;
+    started->log = other->log;
+    join_crew(started, other->crew);
+    return await_start(ctx, started, service);
 }
 
 void bb_service_stop(struct bb_service *service)
@@ -358,6 +480,12 @@ void bb_service_stop(struct bb_service *service)
 
 void bb_service_join(struct bb_service *service)
 {
+    struct crew *crew = service->crew;
+
+    bb_mutex_lock(crew->mutex);
+    while (!service->is_over)
+        bb_cond_wait(crew->changed, crew->mutex);
+    bb_mutex_unlock(crew->mutex);
     free_service(service);
 }
 

@@ -1,7 +1,8 @@
 /*
- * Starts storage, sequencer, worker, scheduler and gateway, each with its own owner thread, over
- * inproc, and ends them in reverse order. A part that ends by itself ends the whole suite: whoever
- * started us starts us again, and recovery is what the parts are built for.
+ * Starts storage, sequencer, worker and scheduler, which share an owner thread, and the gateway,
+ * which has one of its own, over inproc, and ends them in reverse order. A part that ends by itself
+ * ends the whole suite: whoever started us starts us again, and recovery is what the parts are
+ * built for.
  */
 #include "bb/solo_service.h"
 
@@ -214,7 +215,13 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
 static int start_part(struct bb_ctx *ctx, struct solo *solo, struct part *part)
 {
     struct bb_ctx *loop_ctx = bb_loop_ctx(bb_service_loop(solo->service));
+    struct bb_service *storage = solo->parts[PART_STORAGE].service;
 
+    /* A commit goes back and forth between these: one thread, no wake-ups. HTTP has its own. */
+    if (storage != NULL && part->def != &bb_gateway_service) {
+        return bb_service_start_beside(ctx, storage, part->def, part->conf, on_event, part,
+                                       &part->service);
+    }
     return bb_service_start(ctx, part->def, part->conf, loop_ctx->env, loop_ctx->log, on_event,
                             part, &part->service);
 }

@@ -15,7 +15,19 @@
 struct small {
     struct bb_service *service;
     struct bb_timer *timer;
+    bool is_closed;
 };
+
+/* Not freed with their services, so that a late look at one is seen. */
+static struct small smalls[4];
+static atomic_int small_count;
+static atomic_int late_hooks; /* of services that were closed */
+
+static void on_batch(void *arg)
+{
+    if (((struct small *)arg)->is_closed)
+        atomic_fetch_add(&late_hooks, 1);
+}
 
 static void on_ready(void *arg)
 {
@@ -26,10 +38,11 @@ static int small_start(struct bb_ctx *ctx, struct bb_service *service, void **st
 {
     if (bb_conf_bool(bb_service_conf(service), "broken"))
         return bb_fail(ctx, BB_NO_SPACE, "there is no room");
-    struct small *small = bb_alloc_zero(1, sizeof *small);
+    struct small *small = &smalls[atomic_fetch_add(&small_count, 1)];
     small->service = service;
     small->timer = bb_timer_new(bb_service_loop(service), on_ready, small);
     bb_timer_start(small->timer, 50, 0);
+    bb_loop_on_batch(bb_service_loop(service), on_batch, small);
     bb_service_not_ready(service, "still thinking");
     *state = small;
     return BB_OK;
@@ -47,7 +60,7 @@ static void small_close(struct bb_service *service, void *state)
 
     (void)service;
     bb_timer_free(small->timer);
-    bb_free(small);
+    small->is_closed = true;
 }
 
 static const struct bb_option small_options[] = {
@@ -79,7 +92,7 @@ static void on_event(void *arg, enum bb_service_state state)
         atomic_fetch_add(&run->stopped, 1);
 }
 
-static int run_start(struct run *run, const char *admin, bool is_broken)
+static void run_prepare(struct run *run, const char *admin, bool is_broken)
 {
     static char program[] = "small";
     char *argv[] = { program, NULL };
@@ -89,8 +102,50 @@ static int run_start(struct run *run, const char *admin, bool is_broken)
     cr_assert_eq(bb_conf_parse(&run->ctx, "small", "", tables, 1, argv, &run->conf), BB_OK);
     cr_assert_eq(bb_conf_set(&run->ctx, run->conf, "admin-listen", admin), BB_OK);
     cr_assert_eq(bb_conf_set(&run->ctx, run->conf, "broken", is_broken ? "true" : "false"), BB_OK);
+}
+
+static int run_start(struct run *run, const char *admin, bool is_broken)
+{
+    run_prepare(run, admin, is_broken);
     return bb_service_start(&run->ctx, &small_def, run->conf, run->ctx.env, NULL, on_event, run,
                             &run->service);
+}
+
+static int run_start_beside(struct run *run, const struct run *other, bool is_broken)
+{
+    run_prepare(run, "off", is_broken);
+    return bb_service_start_beside(&run->ctx, other->service, &small_def, run->conf, on_event, run,
+                                   &run->service);
+}
+
+static void run_end(struct run *run)
+{
+    bb_service_stop(run->service);
+    bb_service_join(run->service);
+    bb_conf_free(run->conf);
+}
+
+struct question {
+    struct bb_task task;
+    const struct bb_loop *other;
+    atomic_int answer; /* 1: the same thread, 2: another one */
+};
+
+static void ask(struct bb_task *task)
+{
+    struct question *question = bb_container(task, struct question, task);
+
+    atomic_store(&question->answer, bb_loop_is_owner(question->other) ? 1 : 2);
+}
+
+static bool share_a_thread(const struct run *a, const struct run *b)
+{
+    struct question question = { .task = { .run = ask }, .other = bb_service_loop(b->service) };
+
+    bb_loop_post(bb_service_loop(a->service), &question.task);
+    while (atomic_load(&question.answer) == 0)
+        continue;
+    return atomic_load(&question.answer) == 1;
 }
 
 /* Send `request` to the admin port and read all that comes. */
@@ -173,6 +228,35 @@ Test(service, a_start_that_fails_says_why_and_leaves_nothing, .timeout = 20)
     cr_assert_str_eq(run.ctx.error, "there is no room");
     cr_assert_eq(run.stopped, 0);
     bb_conf_free(run.conf);
+}
+
+Test(service, services_share_a_thread_and_each_may_end_first, .timeout = 20)
+{
+    struct run first;
+    struct run broken;
+    struct run second;
+    struct run third;
+
+    cr_assert_eq(run_start(&first, "off", false), BB_OK);
+    cr_assert_eq(run_start_beside(&second, &first, false), BB_OK);
+    cr_assert_eq(run_start_beside(&broken, &first, true), BB_NO_SPACE);
+    cr_assert_str_eq(broken.ctx.error, "there is no room");
+    bb_conf_free(broken.conf);
+    cr_expect(share_a_thread(&first, &second));
+    while (first.ready == 0 || second.ready == 0)
+        continue;
+    run_end(&first);
+    cr_expect_eq(first.stopped, 1);
+    cr_expect_eq(second.stopped, 0);
+    cr_assert_eq(run_start_beside(&third, &second, false), BB_OK);
+    cr_expect(share_a_thread(&second, &third));
+    while (third.ready == 0)
+        continue;
+    run_end(&third);
+    run_end(&second);
+    cr_expect_eq(second.stopped, 1);
+    cr_expect_eq(third.stopped, 1);
+    cr_expect_eq(late_hooks, 0);
 }
 
 Test(service, an_admin_port_that_is_taken_is_a_sentence_that_says_what_to_do, .timeout = 20)

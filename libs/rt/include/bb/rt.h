@@ -100,6 +100,12 @@ int bb_service_start(struct bb_ctx *ctx, const struct bb_service_def *def, struc
                      struct bb_env *env, struct bb_log *log,
                      void (*on_event)(void *arg, enum bb_service_state state), void *arg,
                      struct bb_service **service);
+/* The same in the thread of `other`, with its env and log: they ask each other without a wake-up.
+ * `other` must not end before this returns. Each has a loop of its own, and each may end first. */
+int bb_service_start_beside(struct bb_ctx *ctx, struct bb_service *other,
+                            const struct bb_service_def *def, struct bb_conf *conf,
+                            void (*on_event)(void *arg, enum bb_service_state state), void *arg,
+                            struct bb_service **service);
 void bb_service_stop(struct bb_service *service); /* any thread; graceful */
 void bb_service_join(struct bb_service *service); /* waits for STOPPED, closes, frees */
 
