@@ -1,7 +1,8 @@
-/** One stream for all tabs of a browser: more tabs than HTTP/1.1 has connections, leaders that close and crash. */
+/** One stream for all tabs of a browser: more tabs than HTTP/1.1 has connections, leaders that close, crash and hang. */
 
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -36,7 +37,8 @@ before(async () => {
 });
 after(() => browser?.close());
 
-test("b20_tabs: eight tabs share one stream, and go on when the leading one closes or crashes", { skip, timeout: 150_000 }, async (t) => {
+/** A page of the suite, in as many tabs of one browser as are opened. */
+async function openSite(t) {
   const dir = mkdtempSync(join(tmpdir(), "bitbend-tabs-"));
   t.after(() => rmSync(dir, { recursive: true, force: true }));
   mkdirSync(join(dir, "built"));
@@ -47,16 +49,21 @@ test("b20_tabs: eight tabs share one stream, and go on when the leading one clos
   t.after(() => suite.stop());
   const context = await browser.newContext();
   t.after(() => context.close());
-  const openTab = async (tab) => {
-    const page = await context.newPage();
-    page.setDefaultTimeout(20_000);
-    page.on("pageerror", (error) => t.diagnostic(`page error: ${error.stack}`));
-    await page.goto(`${suite.url}/?tab=${tab}`);
-    return page;
+  return {
+    async openTab(tab) {
+      const page = await context.newPage();
+      page.setDefaultTimeout(20_000);
+      page.on("pageerror", (error) => t.diagnostic(`page error: ${error.stack}`));
+      await page.goto(`${suite.url}/?tab=${tab}`);
+      return page;
+    },
+    shows: (page, count, mine) => page.waitForFunction(([a, b]) => document.querySelector("#count").textContent === a && document.querySelector("#mine").textContent === b, [String(count), String(mine)], { polling: 50 }),
+    streams: async () => (await get(suite.url, "/api/admin/status", { authorization: `BitBend ${suite.adminKey}` })).body.gateway.subscribers,
   };
-  const shows = (page, count, mine) => page.waitForFunction(([a, b]) => document.querySelector("#count").textContent === a && document.querySelector("#mine").textContent === b, [String(count), String(mine)], { polling: 50 });
-  const streams = async () => (await get(suite.url, "/api/admin/status", { authorization: `BitBend ${suite.adminKey}` })).body.gateway.subscribers;
+}
 
+test("b20_tabs: eight tabs share one stream, and go on when the leading one closes or crashes", { skip, timeout: 150_000 }, async (t) => {
+  const { openTab, shows, streams } = await openSite(t);
   let tabs = [];
   for (let tab = 0; tab < TABS; tab++) tabs.push(await openTab(tab));
   for (const page of tabs) await shows(page, 0, 0);
@@ -79,4 +86,37 @@ test("b20_tabs: eight tabs share one stream, and go on when the leading one clos
 
   for (const page of tabs) await page.close();
   await eventually(async () => (await streams()) === 0);
+});
+
+test("b20_hung_tab: tabs go on while the leading one hangs, and it is one of them when it is back", { skip, timeout: 150_000 }, async (t) => {
+  let release;
+  const gate = createServer((request, response) => {
+    response.setHeader("Access-Control-Allow-Origin", "*");
+    release = () => response.end("go on");
+  });
+  await new Promise((listening) => gate.listen(0, "127.0.0.1", listening));
+  t.after(() => (gate.close(), gate.closeAllConnections()));
+  const { openTab, shows, streams } = await openSite(t);
+  const tabs = [await openTab(0), await openTab(1), await openTab(2)];
+  for (const page of tabs) await shows(page, 0, 0);
+  assert.equal(await streams(), 1);
+
+  let isBack = false;
+  const hang = tabs[0].evaluate((url) => {
+    const request = new XMLHttpRequest();
+    request.open("GET", url, false); // the whole page waits
+    request.send();
+  }, `http://127.0.0.1:${gate.address().port}/`).then(() => (isBack = true));
+  await eventually(async () => release !== undefined);
+  await tabs[1].evaluate(() => window.add());
+  await shows(tabs[1], 1, 1);
+  await shows(tabs[2], 1, 0);
+  assert.equal(isBack, false, "it still hangs");
+  release();
+  await hang;
+  await shows(tabs[0], 1, 0);
+  await eventually(async () => (await streams()) === 1);
+  await tabs[0].evaluate(() => window.add());
+  await shows(tabs[0], 2, 1);
+  await shows(tabs[2], 2, 0);
 });

@@ -1,8 +1,9 @@
 /**
  * All tabs of a browser on one stream: the tab that has the lock of a group leads, and opens the only stream of
  * the server (hub.js); the others ask it over a channel. When the leader is closed or crashes the browser gives
- * its lock to another tab, and all open their streams again, as after a lost connection. A tab whose leader does
- * not answer uses a stream of its own.
+ * its lock to another tab, and all open their streams again, as after a lost connection. A leader that hangs is
+ * found out by tabs that somebody sees: one of them takes its lock. A tab whose leader does not answer its first
+ * question uses a stream of its own.
  *
  * A group is a server and a user: tabs of different users never share.
  */
@@ -12,6 +13,10 @@ import { createHub } from "./hub.js";
 
 const OPEN_MS = 8_000;
 const CHANGE_MS = 15_000;
+/** A tab that heard nothing of its leader for this long asks it, this often, and waits this long for each answer. */
+const QUIET_MS = 2_000;
+const ASKED_MAX = 2;
+const ANSWER_MS = 1_000;
 /** Claims that are of a token and not of its user; the server looks at none of them. */
 const OF_THE_TOKEN = ["exp", "iat", "nbf", "jti", "sid", "nonce", "at_hash", "c_hash", "auth_time"];
 
@@ -77,7 +82,12 @@ function createGroup(name, tab, inner, { timers, env }) {
   const streams = new Map(); // own streams -> { body, on, leader, timer, own: cancel of a stream of its own }
   const calls = new Map(); // changes that wait for the leader -> { resolve, reject, timer }
   const locks = new AbortController();
+  let line = null; // our place in the queue for the group's lock
   let leader = null;
+  let since = 0; // when it became the leader: what a former one still says is not heard
+  let look; // timer: is it there?
+  let hasSpoken = false;
+  let asked = 0; // since it has spoken
   let hub = null;
   let nextCall = 1;
   let resign = () => {};
@@ -89,12 +99,14 @@ function createGroup(name, tab, inner, { timers, env }) {
   // ---- as the leader ----
 
   function lead() {
+    if (locks.signal.aborted) return undefined;
+    since = Math.max(Date.now(), since + 1);
     hub = createHub(inner, (stream, message) => {
-      const plain = "end" in message ? { stream, end: plainError(message.end) } : { stream, event: message.event };
-      if (tabOf(stream) === tab) queueMicrotask(() => hear(plain));
-      else post({ to: tabOf(stream), ...plain });
+      const plain = { stream, ...("end" in message ? { end: plainError(message.end) } : { event: message.event }) };
+      if (tabOf(stream) === tab) queueMicrotask(() => take(plain));
+      else tell(tabOf(stream), plain);
     });
-    post({ type: "leader", leader: tab });
+    tell(undefined, {});
     heedLeader(tab);
     return new Promise((done) => {
       resign = () => {
@@ -104,6 +116,20 @@ function createGroup(name, tab, inner, { timers, env }) {
       };
     });
   }
+  function standInLine() {
+    const mine = (line = new AbortController());
+    env.navigator.locks.request(name, { signal: mine.signal }, lead).catch(() => mine.signal.aborted || dethroned());
+  }
+  /** Another tab has taken our lock, as we did not answer. */
+  function dethroned() {
+    if (locks.signal.aborted) return;
+    hub?.endAll();
+    hub = null;
+    heedLeader(null);
+    since = 0;
+    standInLine();
+  }
+  const tell = (to, message) => post({ to, leader: tab, since, ...message });
   const watched = new Set();
   /** The browser gives us a tab's own lock when the tab is gone. */
   function watch(other) {
@@ -118,14 +144,43 @@ function createGroup(name, tab, inner, { timers, env }) {
     if (from !== tab) watch(from);
     if (type === "open") return hub.open(stream, body);
     if (type === "close") return hub.close(stream);
+    if (type === "ask") return tell(from, {});
     const answer = await hub.change(stream, body).then(() => ({ call }), (error) => ({ call, error: plainError(error) }));
-    if (from === tab) hear(answer);
-    else post({ to: from, ...answer });
+    if (from === tab) take(answer);
+    else tell(from, answer);
   }
 
   // ---- as a tab ----
 
+  /** While it is needed: is it there? Nobody looks at a hidden tab, and its timers are late: it has time. */
+  function lookAfterLeader() {
+    const isNeeded = hub === null && (calls.size > 0 || [...streams.values()].some(({ own }) => own === undefined));
+    look = undefined;
+    if (locks.signal.aborted || !isNeeded) return;
+    if (hasSpoken || asked === ASKED_MAX || waiting !== null || env.document.visibilityState === "hidden") {
+      if (!hasSpoken && asked === ASKED_MAX) takeOver(since);
+      hasSpoken = false;
+      asked = 0;
+      look = timers.setTimeout(lookAfterLeader, QUIET_MS);
+    } else {
+      asked++;
+      post({ to: "leader", type: "ask", from: tab });
+      look = timers.setTimeout(lookAfterLeader, ANSWER_MS);
+    }
+  }
+  /** One tab does it, and not when another has done it meanwhile. */
+  function takeOver(before) {
+    env.navigator.locks.request(`${name} take-over`, { ifAvailable: true }, (mine) => {
+      if (mine === null || since !== before || hub !== null) return undefined;
+      line.abort();
+      return new Promise((done) => {
+        const granted = () => (done(), lead());
+        env.navigator.locks.request(name, { steal: true }, granted).catch(() => (done(), dethroned()));
+      });
+    }).catch(() => {});
+  }
   function ask(message) {
+    look ??= timers.setTimeout(lookAfterLeader, QUIET_MS);
     if (waiting !== null) waiting.push(message);
     else if (hub !== null) serve({ ...message, from: tab });
     else post({ to: "leader", ...message, from: tab });
@@ -161,19 +216,28 @@ function createGroup(name, tab, inner, { timers, env }) {
     streams.delete(stream);
     state.on.end(error);
   }
+  /** What a leader says. */
   function hear(message) {
-    const { type, stream, call, event } = message;
-    if (type === "leader") return heedLeader(message.leader);
+    if (hub !== null || message.since < since) return;
+    since = message.since;
+    hasSpoken = true;
+    const isWord = message.stream === undefined && message.call === undefined; // that it leads, or is there
+    if (message.leader !== leader && (leader !== null || isWord)) heedLeader(message.leader);
+    leader = message.leader;
+    take(message);
+  }
+  function take(message) {
+    const { stream, call, event } = message;
     if (call !== undefined) {
       const made = calls.get(call);
       drop(call);
       return message.error === undefined ? made?.resolve() : made?.reject(errorOf(message.error));
     }
     const state = streams.get(stream);
-    if (state === undefined || state.own !== undefined) return;
+    if (state === undefined || state.own !== undefined) return; // or no stream at all
     if (event === undefined) return finish(stream, errorOf(message.end));
     timers.clearTimeout(state.timer);
-    state.leader = leader ?? true;
+    state.leader = leader;
     state.on.event(event);
   }
   channel.onmessage = ({ data }) => {
@@ -183,7 +247,7 @@ function createGroup(name, tab, inner, { timers, env }) {
 
   // This tab is there as long as it has its own lock; it leads when it gets the group's.
   env.navigator.locks.request(`${name} ${tab}`, { signal: locks.signal }, beHere).catch(() => {});
-  env.navigator.locks.request(name, { signal: locks.signal }, lead).catch(() => {});
+  standInLine();
 
   return {
     name,
@@ -225,7 +289,9 @@ function createGroup(name, tab, inner, { timers, env }) {
     },
     leave() {
       resign();
+      timers.clearTimeout(look);
       locks.abort(); // with our lock the leader forgets our streams
+      line.abort();
       channel.close();
       for (const [stream, { own }] of [...streams]) {
         own?.();
@@ -239,10 +305,10 @@ function createGroup(name, tab, inner, { timers, env }) {
   };
 }
 
-/** The name of the group: a hash, so that no secret is in the name of a lock. */
+/** The name of the group: what tabs say to each other, and a hash, so that no secret is in the name of a lock. */
 async function groupName(origin, { Authorization = "" }, crypto) {
   const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`${origin}\n${userOf(Authorization)}`));
-  return `bitbend ${Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+  return `bitbend 2 ${Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
 }
 
 /** What tells users apart: the claims of their token that are not the token's own. */

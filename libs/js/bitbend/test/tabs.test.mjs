@@ -11,17 +11,23 @@ function createLocks() {
     const [first] = queues.get(name);
     if (first === undefined || first.isHeld) return;
     first.isHeld = true;
-    Promise.resolve(first.run()).then(() => {
+    Promise.resolve(first.run({ name })).then((value) => {
+      if (queues.get(name)[0] !== first) return; // it was stolen
       queues.get(name).shift();
+      first.resolve(value);
       pump(name);
     });
   };
   return {
-    request(name, { signal }, run) {
-      return new Promise((_, reject) => {
-        const entry = { run, isHeld: false };
+    request(name, { signal, ifAvailable = false, steal = false }, run) {
+      return new Promise((resolve, reject) => {
+        const entry = { run, resolve, reject, isHeld: false };
         if (!queues.has(name)) queues.set(name, []);
-        queues.get(name).push(entry);
+        if (ifAvailable && queues.get(name).length > 0) return resolve(run(null));
+        const [holder] = queues.get(name);
+        if (steal) queues.set(name, [entry, ...queues.get(name).filter((other) => other !== holder || !holder.isHeld)]);
+        else queues.get(name).push(entry);
+        if (steal && holder?.isHeld) holder.reject(new Error("stolen"));
         signal?.addEventListener("abort", () => {
           if (entry.isHeld) return;
           queues.set(name, queues.get(name).filter((other) => other !== entry));
@@ -44,13 +50,13 @@ function createBrowser(t) {
     session(body, on) {
       const stream = { body, on, queries: [...body.queries] };
       server.open.add(stream);
-      server.opened++;
+      stream.name = `real ${++server.opened}`;
       const end = () => server.open.delete(stream);
       stream.show = (queries, more = {}) => on.event({ name: "changes", data: JSON.stringify({ tx: ++server.tx, ...more, changes: queries.map(({ id, path }) => ({ id, hash: "h", value: path })) }) });
       stream.cut = (error) => (end(), on.end(error));
       queueMicrotask(() => {
         if (!server.open.has(stream)) return;
-        on.event({ name: "session", data: JSON.stringify({ session: "real" }) });
+        on.event({ name: "session", data: JSON.stringify({ session: stream.name }) });
         stream.show(stream.queries, { set: 1 });
       });
       return end;
@@ -59,17 +65,27 @@ function createBrowser(t) {
       server.changes.push(body);
       const error = server.refuses(body);
       if (error) throw error;
-      const [stream] = server.open;
+      const stream = [...server.open].find(({ name }) => name === session);
       if (stream === undefined) throw new RequestError("NotFound", "over", 404);
       stream.queries = stream.queries.filter(({ id }) => !(body.remove ?? []).includes(id)).concat(body.add ?? []);
       queueMicrotask(() => stream.show(body.add ?? [], { set: 2 }));
       return { set: 2 };
     },
   };
-  function openTab(authorization = "") {
-    const tab = { events: [], ended: [], authorization };
-    const env = { document: {}, BroadcastChannel, navigator: { locks }, crypto: globalThis.crypto };
-    tab.transport = shareAmongTabs(inner, { origin: "http://o", headers: async () => (tab.authorization ? { Authorization: tab.authorization } : {}), timers: globalThis, env });
+  function openTab(authorization = "", timers = globalThis) {
+    const tab = { events: [], ended: [], authorization, late: null };
+    /** While it hangs nothing that comes from outside runs in a tab. */
+    const whenAwake = (run) => (tab.late === null ? run() : tab.late.push(run));
+    class Channel extends BroadcastChannel {
+      set onmessage(handler) {
+        super.onmessage = (message) => whenAwake(() => handler(message));
+      }
+    }
+    const own = { request: (name, how, run) => new Promise((done, failed) => locks.request(name, how, run).then(done, (error) => whenAwake(() => failed(error)))) };
+    const env = { document: {}, BroadcastChannel: Channel, navigator: { locks: own }, crypto: globalThis.crypto };
+    tab.hang = () => (tab.late = []);
+    tab.wake = () => tab.late.splice(0).forEach((run) => run(), (tab.late = null));
+    tab.transport = shareAmongTabs(inner, { origin: "http://o", headers: async () => (tab.authorization ? { Authorization: tab.authorization } : {}), timers, env });
     tab.open = (...paths) => (tab.cancel = tab.transport.session({ queries: paths.map((path, i) => ({ id: i + 1, path, args: {} })), format: "f" }, {
       event: ({ name, data }) => {
         const parsed = JSON.parse(data);
@@ -120,6 +136,39 @@ test("when the leader is closed another tab leads, and all open their streams ag
   [tabs[1], tabs[2]].forEach((tab) => tab.open("q"));
   await until(() => tabs[1].shown().length === 2 && tabs[2].shown().length === 2);
   assert.deepEqual([server.opened, server.open.size], [2, 1]);
+});
+
+test("a leader that hangs is replaced by one tab; when it is back it is a tab as others, and what it still says is not heard", async (t) => {
+  const { server, openTab } = createBrowser(t);
+  const fast = { setTimeout: (run, ms) => setTimeout(run, ms / 50), clearTimeout };
+  const tabs = [openTab("", fast), openTab("", fast), openTab("", fast)];
+  tabs.forEach((tab) => tab.open("q"));
+  await until(() => tabs.every((tab) => tab.shown().length === 1));
+  const [former] = server.open;
+  tabs[0].hang();
+  await until(() => tabs[1].ended.length === 1 && tabs[2].ended.length === 1);
+  [tabs[1], tabs[2]].forEach((tab) => tab.open("next"));
+  await until(() => tabs[1].shown().length === 2 && tabs[2].shown().length === 2);
+  assert.deepEqual([server.opened, tabs[0].ended.length], [2, 0]);
+
+  former.show(former.queries);
+  await new Promise((done) => setTimeout(done, 50));
+  assert.deepEqual([tabs[1].shown().length, tabs[2].shown().length], [2, 2]);
+  tabs[0].wake();
+  await until(() => tabs[0].ended.length === 1 && server.open.size === 1);
+  tabs[0].open("back");
+  await until(() => tabs[0].shown().includes("1 back"));
+  assert.deepEqual([server.opened, tabs[1].ended.length, tabs[2].ended.length], [2, 1, 1]);
+});
+
+test("a leader that answers is left alone, however little it has to say", async (t) => {
+  const { server, openTab } = createBrowser(t);
+  const fast = { setTimeout: (run, ms) => setTimeout(run, ms / 50), clearTimeout };
+  const tabs = [openTab("", fast), openTab("", fast)];
+  tabs.forEach((tab) => tab.open("q"));
+  await until(() => tabs.every((tab) => tab.shown().length === 1));
+  await new Promise((done) => setTimeout(done, 500));
+  assert.deepEqual([server.opened, tabs[0].ended.length, tabs[1].ended.length], [1, 0, 0]);
 });
 
 test("a tab that is gone leaves no queries behind; the last one ends the stream", async (t) => {
