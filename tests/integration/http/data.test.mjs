@@ -76,6 +76,37 @@ inEachMode("data", (suite) => {
     assert.deepEqual(await query(suite.url, "items:numbers", { group: "b7" }), [2, "text"], "an index orders what it finds");
   });
 
+  test("t13_entity: live documents come flat, each with its id; what is not there is null or nothing, not an error", async () => {
+    const ids = [await mutation(suite.url, "items:add", { group: "t13", n: 1 }), await mutation(suite.url, "items:add", { group: "t13", n: 2 })];
+    const rows = await query(suite.url, "items:list", { group: "t13" });
+    assert.deepEqual(rows.map(({ _creationTime, ...fields }) => fields), ids.map((_id, i) => ({ _id, group: "t13", n: i + 1 })));
+    assert.deepEqual(await query(suite.url, "items:list", { group: "t13, unknown" }), []);
+    await mutation(suite.url, "items:remove", { id: ids[0] });
+    assert.equal(await query(suite.url, "items:get", { id: ids[0] }), null);
+    assert.deepEqual((await query(suite.url, "items:list", { group: "t13" })).map(({ _id }) => _id), [ids[1]]);
+  });
+
+  test("k7_k8_representable: whatever can be represented is stored as it is, whatever the schema says; the rest names its field", async () => {
+    const id = await mutation(suite.url, "items:add", { group: "k8", n: 1 });
+    const store = (body) => encoded(suite.url, "/api/mutation", "items:patch", { id, fields: { body } });
+    const kept = async () => (await encoded(suite.url, "/api/query", "items:get", { id })).value.body;
+    for (const body of ["x".repeat(1_000_000), "\u0000\ud83d\ude00", Number.MAX_VALUE, 2 ** 53 + 2, { $integer: "/////////38=" }, { $integer: "AAAAAAAAAIA=" }, [[[[]]]], { "a b-c": null }]) {
+      const answer = await store(body);
+      assert.equal(answer.status, "success", answer.errorMessage);
+      assert.deepEqual(await kept(), body);
+    }
+    const refused = async (path, args, pattern) => {
+      const answer = await encoded(suite.url, "/api/mutation", path, args);
+      assert.deepEqual([answer.status, pattern.test(answer.errorMessage)], ["error", true], answer.errorMessage);
+    };
+    await refused("nested/functions:odd", { kind: "bigint" }, /odd\.deep.*64/);
+    await refused("nested/functions:odd", { kind: "date" }, /odd\.deep.*Date/);
+    await refused("nested/functions:odd", { kind: "map" }, /odd\.deep.*Map/);
+    await refused("nested/functions:odd", { kind: "function" }, /odd\.deep.*function/);
+    await refused("nested/functions:odd", { kind: "name" }, /\$odd/);
+    await refused("items:patch", { id, fields: { body: "x".repeat(1_100_000) } }, /1,?048,?576|1 MiB/);
+  });
+
   test("b10_reads: ranges, order, take, count, pages, filter, iteration", async () => {
     const group = "reads";
     await mutation(suite.url, "items:addMany", { group, from: 0, count: 250 });

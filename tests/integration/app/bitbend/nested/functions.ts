@@ -37,3 +37,11 @@ export const logs = query({
     return null;
   },
 });
+/** Stores what has no representation, in a field of a field. */
+export const odd = mutation({
+  args: { kind: v.string() },
+  handler: (ctx, { kind }) => {
+    const odd: Record<string, unknown> = { bigint: 2n ** 63n, date: new Date(0), map: new Map(), function: () => 1, name: { $odd: 1 } };
+    return ctx.db.insert("items", { group: "odd", n: 0, body: { odd: { deep: odd[kind] } } });
+  },
+});
