@@ -144,6 +144,13 @@ static void check_sound(struct bb_vm_call *call)
     check_heap(call);
 }
 
+static void drain(struct bb_vm_call *call)
+{
+    v8::TryCatch quiet(call->vm->isolate);
+
+    call->vm->isolate->PerformMicrotaskCheckpoint();
+}
+
 /* After the microtasks ran: is the call over, and how? */
 static void settle(struct bb_vm_call *call)
 {
@@ -169,6 +176,8 @@ static void settle(struct bb_vm_call *call)
         }
     }
     call->is_done = true;
+    /* Getters of the result or the error may have queued work: it ends here, not in the next. */
+    drain(call);
     if (call->profile != nullptr) {
         /* Of a call that was stopped, too: then most of all. */
         isolate->CancelTerminateExecution();
@@ -182,13 +191,6 @@ static void settle(struct bb_vm_call *call)
             end_terminated(call);
         }
     }
-}
-
-static void drain(struct bb_vm_call *call)
-{
-    v8::TryCatch quiet(call->vm->isolate);
-
-    call->vm->isolate->PerformMicrotaskCheckpoint();
 }
 
 static void start(struct bb_vm_call *call, const struct bb_vm_call_options *options)

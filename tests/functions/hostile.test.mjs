@@ -67,7 +67,6 @@ describe("hostile: functions", () => {
     assert.equal(await value("mutation", "afterTheEnd"), "answered");
     assert.equal((await suite.http("/api/query", { body: { path: "limits:count", args: { group: "late" } } })).json.value, 0);
   });
-
   test("hostile: a slot's process has no rights, no network, no files and little memory", { skip: !existsSync("/proc/self/status") && "no /proc" }, () => {
     const holds = /worker\.sandbox holds=(\S+)/.exec(suite.logs())?.[1] ?? "";
     for (const pid of suite.slotPids()) {
@@ -87,6 +86,19 @@ describe("hostile: functions", () => {
       for (const [fd, to] of open.filter(([fd, to]) => fd > 3 && to.startsWith("/") && to !== "/dev/null")) {
         const flags = parseInt(/flags:\s*(\d+)/.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8"))[1], 8);
         assert.equal(flags & 3, 0, `${to} is open for writing`);
+      }
+    }
+  });
+
+  // Last: it ends a slot.
+  test("hostile: what getters of a result or an error begin ends with their call, and disturbs no other", async () => {
+    for (const [name, outcome] of [["lateOfResult", { value: { a: "begun" } }], ["lateOfError", { code: "ServerError" }], ["lateForEver", { code: "FunctionTimeout" }]]) {
+      // More often than there are slots.
+      for (let i = 0; i < (name === "lateForEver" ? 1 : 4); i++) {
+        const answer = await ask("query", name);
+        assert.deepEqual(Object.fromEntries(Object.keys(outcome).map((key) => [key, answer[key]])), outcome, JSON.stringify(answer));
+        const next = await ask("query", "globals");
+        assert.deepEqual([next.status, next.value, next.logLines], ["success", [], []], next.errorMessage);
       }
     }
   });

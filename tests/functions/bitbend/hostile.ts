@@ -111,6 +111,11 @@ export const forgedError = query({ args: { code: v.string() }, handler: (_ctx, {
 /** A result whose getters, prototypes and `then` do things. */
 export const strangeResult = query(() => ({ a: { get b() { return [1, { get c() { return "d"; } }]; } }, list: Object.assign([1, 2], { extra: 3 }), "__proto__x": 1 }));
 export const pollutedResult = query(() => JSON.parse('{"__proto__": {"isAdmin": true}, "constructor": 1}'));
+/** Work that begins while the answer is encoded. */
+const begin = (ctx: any) => { void (async () => { await null; await null; console.log("late"); await ctx.db.query("things").collect(); })(); return "begun"; };
+export const lateOfResult = query((ctx) => ({ get a() { return begin(ctx); } }));
+export const lateOfError = query((ctx) => { throw Object.defineProperty(new Error("x"), "message", { get: () => begin(ctx) }); });
+export const lateForEver = query(() => ({ get a() { const again = () => queueMicrotask(again); again(); return 1; } }));
 /** Work that goes on after the answer. */
 export const afterTheEnd = mutation(async (ctx) => {
   const later = async () => { for (let i = 0; i < 50; i++) await null; await ctx.db.insert("things", { group: "late", rank: 1, text: "" }); };
