@@ -2,8 +2,8 @@
  * A leader whose log was cut sends its snapshot, which is a manifest only. When the state here does
  * not include what the manifest names, the message is held while the application brings the state
  * from another node; then the log gets it as if it had just come. The leader sends it again now and
- * then; what comes meanwhile is dropped. The log itself drops a message that has become stale: the
- * state that was brought is good all the same.
+ * then; a newer one takes its place, also while the state is being brought. The log itself drops a
+ * message that has become stale: the state that was brought is good all the same.
  *
  * A message is also held while the log writes a snapshot of its own: libraft 0.22 crashes when both
  * meet.
@@ -31,6 +31,12 @@ static void drop_held(struct bb_replog *replog)
         held->address = NULL;
         held->is_held = false;
     }
+}
+
+static bool is_newer(const struct bb_replog *replog, const struct raft_message *message)
+{
+    const struct raft_install_snapshot *held = &replog->held.message.install_snapshot;
+    return !replog->held.is_held || message->install_snapshot.last_index > held->last_index;
 }
 
 static void hold(struct bb_replog *replog, const struct raft_message *message)
@@ -146,7 +152,7 @@ void replog_recv(struct raft_io *io, struct raft_message *message)
 
     if (message->type != RAFT_INSTALL_SNAPSHOT) {
         pass_on(replog, message);
-    } else if (replog->is_closing || replog->held.is_fetching) {
+    } else if (replog->is_closing || (replog->held.is_fetching && !is_newer(replog, message))) {
         install_free(message);
     } else {
         hold(replog, message);

@@ -129,8 +129,8 @@ static int machine_snapshot(struct raft_fsm *fsm, struct raft_buffer **buffers, 
         }
         return RAFT_BUSY;
     }
-    if (trailing < REPLOG_TRAILING_MIN) {
-        trailing = REPLOG_TRAILING_MIN;
+    if (trailing < replog->trailing_min) {
+        trailing = replog->trailing_min;
     }
     bb_buf_init(&application);
     bb_buf_init(&manifest);

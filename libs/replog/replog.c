@@ -132,6 +132,14 @@ void replog_seek_ready(struct bb_replog *replog)
     tell_role(replog);
 }
 
+void bb_replog_cut(struct bb_replog *replog)
+{
+    if (replog->is_started && !replog->is_closing) {
+        replog->is_snapshot_due = true;
+        raft_set_snapshot_threshold(&replog->raft, 1);
+    }
+}
+
 /* By bytes, not by entries: the library counts entries only. */
 static void seek_snapshot(struct bb_replog *replog)
 {
@@ -309,6 +317,7 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
     replog->applied = options->applied;
     replog->snapshot_bytes =
         options->snapshot_bytes == 0 ? SNAPSHOT_BYTES : options->snapshot_bytes;
+    replog->trailing_min = REPLOG_TRAILING_MIN;
     replog->secret = bb_slice_dup(options->secret);
     replog->voters = options->voters;
     replog->voter_count = options->voter_count;

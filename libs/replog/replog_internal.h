@@ -109,6 +109,7 @@ struct bb_replog {
     struct bb_replog_callbacks callbacks;
     char *dir, *address, *listen;
     uint64_t id, snapshot_bytes;
+    uint64_t trailing_min; /* entries that stay when the log is cut */
 
     struct raft raft;
     struct raft_io io;

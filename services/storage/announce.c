@@ -6,6 +6,7 @@
 
 #define ASK_TIMEOUT_MS 1000
 #define ANNOUNCE_US    1000000u
+#define CUT_US         2000000u /* after the last change: one under way is not to be disturbed */
 
 /* ---- announcing this node ---- */
 
@@ -129,12 +130,31 @@ void storage_announce(struct storage *node, struct bb_exchange *exchange,
     storage_propose_member(node, &entry, on_other_announced, exchange);
 }
 
+/*
+ * A node that fell behind finds who has a checkpoint in the manifest that its leader sends, which is
+ * the one of the last cut of the log. That may be of before the leader had told where it is reached,
+ * and the next one be far away.
+ */
+void storage_members_changed(struct storage *node)
+{
+    node->cut_us = bb_loop_now_us(node->loop) + CUT_US;
+}
+
+static void cut(struct storage *node, uint64_t now)
+{
+    if (node->cut_us != 0 && now >= node->cut_us && !node->is_changing) {
+        node->cut_us = 0;
+        bb_replog_cut(node->replog);
+    }
+}
+
 void storage_members_tick(struct storage *node)
 {
     uint64_t now = bb_loop_now_us(node->loop);
 
     if (!node->is_stopping) {
         announce(node, now);
+        cut(node, now);
         storage_compare_tick(node, now);
     }
 }

@@ -355,6 +355,9 @@ static int start_parts(struct bb_ctx *ctx, struct storage *node, struct bb_conf 
     if (rc == BB_OK) {
         rc = check_log_end(ctx, node);
     }
+    if (rc == BB_OK && node->self.listen[0] != 0) {
+        storage_members_changed(node); /* perhaps just before the last process ended */
+    }
     return rc;
 }
 

@@ -119,6 +119,7 @@ struct storage {
     struct compare compare;
     bool is_announcing, is_changing, is_handing_over;
     uint64_t announce_us, refused_us;
+    uint64_t cut_us; /* then the log is cut, so that its manifest has the members; 0: it has them */
 
     bool is_lease_local; /* no other process can hold a lease of an earlier run */
     uint64_t lease_us;   /* when the holder was heard of last */
@@ -187,6 +188,7 @@ void storage_members(struct storage *node, struct bb_exchange *exchange,
 void storage_announce(struct storage *node, struct bb_exchange *exchange,
                       const Bb__Proto__StorageRequest *request);
 void storage_members_tick(struct storage *node);
+void storage_members_changed(struct storage *node);
 void storage_members_close(struct storage *node);
 /* The numbers of those with a vote, as the newest configuration here says. */
 size_t storage_voters(const struct storage *node, uint64_t voters[BB_REPLOG_MEMBERS_MAX]);

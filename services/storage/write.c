@@ -404,6 +404,9 @@ void storage_apply(void *arg, const struct bb_replog_entry *entry)
         bb_warn(node->ctx, "storage.refused", "status=%s why=\"%s\"", bb_status_name(answer.status),
                 answer.error);
     }
+    if (frame.kind == BB_REPLOG_MEMBER) {
+        storage_members_changed(node);
+    }
     if (frame.kind == BB_REPLOG_CLAIM && answer.status == BB_OK) {
         node->lease_us = bb_loop_now_us(node->loop);
         bb_info(node->ctx, "storage.claimed", "epoch=%" PRIu64 " last_tx=%" PRIu64 " by=%s",

@@ -4,6 +4,8 @@
 
 #include "parts.h"
 
+#define RESEED_FACTOR 300
+
 static const char *const names[BB_FAILPOINT_COUNT] = {
 #define NAME(name, text) text,
     BB_FAILPOINTS(NAME)
@@ -39,11 +41,14 @@ void sim_failpoint_arm(struct sim_node *node)
     atomic_store(&node->env.failpoint, (unsigned)(1 + sim_below(BB_FAILPOINT_COUNT)));
 }
 
+/* While a checkpoint is taken over a death is likely at each of its steps. */
 void sim_failpoint(const char *name)
 {
     if (sim.failpoint_ppm == 0 || sim.current == NULL || sim.current->role == SIM_CLIENT ||
-        !sim_chance(sim.failpoint_ppm))
+        !sim_chance(sim.failpoint_ppm * (sim.current->is_reseeding ? RESEED_FACTOR : 1)))
         return;
+    if (sim.current->is_reseeding)
+        sim_trace("dies while it takes over a checkpoint");
     sim.failpoints++;
     sim_die(137, name);
 }

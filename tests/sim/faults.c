@@ -142,7 +142,7 @@ static void long_death(void)
         return;
     node->is_kept_down = true;
     sim_node_kill(node, sim_chance(500000), "killed for long");
-    (void)sim_after(NULL, 300000 + sim_below(LONG_US), end_death, node);
+    (void)sim_after(NULL, 1200000 + sim_below(LONG_US), end_death, node);
 }
 
 static void on_deployed(struct bb_slice reply)

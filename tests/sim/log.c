@@ -31,6 +31,8 @@ void bb_log_event(struct bb_ctx *ctx, enum bb_log_level level, const char *event
     char text[320];
     va_list arguments;
 
+    if (strcmp(event, "replog.fetch") == 0 || strcmp(event, "replog.fetched") == 0)
+        sim.current->is_reseeding = strcmp(event, "replog.fetch") == 0;
     if (ctx->log == NULL || (level == BB_LOG_DEBUG && !sim.is_verbose))
         return;
     va_start(arguments, format);

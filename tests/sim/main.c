@@ -24,6 +24,7 @@
 #define JOBS_MAX        16
 #define LOAD_MS         3000
 #define LOG_BYTES_MIN   UINT64_C(8192)
+#define LOG_TRAILING    128
 #define DEPLOY_WAIT_US  10000
 #define DEPLOY_LIMIT_US 30000000
 
@@ -217,7 +218,8 @@ static int run_one(const struct options *options, const struct sim_scenario *sce
     changed.sequencers = (unsigned)from_environment("SIM_SEQUENCERS", changed.sequencers);
     world.scenario = &changed;
     sim.weather = scenario->weather;
-    sim.log_bytes = LOG_BYTES_MIN << sim_below(6);
+    sim.log_bytes = LOG_BYTES_MIN << sim_below(scenario->faults.lose_disk > 0 ? 2 : 6);
+    sim.log_trailing = 1 + sim_below(LOG_TRAILING);
     build();
     sim_checker_start();
     (void)sim_after(world.checker, DEPLOY_WAIT_US, deploy, NULL);

@@ -76,6 +76,7 @@ void sim_node_kill(struct sim_node *node, bool is_power_loss, const char *why)
     node->life++;
     node->deaths++;
     node->is_up = node->is_starting = node->is_stopping = node->is_ready = false;
+    node->is_reseeding = false;
     node->paused_until_us = 0;
     node->service = NULL;
     node->loop = NULL;

@@ -39,6 +39,7 @@ struct sim_node {
     uint32_t life;
     bool is_up, is_starting, is_stopping, is_ready;
     bool is_kept_down;        /* nobody starts it again */
+    bool is_reseeding;        /* takes over a checkpoint */
     uint64_t paused_until_us; /* stopped by a signal until then */
     int64_t skew_us;          /* of its wall clock */
     uint64_t boot_us;         /* its monotonic clock counts from here */
@@ -88,6 +89,7 @@ struct sim {
     uint32_t failpoint_ppm;                     /* chance to die at each point that is passed */
     uint64_t failpoints;                        /* deaths by them */
     uint64_t log_bytes;                         /* the log is cut when it has grown by this */
+    uint64_t log_trailing;                      /* and as many entries stay, at least */
     char failure[1024];
 };
 extern struct sim sim;

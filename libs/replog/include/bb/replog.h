@@ -160,6 +160,10 @@ void bb_replog_fetched(struct bb_replog *replog, int status, uint64_t applied);
 
 void bb_replog_status(const struct bb_replog *replog, struct bb_replog_status *status);
 
+/* The log is cut as soon as it has something newer than its last snapshot, however little: what a
+ * node that fell behind hears is then of now. */
+void bb_replog_cut(struct bb_replog *replog);
+
 /* ---- who belongs to the cluster ---- */
 
 enum bb_replog_role {
