@@ -131,9 +131,9 @@ void storage_announce(struct storage *node, struct bb_exchange *exchange,
 }
 
 /*
- * A node that fell behind finds who has a checkpoint in the manifest that its leader sends, which is
- * the one of the last cut of the log. That may be of before the leader had told where it is reached,
- * and the next one be far away.
+ * A node that fell behind finds who has a checkpoint in the manifest that its leader sends, which
+ * is the one of the last cut of the log. That may be of before the leader had told where it is
+ * reached, and the next one be far away.
  */
 void storage_members_changed(struct storage *node)
 {
