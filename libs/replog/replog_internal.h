@@ -64,6 +64,10 @@ struct replog_real_io {
     int (*truncate)(struct raft_io *io, raft_index index);
     int (*snapshot_put)(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *req,
                         const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb);
+    int (*snapshot_get)(struct raft_io *io, struct raft_io_snapshot_get *req,
+                        raft_io_snapshot_get_cb cb);
+    int (*send)(struct raft_io *io, struct raft_io_send *req, const struct raft_message *message,
+                raft_io_send_cb cb);
     int (*start)(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv);
     raft_io_recv_cb recv; /* what the log wanted to be called */
 };
@@ -137,6 +141,7 @@ struct bb_replog {
     uint64_t appends_in_flight, append_ticks;
     uint64_t snapshots_in_flight, snapshot_ticks;
     struct replog_held held;
+    uint64_t got_index, got_term; /* of the snapshot that was read last, to be sent */
     struct replog_peers peers;
     struct replog_change change;
     struct bb_slice secret;               /* owned */

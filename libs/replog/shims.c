@@ -132,6 +132,66 @@ static int wrapped_snapshot_put(struct raft_io *io, unsigned trailing,
     return 0;
 }
 
+/* ---- sending a snapshot ---- */
+
+struct wrapped_get {
+    struct raft_io_snapshot_get request;
+    struct bb_replog *replog;
+    struct raft_io_snapshot_get *caller;
+    raft_io_snapshot_get_cb done;
+};
+
+static void got(struct raft_io_snapshot_get *request, struct raft_snapshot *snapshot, int status)
+{
+    struct wrapped_get *get = request->data;
+
+    if (status == 0) {
+        get->replog->got_index = snapshot->index;
+        get->replog->got_term = snapshot->term;
+    }
+    get->done(get->caller, snapshot, status); /* sends it */
+    bb_free(get);
+}
+
+static int wrapped_snapshot_get(struct raft_io *io, struct raft_io_snapshot_get *request,
+                                raft_io_snapshot_get_cb done)
+{
+    struct bb_replog *replog = replog_of(io);
+    struct wrapped_get *get = bb_alloc_zero(1, sizeof *get);
+    int rc;
+
+    get->replog = replog;
+    get->caller = request;
+    get->done = done;
+    get->request.data = get;
+    rc = replog->real.snapshot_get(io, &get->request, got);
+    if (rc != 0) {
+        bb_free(get);
+    }
+    return rc;
+}
+
+/*
+ * The library decides to send the snapshot that it knows and reads the newest that is there, which
+ * may be one that was being written. It then corrects the index in its message and not the term.
+ * The node that gets it has a wrong term under a committed index for ever, and takes nothing any
+ * more.
+ */
+static int wrapped_send(struct raft_io *io, struct raft_io_send *request,
+                        const struct raft_message *message, raft_io_send_cb done)
+{
+    struct bb_replog *replog = replog_of(io);
+    struct raft_message right = *message;
+
+    if (message->type == RAFT_INSTALL_SNAPSHOT &&
+        message->install_snapshot.last_index == replog->got_index) {
+        right.install_snapshot.last_term = replog->got_term;
+    }
+    return replog->real.send(io, request, &right, done);
+}
+
+/* ---- time ---- */
+
 void replog_watch(struct bb_replog *replog)
 {
     if (replog->appends_in_flight > 0 && ++replog->append_ticks >= REPLOG_APPEND_TICKS_MAX) {
@@ -235,6 +295,8 @@ void replog_wrap_io(struct bb_replog *replog)
         .append = io->append,
         .truncate = io->truncate,
         .snapshot_put = io->snapshot_put,
+        .snapshot_get = io->snapshot_get,
+        .send = io->send,
     };
     io->load = wrapped_load;
     io->set_term = wrapped_set_term;
@@ -242,5 +304,7 @@ void replog_wrap_io(struct bb_replog *replog)
     io->append = wrapped_append;
     io->truncate = wrapped_truncate;
     io->snapshot_put = wrapped_snapshot_put;
+    io->snapshot_get = wrapped_snapshot_get;
+    io->send = wrapped_send;
     replog_wrap_recv(replog);
 }
