@@ -168,7 +168,10 @@ static void on_renewed(void *arg, int status, struct bb_slice bytes)
         return;
     answer.voter_count = reply->renew->n_voters;
     for (size_t i = 0; i < answer.voter_count; i++)
-        answer.voters[i] = reply->renew->voters[i];
+        answer.voters[i] = reply->renew->voters[i]->id;
+    renewal.voter->node = answer.node;
+    if (renewal.voter->index == sequencer->leader)
+        sequencer_voters_learn(sequencer, reply->renew->voters, reply->renew->n_voters);
     sequencer_lease_answer(&sequencer->lease, renewal.voter->index, sequencer->leader, &answer);
     if (!bb_list_is_empty(&sequencer->marks) || !bb_list_is_empty(&sequencer->submits))
         sequencer_wake_waiters(sequencer, false);

@@ -112,6 +112,17 @@ static void consider_holder(struct sequencer *sequencer)
         sequencer_load_stand_by(sequencer, leader->last_tx);
 }
 
+/* A node may be asked under two names. */
+static bool is_twice(const struct sequencer *sequencer, size_t index)
+{
+    for (size_t i = 0; i < index; i++) {
+        if (sequencer->voters[i].has_answered &&
+            sequencer->voters[i].node == sequencer->voters[index].node)
+            return true;
+    }
+    return false;
+}
+
 static void look_round_over(struct sequencer *sequencer)
 {
     uint64_t walls_us[SEQUENCER_VOTER_MAX];
@@ -125,7 +136,7 @@ static void look_round_over(struct sequencer *sequencer)
         if (!voter->has_answered)
             continue;
         answered++;
-        if (voter->is_voter || voter->voters == 0)
+        if ((voter->is_voter && !is_twice(sequencer, i)) || voter->voters == 0)
             walls_us[count++] = voter->wall_us;
         if (voter->is_leader) {
             sequencer->leader = i;
@@ -158,7 +169,10 @@ static void on_info(void *arg, int status, struct bb_slice bytes)
         voter->has_answered = true;
         voter->is_leader = reply->info->is_leader;
         voter->is_voter = reply->info->is_voter;
-        voter->voters = reply->info->voters;
+        voter->voters = reply->info->n_voters;
+        voter->node = reply->info->node;
+        if (voter->is_leader)
+            sequencer_voters_learn(sequencer, reply->info->voters, reply->info->n_voters);
         voter->wall_us = reply->info->wall_us;
         voter->epoch = reply->info->epoch;
         voter->last_tx = reply->info->last_tx;

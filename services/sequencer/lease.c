@@ -18,13 +18,37 @@ static void keep_sorted(uint64_t *times, size_t count, uint64_t time)
     times[i] = time;
 }
 
-static bool has_vote(const struct sequencer_renewed *leader, uint64_t node)
+/* The youngest answer of that node that says what `answer` says; 0: none. A node may be asked under
+ * two names, and has one vote. */
+static uint64_t answered_us(const struct sequencer_lease *lease, uint64_t node,
+                            const struct sequencer_renewed *answer)
 {
-    for (size_t i = 0; i < leader->voter_count; i++) {
-        if (leader->voters[i] == node)
-            return true;
+    uint64_t sent_us = 0;
+
+    for (size_t i = 0; i < lease->node_count; i++) {
+        const struct sequencer_renewed *other = &lease->answers[i];
+        if (other->node == node && other->term == answer->term && other->leader == answer->leader &&
+            other->sent_us > sent_us)
+            sent_us = other->sent_us;
     }
-    return leader->voter_count == 0;
+    return sent_us;
+}
+
+/* Of an older version of storage: each that is asked votes. */
+static void count_all(const struct sequencer_lease *lease, const struct sequencer_renewed *answer,
+                      uint64_t *times, size_t *count)
+{
+    for (size_t i = 0; i < lease->node_count; i++) {
+        const struct sequencer_renewed *other = &lease->answers[i];
+        if (other->sent_us != 0 && other->term == answer->term && other->leader == answer->leader)
+            keep_sorted(times, (*count)++, other->sent_us);
+    }
+}
+
+void sequencer_lease_grow(struct sequencer_lease *lease)
+{
+    bb_assert(lease->node_count < SEQUENCER_VOTER_MAX);
+    lease->node_count++;
 }
 
 void sequencer_lease_answer(struct sequencer_lease *lease, size_t index, size_t leader_index,
@@ -42,12 +66,13 @@ void sequencer_lease_answer(struct sequencer_lease *lease, size_t index, size_t 
         return;
     size_t voters = leader->voter_count == 0 ? lease->node_count : leader->voter_count;
     size_t majority = voters / 2 + 1;
-    for (size_t i = 0; i < lease->node_count; i++) {
-        const struct sequencer_renewed *other = &lease->answers[i];
-        if (other->sent_us != 0 && other->term == answer->term && other->leader == answer->leader &&
-            has_vote(leader, other->node))
-            keep_sorted(times, count++, other->sent_us);
+    for (size_t i = 0; i < leader->voter_count; i++) {
+        uint64_t sent_us = answered_us(lease, leader->voters[i], answer);
+        if (sent_us != 0)
+            keep_sorted(times, count++, sent_us);
     }
+    if (leader->voter_count == 0)
+        count_all(lease, answer, times, &count);
     if (count < majority)
         return;
     /* A majority answered what was sent at this time or later, and so did the leader. */

@@ -8,10 +8,9 @@
 
 #include "sequencer.h"
 
-#define CONTEXTS      256
-#define TICK_MS       50
-#define SCRATCH_MAX   ((size_t)256 << 20)
-#define URL_MAX_BYTES 256
+#define CONTEXTS    256
+#define TICK_MS     50
+#define SCRATCH_MAX ((size_t)256 << 20)
 
 /* ---- requests ---- */
 
@@ -318,36 +317,6 @@ void sequencer_became_active(struct sequencer *sequencer)
 
 /* ---- life ---- */
 
-static int open_voters(struct bb_ctx *ctx, struct sequencer *sequencer, const char *urls)
-{
-    while (*urls != '\0') {
-        char url[URL_MAX_BYTES];
-        size_t size = strcspn(urls, ",");
-        if (size >= sizeof url)
-            return bb_fail(ctx, BB_BAD_REQUEST, "option storage: a url of %zu bytes", size);
-        if (sequencer->voter_count == SEQUENCER_VOTER_MAX) {
-            return bb_fail(ctx, BB_BAD_REQUEST, "option storage: more than %d urls",
-                           SEQUENCER_VOTER_MAX);
-        }
-        memcpy(url, urls, size);
-        url[size] = '\0';
-        urls += size + (urls[size] == ',');
-        if (size == 0)
-            continue;
-        struct sequencer_voter *voter = &sequencer->voters[sequencer->voter_count];
-        struct bb_peer_options options = { .url = url, .outstanding_max = 32 };
-        voter->owner = sequencer;
-        voter->index = sequencer->voter_count;
-        int rc = bb_peer_open(ctx, sequencer->loop, &options, &voter->peer);
-        if (rc != BB_OK)
-            return rc;
-        sequencer->voter_count++;
-    }
-    if (sequencer->voter_count == 0)
-        return bb_fail(ctx, BB_BAD_REQUEST, "option storage: no url; see --help");
-    return BB_OK;
-}
-
 static void register_metrics(struct sequencer_metrics *metrics)
 {
     *metrics = (struct sequencer_metrics){
@@ -412,7 +381,7 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
     sequencer->tick_timer = bb_timer_new(sequencer->loop, on_tick, sequencer);
     (void)snprintf(sequencer->waits_for, sizeof sequencer->waits_for, "looking for storage");
     bb_service_not_ready(service, sequencer->waits_for);
-    int rc = open_voters(ctx, sequencer, bb_conf_text(conf, "storage"));
+    int rc = sequencer_voters_open(ctx, sequencer, bb_conf_text(conf, "storage"));
     if (rc != BB_OK)
         return rc;
     sequencer_lease_init(&sequencer->lease, sequencer->voter_count);

@@ -38,6 +38,7 @@ struct sequencer_voter {
     /* Of the round of questions under way. */
     bool has_answered, is_leader, is_voter;
     size_t voters; /* that there are, as it says */
+    uint64_t node; /* its number, as it said last; 0: it has not answered */
     uint64_t wall_us, epoch, last_tx;
     char holder[SEQUENCER_ADDRESS_MAX]; /* where the epoch's sequencer listens */
 };
@@ -126,6 +127,10 @@ void sequencer_append_next(struct sequencer *sequencer); /* if one waits and non
 void sequencer_other_leader(struct sequencer *sequencer, const char *named);
 void sequencer_append_again(struct sequencer *sequencer); /* the one under way */
 void sequencer_renew(struct sequencer *sequencer);
+/* voters.c: who is asked */
+int sequencer_voters_open(struct bb_ctx *ctx, struct sequencer *sequencer, const char *urls);
+/* Storage says who votes: those that are not asked yet are from now on. */
+void sequencer_voters_learn(struct sequencer *sequencer, Bb__Proto__Voter **voters, size_t count);
 /* The epoch is over: a last line, and the service ends without another answer. */
 void sequencer_fenced(struct sequencer *sequencer, const char *why);
 /* Unpack and check an answer into sequencer->answers. `status`: how the request went. Gives the

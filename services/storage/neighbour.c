@@ -164,3 +164,19 @@ size_t storage_voters(const struct storage *node, uint64_t voters[BB_REPLOG_MEMB
     }
     return found;
 }
+
+size_t storage_list_voters(const struct storage *node, struct storage_voter_list *list)
+{
+    uint64_t ids[BB_REPLOG_MEMBERS_MAX];
+    size_t count = storage_voters(node, ids);
+
+    for (size_t i = 0; i < count; i++) {
+        const char *url = storage_member_url(node, ids[i]);
+        bb__proto__voter__init(&list->rows[i]);
+        (void)snprintf(list->urls[i], sizeof list->urls[i], "%s", url == NULL ? "" : url);
+        list->rows[i].id = ids[i];
+        list->rows[i].url = list->urls[i];
+        list->pointers[i] = &list->rows[i];
+    }
+    return count;
+}

@@ -36,7 +36,7 @@ static void storage_info(struct storage *node, struct bb_exchange *exchange)
     struct bb_ctx ctx = { .env = node->ctx->env, .arena = node->scratch };
     struct bb_replog_status log;
     struct bb_store_stats stats;
-    uint64_t voters[BB_REPLOG_MEMBERS_MAX];
+    struct storage_voter_list voters;
 
     bb__proto__info_reply__init(&info);
     if (!node->has_been_ready) {
@@ -65,7 +65,8 @@ static void storage_info(struct storage *node, struct bb_exchange *exchange)
     info.leader = log.leader;
     info.is_voter = log.is_voter;
     info.is_current = log.is_current;
-    info.voters = (uint32_t)storage_voters(node, voters);
+    info.n_voters = storage_list_voters(node, &voters);
+    info.voters = voters.pointers;
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_INFO;
     reply.info = &info;
     storage_reply(exchange, &reply);

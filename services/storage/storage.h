@@ -192,6 +192,13 @@ void storage_members_changed(struct storage *node);
 void storage_members_close(struct storage *node);
 /* The numbers of those with a vote, as the newest configuration here says. */
 size_t storage_voters(const struct storage *node, uint64_t voters[BB_REPLOG_MEMBERS_MAX]);
+/* The same for a reply, with where they answer; until the loop runs again. */
+struct storage_voter_list {
+    Bb__Proto__Voter rows[BB_REPLOG_MEMBERS_MAX];
+    Bb__Proto__Voter *pointers[BB_REPLOG_MEMBERS_MAX];
+    char urls[BB_REPLOG_MEMBERS_MAX][MEMBER_TEXT_MAX + 1];
+};
+size_t storage_list_voters(const struct storage *node, struct storage_voter_list *list);
 /* Where node `id` answers clients; NULL: not known. Lives until the loop runs again. */
 const char *storage_member_url(const struct storage *node, uint64_t id);
 /* A connection to node `id`; NULL: it is not known where it is. */

@@ -242,7 +242,7 @@ void storage_renew(struct storage *node, struct bb_exchange *exchange,
     Bb__Proto__RenewReply renew = BB__PROTO__RENEW_REPLY__INIT;
     Bb__Proto__StorageReply reply = storage_new_reply();
     struct bb_replog_status log;
-    uint64_t voters[BB_REPLOG_MEMBERS_MAX];
+    struct storage_voter_list voters;
 
     if (request->renew->epoch == node->fence.epoch) {
         node->lease_us = bb_loop_now_us(node->loop);
@@ -252,8 +252,8 @@ void storage_renew(struct storage *node, struct bb_exchange *exchange,
     renew.leader = log.leader;
     renew.epoch = node->fence.epoch;
     renew.node = node->folder.node;
-    renew.n_voters = storage_voters(node, voters);
-    renew.voters = voters;
+    renew.n_voters = storage_list_voters(node, &voters);
+    renew.voters = voters.pointers;
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_RENEW;
     reply.renew = &renew;
     storage_reply(exchange, &reply);

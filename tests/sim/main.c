@@ -127,6 +127,7 @@ static void build(void)
 {
     const struct sim_scenario *scenario = world.scenario;
     char storages[256];
+    char first[256];
     char sequencers[256];
     char workers[256];
     char kept[32];
@@ -136,8 +137,11 @@ static void build(void)
               3511);
     list_urls(workers, sizeof workers, "--workers=", "worker", scenario->workers, 3521);
     add_storages();
+    /* Sequencers find out by themselves who has joined since. */
+    list_urls(first, sizeof first, "--storage=", "storage",
+              scenario->is_growing ? 3 : scenario->storages, 3501);
     add_servers(SIM_SEQUENCER, "sequencer", scenario->sequencers, 3511,
-                (const char *const[]){ storages, NULL });
+                (const char *const[]){ first, NULL });
     if (scenario->outcome_s > 0)
         (void)snprintf(kept, sizeof kept, "--outcome-seconds=%u", scenario->outcome_s);
     add_servers(SIM_WORKER, "worker", scenario->workers, 3521,

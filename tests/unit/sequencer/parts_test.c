@@ -116,6 +116,20 @@ Test(lease, a_majority_is_one_of_the_voters_and_not_of_the_nodes_that_were_named
     cr_assert(sequencer_lease_holds(&lease, 1001));
 }
 
+Test(lease, a_node_that_is_asked_under_two_names_has_one_vote)
+{
+    struct sequencer_lease lease;
+    struct sequencer_renewed again = { .sent_us = 1000, .term = 4, .leader = 1, .node = 1 };
+
+    sequencer_lease_init(&lease, 2);
+    sequencer_lease_grow(&lease);
+    answer_of(&lease, 1, 1000, 3);
+    sequencer_lease_answer(&lease, 2, 0, &again);
+    cr_assert_not(sequencer_lease_holds(&lease, 1001));
+    answer_of(&lease, 2, 1000, 3);
+    cr_assert(sequencer_lease_holds(&lease, 1001));
+}
+
 Test(clock, a_step_of_the_wall_clock_is_followed_slowly)
 {
     struct sequencer_clock clock;
