@@ -62,7 +62,13 @@ static void walk_remove(struct walk *walk)
     if (next != NULL) {
         atomic_store_explicit(&next->prev, walk->before[0], memory_order_relaxed);
     }
-    mvcc_account(map, -(ptrdiff_t)mvcc_node_bytes(node->key_size, node->level_count), -1);
+    if (map->index != NULL) {
+        mvcc_index_remove(map->index, node);
+    }
+    mvcc_account(
+        map,
+        -(ptrdiff_t)(mvcc_node_bytes(node->key_size, node->level_count) + mvcc_indexed_bytes(map)),
+        -1);
     bb_free(node);
     walk->node = next;
 }

@@ -37,7 +37,14 @@ void bb_mvcc_free(struct bb_mvcc *map)
         bb_free(node);
         node = next;
     }
+    mvcc_index_free(map->index);
     bb_free(map);
+}
+
+void bb_mvcc_index_keys(struct bb_mvcc *map)
+{
+    bb_assert(bb_mvcc_keys(map) == 0 && map->index == NULL);
+    map->index = mvcc_index_new();
 }
 
 void bb_mvcc_keep_replaced(struct bb_mvcc *map)
@@ -115,8 +122,9 @@ void mvcc_version_out(const struct mvcc_node *node, const struct mvcc_version *v
 bool bb_mvcc_get(const struct bb_mvcc *map, struct bb_slice key, struct bb_txtime at,
                  struct bb_mvcc_version *version)
 {
-    const struct mvcc_node *node = mvcc_find(map, key);
-    if (node == NULL || mvcc_node_compare(node, key) != 0) {
+    const struct mvcc_node *node =
+        map->index != NULL ? mvcc_index_find(map->index, key) : mvcc_find(map, key);
+    if (node == NULL || (map->index == NULL && mvcc_node_compare(node, key) != 0)) {
         return false;
     }
     const struct mvcc_version *visible = mvcc_node_visible(node, at);
@@ -184,6 +192,17 @@ static void insert_node(struct bb_mvcc *map, struct mvcc_node *before[MVCC_LEVEL
     if (after != NULL) {
         atomic_store_explicit(&after->prev, node, memory_order_release);
     }
+    if (map->index != NULL) {
+        mvcc_index_add(map->index, node);
+    }
+}
+
+/* The node of `key`; else the one behind its place, or NULL, and what lies before it. */
+static struct mvcc_node *node_of(const struct bb_mvcc *map, struct bb_slice key,
+                                 struct mvcc_node *before[MVCC_LEVELS])
+{
+    struct mvcc_node *node = map->index == NULL ? NULL : mvcc_index_find(map->index, key);
+    return node != NULL ? node : search(map, key, before);
 }
 
 static int check_room(struct bb_ctx *ctx, const struct bb_mvcc *map, size_t more)
@@ -200,7 +219,8 @@ static int put_new_key(struct bb_ctx *ctx, struct bb_mvcc *map, struct mvcc_node
                        enum bb_mvcc_kind kind, struct bb_txtime tx)
 {
     uint32_t height = next_height(map);
-    size_t more = mvcc_node_bytes(key.size, height) + mvcc_version_bytes(value.size);
+    size_t more = mvcc_node_bytes(key.size, height) + mvcc_indexed_bytes(map) +
+                  mvcc_version_bytes(value.size);
     int rc = check_room(ctx, map, more);
     if (rc != BB_OK) {
         return rc;
@@ -215,7 +235,7 @@ int bb_mvcc_put(struct bb_ctx *ctx, struct bb_mvcc *map, struct bb_slice key, st
 {
     bb_assert(key.size <= UINT32_MAX && value.size <= UINT32_MAX);
     struct mvcc_node *before[MVCC_LEVELS];
-    struct mvcc_node *node = search(map, key, before);
+    struct mvcc_node *node = node_of(map, key, before);
     if (node == NULL || mvcc_node_compare(node, key) != 0) {
         return put_new_key(ctx, map, before, node, key, value, kind, tx);
     }
@@ -246,7 +266,7 @@ int bb_mvcc_put_older(struct bb_ctx *ctx, struct bb_mvcc *map, struct bb_slice k
 {
     bb_assert(key.size <= UINT32_MAX && value.size <= UINT32_MAX);
     struct mvcc_node *before[MVCC_LEVELS];
-    struct mvcc_node *node = search(map, key, before);
+    struct mvcc_node *node = node_of(map, key, before);
     if (node == NULL || mvcc_node_compare(node, key) != 0) {
         return put_new_key(ctx, map, before, node, key, value, kind, tx);
     }

@@ -14,6 +14,8 @@
 
 #include "bb/mvcc.h"
 
+#include "index.h"
+
 /* 4^12 keys before a search degrades beyond a chain of four a level. */
 #define MVCC_LEVELS 12
 
@@ -38,6 +40,7 @@ struct bb_mvcc {
     bool keeps_replaced;
     _Atomic size_t bytes, keys; /* changed by the writer only */
     uint64_t height_seed;       /* the writer's; fixed at start, so runs are repeatable */
+    struct mvcc_index *index;   /* NULL: keys are found by their order alone */
     _Atomic(struct mvcc_node *) head[MVCC_LEVELS];
 };
 
@@ -65,6 +68,11 @@ static inline size_t mvcc_node_bytes(size_t key_size, uint32_t level_count)
 {
     return offsetof(struct mvcc_node, next) + level_count * sizeof(_Atomic(struct mvcc_node *)) +
            key_size;
+}
+/* What a node costs beside itself. */
+static inline size_t mvcc_indexed_bytes(const struct bb_mvcc *map)
+{
+    return map->index == NULL ? 0 : MVCC_INDEX_BYTES;
 }
 static inline size_t mvcc_version_bytes(size_t value_size)
 {

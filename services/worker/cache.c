@@ -11,10 +11,18 @@ struct trail {
     size_t size, capacity;
     uint8_t keys[]; /* (u32 size, key) */
 };
+
+static struct bb_mvcc *map_new(void)
+{
+    struct bb_mvcc *map = bb_mvcc_new(0);
+    bb_mvcc_index_keys(map);
+    return map;
+}
+
 struct cache *worker_cache_new(size_t bytes_max)
 {
     struct cache *cache = bb_alloc_zero(1, sizeof(*cache));
-    cache->map = bb_mvcc_new(0);
+    cache->map = map_new();
     cache->covered = worker_coverage_new();
     cache->bytes_max = bytes_max;
     bb_buf_init(&cache->hand);
@@ -55,7 +63,7 @@ void worker_cache_reset(struct cache *cache, uint64_t base)
 {
     trail_clear(cache);
     bb_mvcc_free(cache->map);
-    cache->map = bb_mvcc_new(0);
+    cache->map = map_new();
     worker_coverage_clear(cache->covered);
     cache->floor = base;
     cache->changes++;

@@ -5,7 +5,7 @@
 
 /* A scan without a limit is answered in pieces of this many entries. */
 #define SCAN_ENTRIES_MAX 4096u
-#define MARK_EVERY       4u
+#define MARK_EVERY       13u /* a prime: scans of one length mark other documents each time */
 
 /* ---- reading ---- */
 
@@ -30,7 +30,7 @@ static enum known point(struct cache *cache, struct bb_slice key, uint64_t snaps
 {
     /* Writes are in the map without a gap, so the newest version there is the newest there is. */
     if (bb_mvcc_get(cache->map, key, BB_TX(snapshot), version)) {
-        /* What is read often is marked often enough when every fourth read does it. */
+        /* What is read often is marked often enough when one read in some does it. */
         if (++cache->found_count % MARK_EVERY == 0) {
             (void)mark(cache, key);
         }

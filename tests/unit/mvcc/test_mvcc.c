@@ -225,6 +225,8 @@ static void compare_get(const struct bb_mvcc *map, const struct model *model, ui
     const struct model_version *expected = model_get(model, wanted, at);
     cr_assert_eq(found, expected != NULL, "seed %" PRIu64, seed);
     cr_assert(!found || same(&version, expected), "seed %" PRIu64, seed);
+    cr_assert(!found || version.newest.us == model_get(model, wanted, UINT64_MAX)->tx,
+              "seed %" PRIu64, seed);
 }
 
 static void compare_scan(const struct bb_mvcc *map, const struct model *model, uint64_t at,
@@ -288,6 +290,9 @@ Test(mvcc, behaves_as_the_naive_model_under_random_use)
     for (uint64_t seed = 1; seed <= 40; seed++) {
         random_state = seed * 0x9e3779b97f4a7c15u;
         struct bb_mvcc *map = bb_mvcc_new(0);
+        if (seed % 2 == 0) {
+            bb_mvcc_index_keys(map);
+        }
         struct model model = { 0 };
         uint64_t tx = 10;
         for (int i = 0; i < 400; i++) {
@@ -302,6 +307,43 @@ Test(mvcc, behaves_as_the_naive_model_under_random_use)
         bb_mvcc_free(map);
         model_free(&model);
     }
+}
+
+static uint64_t now_and_then(uint64_t i)
+{
+    return i * 2654435761u % 20000;
+}
+
+Test(mvcc, keys_are_found_by_their_hash_while_others_come_and_go)
+{
+    struct bb_ctx ctx = { 0 };
+    struct bb_mvcc *map = bb_mvcc_new(0);
+    uint8_t key[12] = { 1 }, after[13] = { 1 };
+    static bool is_there[20000];
+    struct bb_mvcc_version version;
+    bb_mvcc_index_keys(map);
+    for (uint64_t i = 1; i < 60000; i++) {
+        uint64_t n = now_and_then(i);
+        bb_put_be64(key + 4, n);
+        memcpy(after, key, sizeof(key));
+        cr_assert_eq(bb_mvcc_get(map, bb_slice(key, 12), BB_TX_MAX, &version), is_there[n]);
+        /* It grows for a while, then shrinks to a few. */
+        if (is_there[n] || (i > 30000 && n > 50)) {
+            bb_mvcc_drop_range(map, bb_slice(key, 12), bb_slice(after, 13), BB_TX(i));
+            is_there[n] = false;
+        } else {
+            bb_mvcc_put(&ctx, map, bb_slice(key, 12), BB_SLICE_EMPTY, BB_MVCC_PUT, BB_TX(i));
+            is_there[n] = true;
+        }
+    }
+    size_t count = 0;
+    for (uint64_t n = 0; n < BB_COUNT_OF(is_there); n++) {
+        bb_put_be64(key + 4, n);
+        cr_assert_eq(bb_mvcc_get(map, bb_slice(key, 12), BB_TX_MAX, &version), is_there[n]);
+        count += is_there[n] ? 1 : 0;
+    }
+    cr_assert_eq(bb_mvcc_keys(map), count);
+    bb_mvcc_free(map);
 }
 
 Test(mvcc, keeps_a_hundred_thousand_keys_in_order)

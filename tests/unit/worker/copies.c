@@ -176,7 +176,7 @@ Test(copies, who_would_have_to_be_told_of_too_many_ranges_forgets_all)
 }
 
 /* Ranges of all kinds of overlap, against a list that is looked through. */
-Test(copies, b13_the_ranges_that_hold_a_key_are_found)
+Test(copies, the_ranges_that_hold_a_key_are_found)
 {
     struct copy_ranges *ranges = worker_copy_ranges_new();
     struct copy_range *list[200];
