@@ -22,7 +22,7 @@ v8::MaybeLocal<v8::String> str_of(v8::Isolate *isolate, struct bb_slice utf8)
                                    v8::NewStringType::kNormal, (int)utf8.size);
 }
 
-static bool is_ascii(const uint8_t *data, size_t size)
+bool is_ascii(const uint8_t *data, size_t size)
 {
     size_t at = 0;
     for (; at + 8 <= size; at += 8) {
@@ -184,11 +184,33 @@ static bool make_factory(struct bb_vm *vm, v8::Local<v8::Context> context, const
     return true;
 }
 
+/* Is it the list that `probe` below makes of these names? */
+static bool is_list_of(const std::string &list, const ObjectParts &parts)
+{
+    const size_t names = (size_t)(parts.values - parts.names);
+
+    if (list.size() != names + (size_t)parts.count * 4 ||
+        memcmp(list.data(), parts.names, names) != 0) {
+        return false;
+    }
+    for (uint32_t i = 0; i < parts.count; i++) {
+        if (memcmp(list.data() + names + (size_t)i * 4, parts.ends + (size_t)i * 8, 4) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The shape of these names when it is worth a factory. */
 static Shape *shape_of(struct bb_vm *vm, v8::Local<v8::Context> context, const ObjectParts &parts)
 {
     if (parts.count == 0 || parts.count > SHAPE_FIELDS_MAX) {
         return nullptr;
+    }
+    for (auto *recent : vm->recent_shapes) {
+        if (recent != nullptr && is_list_of(recent->first, parts)) {
+            return &recent->second;
+        }
     }
     std::string &probe = vm->shape_probe;
     probe.assign(reinterpret_cast<const char *>(parts.names), (size_t)(parts.values - parts.names));
@@ -213,6 +235,7 @@ static Shape *shape_of(struct bb_vm *vm, v8::Local<v8::Context> context, const O
             return nullptr;
         }
     }
+    vm->recent_shapes[vm->next_recent_shape++ % BB_COUNT_OF(vm->recent_shapes)] = &*found;
     return shape;
 }
 

@@ -1,5 +1,6 @@
 /*
  * JavaScript to BBV: a walk that refuses everything that is no value, and says where it stands.
+ * Objects whose list of keys is known by now are read and written as a whole (js/fields.js).
  *
  * Getters of the user's objects may run here: any step can throw, and any object can change between
  * two steps. What is written is what was read once.
@@ -15,12 +16,14 @@ namespace
 {
 
 const size_t NAME_BYTES_MAX = 1024;
+const size_t NAMES_KEPT_MAX = 2048; /* of one list of keys */
 
 struct Place {
     const Place *parent;
     v8::Local<v8::Object> object;
-    v8::Local<v8::String> key; /* empty: `index` */
+    v8::Local<v8::String> key; /* empty: `name` or `index` */
     uint32_t index;
+    std::string_view name; /* data() == nullptr: it is an element */
 };
 
 struct Field {
@@ -38,13 +41,17 @@ class Encoder
     {
     }
     bool value(v8::Local<v8::Value> value, const Place *place, uint32_t depth);
+    bool take(const Fields &fields, const v8::FunctionCallbackInfo<v8::Value> &info);
 
   private:
     bool fail(const Place *place, const std::string &text);
     bool string(v8::Local<v8::String> text, const Place *place);
     bool array(v8::Local<v8::Array> array, const Place *place, uint32_t depth);
     bool object(v8::Local<v8::Object> object, const Place *place, uint32_t depth);
-    bool gather(v8::Local<v8::Object> object, const Place *place);
+    bool listed(v8::Local<v8::Object> object, v8::Local<v8::Array> keys, const Place *place,
+                uint32_t depth);
+    bool partly(const Fields &fields, const v8::FunctionCallbackInfo<v8::Value> &info);
+    bool gather(v8::Local<v8::Object> object, v8::Local<v8::Array> keys, const Place *place);
     bool other(v8::Local<v8::Value> value, const Place *place);
     bool is_plain(v8::Local<v8::Object> object);
     bool is_in_circle(v8::Local<v8::Object> object, const Place *place);
@@ -61,6 +68,12 @@ class Encoder
     std::string *error_;
     std::vector<Field> fields_; /* a stack: one stretch for each open object */
     std::string names_;
+    /* The object whose fields are asked for. */
+    struct {
+        v8::Local<v8::Object> object;
+        const Place *place;
+        uint32_t depth;
+    } asked_ = {};
 };
 
 std::string place_text(v8::Isolate *isolate, const Place *place, const char *root)
@@ -69,6 +82,9 @@ std::string place_text(v8::Isolate *isolate, const Place *place, const char *roo
         return root;
     }
     std::string text = place_text(isolate, place->parent, root);
+    if (place->name.data() != nullptr) {
+        return text + "." + std::string(place->name);
+    }
     if (place->key.IsEmpty()) {
         return text + "[" + std::to_string(place->index) + "]";
     }
@@ -173,7 +189,7 @@ bool Encoder::array(v8::Local<v8::Array> array, const Place *place, uint32_t dep
     const size_t first = to_->size;
     for (uint32_t i = 0; i < count; i++) {
         v8::HandleScope handles(isolate_);
-        const Place here = { place, array, v8::Local<v8::String>(), i };
+        const Place here = { place, array, v8::Local<v8::String>(), i, {} };
         v8::Local<v8::Value> item;
         if (!array->Get(context_, i).ToLocal(&item)) {
             return false;
@@ -209,18 +225,9 @@ static const char *trouble_with_name(const char *name, size_t size)
 }
 
 /* Pushes the object's fields, sorted by the bytes of their names. */
-bool Encoder::gather(v8::Local<v8::Object> object, const Place *place)
+bool Encoder::gather(v8::Local<v8::Object> object, v8::Local<v8::Array> keys, const Place *place)
 {
     const size_t first = fields_.size();
-    v8::Local<v8::Array> keys;
-
-    if (!object
-             ->GetOwnPropertyNames(context_,
-                                   (v8::PropertyFilter)(v8::ONLY_ENUMERABLE | v8::SKIP_SYMBOLS),
-                                   v8::KeyConversionMode::kConvertToString)
-             .ToLocal(&keys)) {
-        return false;
-    }
     const uint32_t count = keys->Length();
     for (uint32_t i = 0; i < count; i++) {
         v8::Local<v8::Value> key, item;
@@ -243,7 +250,7 @@ bool Encoder::gather(v8::Local<v8::Object> object, const Place *place)
             options_.checks_names ? trouble_with_name(names_.data() + begin, names_.size() - begin)
                                   : nullptr;
         if (trouble != nullptr) {
-            const Place here = { place, object, key.As<v8::String>(), 0 };
+            const Place here = { place, object, key.As<v8::String>(), 0, {} };
             return fail(names_.size() - begin > NAME_BYTES_MAX ? place : &here, trouble);
         }
         fields_.push_back(Field{ item, key.As<v8::String>(), begin, names_.size() - begin });
@@ -258,12 +265,95 @@ bool Encoder::gather(v8::Local<v8::Object> object, const Place *place)
     return true;
 }
 
+/* What `take` is called for: an object of known keys, in one piece. */
+bool Encoder::take(const Fields &fields, const v8::FunctionCallbackInfo<v8::Value> &info)
+{
+    const auto asked = asked_;
+    const uint32_t count = (uint32_t)fields.order.size();
+    const size_t begin = to_->size;
+
+    for (uint32_t i = 0; i < count && !options_.keeps_undefined; i++) {
+        if (info[(int)i + 1]->IsUndefined()) {
+            return partly(fields, info);
+        }
+    }
+    bb_buf_append(to_, fields.head.data(), fields.head.size());
+    const size_t values = to_->size;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t name = i == 0 ? 0 : fields.ends[i - 1];
+        const Place here = { asked.place, asked.object, v8::Local<v8::String>(), 0,
+                             std::string_view(fields.names).substr(name, fields.ends[i] - name) };
+        if (!value(info[(int)fields.order[i] + 1], &here, asked.depth + 1)) {
+            return false;
+        }
+        le32_at(begin + 9 + (size_t)i * 8 + 4, to_->size - values);
+    }
+    le32_at(begin + 1, to_->size - begin - 5);
+    return true;
+}
+
+/* The same without the fields that are undefined. */
+bool Encoder::partly(const Fields &fields, const v8::FunctionCallbackInfo<v8::Value> &info)
+{
+    const auto asked = asked_;
+    const size_t begin = to_->size;
+    std::vector<uint32_t> present;
+    size_t name_bytes = 0;
+
+    for (uint32_t i = 0; i < fields.order.size(); i++) {
+        if (!info[(int)fields.order[i] + 1]->IsUndefined()) {
+            present.push_back(i);
+            name_bytes += fields.ends[i] - (i == 0 ? 0 : fields.ends[i - 1]);
+        }
+    }
+    const size_t head = 9 + present.size() * 8 + 4;
+    (void)bb_buf_reserve(to_, head + name_bytes);
+    to_->size += head;
+    to_->data[begin] = BB_TAG_OBJECT;
+    le32_at(begin + 5, present.size());
+    le32_at(begin + head - 4, name_bytes);
+    for (size_t i = 0; i < present.size(); i++) {
+        const uint32_t name = present[i] == 0 ? 0 : fields.ends[present[i] - 1];
+        bb_buf_append(to_, fields.names.data() + name, fields.ends[present[i]] - name);
+        le32_at(begin + 9 + i * 8, to_->size - begin - head);
+    }
+    const size_t values = to_->size;
+    for (size_t i = 0; i < present.size(); i++) {
+        const uint32_t name = present[i] == 0 ? 0 : fields.ends[present[i] - 1];
+        const Place here = {
+            asked.place, asked.object, v8::Local<v8::String>(), 0,
+            std::string_view(fields.names).substr(name, fields.ends[present[i]] - name)
+        };
+        if (!value(info[(int)fields.order[present[i]] + 1], &here, asked.depth + 1)) {
+            return false;
+        }
+        le32_at(begin + 9 + i * 8 + 4, to_->size - values);
+    }
+    le32_at(begin + 1, to_->size - begin - 5);
+    return true;
+}
+
 bool Encoder::object(v8::Local<v8::Object> object, const Place *place, uint32_t depth)
 {
     v8::HandleScope handles(isolate_);
+    v8::Local<v8::Value> arguments[] = { object }, answer;
+
+    asked_ = { object, place, depth };
+    if (!vm_->fields_of.Get(isolate_)
+             ->Call(context_, v8::Undefined(isolate_), 1, arguments)
+             .ToLocal(&answer)) {
+        return false;
+    }
+    return answer->IsArray() ? listed(object, answer.As<v8::Array>(), place, depth)
+                             : answer->IsTrue();
+}
+
+bool Encoder::listed(v8::Local<v8::Object> object, v8::Local<v8::Array> keys, const Place *place,
+                     uint32_t depth)
+{
     const size_t first = fields_.size(), first_name = names_.size(), begin = to_->size;
 
-    if (!gather(object, place)) {
+    if (!gather(object, keys, place)) {
         return false;
     }
     const size_t count = fields_.size() - first, name_bytes = names_.size() - first_name;
@@ -281,7 +371,7 @@ bool Encoder::object(v8::Local<v8::Object> object, const Place *place, uint32_t 
     const size_t values = to_->size;
     for (size_t i = 0; i < count; i++) {
         const Field field = fields_[first + i];
-        const Place here = { place, object, field.key, 0 };
+        const Place here = { place, object, field.key, 0, {} };
         if (!value(field.value, &here, depth + 1)) {
             return false;
         }
@@ -399,6 +489,10 @@ static bool append_utf16(const uint16_t *from, size_t count, struct bb_buf *to)
 
 static void append_latin1(const uint8_t *from, size_t count, struct bb_buf *to)
 {
+    if (is_ascii(from, count)) {
+        bb_buf_append(to, from, count);
+        return;
+    }
     uint8_t *out = bb_buf_reserve(to, count * 2);
     uint8_t *const begin = out;
 
@@ -431,13 +525,127 @@ bool encode(struct bb_vm *vm, v8::Local<v8::Value> value, const EncodeOptions &o
     v8::HandleScope handles(vm->isolate);
     const size_t size = to->size;
     Encoder encoder(vm, options, to, error);
+    void *const outer = vm->encoder;
 
     error->clear();
-    if (encoder.value(value, nullptr, 0)) {
-        return true;
+    vm->encoder = &encoder;
+    const bool is_good = encoder.value(value, nullptr, 0);
+    vm->encoder = outer;
+    if (!is_good) {
+        to->size = size;
     }
-    to->size = size;
-    return false;
+    return is_good;
+}
+
+/* ---- lists of keys ---- */
+
+/* The names in the order of the keys; false: one of them is none that may be stored. */
+static bool read_names(v8::Isolate *isolate, v8::Local<v8::Array> keys,
+                       std::vector<std::string> *names)
+{
+    size_t bytes = 0;
+
+    for (uint32_t i = 0; i < keys->Length(); i++) {
+        v8::Local<v8::Value> key;
+        struct bb_buf name;
+        bb_buf_init(&name);
+        const bool is_text = keys->Get(isolate->GetCurrentContext(), i).ToLocal(&key) &&
+                             key->IsString() && append_utf8(isolate, key.As<v8::String>(), &name);
+        names->emplace_back(reinterpret_cast<const char *>(name.data), name.size);
+        bb_buf_fini(&name);
+        bytes += names->back().size();
+        if (!is_text || bytes > NAMES_KEPT_MAX ||
+            trouble_with_name(names->back().data(), names->back().size()) != nullptr) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static std::unique_ptr<Fields> make_fields(const std::vector<std::string> &names)
+{
+    auto made = std::make_unique<Fields>();
+    const size_t count = names.size();
+
+    for (uint32_t i = 0; i < count; i++) {
+        made->order.push_back(i);
+    }
+    std::sort(made->order.begin(), made->order.end(),
+              [&names](uint32_t a, uint32_t b) { return names[a] < names[b]; });
+    made->head.assign(9 + count * 8 + 4, '\0');
+    uint8_t *const head = reinterpret_cast<uint8_t *>(made->head.data());
+    head[0] = BB_TAG_OBJECT;
+    bb_put_le32(head + 5, (uint32_t)count);
+    for (size_t i = 0; i < count; i++) {
+        made->names += names[made->order[i]];
+        made->ends.push_back((uint32_t)made->names.size());
+        bb_put_le32(head + 9 + i * 8, made->ends.back());
+    }
+    bb_put_le32(head + 9 + count * 8, (uint32_t)made->names.size());
+    made->head += made->names;
+    return made;
+}
+
+/* return (o) => take(7, o["a"], o["b"]); */
+static std::string reader_source(size_t shape, const std::vector<std::string> &names)
+{
+    std::string source = "return (o) => take(" + std::to_string(shape);
+
+    for (const std::string &name : names) {
+        struct bb_buf quoted;
+        bb_buf_init(&quoted);
+        bb_json_string(&quoted, bb_slice(name.data(), name.size()));
+        source += ", o[";
+        source.append(reinterpret_cast<const char *>(quoted.data), quoted.size);
+        source += "]";
+        bb_buf_fini(&quoted);
+    }
+    return source + ");";
+}
+
+static void take(const v8::FunctionCallbackInfo<v8::Value> &info)
+{
+    struct bb_vm *vm = vm_of(info.GetIsolate());
+    const uint32_t shape = info[0].As<v8::Uint32>()->Value();
+
+    bb_assert(vm->encoder != nullptr && shape < vm->fields.size());
+    info.GetReturnValue().Set(static_cast<Encoder *>(vm->encoder)->take(*vm->fields[shape], info));
+}
+
+/* makeReader(keys): a function of an object, or undefined when the keys need the walk. */
+static void make_reader(const v8::FunctionCallbackInfo<v8::Value> &info)
+{
+    v8::Isolate *isolate = info.GetIsolate();
+    v8::Local<v8::Context> context = isolate->GetCurrentContext();
+    struct bb_vm *vm = vm_of(isolate);
+    std::vector<std::string> names;
+    v8::Local<v8::Function> taker, maker;
+    v8::Local<v8::Value> reader;
+
+    if (!vm->is_open || !read_names(isolate, info[0].As<v8::Array>(), &names)) {
+        return;
+    }
+    const std::string source = reader_source(vm->fields.size(), names);
+    v8::TryCatch quiet(isolate);
+    v8::Local<v8::String> parameters[] = { str(isolate, "take") };
+    v8::ScriptOrigin origin(str(isolate, "bitbend:fields"));
+    v8::ScriptCompiler::Source unit(str(isolate, source.c_str()), origin);
+    if (!v8::Function::New(context, take, v8::Local<v8::Value>(), 0,
+                           v8::ConstructorBehavior::kThrow)
+             .ToLocal(&taker) ||
+        !v8::ScriptCompiler::CompileFunction(context, &unit, 1, parameters).ToLocal(&maker)) {
+        return;
+    }
+    v8::Local<v8::Value> arguments[] = { taker };
+    if (maker->Call(context, v8::Undefined(isolate), 1, arguments).ToLocal(&reader)) {
+        vm->fields.push_back(make_fields(names));
+        info.GetReturnValue().Set(reader);
+    }
+}
+
+void install_encoder(struct bb_vm *vm, v8::Local<v8::Object> internals)
+{
+    set_native(vm, internals, "makeReader", make_reader);
 }
 
 } // namespace bb

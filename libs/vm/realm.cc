@@ -7,10 +7,11 @@ namespace bb
 {
 
 /* In this order; each is the body of function (host, internals). */
-static const char *const BEFORE_RUNTIME[] = { "sharing.js",   "modules.js",     "stack.js",
-                                              "text.js",      "events.js",      "crypto.js",
-                                              "url_parse.js", "url_machine.js", "url.js",
-                                              "globals.js",   "wasm.js",        "determinism.js" };
+static const char *const BEFORE_RUNTIME[] = { "sharing.js",    "modules.js",   "stack.js",
+                                              "fields.js",     "text.js",      "events.js",
+                                              "crypto.js",     "url_parse.js", "url_machine.js",
+                                              "url.js",        "globals.js",   "wasm.js",
+                                              "determinism.js" };
 static const char *const AFTER_RUNTIME[] = { "harden.js" };
 
 static struct bb_slice text_named(const char *name)
@@ -83,9 +84,10 @@ static bool run_all(struct bb_vm *vm, const struct bb_vm_options *options,
             return false;
         }
     }
-    *what = "modules.js and stack.js";
+    *what = "modules.js, stack.js and fields.js";
     if (!take_function(vm, arguments[1], "makeBundle", &vm->make_bundle) ||
         !take_function(vm, arguments[1], "stackText", &vm->stack_text) ||
+        !take_function(vm, arguments[1], "fieldsOf", &vm->fields_of) ||
         !take_function(vm, arguments[1], "thrownText", &vm->thrown_text) ||
         !take_function(vm, arguments[1], "loadingPath", &vm->loading_path)) {
         return false;
@@ -144,6 +146,7 @@ int open_realm(struct bb_ctx *ctx, struct bb_vm *vm, const struct bb_vm_options 
     remember_symbols(vm, context);
     install_natives(vm, internals);
     install_errors(vm, internals);
+    install_encoder(vm, internals);
     install_bundles(vm, internals);
     v8::Local<v8::Value> host = v8::Function::New(context, host_function, v8::Local<v8::Value>(), 1,
                                                   v8::ConstructorBehavior::kThrow)

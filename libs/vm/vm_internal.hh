@@ -57,6 +57,14 @@ struct Shape {
     v8::Global<v8::Function> factory;
 };
 
+/* What is known of a list of keys whose objects are encoded at once: see js/fields.js. */
+struct Fields {
+    std::string head;            /* the object up to its values; their ends are zero */
+    std::string names;           /* sorted, one after the other */
+    std::vector<uint32_t> order; /* by sorted place: which of the keys */
+    std::vector<uint32_t> ends;  /* of the names, by sorted place */
+};
+
 struct Text {
     const char *name;
     const uint8_t *data;
@@ -89,6 +97,11 @@ struct bb_vm {
     std::vector<struct bb_vm_bundle *> bundles;
     bb::TextMap<v8::Global<v8::String>> keys;
     bb::TextMap<bb::Shape> shapes;
+    bb::TextMap<bb::Shape>::value_type *recent_shapes[4] = {}; /* of what was decoded last */
+    uint32_t next_recent_shape = 0;
+    v8::Global<v8::Function> fields_of; /* js/fields.js */
+    std::vector<std::unique_ptr<bb::Fields>> fields;
+    void *encoder = nullptr;    /* the one that is at work, innermost */
     std::string shape_probe;    /* scratch */
     struct bb_buf scratch;      /* host arguments */
     struct bb_buf answer;       /* host answers */
@@ -171,6 +184,7 @@ node::MultiIsolatePlatform *platform();
 /* decode.cc */
 v8::MaybeLocal<v8::Value> decode(struct bb_vm *vm, struct bb_slice value);
 v8::Local<v8::String> key_string(struct bb_vm *vm, const uint8_t *data, size_t size);
+bool is_ascii(const uint8_t *data, size_t size);
 
 /* encode.cc. `root` begins the path in errors; with keeps_undefined a field that is undefined is
  * encoded as such, else left out. False: `error` says what and where, or, when it is empty, an
@@ -184,6 +198,8 @@ struct EncodeOptions {
 bool encode(struct bb_vm *vm, v8::Local<v8::Value> value, const EncodeOptions &options,
             struct bb_buf *to, std::string *error);
 bool append_utf8(v8::Isolate *isolate, v8::Local<v8::String> text, struct bb_buf *to);
+
+void install_encoder(struct bb_vm *vm, v8::Local<v8::Object> internals);
 
 /* errors.cc */
 v8::Local<v8::Value> make_error(struct bb_vm *vm, int status, const char *message, size_t size);

@@ -304,7 +304,7 @@ export class Slot {
       reads: answer.reads.map(({ low, high }) => [Buffer.from(low).toString("hex"), Buffer.from(high).toString("hex")]),
       logs: answer.logs.map(({ level, text }) => `${level} ${text}`),
       body: answer.body.length > 0 ? TxBody.decode(answer.body) : null,
-      bodyBytes: Buffer.from(answer.body), sawIdentity: answer.sawIdentity, sawRandom: answer.sawRandom,
+      bodyBytes: Buffer.from(answer.body), valueBytes: answer.value, sawIdentity: answer.sawIdentity, sawRandom: answer.sawRandom,
       sawTime: answer.sawTime, mustRecycle: answer.mustRecycle, rows: Number(answer.rows), trace: answer.trace,
       recalled: answer.recalled,
     };
