@@ -103,6 +103,13 @@ static void ask_next(struct relay *relay)
     end(node);
 }
 
+/* The others are not known before their leader has told where it is, soon after it leads. */
+static bool is_leader_known(const struct storage *node)
+{
+    return node->leader == node->self.id ||
+           (node->leader != 0 && storage_member_url(node, node->leader) != NULL);
+}
+
 void storage_relay_tail(struct storage *node, struct bb_exchange *exchange,
                         const Bb__Proto__Tail *tail)
 {
@@ -112,7 +119,9 @@ void storage_relay_tail(struct storage *node, struct bb_exchange *exchange,
         storage_refuse(exchange, BB_TOO_LARGE, "the request leaves no memory for its answer");
         return;
     }
-    *relay = (struct relay){ .node = node, .exchange = exchange, .tail = tail };
+    *relay = (struct relay){
+        .node = node, .exchange = exchange, .tail = tail, .is_undecided = !is_leader_known(node)
+    };
     node->scans += 1;
     ask_next(relay);
 }

@@ -146,7 +146,7 @@ void storage_tail(struct storage *node, struct bb_exchange *exchange,
         scan_tail(node, exchange, tail);
     } else if (rc == BB_OK) {
         reply_tail(node, exchange);
-    } else if (rc == BB_TX_TRUNCATED && !tail->is_relayed && node->fence.members.count > 1) {
+    } else if (rc == BB_TX_TRUNCATED && !tail->is_relayed && node->self.listen[0] != 0) {
         storage_relay_tail(node, exchange, tail);
     } else {
         refuse_tail(node, exchange, rc, ctx.error);
