@@ -40,7 +40,7 @@ struct turn {
     uv_idle_t again;      /* active when it must not sleep: something was posted meanwhile */
     struct bb_list loops, gone;
     size_t loop_count;
-    pthread_t owner;
+    _Atomic(pthread_t) owner;
 };
 
 struct bb_loop {
@@ -61,6 +61,11 @@ static void ring(struct turn *turn)
     uint64_t one = 1;
 
     (void)!write(turn->wake_fd, &one, sizeof one); /* fails only when it has rung very often */
+}
+
+static bool is_owner(const struct turn *turn)
+{
+    return pthread_equal(atomic_load(&turn->owner), pthread_self()) != 0;
 }
 
 static bool has_posts(const struct turn *turn)
@@ -151,7 +156,7 @@ static struct turn *turn_new(void)
 
     bb_list_init(&turn->loops);
     bb_list_init(&turn->gone);
-    turn->owner = pthread_self();
+    atomic_store(&turn->owner, pthread_self());
     turn->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     bb_assert(turn->wake_fd >= 0);
     bb_assert(uv_loop_init(&turn->uv) == 0);
@@ -223,7 +228,7 @@ void bb_loop_free(struct bb_loop *loop)
     if (loop == NULL)
         return;
     struct turn *turn = loop->turn;
-    turn->owner = pthread_self();
+    atomic_store(&turn->owner, pthread_self());
     loop->hook_count = 0; /* what they would look at is gone */
     bb_loop_drain(loop);
     if (--turn->loop_count == 0) {
@@ -240,7 +245,7 @@ void bb_loop_free(struct bb_loop *loop)
 
 void bb_loop_run(struct bb_loop *loop)
 {
-    loop->turn->owner = pthread_self();
+    atomic_store(&loop->turn->owner, pthread_self());
     while (!atomic_load(&loop->must_stop))
         (void)uv_run(&loop->turn->uv, UV_RUN_DEFAULT);
     bb_loop_drain(loop);
@@ -252,7 +257,7 @@ struct bb_loop *rt_loop_run_any(struct bb_loop *any)
     struct turn *turn = any->turn;
     struct bb_loop *stopped;
 
-    turn->owner = pthread_self();
+    atomic_store(&turn->owner, pthread_self());
     while ((stopped = find_stopped(turn)) == NULL)
         (void)uv_run(&turn->uv, UV_RUN_DEFAULT);
     bb_loop_drain(stopped);
@@ -278,7 +283,7 @@ struct bb_ctx *bb_loop_ctx(struct bb_loop *loop)
 
 bool bb_loop_is_owner(const struct bb_loop *loop)
 {
-    return pthread_equal(loop->turn->owner, pthread_self()) != 0;
+    return is_owner(loop->turn);
 }
 
 uint64_t bb_loop_now_us(struct bb_loop *loop)
@@ -296,7 +301,8 @@ void bb_loop_post(struct bb_loop *loop, struct bb_task *task)
     do {
         task->next = head;
     } while (!atomic_compare_exchange_weak(&loop->inbox, &head, task));
-    if (head == NULL && atomic_load(&turn->is_asleep))
+    /* The owner looks into its inboxes again before it sleeps. */
+    if (head == NULL && atomic_load(&turn->is_asleep) && !is_owner(turn))
         ring(turn);
 }
 

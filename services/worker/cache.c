@@ -197,22 +197,59 @@ void worker_cache_key_after(struct bb_buf *buf, struct bb_slice key)
     bb_buf_append_byte(buf, 0);
 }
 
-/* Of one key: nobody reads below `horizon`. */
-static void prune_key(struct cache *cache, struct bb_slice key, struct bb_buf *after,
-                      uint64_t horizon)
+/* Of one key, written at `tx`: nobody reads below `horizon`. Is it in a covered interval? What was
+ * written later has its own turn, as it may be kept. */
+static bool prune_key(struct cache *cache, struct bb_slice key, uint64_t tx, uint64_t horizon,
+                      struct bb_buf *after)
 {
     worker_cache_key_after(after, key);
-    uint64_t upto = horizon;
-    if (worker_coverage_at(cache->covered, key) != NULL) {
+    uint64_t upto = tx;
+    bool is_covered = worker_coverage_at(cache->covered, key) != NULL;
+    if (is_covered) {
         struct bb_mvcc_version version;
         bool is_there = bb_mvcc_get(cache->map, key, BB_TX(horizon), &version);
         if (!is_there || version.tx.us == 0) {
-            return;
+            return true;
         }
         /* An absent key in a covered interval needs no version that says so. */
         upto = version.kind == BB_MVCC_REMOVE ? version.tx.us : version.tx.us - 1;
     }
     bb_mvcc_drop_range(cache->map, key, bb_buf_slice(after), BB_TX(upto));
+    return is_covered;
+}
+
+/*
+ * What nobody needs any more of the keys of one record. A document whose place in an index somebody
+ * keeps is known since its write, and stays as the place does: a query over the newest rows would
+ * ask storage for each of them.
+ */
+static void prune_record(struct cache *cache, const struct trail *trail, struct bb_buf *after,
+                         uint64_t horizon)
+{
+    struct bb_slice document = BB_SLICE_EMPTY; /* the last one, whose index keys follow it */
+    bool is_kept = false;
+    for (size_t at = 0; at <= trail->size;) {
+        struct bb_slice key = BB_SLICE_EMPTY;
+        if (at < trail->size) {
+            key = bb_slice(trail->keys + at + 4, bb_get_le32(trail->keys + at));
+        }
+        bool is_index_key = key.size > 20 && document.size == 20 &&
+                            memcmp(document.data + 4, key.data + key.size - 16, 16) == 0;
+        if (is_index_key) {
+            is_kept |= prune_key(cache, key, trail->tx, horizon, after);
+        } else {
+            if (is_kept) {
+                worker_cache_key_after(after, document);
+                worker_coverage_add(cache->covered, document, bb_buf_slice(after), trail->tx);
+            }
+            if (document.size > 0) {
+                (void)prune_key(cache, document, trail->tx, horizon, after);
+            }
+            document = key;
+            is_kept = false;
+        }
+        at += 4 + key.size;
+    }
 }
 
 static void evict(struct cache *cache, uint64_t horizon)
@@ -247,12 +284,7 @@ void worker_cache_prune(struct cache *cache, uint64_t horizon)
     struct bb_buf after;
     bb_buf_init(&after);
     while (cache->oldest != NULL && cache->oldest->tx <= horizon) {
-        struct trail *trail = cache->oldest;
-        for (size_t at = 0; at < trail->size;) {
-            uint32_t size = bb_get_le32(trail->keys + at);
-            prune_key(cache, bb_slice(trail->keys + at + 4, size), &after, horizon);
-            at += 4 + size;
-        }
+        prune_record(cache, cache->oldest, &after, horizon);
         trail_pop(cache);
     }
     bb_buf_fini(&after);

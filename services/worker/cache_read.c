@@ -317,21 +317,6 @@ static void keep_written(struct cache *cache, struct bb_slice key, uint64_t tx)
     bb_buf_fini(&after);
 }
 
-static void keep_all_written(struct cache *cache, const struct cache_read *read)
-{
-    for (size_t i = 0; i < read->entry_count; i++) {
-        const struct read_entry *entry = &read->entries[i];
-        uint8_t key[20];
-        if (read->high.size == 0) {
-            keep_written(cache, entry->key, entry->tx);
-        } else if (read->doc_index != 0 && entry->tx > cache->floor) {
-            bb_put_be32(key, read->doc_index);
-            memcpy(key + 4, entry->key.data + entry->key.size - 16, 16);
-            keep_written(cache, bb_slice(key, 20), entry->tx);
-        }
-    }
-}
-
 bool worker_cache_step(struct cache *cache, struct cache_read *read)
 {
     bool is_first = !read->is_started;
@@ -365,8 +350,8 @@ bool worker_cache_step(struct cache *cache, struct cache_read *read)
         read->is_first = is_done;
         read->changes = cache->changes;
     }
-    if (is_done && !read->is_bypass && read->status == BB_OK) {
-        keep_all_written(cache, read);
+    if (is_done && !read->is_bypass && read->high.size == 0 && read->entry_count > 0) {
+        keep_written(cache, read->low, read->entries[0].tx);
     }
     return is_done;
 }

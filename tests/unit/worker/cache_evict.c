@@ -6,6 +6,7 @@
 #include "cache.h"
 
 #define TABLE 10u
+#define INDEX 0x80000000u
 
 static void key_of(uint8_t key[20], uint8_t number)
 {
@@ -35,11 +36,22 @@ static void read_one(struct bb_ctx *ctx, struct cache *cache, uint8_t number, ui
     bb_arena_free(arena);
 }
 
+/* The place of document 1 in an index. */
+static void place_of(uint8_t place[30])
+{
+    memset(place, 0, 30);
+    bb_put_be32(place, INDEX);
+    place[14] = 1;
+}
+
 /* The feed brings document 1, written at `tx`. */
 static void write_one(struct bb_ctx *ctx, struct cache *cache, uint64_t tx)
 {
     uint8_t key[20];
+    uint8_t place[30];
     uint8_t content[8] = { 0 };
+    Bb__Proto__IndexKey index_key;
+    Bb__Proto__IndexKey *index_keys[1] = { &index_key };
     Bb__Proto__Write write;
     Bb__Proto__Write *writes[1] = { &write };
     Bb__Proto__TxBody body;
@@ -47,8 +59,15 @@ static void write_one(struct bb_ctx *ctx, struct cache *cache, uint64_t tx)
     bb__proto__write__init(&write);
     bb__proto__tx_body__init(&body);
     write.table = TABLE;
+    write.doc_op = BB__PROTO__KEY_OP__KEY_PUT;
     write.doc_key = (ProtobufCBinaryData){ .data = key, .len = sizeof(key) };
     write.doc = (ProtobufCBinaryData){ .data = content, .len = sizeof(content) };
+    bb__proto__index_key__init(&index_key);
+    index_key.op = BB__PROTO__KEY_OP__KEY_PUT;
+    place_of(place);
+    index_key.key = (ProtobufCBinaryData){ .data = place, .len = sizeof(place) };
+    write.keys = index_keys;
+    write.n_keys = 1;
     body.writes = writes;
     body.n_writes = 1;
     (void)worker_cache_apply(ctx, cache, &body, tx);
@@ -78,6 +97,54 @@ Test(cache, what_was_written_and_then_read_stays)
     cr_expect(knows(cache, 40));
     worker_cache_prune(cache, 50);
     cr_expect(knows(cache, 50));
+    worker_cache_free(cache);
+}
+
+/* All of the index with its documents at `snapshot`. False: storage must be asked. */
+static bool scans(struct bb_ctx *ctx, struct cache *cache, uint64_t snapshot, bool may_fill,
+                  size_t expected)
+{
+    uint8_t low[4];
+    uint8_t high[4];
+    struct bb_arena *arena = bb_arena_new(0);
+    bb_put_be32(low, INDEX);
+    bb_put_be32(high, INDEX + 1);
+    struct cache_read read = { .arena = arena,
+                               .low = bb_slice(low, 4),
+                               .high = bb_slice(high, 4),
+                               .doc_index = BB_INDEX_BY_ID(TABLE),
+                               .snapshot = snapshot };
+    bool is_known = worker_cache_step(cache, &read);
+    if (!is_known && may_fill) {
+        struct read_need need = read.needs[0];
+        struct cache_fill fill = { .at = snapshot, .is_complete = true };
+        worker_cache_fill(ctx, cache, &read, &need, &fill);
+        is_known = worker_cache_step(cache, &read);
+    }
+    if (is_known) {
+        cr_expect_eq(read.entry_count, expected);
+    }
+    bb_arena_free(arena);
+    return is_known;
+}
+
+Test(cache, a_document_stays_as_long_as_its_place_in_an_index)
+{
+    struct bb_ctx ctx = { 0 };
+    struct cache *cache = worker_cache_new(1u << 20);
+    worker_cache_reset(cache, 10);
+    cr_expect(scans(&ctx, cache, 10, true, 0));
+    for (uint64_t tx = 20; tx < 100; tx += 20) {
+        write_one(&ctx, cache, tx);
+        worker_cache_prune(cache, tx + 5);
+        cr_expect(scans(&ctx, cache, tx + 10, false, 1), "written at %" PRIu64, tx);
+    }
+    /* Two writes that go at once: the older one must not take the newer one with it. */
+    write_one(&ctx, cache, 120);
+    write_one(&ctx, cache, 140);
+    worker_cache_prune(cache, 150);
+    cr_expect(scans(&ctx, cache, 150, false, 1));
+    cr_expect(knows(cache, 150));
     worker_cache_free(cache);
 }
 
