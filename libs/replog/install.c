@@ -2,7 +2,7 @@
  * A leader whose log was cut sends its snapshot, which is a manifest only. When the state here does
  * not include what the manifest names, the message is held while the application brings the state
  * from another node; then the log gets it as if it had just come. The leader sends it again now and
- * then; a newer one takes its place, also while the state is being brought. The log itself drops a
+ * then; a newer one takes its place when no state could be brought for it. The log itself drops a
  * message that has become stale: the state that was brought is good all the same.
  *
  * A message is also held while the log writes a snapshot of its own: libraft 0.22 crashes when both
@@ -33,10 +33,31 @@ static void drop_held(struct bb_replog *replog)
     }
 }
 
-static bool is_newer(const struct bb_replog *replog, const struct raft_message *message)
+static void drop_newer(struct bb_replog *replog)
 {
-    const struct raft_install_snapshot *held = &replog->held.message.install_snapshot;
-    return !replog->held.is_held || message->install_snapshot.last_index > held->last_index;
+    struct replog_held *held = &replog->held;
+
+    if (held->newer_address != NULL) {
+        install_free(&held->newer);
+        bb_free(held->newer_address);
+        held->newer_address = NULL;
+    }
+}
+
+/* While a state is being brought: the newest of those that come. */
+static void hold_newer(struct bb_replog *replog, struct raft_message *message)
+{
+    struct replog_held *held = &replog->held;
+    uint64_t index = message->install_snapshot.last_index;
+
+    if (index <= held->message.install_snapshot.last_index ||
+        (held->newer_address != NULL && index <= held->newer.install_snapshot.last_index)) {
+        install_free(message);
+        return;
+    }
+    drop_newer(replog);
+    held->newer = *message;
+    held->newer_address = bb_strdup(message->server_address);
 }
 
 static void hold(struct bb_replog *replog, const struct raft_message *message)
@@ -152,8 +173,10 @@ void replog_recv(struct raft_io *io, struct raft_message *message)
 
     if (message->type != RAFT_INSTALL_SNAPSHOT) {
         pass_on(replog, message);
-    } else if (replog->is_closing || (replog->held.is_fetching && !is_newer(replog, message))) {
+    } else if (replog->is_closing) {
         install_free(message);
+    } else if (replog->held.is_fetching) {
+        hold_newer(replog, message);
     } else {
         hold(replog, message);
         seek_install(replog);
@@ -186,6 +209,22 @@ void replog_install_tick(struct bb_replog *replog)
 void replog_install_close(struct bb_replog *replog)
 {
     drop_held(replog);
+    drop_newer(replog);
+}
+
+static void take_newer(struct bb_replog *replog)
+{
+    struct replog_held *held = &replog->held;
+
+    if (held->newer_address == NULL) {
+        return;
+    }
+    drop_held(replog);
+    held->message = held->newer;
+    held->address = held->newer_address;
+    held->message.server_address = held->address;
+    held->is_held = true;
+    held->newer_address = NULL;
 }
 
 void bb_replog_fetched(struct bb_replog *replog, int status, uint64_t applied)
@@ -197,7 +236,9 @@ void bb_replog_fetched(struct bb_replog *replog, int status, uint64_t applied)
     if (status == BB_OK && applied > replog->applied) {
         replog->applied = applied;
     } else if (status != BB_OK) {
+        take_newer(replog);
         replog->held.wait_ticks = REPLOG_FETCH_PAUSE_TICKS;
     }
+    drop_newer(replog);
     seek_install(replog);
 }

@@ -101,7 +101,9 @@ struct replog_change {
 /* The InstallSnapshot that waits for the application to bring a state; install.c. */
 struct replog_held {
     struct raft_message message;
-    char *address; /* the message's, owned */
+    char *address;             /* the message's, owned */
+    struct raft_message newer; /* came since; takes its place if no state could be brought */
+    char *newer_address;       /* NULL: none came */
     bool is_held, is_fetching;
     uint64_t wait_ticks; /* before `fetch` is called again */
 };

@@ -118,6 +118,24 @@ Test(replog_install, message_is_held_until_the_state_is_brought_and_others_are_d
     stop(&world);
 }
 
+Test(replog_install, newer_message_takes_the_place_of_one_for_which_no_state_could_be_brought,
+     .timeout = 20)
+{
+    struct install_world world;
+    start(&world);
+    receive(&world, 2, 50);
+    receive(&world, 2, 70);
+    receive(&world, 2, 60);
+    bb_replog_fetched(world.log.replog, BB_PEER_GONE, 0);
+    log_run_ms(&world.log, 1500);
+    cr_assert_eq(world.fetch_count, 2);
+    cr_assert_eq(world.fetch_manifest, 70);
+    world.covered = 70;
+    bb_replog_fetched(world.log.replog, BB_OK, 70);
+    cr_assert_eq(world.delivered_index, 70);
+    stop(&world);
+}
+
 Test(replog_install, state_that_could_not_be_brought_is_asked_for_again, .timeout = 20)
 {
     struct install_world world;
