@@ -17,12 +17,14 @@ struct walk {
 
 static void walk_begin(struct walk *walk, struct bb_mvcc *map)
 {
+    bb_assert(!map->is_growing);
     *walk = (struct walk){ .map = map };
     walk->node = atomic_load_explicit(&map->head[0], memory_order_relaxed);
 }
 
 static void walk_seek(struct walk *walk, struct bb_mvcc *map, struct bb_slice key)
 {
+    bb_assert(!map->is_growing);
     *walk = (struct walk){ .map = map };
     struct mvcc_node *at = NULL;
     for (uint32_t level = MVCC_LEVELS; level-- > 0;) {

@@ -19,11 +19,15 @@ struct bb_mvcc *bb_mvcc_new(size_t bytes_max)
     return map;
 }
 
-void bb_mvcc_free(struct bb_mvcc *map)
+struct bb_mvcc *bb_mvcc_new_growing(void)
 {
-    if (map == NULL) {
-        return;
-    }
+    struct bb_mvcc *map = bb_mvcc_new(0);
+    map->is_growing = true;
+    return map;
+}
+
+static void free_nodes(struct bb_mvcc *map)
+{
     struct mvcc_node *node = atomic_load_explicit(&map->head[0], memory_order_relaxed);
     while (node != NULL) {
         struct mvcc_node *next = atomic_load_explicit(&node->next[0], memory_order_relaxed);
@@ -37,19 +41,26 @@ void bb_mvcc_free(struct bb_mvcc *map)
         bb_free(node);
         node = next;
     }
+}
+
+void bb_mvcc_free(struct bb_mvcc *map)
+{
+    if (map == NULL) {
+        return;
+    }
+    if (map->is_growing) {
+        mvcc_blocks_free(map);
+    } else {
+        free_nodes(map);
+    }
     mvcc_index_free(map->index);
     bb_free(map);
 }
 
 void bb_mvcc_index_keys(struct bb_mvcc *map)
 {
-    bb_assert(bb_mvcc_keys(map) == 0 && map->index == NULL);
+    bb_assert(bb_mvcc_keys(map) == 0 && map->index == NULL && !map->is_growing);
     map->index = mvcc_index_new();
-}
-
-void bb_mvcc_keep_replaced(struct bb_mvcc *map)
-{
-    map->keeps_replaced = true;
 }
 
 size_t bb_mvcc_bytes(const struct bb_mvcc *map)
@@ -152,10 +163,17 @@ static uint32_t next_height(struct bb_mvcc *map)
     return height;
 }
 
-static struct mvcc_version *version_new(struct bb_slice value, enum bb_mvcc_kind kind,
-                                        struct bb_txtime tx, struct mvcc_version *older)
+/* A growing map has counted its blocks. */
+static void account_added(struct bb_mvcc *map, ptrdiff_t bytes, ptrdiff_t keys)
 {
-    struct mvcc_version *version = bb_alloc(mvcc_version_bytes(value.size));
+    mvcc_account(map, map->is_growing ? 0 : bytes, keys);
+}
+
+static struct mvcc_version *version_new(struct bb_mvcc *map, struct bb_slice value,
+                                        enum bb_mvcc_kind kind, struct bb_txtime tx,
+                                        struct mvcc_version *older)
+{
+    struct mvcc_version *version = mvcc_alloc(map, mvcc_version_bytes(value.size));
     atomic_init(&version->older, older);
     version->tx = tx;
     version->kind = kind;
@@ -170,7 +188,7 @@ static void insert_node(struct bb_mvcc *map, struct mvcc_node *before[MVCC_LEVEL
                         struct mvcc_node *after, struct bb_slice key, struct mvcc_version *version,
                         uint32_t height)
 {
-    struct mvcc_node *node = bb_alloc(mvcc_node_bytes(key.size, height));
+    struct mvcc_node *node = mvcc_alloc(map, mvcc_node_bytes(key.size, height));
     atomic_init(&node->newest, version);
     atomic_init(&node->prev, before[0]);
     node->key_size = (uint32_t)key.size;
@@ -225,8 +243,8 @@ static int put_new_key(struct bb_ctx *ctx, struct bb_mvcc *map, struct mvcc_node
     if (rc != BB_OK) {
         return rc;
     }
-    insert_node(map, before, after, key, version_new(value, kind, tx, NULL), height);
-    mvcc_account(map, (ptrdiff_t)more, 1);
+    insert_node(map, before, after, key, version_new(map, value, kind, tx, NULL), height);
+    account_added(map, (ptrdiff_t)more, 1);
     return BB_OK;
 }
 
@@ -244,7 +262,7 @@ int bb_mvcc_put(struct bb_ctx *ctx, struct bb_mvcc *map, struct bb_slice key, st
     bb_assert(newest->tx.us <= tx.us);
     /* A kept one stays in the chain behind the new one of the same tx, where no read comes to it.
      */
-    bool replaces = newest->tx.us == tx.us && !map->keeps_replaced;
+    bool replaces = newest->tx.us == tx.us && !map->is_growing;
     size_t less = replaces ? mvcc_version_bytes(newest->value_size) : 0;
     int rc = check_room(ctx, map, more > less ? more - less : 0);
     if (rc != BB_OK) {
@@ -252,12 +270,12 @@ int bb_mvcc_put(struct bb_ctx *ctx, struct bb_mvcc *map, struct bb_slice key, st
     }
     struct mvcc_version *older =
         replaces ? atomic_load_explicit(&newest->older, memory_order_relaxed) : newest;
-    struct mvcc_version *version = version_new(value, kind, tx, older);
+    struct mvcc_version *version = version_new(map, value, kind, tx, older);
     atomic_store_explicit(&node->newest, version, memory_order_release);
     if (replaces) {
         bb_free(newest);
     }
-    mvcc_account(map, (ptrdiff_t)more - (ptrdiff_t)less, 0);
+    account_added(map, (ptrdiff_t)more - (ptrdiff_t)less, 0);
     return BB_OK;
 }
 
@@ -286,7 +304,8 @@ int bb_mvcc_put_older(struct bb_ctx *ctx, struct bb_mvcc *map, struct bb_slice k
     if (rc != BB_OK) {
         return rc;
     }
-    atomic_store_explicit(&oldest->older, version_new(value, kind, tx, NULL), memory_order_release);
-    mvcc_account(map, (ptrdiff_t)more, 0);
+    atomic_store_explicit(&oldest->older, version_new(map, value, kind, tx, NULL),
+                          memory_order_release);
+    account_added(map, (ptrdiff_t)more, 0);
     return BB_OK;
 }

@@ -35,9 +35,12 @@ struct mvcc_node {
     _Atomic(struct mvcc_node *) next[]; /* level_count of them, then the key's bytes */
 };
 
+struct mvcc_block;
+
 struct bb_mvcc {
     size_t bytes_max;
-    bool keeps_replaced;
+    bool is_growing;            /* nothing leaves before the map does: */
+    struct mvcc_block *blocks;  /* all its memory, the one in use first */
     _Atomic size_t bytes, keys; /* changed by the writer only */
     uint64_t height_seed;       /* the writer's; fixed at start, so runs are repeatable */
     struct mvcc_index *index;   /* NULL: keys are found by their order alone */
@@ -98,5 +101,9 @@ const struct mvcc_node *mvcc_find_before(const struct bb_mvcc *map, struct bb_sl
 void mvcc_version_out(const struct mvcc_node *node, const struct mvcc_version *version,
                       struct bb_mvcc_version *out);
 void mvcc_account(struct bb_mvcc *map, ptrdiff_t bytes, ptrdiff_t keys);
+
+/* blocks.c */
+void *mvcc_alloc(struct bb_mvcc *map, size_t size); /* for a node or a version */
+void mvcc_blocks_free(struct bb_mvcc *map);
 
 #endif

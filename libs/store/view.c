@@ -8,8 +8,7 @@
 struct store_chunk *store_chunk_new(struct bb_txtime base)
 {
     struct store_chunk *chunk = bb_alloc(sizeof(*chunk));
-    *chunk = (struct store_chunk){ .map = bb_mvcc_new(0), .base = base };
-    bb_mvcc_keep_replaced(chunk->map); /* readers are under way at all times */
+    *chunk = (struct store_chunk){ .map = bb_mvcc_new_growing(), .base = base };
     return chunk;
 }
 

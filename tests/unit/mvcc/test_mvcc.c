@@ -1,6 +1,7 @@
 /* The promises of bb/mvcc.h, one by one, and then all at once against a naive model. */
 #include <criterion/criterion.h>
 #include <signal.h>
+#include <stdio.h>
 
 #include "model.h"
 
@@ -49,11 +50,10 @@ Test(mvcc, a_second_write_of_one_transaction_replaces_the_first)
     bb_mvcc_free(map);
 }
 
-Test(mvcc, a_replaced_version_stays_for_its_readers_when_that_is_asked_for)
+Test(mvcc, a_replaced_version_stays_for_its_readers_in_a_growing_map)
 {
-    struct bb_mvcc *map = bb_mvcc_new(0);
+    struct bb_mvcc *map = bb_mvcc_new_growing();
     struct bb_mvcc_version seen;
-    bb_mvcc_keep_replaced(map);
     put(map, "a", "one", 10);
     put(map, "a", "first", 20);
     cr_assert(bb_mvcc_get(map, KEY("a"), BB_TX(20), &seen));
@@ -61,11 +61,45 @@ Test(mvcc, a_replaced_version_stays_for_its_readers_when_that_is_asked_for)
     cr_assert(bb_slice_equal_str(seen.value, "first"), "what a reader holds is still there");
     cr_assert(value_is(map, "a", 20, "again"));
     cr_assert(value_is(map, "a", 19, "one"));
-    bb_mvcc_prune(map, BB_TX(20), true);
-    cr_assert(value_is(map, "a", 20, "again"));
-    bb_mvcc_drop_after(map, BB_TX_NONE);
-    cr_assert_eq(bb_mvcc_bytes(map), 0);
     bb_mvcc_free(map);
+}
+
+Test(mvcc, a_growing_map_takes_little_more_than_what_is_in_it)
+{
+    struct bb_ctx ctx = { 0 };
+    struct bb_mvcc *map = bb_mvcc_new_growing();
+    static uint8_t value[400000];
+    size_t content = 0;
+    char key[16];
+    cr_assert_eq(bb_mvcc_bytes(map), 0, "nothing is in it");
+    for (size_t i = 0; i < 4000; i++) {
+        size_t size = i % 1000 == 0 ? sizeof(value) - i : i % 300;
+        memset(value, (int)(i & 0xff), size);
+        (void)snprintf(key, sizeof(key), "key %zu", i * 7919 % 4000);
+        cr_assert_eq(
+            bb_mvcc_put(&ctx, map, KEY(key), bb_slice(value, size), BB_MVCC_PUT, BB_TX(i + 1)),
+            BB_OK);
+        content += size + 96;
+    }
+    cr_assert_lt(bb_mvcc_bytes(map), content + content / 4);
+    cr_assert_gt(bb_mvcc_bytes(map), content - content / 4);
+    for (size_t i = 0; i < 4000; i++) {
+        struct bb_mvcc_version version;
+        size_t size = i % 1000 == 0 ? sizeof(value) - i : i % 300;
+        (void)snprintf(key, sizeof(key), "key %zu", i * 7919 % 4000);
+        cr_assert(bb_mvcc_get(map, KEY(key), BB_TX(4000), &version));
+        cr_assert_eq(version.value.size, size);
+        cr_assert(size == 0 || (version.value.data[0] == (i & 0xff) &&
+                                version.value.data[size - 1] == (i & 0xff)));
+    }
+    bb_mvcc_free(map);
+}
+
+Test(mvcc, nothing_leaves_a_growing_map, .signal = SIGABRT)
+{
+    struct bb_mvcc *map = bb_mvcc_new_growing();
+    put(map, "a", "one", 10);
+    bb_mvcc_prune(map, BB_TX(20), true);
 }
 
 Test(mvcc, a_write_with_an_older_tx_is_a_bug, .signal = SIGABRT)

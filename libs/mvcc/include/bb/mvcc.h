@@ -31,12 +31,14 @@ struct bb_mvcc_version {
 
 struct bb_mvcc *bb_mvcc_new(size_t bytes_max); /* 0: no limit */
 void bb_mvcc_free(struct bb_mvcc *map);        /* accepts NULL */
-/* From now on a version that its own transaction replaces keeps its memory until it is dropped, so
- * that a replacement is safe while others read. */
-void bb_mvcc_keep_replaced(struct bb_mvcc *map);
 /* Of an empty map that one thread alone uses: single keys are found by a hash, too, which is
  * several times as fast as by their order. */
 void bb_mvcc_index_keys(struct bb_mvcc *map);
+/* One that only grows, until it goes as a whole: nothing may be pruned or dropped, and a version
+ * that its own transaction replaces keeps its memory, so that a replacement is safe while others
+ * read. */
+struct bb_mvcc *bb_mvcc_new_growing(void);
+/* What the versions take; of a growing map, its blocks. */
 size_t bb_mvcc_bytes(const struct bb_mvcc *map);
 size_t bb_mvcc_keys(const struct bb_mvcc *map);
 

@@ -1,0 +1,19 @@
+/*
+ * Whole pages from the kernel, for what is large and goes as a whole: they leave no holes in the
+ * heap, and what is given back is free for others at once.
+ *
+ * Threads: any; given back by any.
+ */
+#ifndef BB_PAGES_H
+#define BB_PAGES_H
+
+#include "bb/base.h"
+
+#define BB_PAGE_SIZE ((size_t)4096)
+
+/* Zeroed and present. `size` is a multiple of BB_PAGE_SIZE. The process stops when memory is gone.
+ */
+void *bb_pages_new(size_t size);
+void bb_pages_free(void *pages, size_t size);
+
+#endif
