@@ -98,12 +98,37 @@ void replog_show(struct bb_replog *replog, uint64_t index, const struct raft_buf
     replog->callbacks.apply(replog->callbacks.arg, &entry);
 }
 
+void replog_note_size(struct bb_replog *replog, uint64_t index, size_t bytes)
+{
+    replog->sizes[index % REPLOG_TRAILING_MAX] =
+        (struct replog_size){ .index = index, .bytes = bytes };
+}
+
+uint64_t replog_trailing(const struct bb_replog *replog, uint64_t last)
+{
+    uint64_t count = 0;
+    size_t bytes = 0;
+
+    bb_assert(replog->trailing_max <= REPLOG_TRAILING_MAX);
+    while (count < replog->trailing_max && count < last) {
+        uint64_t index = last - count;
+        const struct replog_size *size = &replog->sizes[index % REPLOG_TRAILING_MAX];
+        bytes += size->index == index ? size->bytes : 0; /* the log's own are small */
+        if (bytes > REPLOG_TRAILING_BYTES && count >= REPLOG_TRAILING_FEW) {
+            break;
+        }
+        count += 1;
+    }
+    return count;
+}
+
 static int machine_apply(struct raft_fsm *fsm, const struct raft_buffer *buffer, void **result)
 {
     struct bb_replog *replog = bb_cast(struct bb_replog, fsm->data, REPLOG_MAGIC);
     uint64_t index = raft_last_applied(&replog->raft) + 1;
 
     *result = NULL;
+    replog_note_size(replog, index, buffer->len);
     replog_show(replog, index, buffer);
     return 0;
 }
@@ -117,7 +142,8 @@ static int machine_snapshot(struct raft_fsm *fsm, struct raft_buffer **buffers, 
     struct bb_replog *replog = bb_cast(struct bb_replog, fsm->data, REPLOG_MAGIC);
     uint64_t last = raft_last_applied(&replog->raft);
     uint64_t durable = replog->callbacks.durable_index(replog->callbacks.arg);
-    uint64_t trailing = (last > durable ? last - durable : 0) + 16;
+    uint64_t trailing = (last > durable ? last - durable : 0) + 1; /* else the data has a hole */
+    uint64_t for_others = replog_trailing(replog, last);
     struct bb_buf application, manifest;
     struct raft_buffer *list;
 
@@ -129,8 +155,8 @@ static int machine_snapshot(struct raft_fsm *fsm, struct raft_buffer **buffers, 
         }
         return RAFT_BUSY;
     }
-    if (trailing < replog->trailing_min) {
-        trailing = replog->trailing_min;
+    if (trailing < for_others) {
+        trailing = for_others;
     }
     bb_buf_init(&application);
     bb_buf_init(&manifest);

@@ -289,7 +289,7 @@ static int open_raft(struct bb_ctx *ctx, struct bb_replog *replog)
     raft_set_install_snapshot_timeout(&replog->raft, 30000);
     raft_set_pre_vote(&replog->raft, true);
     raft_set_snapshot_threshold(&replog->raft, REPLOG_THRESHOLD_NEVER);
-    raft_set_snapshot_trailing(&replog->raft, REPLOG_TRAILING_MIN);
+    raft_set_snapshot_trailing(&replog->raft, REPLOG_TRAILING_MAX);
     rc = bootstrap(ctx, replog);
     if (rc != BB_OK) {
         return rc;
@@ -317,7 +317,7 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
     replog->applied = options->applied;
     replog->snapshot_bytes =
         options->snapshot_bytes == 0 ? SNAPSHOT_BYTES : options->snapshot_bytes;
-    replog->trailing_min = REPLOG_TRAILING_MIN;
+    replog->trailing_max = REPLOG_TRAILING_MAX;
     replog->secret = bb_slice_dup(options->secret);
     replog->voters = options->voters;
     replog->voter_count = options->voter_count;

@@ -30,7 +30,11 @@ enum {
     REPLOG_APPEND_TICKS_MAX = 30,    /* 3 s of loop time without a completion */
     REPLOG_SNAPSHOT_TICKS_MAX = 300, /* 30 s */
     REPLOG_FETCH_PAUSE_TICKS = 10, /* before a state that could not be brought is asked for again */
-    REPLOG_TRAILING_MIN = 128,
+    /* What stays behind a snapshot for a replica that is a little behind: entries up to this number
+     * and these bytes, which lie in memory too; at least a few, however large they are. */
+    REPLOG_TRAILING_MAX = 128,
+    REPLOG_TRAILING_BYTES = 16 << 20,
+    REPLOG_TRAILING_FEW = 3,
     REPLOG_THRESHOLD_NEVER = 1000000,
     REPLOG_ELECTION_MS =
         400, /* and up to twice that: a killed leader is missed for 0.8 s at most */
@@ -108,6 +112,12 @@ struct replog_held {
     uint64_t wait_ticks; /* before `fetch` is called again */
 };
 
+/* How large an entry is that the log still holds. */
+struct replog_size {
+    uint64_t index;
+    size_t bytes;
+};
+
 struct bb_replog {
     uint32_t magic;
     struct bb_loop *loop;
@@ -115,7 +125,8 @@ struct bb_replog {
     struct bb_replog_callbacks callbacks;
     char *dir, *address, *listen;
     uint64_t id, snapshot_bytes;
-    uint64_t trailing_min; /* entries that stay when the log is cut */
+    uint64_t trailing_max; /* entries that stay for others when the log is cut; at most
+                              REPLOG_TRAILING_MAX */
 
     struct raft raft;
     struct raft_io io;
@@ -140,6 +151,7 @@ struct bb_replog {
     struct bb_list proposals;
     uint64_t applied; /* newest index shown to the application */
     uint64_t log_bytes;
+    struct replog_size sizes[REPLOG_TRAILING_MAX]; /* of the newest entries, by index */
     uint64_t appends_in_flight, append_ticks;
     uint64_t snapshots_in_flight, snapshot_ticks;
     struct replog_held held;
@@ -208,6 +220,9 @@ void replog_transfer_step(struct bb_replog *replog);
 
 /* machine.c */
 void replog_machine_init(struct bb_replog *replog);
+void replog_note_size(struct bb_replog *replog, uint64_t index, size_t bytes);
+/* How many of the entries up to `last` stay for others when the log is cut there. */
+uint64_t replog_trailing(const struct bb_replog *replog, uint64_t last);
 void replog_show(struct bb_replog *replog, uint64_t index, const struct raft_buffer *buffer);
 /* The index a snapshot's manifest stands for. BB_CORRUPT. */
 int replog_manifest_decode(struct bb_ctx *ctx, struct bb_slice bytes, uint64_t *index,

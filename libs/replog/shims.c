@@ -275,6 +275,7 @@ static int wrapped_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
     for (size_t k = 0; k < *count; k++) {
         const struct raft_entry *entry = &(*entries)[k];
         index = *start_index + k;
+        replog_note_size(replog, index, entry->buf.len);
         if (index > covered) {
             replog->log_bytes += entry->buf.len;
         } else if (entry->type == RAFT_COMMAND && index > replog->applied) {

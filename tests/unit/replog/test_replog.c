@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "bb/replog_look.h"
+
 #include "log.h"
 
 Test(replog, single_voter_is_ready_at_once_and_applies_what_was_acknowledged, .timeout = 20)
@@ -104,6 +106,47 @@ Test(replog, log_is_cut_by_bytes_and_keeps_what_the_data_lacks, .timeout = 60)
     cr_assert_eq(log_start(&world), BB_CORRUPT);
     cr_assert(strstr(world.ctx.error, "the data ends at entry 3") != NULL, "%s", world.ctx.error);
     log_fini(&world);
+}
+
+struct log_content {
+    uint64_t entries, bytes;
+};
+
+static void count_entry(void *arg, const struct bb_replog_look_entry *entry)
+{
+    struct log_content *content = arg;
+    content->entries++;
+    content->bytes += entry->bytes;
+}
+
+/* How much lies in the log after 40 entries of this size and a cut with each of them. */
+static struct log_content content_after_cuts(size_t size)
+{
+    struct log_world world;
+    struct bb_ctx ctx = { .env = bb_env_real() };
+    struct log_content content = { 0 };
+    struct bb_replog_look look = { .entry = count_entry, .arg = &content };
+    log_init(&world);
+    world.options.snapshot_bytes = 4096;
+    cr_assert_eq(log_start(&world), BB_OK);
+    for (uint64_t value = 1; value <= 40; value++) {
+        log_propose(&world, value, size);
+        log_run(&world, value);
+        world.durable_index = world.indexes[value - 1];
+    }
+    log_stop(&world);
+    cr_assert_eq(bb_replog_look(&ctx, world.dir, &look), BB_OK, "%s", ctx.error);
+    log_fini(&world);
+    return content;
+}
+
+Test(replog, cut_log_keeps_many_small_entries_for_others_and_few_large_ones, .timeout = 60)
+{
+    struct log_content small = content_after_cuts(8 << 10);
+    struct log_content large = content_after_cuts(2 << 20);
+    cr_assert_geq(small.entries, 40);
+    cr_assert_leq(large.bytes, 48u << 20, "%" PRIu64 " bytes of 80 MB are left", large.bytes);
+    cr_assert_geq(large.entries, 4);
 }
 
 Test(replog, missing_log_is_refused, .timeout = 20)
