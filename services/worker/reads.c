@@ -1,4 +1,7 @@
-/* Reads from storage: what the cache needs, gathered over one turn of the loop into few messages.
+/*
+ * Reads from storage: what the cache needs, gathered into few messages. Two small ones are under
+ * way at a time; what comes meanwhile goes into the next, so that messages grow with the load. A
+ * large range is asked for by itself and holds nobody up.
  */
 #include "worker.h"
 
@@ -7,12 +10,15 @@
 #define RETRY_US          5000u
 #define KEPT_US           1000000u /* of history that stays readable in the cache, in tx */
 #define READING_BYTES_MAX (64u << 20)
+#define SMALL_FETCHES_MAX 2u   /* under way; as many as storage has reader threads by default */
+#define SMALL_ENTRIES     128u /* of a range that may wait for others, and others for it */
 
 /* One need of one read. */
 struct fetch_item {
     struct reading *reading;
     size_t read;
     struct read_need need; /* its slices live in the reading's arena */
+    uint64_t at;           /* when it was sent, or would have been: the moment it is read at */
 };
 /* One Read message under way. */
 struct fetch {
@@ -20,6 +26,7 @@ struct fetch {
     struct worker *worker;
     uint64_t at;
     size_t asked; /* which storage node */
+    bool is_small;
     size_t count;
     struct fetch_item items[];
 };
@@ -159,6 +166,18 @@ static int check_reply(struct worker *worker, const struct fetch *fetch,
     return fetch->at == 0 && reply->read->tx != 0 ? BB_TOO_OLD : BB_OK;
 }
 
+static void fetch_begun(struct fetch *fetch)
+{
+    bb_list_push_back(&fetch->worker->fetches, &fetch->link);
+    fetch->worker->small_fetches += fetch->is_small;
+}
+
+static void fetch_ended(struct fetch *fetch)
+{
+    bb_list_remove(&fetch->link);
+    fetch->worker->small_fetches -= fetch->is_small;
+}
+
 static void fetched(void *arg, int status, struct bb_slice bytes)
 {
     struct fetch *fetch = arg;
@@ -172,7 +191,7 @@ static void fetched(void *arg, int status, struct bb_slice bytes)
     if (status == BB_OK) {
         status = check_reply(worker, fetch, reply);
     }
-    bb_list_remove(&fetch->link);
+    fetch_ended(fetch);
     if (status != BB_OK) {
         bb_debug(worker->ctx, "worker.fetch_failed", "status=%s", bb_status_name(status));
         worker_peer_failed(&worker->storage, fetch->asked);
@@ -231,7 +250,7 @@ static void send_fetch(struct worker *worker, struct fetch *fetch)
     if (!bb_peer_is_connected(worker_peer(&worker->storage))) {
         worker_peer_rotate(&worker->storage); /* it ended while nothing was asked */
     }
-    bb_list_push_back(&worker->fetches, &fetch->link);
+    fetch_begun(fetch);
     bb_metric_add(worker->count.fetches, 1);
     fetch->asked = worker->storage.current;
     int rc = bb_peer_request(worker->ctx, worker_peer(&worker->storage), &request.base,
@@ -239,12 +258,67 @@ static void send_fetch(struct worker *worker, struct fetch *fetch)
     if (rc == BB_OK) {
         return;
     }
-    bb_list_remove(&fetch->link);
+    fetch_ended(fetch);
     worker->fetch_at_us = worker_now(worker) + RETRY_US;
     for (size_t i = 0; i < fetch->count; i++) {
         item_failed(worker, &fetch->items[i], rc);
     }
     bb_free(fetch);
+}
+
+/*
+ * Sets the moment of each item; those that nobody waits for any more are done. All that go through
+ * the cache share the oldest one, so that one message asks for all: what was written between it and
+ * a reading's snapshot is in the cache, which the oldest reading keeps there.
+ */
+static void set_moments(struct worker *worker, struct fetch_item *items, size_t count)
+{
+    uint64_t shared = UINT64_MAX;
+    for (size_t i = 0; i < count; i++) {
+        struct fetch_item *item = &items[i];
+        if (item->reading->is_cancelled) {
+            item_done(item->reading);
+            item->reading = NULL;
+            continue;
+        }
+        item->at = moment_of(worker, item);
+        bool is_shared = !item->reading->reads[item->read].is_bypass;
+        shared = is_shared && item->at < shared ? item->at : shared;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct fetch_item *item = &items[i];
+        if (item->reading != NULL && !item->reading->reads[item->read].is_bypass) {
+            item->at = shared;
+        }
+    }
+}
+
+static bool is_small(const struct fetch_item *item)
+{
+    const struct read_need *need = &item->need;
+    return need->high.size == 0 || (need->limit > 0 && need->limit <= SMALL_ENTRIES);
+}
+
+/* One message for items[0] and all behind it that can go with it. */
+static void send_alike(struct worker *worker, struct fetch_item *items, size_t count)
+{
+    struct fetch *fetch = bb_alloc(sizeof(*fetch) + count * sizeof(struct fetch_item));
+    *fetch = (struct fetch){ .worker = worker, .at = items->at, .is_small = is_small(items) };
+    bb_list_init(&fetch->link);
+    for (size_t i = 0; i < count && fetch->count < FETCH_ITEMS_MAX; i++) {
+        bool is_alike = items[i].reading != NULL && items[i].at == fetch->at &&
+                        is_small(&items[i]) == fetch->is_small;
+        if (is_alike) {
+            fetch->items[fetch->count++] = items[i];
+            items[i].reading = NULL;
+        }
+    }
+    send_fetch(worker, fetch);
+}
+
+bool worker_reads_are_held(const struct worker *worker)
+{
+    return worker->small_fetches >= SMALL_FETCHES_MAX;
 }
 
 void worker_reads_turn(struct worker *worker)
@@ -256,21 +330,16 @@ void worker_reads_turn(struct worker *worker)
     size_t count = worker->pending_count;
     worker->pending = NULL;
     worker->pending_count = worker->pending_capacity = 0;
+    set_moments(worker, items, count);
     for (size_t i = 0; i < count; i++) {
         if (items[i].reading == NULL) {
             continue;
         }
-        uint64_t at = moment_of(worker, &items[i]);
-        struct fetch *fetch = bb_alloc(sizeof(*fetch) + (count - i) * sizeof(struct fetch_item));
-        *fetch = (struct fetch){ .worker = worker, .at = at };
-        bb_list_init(&fetch->link);
-        for (size_t k = i; k < count && fetch->count < FETCH_ITEMS_MAX; k++) {
-            if (items[k].reading != NULL && moment_of(worker, &items[k]) == at) {
-                fetch->items[fetch->count++] = items[k];
-                items[k].reading = NULL;
-            }
+        if (worker_reads_are_held(worker) && is_small(&items[i])) {
+            pend(worker, items[i]);
+        } else {
+            send_alike(worker, items + i, count - i);
         }
-        send_fetch(worker, fetch);
     }
     bb_free(items);
 }

@@ -190,7 +190,7 @@ static void set_metrics(struct worker *worker)
 /* Something failed and is to be tried again soon. */
 static bool has_retry(const struct worker *worker)
 {
-    return worker->pending_count > 0 || !worker->is_following ||
+    return (worker->pending_count > 0 && !worker_reads_are_held(worker)) || !worker->is_following ||
            (!worker->is_marking && worker->mark_at_us > 0 &&
             !bb_list_is_empty(&worker->calls[CALL_WAIT_MARK])) ||
            (!worker->is_submitting && !bb_list_is_empty(&worker->calls[CALL_TO_SUBMIT]));

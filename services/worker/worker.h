@@ -92,8 +92,10 @@ struct worker {
 
     /* reads.c */
     struct bb_list readings, fetches;
-    struct fetch_item *pending; /* to be asked at the end of this turn */
+    struct fetch_item
+        *pending; /* to be asked at the end of this turn, or when others are answered */
     size_t pending_count, pending_capacity;
+    size_t small_fetches; /* of the fetches under way */
     uint64_t fetch_at_us; /* a fetch failed: not before */
 
     /* flow.c */
@@ -245,6 +247,8 @@ void worker_reading_free(struct reading *reading);
 /* Ends readings whose time is over. */
 void worker_reads_overdue(struct worker *worker, uint64_t now_us);
 void worker_reads_turn(struct worker *worker);
+/* What is pending waits for an answer, not for another try. */
+bool worker_reads_are_held(const struct worker *worker);
 uint64_t worker_horizon(const struct worker *worker);
 
 /* ---- slot.c ---- */
