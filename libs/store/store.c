@@ -9,6 +9,9 @@
 
 #include "store.h"
 
+/* A buffer for one value that had to grow beyond this is not kept. */
+#define VALUE_KEPT ((size_t)1 << 20)
+
 /* ---- open and close ---- */
 
 static void fill_defaults(struct bb_store_options *options)
@@ -73,7 +76,6 @@ int bb_store_open(struct bb_ctx *ctx, const struct bb_store_options *options, st
     store->view = bb_mutex_new();
     store->wake = bb_cond_new();
     store->idle = bb_cond_new();
-    store->scratch = bb_arena_new(0);
     bb_buf_init(&store->value);
     bb_list_init(&store->generations);
     store_mark_init(&store->applied);
@@ -122,7 +124,6 @@ void bb_store_abandon(struct bb_store *store)
     store_mark_fini(&store->flushed);
     store_mark_fini(&store->durable);
     bb_buf_fini(&store->value);
-    bb_arena_free(store->scratch);
     bb_cond_free(store->wake);
     bb_cond_free(store->idle);
     bb_mutex_free(store->view);
@@ -144,11 +145,6 @@ int bb_store_close(struct bb_ctx *ctx, struct bb_store *store)
 
 /* ---- apply ---- */
 
-static struct bb_slice pb_slice(ProtobufCBinaryData bytes)
-{
-    return bb_slice(bytes.data, bytes.len);
-}
-
 static void put(struct bb_ctx *ctx, struct bb_store *store, struct bb_slice key,
                 struct bb_slice value, enum bb_mvcc_kind kind, struct bb_txtime tx)
 {
@@ -157,35 +153,38 @@ static void put(struct bb_ctx *ctx, struct bb_store *store, struct bb_slice key,
 }
 
 static void apply_document(struct bb_ctx *ctx, struct bb_store *store,
-                           const Bb__Proto__Write *write, struct bb_txtime tx)
+                           const struct store_write *write, struct bb_txtime tx)
 {
     if (write->doc_op == BB__PROTO__KEY_OP__KEY_REMOVE) {
-        put(ctx, store, pb_slice(write->doc_key), BB_SLICE_EMPTY, BB_MVCC_REMOVE, tx);
+        put(ctx, store, write->doc_key, BB_SLICE_EMPTY, BB_MVCC_REMOVE, tx);
         return;
     }
     uint8_t header[8];
     bb_put_le64(header, tx.us);
     bb_buf_clear(&store->value);
     bb_buf_append(&store->value, header, sizeof(header));
-    bb_buf_append_slice(&store->value, pb_slice(write->doc));
-    put(ctx, store, pb_slice(write->doc_key), bb_buf_slice(&store->value), BB_MVCC_PUT, tx);
+    bb_buf_append_slice(&store->value, write->doc);
+    put(ctx, store, write->doc_key, bb_buf_slice(&store->value), BB_MVCC_PUT, tx);
+    if (store->value.capacity > VALUE_KEPT) {
+        bb_buf_fini(&store->value);
+    }
 }
 
-static void apply_body(struct bb_ctx *ctx, struct bb_store *store, const Bb__Proto__TxBody *body,
+static void apply_body(struct bb_ctx *ctx, struct bb_store *store, struct bb_slice body,
                        struct bb_txtime tx)
 {
-    for (size_t i = 0; i < body->n_writes; i++) {
-        const Bb__Proto__Write *write = body->writes[i];
-        if (!write->is_index_only) {
-            apply_document(ctx, store, write, tx);
+    struct store_write write;
+    struct store_key key;
+    while (store_next_write(&body, &write)) {
+        if (!write.is_index_only) {
+            apply_document(ctx, store, &write, tx);
         }
-        for (size_t k = 0; k < write->n_keys; k++) {
-            const Bb__Proto__IndexKey *key = write->keys[k];
-            if (key->op == BB__PROTO__KEY_OP__KEY_TOUCH) {
+        while (store_next_key(&write.keys, &key)) {
+            if (key.op == BB__PROTO__KEY_OP__KEY_TOUCH) {
                 continue; /* the entry stands as it was */
             }
-            put(ctx, store, pb_slice(key->key), BB_SLICE_EMPTY,
-                key->op == BB__PROTO__KEY_OP__KEY_PUT ? BB_MVCC_PUT : BB_MVCC_REMOVE, tx);
+            put(ctx, store, key.key, BB_SLICE_EMPTY,
+                key.op == BB__PROTO__KEY_OP__KEY_PUT ? BB_MVCC_PUT : BB_MVCC_REMOVE, tx);
         }
     }
 }
@@ -219,9 +218,7 @@ int bb_store_apply(struct bb_ctx *ctx, struct bb_store *store, const struct bb_s
     if (state->index <= store->applied.index) {
         return BB_DUPLICATE;
     }
-    struct store_records records;
-    bb_arena_reset(store->scratch);
-    rc = store_decode(ctx, store->scratch, batch, store->applied.last_tx, state->last_tx, &records);
+    rc = bb_store_check_batch(ctx, batch, store->applied.last_tx, state->last_tx);
     if (rc == BB_BAD_REQUEST) {
         return bb_fail(ctx, BB_CORRUPT, "entry %" PRIu64 " of the log: %s", state->index,
                        ctx->error);
@@ -230,8 +227,9 @@ int bb_store_apply(struct bb_ctx *ctx, struct bb_store *store, const struct bb_s
         return rc;
     }
     bb_mutex_lock(store->applying);
-    for (size_t i = 0; i < records.count; i++) {
-        apply_body(ctx, store, records.bodies[i], records.txs[i]);
+    struct store_record record;
+    while (store_next_record(&batch, &record)) {
+        apply_body(ctx, store, record.body, record.tx);
     }
     publish_applied(ctx, store, state);
     bb_mutex_unlock(store->applying);

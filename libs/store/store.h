@@ -88,9 +88,7 @@ struct bb_store {
     struct bb_cond *wake; /* of the store's thread; with `view` */
     struct bb_cond *idle; /* the turn is free; with `view` */
 
-    /* The owner thread's. */
-    struct bb_arena *scratch;
-    struct bb_buf value;
+    struct bb_buf value; /* the owner thread's */
 
     _Atomic uint64_t applied_us;
 
@@ -204,14 +202,24 @@ int store_merge_step(struct bb_ctx *ctx, struct store_merge *merge);
 int store_lookup(struct bb_ctx *ctx, const struct bb_store_snapshot *snapshot, struct bb_slice key,
                  struct bb_slice *value);
 
-/* decode.c */
-struct store_records {
-    struct Bb__Proto__TxBody **bodies;
-    struct bb_txtime *txs;
-    size_t count;
+/* decode.c: through a batch, its bodies and their writes, borrowing from it. False: the end, and
+ * the slice is empty then, or something malformed, which it begins with. */
+struct store_record {
+    struct bb_txtime tx, prev;
+    struct bb_slice body;
 };
-/* Into `arena`. BB_BAD_REQUEST. */
-int store_decode(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice batch,
-                 struct bb_txtime base_tx, struct bb_txtime last_tx, struct store_records *records);
+struct store_write {
+    struct bb_slice doc, doc_key;
+    uint64_t doc_op; /* Bb__Proto__KeyOp, as far as it was checked */
+    bool is_index_only;
+    struct bb_slice keys; /* for store_next_key */
+};
+struct store_key {
+    struct bb_slice key;
+    uint64_t op;
+};
+bool store_next_record(struct bb_slice *batch, struct store_record *record);
+bool store_next_write(struct bb_slice *body, struct store_write *write);
+bool store_next_key(struct bb_slice *keys, struct store_key *key);
 
 #endif

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "bb/failpoint.h"
+#include "bb/field.h"
 
 #include "storage.h"
 
@@ -261,65 +262,20 @@ void storage_renew(struct storage *node, struct bb_exchange *exchange,
 
 /* ---- applying ---- */
 
-/* One field of a protobuf message; false at its end or when it is malformed. */
-static bool next_field(struct bb_slice *from, uint64_t *number, uint64_t *value)
-{
-    uint64_t tag, size = 0;
-    size_t used = bb_varint_get(*from, &tag);
-
-    if (used == 0) {
-        return false;
-    }
-    *from = bb_slice(from->data + used, from->size - used);
-    *number = tag >> 3;
-    *value = 0;
-    switch (tag & 7) {
-    case 0:
-        size = bb_varint_get(*from, value);
-        if (size == 0) {
-            return false;
-        }
-        break;
-    case 1:
-        size = 8;
-        break;
-    case 2:
-        used = bb_varint_get(*from, &size);
-        if (used == 0 || size > from->size - used) {
-            return false;
-        }
-        size += used;
-        break;
-    case 5:
-        size = 4;
-        break;
-    default:
-        return false;
-    }
-    if (size > from->size) {
-        return false;
-    }
-    *from = bb_slice(from->data + size, from->size - size);
-    return true;
-}
-
 /* Fields tx and prev of a TxRecord, without unpacking its body. */
 static bool record_numbers(struct bb_slice record, uint64_t *tx, uint64_t *prev)
 {
-    uint64_t number, value;
+    struct bb_field field;
 
     *tx = *prev = 0;
-    while (record.size > 0) {
-        if (!next_field(&record, &number, &value)) {
-            return false;
-        }
-        if (number == 1) {
-            *tx = value;
-        } else if (number == 2) {
-            *prev = value;
+    while (bb_field_next(&record, &field)) {
+        if (field.number == 1) {
+            *tx = field.value;
+        } else if (field.number == 2) {
+            *prev = field.value;
         }
     }
-    return *tx > *prev;
+    return record.size == 0 && *tx > *prev;
 }
 
 static void append_feed(struct storage *node, struct bb_slice batch)

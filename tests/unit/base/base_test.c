@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include "bb/base.h"
+#include "bb/field.h"
 
 Test(base, status_table_names_each_status_once)
 {
@@ -204,6 +205,38 @@ Test(base, lists_keep_order_and_may_lose_items_while_walked)
     }
     cr_assert_eq(seen, 5);
     cr_assert(bb_list_is_empty(&head));
+}
+
+Test(base, fields_of_a_message_are_found_where_they_lie)
+{
+    /* 1: varint 300, 2: "abc", 3: fixed32, 4: fixed64, 5: varint 0 in two bytes */
+    static const uint8_t bytes[] = { 0x08, 0xac, 0x02, 0x12, 3,    'a',  'b', 'c', 0x1d,
+                                     1,    2,    3,    4,    0x21, 1,    2,   3,   4,
+                                     5,    6,    7,    8,    0x28, 0x80, 0 };
+    struct bb_slice rest = bb_slice(bytes, sizeof(bytes));
+    struct bb_field field;
+
+    cr_assert(bb_field_next(&rest, &field));
+    cr_assert(field.number == 1 && field.is_varint && field.value == 300);
+    cr_assert(bb_field_next(&rest, &field));
+    cr_assert(field.number == 2 && field.is_bytes && bb_slice_equal_str(field.bytes, "abc"));
+    cr_assert_eq(field.bytes.data, bytes + 5);
+    for (uint64_t number = 3; number <= 5; number++) {
+        cr_assert(bb_field_next(&rest, &field));
+        cr_assert_eq(field.number, number);
+    }
+    cr_assert_not(bb_field_next(&rest, &field));
+    cr_assert_eq(rest.size, 0);
+    for (size_t size = 1; size < sizeof(bytes); size++) {
+        rest = bb_slice(bytes, size);
+        while (bb_field_next(&rest, &field)) {}
+        bool is_whole = size == 3 || size == 8 || size == 13 || size == 22;
+        cr_assert_eq(rest.size == 0, is_whole, "of %zu bytes", size);
+    }
+    rest = bb_slice("\x0b", 1);
+    cr_assert_not(bb_field_next(&rest, &field), "groups are not known");
+    rest = bb_slice("\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11);
+    cr_assert_not(bb_field_next(&rest, &field), "longer than what is there");
 }
 
 static void set_flag(void *arg)
