@@ -149,6 +149,13 @@ static int take_record(struct bb_ctx *ctx, struct bb_follow *follow, struct bb_s
 {
     Bb__Proto__TxRecord *record = NULL;
     Bb__Proto__TxBody *body = NULL;
+    struct follow_peek peek;
+
+    if (follow->user.wants != NULL && follow_peek(bytes, &follow->user, &peek) && !peek.is_wanted &&
+        peek.prev == follow->cursor && peek.tx > peek.prev) {
+        follow->cursor = peek.tx;
+        return BB_OK;
+    }
     int rc = bb_unpack(ctx, follow->arena, &bb__proto__tx_record__descriptor, bytes, &record);
 
     if (rc == BB_OK)

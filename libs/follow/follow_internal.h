@@ -31,4 +31,13 @@ struct bb_follow {
 int follow_unpack(struct bb_follow *follow, int status, struct bb_slice bytes,
                   Bb__Proto__StorageReply **reply);
 
+/* peek.c: what a record is, without unpacking it. */
+struct follow_peek {
+    uint64_t tx, prev;
+    bool is_wanted;
+};
+/* False: it is malformed; unpacking says how. */
+bool follow_peek(struct bb_slice record, const struct bb_follow_user *user,
+                 struct follow_peek *peek);
+
 #endif

@@ -77,6 +77,12 @@ static void begin(void *arg, uint64_t cursor, bool is_new_history)
     scheduler_turn(scheduler);
 }
 
+static bool wants(void *arg, uint32_t table)
+{
+    (void)arg;
+    return table == BB_TABLE_JOBS || table == BB_TABLE_CRONS;
+}
+
 static void take_record(void *arg, struct bb_slice bytes, const Bb__Proto__TxRecord *record,
                         const Bb__Proto__TxBody *body)
 {
@@ -97,6 +103,7 @@ int scheduler_feed_open(struct bb_ctx *ctx, struct scheduler *scheduler, const c
     const struct bb_follow_user user = {
         .arg = scheduler,
         .begin = begin,
+        .wants = wants,
         .record = take_record,
         .changed = changed,
     };

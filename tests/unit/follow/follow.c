@@ -21,6 +21,7 @@ struct node {
     uint64_t gap_at;   /* this transaction is left out of what is shown; 0: none */
     uint64_t earliest; /* what lies before is truncated */
     uint8_t cluster;
+    bool has_writes; /* each transaction writes to table 1 + tx % 3, and to table 9 */
     struct bb_exchange *tail;
     uint64_t tail_after;
 };
@@ -33,22 +34,37 @@ struct world {
     struct bb_buf told; /* what the user was told, a word each */
     const char *awaited;
     bool has_failed;
+    bool (*wants)(void *arg, uint32_t table);
 };
 
 /* ---- nodes ---- */
 
-static ProtobufCBinaryData record_of(struct bb_arena *arena, uint64_t tx)
+static ProtobufCBinaryData pack(struct bb_arena *arena, const ProtobufCMessage *message)
 {
-    Bb__Proto__TxRecord record = BB__PROTO__TX_RECORD__INIT;
     struct bb_buf bytes;
 
-    record.tx = tx;
-    record.prev = tx - 1;
     bb_buf_init(&bytes);
-    bb_pack_append(&bytes, &record.base);
+    bb_pack_append(&bytes, message);
     ProtobufCBinaryData packed = bb_slice_pb(bb_arena_dup(arena, bb_buf_slice(&bytes)));
     bb_buf_fini(&bytes);
     return packed;
+}
+
+static ProtobufCBinaryData record_of(struct bb_arena *arena, uint64_t tx, bool has_writes)
+{
+    Bb__Proto__TxRecord record = BB__PROTO__TX_RECORD__INIT;
+    Bb__Proto__TxBody body = BB__PROTO__TX_BODY__INIT;
+    Bb__Proto__Write writes[2] = { BB__PROTO__WRITE__INIT, BB__PROTO__WRITE__INIT };
+    Bb__Proto__Write *list[2] = { &writes[0], &writes[1] };
+
+    writes[0].table = 9;
+    writes[1].table = 1 + (uint32_t)tx % 3;
+    body.n_writes = has_writes ? 2 : 0;
+    body.writes = list;
+    record.tx = tx;
+    record.prev = tx - 1;
+    record.body = pack(arena, &body.base);
+    return pack(arena, &record.base);
 }
 
 static void reply_tail(struct node *node)
@@ -69,7 +85,8 @@ static void reply_tail(struct node *node)
     } else {
         for (uint64_t tx = node->tail_after + 1; tx <= node->last_tx && tail.n_records < 64; tx++) {
             if (tx != node->gap_at)
-                records[tail.n_records++] = record_of(bb_exchange_arena(exchange), tx);
+                records[tail.n_records++] =
+                    record_of(bb_exchange_arena(exchange), tx, node->has_writes);
         }
         node->gap_at = 0;
     }
@@ -124,7 +141,7 @@ static void tell_record(void *arg, struct bb_slice bytes, const Bb__Proto__TxRec
     struct world *world = arg;
 
     cr_expect_gt(bytes.size, 0);
-    cr_expect_eq(body->n_writes, 0);
+    cr_expect_eq(body->n_writes, world->nodes[0].has_writes ? 2 : 0);
     bb_buf_printf(&world->told, "%" PRIu64 " ", record->tx);
 }
 
@@ -206,6 +223,7 @@ static void open_world(struct world *world, const char *urls)
 {
     const struct bb_follow_user user = {
         .arg = world,
+        .wants = world->wants,
         .begin = tell_begin,
         .record = tell_record,
         .changed = tell_changed,
@@ -241,6 +259,31 @@ Test(follow, begins_at_the_newest_and_tells_each_record_once_in_order)
     commit(&world.nodes[0], 1);
     await(&world, "6 7 8 ");
     cr_expect_eq(bb_follow_cursor(world.follow), 8);
+    close_world(&world);
+}
+
+static bool wants_second(void *arg, uint32_t table)
+{
+    (void)arg;
+    return table == 2;
+}
+
+Test(follow, records_without_a_table_that_is_wanted_only_move_the_cursor)
+{
+    struct world world = { .loop = bb_loop_new(bb_env_real(), NULL, "follow"),
+                           .wants = wants_second };
+
+    open_node(&world, 0, 5);
+    world.nodes[0].has_writes = true;
+    open_world(&world, "inproc://follow-0");
+    await(&world, "begin5 up ");
+    commit(&world.nodes[0], 5);
+    await(&world, "up 7 10 ");
+    cr_expect_eq(bb_follow_cursor(world.follow), 10);
+    commit(&world.nodes[0], 2);
+    world.nodes[0].gap_at = 14;
+    commit(&world.nodes[0], 3);
+    await(&world, "7 10 13 begin15 ");
     close_world(&world);
 }
 

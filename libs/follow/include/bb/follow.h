@@ -23,6 +23,9 @@ struct bb_follow_user {
     /* The records behind `cursor` come next. What was known is of an older moment, or, with
      * `is_new_history`, of data that is no more. */
     void (*begin)(void *arg, uint64_t cursor, bool is_new_history);
+    /* Whether records that write to this table are of interest. The others only move the cursor and
+     * are not unpacked. NULL: all are. */
+    bool (*wants)(void *arg, uint32_t table);
     /* One record: as storage sent it, and unpacked and validated. They live during the call. */
     void (*record)(void *arg, struct bb_slice bytes, const Bb__Proto__TxRecord *record,
                    const Bb__Proto__TxBody *body);
