@@ -7,6 +7,19 @@
 namespace bb
 {
 
+static struct bb_slice slice_of(const std::string &text)
+{
+    return bb_slice(text.data(), text.size());
+}
+
+/* In the context of one call: the code is compiled for all of them together. */
+static v8::MaybeLocal<v8::Function> bind(struct bb_vm *vm, const bb_vm_bundle *bundle,
+                                         vm_module *module)
+{
+    return bind_script(vm, script_name(bundle, module), slice_of(module->source),
+                       "exports, require, module, globalThis, self", &module->script);
+}
+
 /* With a `suffix` the function is made for this once. */
 static v8::MaybeLocal<v8::Function> compile(struct bb_vm *vm, const bb_vm_bundle *bundle,
                                             vm_module *module, const std::string &suffix)
@@ -21,8 +34,8 @@ static v8::MaybeLocal<v8::Function> compile(struct bb_vm *vm, const bb_vm_bundle
     const std::string script = script_name(bundle, module);
     const std::string text = suffix.empty() ? std::string() : module->source + suffix;
     const std::string &whole = suffix.empty() ? module->source : text;
-    if (!str_of(isolate, bb_slice(whole.data(), whole.size())).ToLocal(&source) ||
-        !str_of(isolate, bb_slice(script.data(), script.size())).ToLocal(&name)) {
+    if (!str_of(isolate, slice_of(whole)).ToLocal(&source) ||
+        !str_of(isolate, slice_of(script)).ToLocal(&name)) {
         throw_error(vm, BB_SERVER_ERROR, "the module " + module->path + " is too large");
         return v8::MaybeLocal<v8::Function>();
     }
@@ -67,50 +80,110 @@ static void factory_of(const v8::FunctionCallbackInfo<v8::Value> &info)
         return;
     }
     vm_module *module = bundle->modules[found->second].get();
-    bundle->is_instantiated = true;
+    const bool is_home = realm_of(info.GetIsolate()->GetCurrentContext()) == &bundle->vm->home;
+    bundle->is_instantiated |= is_home;
     if (is_wasm(module)) {
-        if (str_of(info.GetIsolate(), bb_slice(module->source.data(), module->source.size()))
-                .ToLocal(&text)) {
+        if (str_of(info.GetIsolate(), slice_of(module->source)).ToLocal(&text)) {
             info.GetReturnValue().Set(text);
         }
-    } else if (compile(bundle->vm, bundle, module, suffix).ToLocal(&factory)) {
+    } else if ((is_home ? compile(bundle->vm, bundle, module, suffix)
+                        : bind(bundle->vm, bundle, module))
+                   .ToLocal(&factory)) {
         info.GetReturnValue().Set(factory);
     }
 }
 
-static bool make_view(struct bb_vm_bundle *bundle)
+/* needsContext(path) */
+static void needs_context_of(const v8::FunctionCallbackInfo<v8::Value> &info)
+{
+    struct bb_vm_bundle *bundle = bundle_of(info.Data());
+    auto found = bundle->by_path.find(utf8_of(info.GetIsolate(), info[0]));
+
+    info.GetReturnValue().Set(found != bundle->by_path.end() &&
+                              bundle->modules[found->second]->needs_context);
+}
+
+/* elsewhere(path, args, info): the runtime's invoke, in the call's own context. */
+static void run_elsewhere(const v8::FunctionCallbackInfo<v8::Value> &info)
+{
+    cross_to_own(info, bundle_of(info.Data()));
+}
+
+static v8::Local<v8::Function> bundle_function(struct bb_vm_bundle *bundle,
+                                               v8::FunctionCallback callback)
+{
+    v8::Isolate *isolate = bundle->vm->isolate;
+
+    return v8::Function::New(isolate->GetCurrentContext(), callback,
+                             v8::External::New(isolate, bundle), 1, v8::ConstructorBehavior::kThrow)
+        .ToLocalChecked();
+}
+
+/* In the current context, which is that of `realm`. */
+static bool make_view(struct bb_vm_bundle *bundle, Realm *realm, v8::Global<v8::Object> *to)
 {
     struct bb_vm *vm = bundle->vm;
     v8::Isolate *isolate = vm->isolate;
     v8::Local<v8::Context> context = isolate->GetCurrentContext();
     v8::LocalVector<v8::Value> paths(isolate);
     v8::Local<v8::String> path;
-    v8::Local<v8::Function> function;
     v8::Local<v8::Value> made, view, reset;
 
     for (const auto &module : bundle->modules) {
-        if (!str_of(isolate, bb_slice(module->path.data(), module->path.size())).ToLocal(&path)) {
+        if (!str_of(isolate, slice_of(module->path)).ToLocal(&path)) {
             return false;
         }
         paths.push_back(path);
     }
-    if (!v8::Function::New(context, factory_of, v8::External::New(isolate, bundle), 1,
-                           v8::ConstructorBehavior::kThrow)
-             .ToLocal(&function)) {
-        return false;
-    }
-    v8::Local<v8::Value> arguments[] = { function,
-                                         v8::Array::New(isolate, paths.data(), paths.size()) };
-    if (!vm->make_bundle.Get(isolate)
-             ->Call(context, v8::Undefined(isolate), 2, arguments)
+    v8::Local<v8::Value> arguments[] = { bundle_function(bundle, factory_of),
+                                         v8::Array::New(isolate, paths.data(), paths.size()),
+                                         bundle_function(bundle, needs_context_of),
+                                         bundle_function(bundle, run_elsewhere) };
+    if (!realm->make_bundle.Get(isolate)
+             ->Call(context, v8::Undefined(isolate), 4, arguments)
              .ToLocal(&made) ||
         !made.As<v8::Object>()->Get(context, str(isolate, "view")).ToLocal(&view) ||
         !made.As<v8::Object>()->Get(context, str(isolate, "reset")).ToLocal(&reset)) {
         return false;
     }
-    bundle->view.Reset(isolate, view.As<v8::Object>());
-    bundle->reset.Reset(isolate, reset.As<v8::Function>());
+    to->Reset(isolate, view.As<v8::Object>());
+    if (realm == &vm->home) {
+        bundle->reset.Reset(isolate, reset.As<v8::Function>());
+    }
     return true;
+}
+
+v8::MaybeLocal<v8::Object> view_of(struct bb_vm_bundle *bundle, Realm *realm)
+{
+    v8::Isolate *isolate = bundle->vm->isolate;
+    View made{ bundle, v8::Global<v8::Object>() };
+
+    if (realm == &bundle->vm->home) {
+        return bundle->view.Get(isolate);
+    }
+    for (const View &view : realm->views) {
+        if (view.bundle == bundle) {
+            return view.object.Get(isolate);
+        }
+    }
+    if (!make_view(bundle, realm, &made.object)) {
+        return v8::MaybeLocal<v8::Object>();
+    }
+    realm->views.push_back(std::move(made));
+    return realm->views.back().object.Get(isolate);
+}
+
+/* "dir/messages:list" and "dir/messages.js:list" are of dir/messages.js. */
+bool needs_context(const struct bb_vm_bundle *bundle, const std::string &function)
+{
+    const size_t colon = function.rfind(':');
+    std::string path = function.substr(0, colon);
+
+    if (!path.ends_with(".js")) {
+        path += ".js";
+    }
+    auto found = bundle->by_path.find(path);
+    return found != bundle->by_path.end() && bundle->modules[found->second]->needs_context;
 }
 
 static void add_module(struct bb_vm_bundle *bundle, std::string path, std::string source,
@@ -164,6 +237,21 @@ void reset_bundle(struct bb_vm_bundle *bundle)
                                                    v8::Undefined(isolate), 0, nullptr);
 }
 
+/* After a call: did it need no instance of its own? */
+bool is_all_shared(const struct bb_vm_bundle *bundle)
+{
+    v8::Isolate *isolate = bundle->vm->isolate;
+    v8::Local<v8::Context> context = isolate->GetCurrentContext();
+    v8::TryCatch quiet(isolate);
+    v8::Local<v8::Value> function, answer;
+    v8::Local<v8::Object> view = bundle->view.Get(isolate);
+
+    return view->Get(context, str(isolate, "isAllShared")).ToLocal(&function) &&
+           function->IsFunction() &&
+           function.As<v8::Function>()->Call(context, view, 0, nullptr).ToLocal(&answer) &&
+           answer->IsTrue();
+}
+
 static bool read_module(struct bb_vm_bundle *bundle, v8::Local<v8::Value> value)
 {
     v8::Isolate *isolate = bundle->vm->isolate;
@@ -203,7 +291,7 @@ static void compile_bundle(const v8::FunctionCallbackInfo<v8::Value> &info)
             return;
         }
     }
-    if (make_view(bundle)) {
+    if (make_view(bundle, &vm->home, &bundle->view)) {
         info.GetReturnValue().Set(bundle->view.Get(isolate));
     }
 }
@@ -225,15 +313,17 @@ int bb_vm_load(struct bb_ctx *ctx, struct bb_vm *vm, const struct bb_vm_module *
 {
     v8::Isolate::Scope isolate_scope(vm->isolate);
     v8::HandleScope handles(vm->isolate);
-    v8::Context::Scope context_scope(vm->context.Get(vm->isolate));
+    v8::Context::Scope context_scope(vm->home.context.Get(vm->isolate));
     v8::TryCatch quiet(vm->isolate);
     struct bb_vm_bundle *made = bb::new_bundle(vm);
 
     for (size_t i = 0; i < module_count; i++) {
         bb::add_module(made, copy(modules[i].path), copy(modules[i].source),
                        copy(modules[i].source_map));
+        made->modules.back()->needs_context = modules[i].needs_context;
+        vm->wants_contexts |= modules[i].needs_context;
     }
-    if (!bb::make_view(made)) {
+    if (!bb::make_view(made, &vm->home, &made->view)) {
         bb_vm_unload(made);
         return bb_fail(ctx, BB_INTERNAL, "load of %zu modules: V8 made no view of them",
                        module_count);

@@ -16,8 +16,11 @@ namespace bb
 
 /* The scopes that every entry into V8 needs. */
 struct Entered {
-    explicit Entered(struct bb_vm *vm)
-        : isolate(vm->isolate), handles(vm->isolate), context(vm->context.Get(vm->isolate))
+    Entered(struct bb_vm *vm, const Realm *realm)
+        : isolate(vm->isolate), handles(vm->isolate), context(realm->context.Get(vm->isolate))
+    {
+    }
+    explicit Entered(const struct bb_vm_call *call) : Entered(call->vm, call->realm)
     {
     }
     v8::Isolate::Scope isolate;
@@ -33,13 +36,13 @@ static void end_with(struct bb_vm_call *call, enum bb_vm_end end, int status, st
 }
 
 /* After a stop: the module that was being loaded, or "". */
-static std::string loading_path(struct bb_vm *vm)
+static std::string loading_path(struct bb_vm_call *call)
 {
-    v8::Isolate *isolate = vm->isolate;
+    v8::Isolate *isolate = call->vm->isolate;
     v8::TryCatch quiet(isolate);
     v8::Local<v8::Value> path;
 
-    return vm->loading_path.Get(isolate)
+    return call->realm->loading_path.Get(isolate)
                    ->Call(isolate->GetCurrentContext(), v8::Undefined(isolate), 0, nullptr)
                    .ToLocal(&path)
                ? utf8_of(isolate, path)
@@ -62,7 +65,7 @@ static void end_terminated(struct bb_vm_call *call)
                  "the function needed more than " + std::to_string(vm->heap_bytes >> 20) +
                      " MB of memory: read and keep less at once");
     } else if (why == BB_VM_TIMEOUT) {
-        call->loading = loading_path(vm);
+        call->loading = loading_path(call);
         end_with(call, BB_VM_TIMEOUT, BB_FUNCTION_TIMEOUT,
                  "the function ran longer than it may: do less in one function");
     } else {
@@ -133,7 +136,7 @@ static void check_sound(struct bb_vm_call *call)
     v8::Local<v8::Value> is_sound;
 
     if (!vm->is_sound.Get(isolate)
-             ->Call(isolate->GetCurrentContext(), v8::Undefined(isolate), 0, nullptr)
+             ->Call(vm->home.context.Get(isolate), v8::Undefined(isolate), 0, nullptr)
              .ToLocal(&is_sound) ||
         !is_sound->IsTrue()) {
         vm->must_recycle = true;
@@ -202,11 +205,11 @@ static void start(struct bb_vm_call *call, const struct bb_vm_call_options *opti
     v8::Local<v8::Value> arguments[5], returned;
     v8::Local<v8::String> path;
     const char *const path_text = reinterpret_cast<const char *>(options->path.data);
+    v8::Local<v8::Object> view;
 
-    if (call->bundle == nullptr) {
-        arguments[0] = v8::Null(isolate);
-    } else {
-        arguments[0] = call->bundle->view.Get(isolate);
+    arguments[0] = v8::Null(isolate);
+    if (call->bundle != nullptr && view_of(call->bundle, call->realm).ToLocal(&view)) {
+        arguments[0] = view;
     }
     /* Internalized: the same object each time, whose hash is known, for the maps of the runtime. */
     if (v8::String::NewFromUtf8(isolate, path_text, v8::NewStringType::kInternalized,
@@ -216,7 +219,7 @@ static void start(struct bb_vm_call *call, const struct bb_vm_call_options *opti
         arguments[1] = path;
         arguments[3] = vm->kinds[options->is_mutation].Get(isolate);
         arguments[4] = v8::Number::New(isolate, (double)options->snapshot);
-        if (vm->invoke.Get(isolate)
+        if (call->realm->invoke.Get(isolate)
                 ->Call(context, v8::Undefined(isolate), 5, arguments)
                 .ToLocal(&returned) &&
             returned->IsPromise()) {
@@ -232,13 +235,41 @@ static void start(struct bb_vm_call *call, const struct bb_vm_call_options *opti
     }
 }
 
+/* Where a call begins is where its function's module runs. */
+static void enter_realm(struct bb_vm_call *call, const struct bb_vm_call_options *options)
+{
+    struct bb_vm *vm = call->vm;
+
+    call->realm = &vm->home;
+    if (!vm->wants_contexts || call->bundle == nullptr ||
+        !needs_context(call->bundle, std::string(reinterpret_cast<const char *>(options->path.data),
+                                                 options->path.size))) {
+        return;
+    }
+    Realm *own = own_realm(call);
+    if (own != nullptr) {
+        call->realm = own;
+    }
+}
+
+/* A promise is settled in the realm that it is of. */
+struct Settled {
+    Settled(struct bb_vm_call *call, v8::Local<v8::Promise::Resolver> resolver)
+        : context(call->own == nullptr || resolver.IsEmpty()
+                      ? call->vm->isolate->GetCurrentContext()
+                      : resolver->GetCreationContextChecked(call->vm->isolate))
+    {
+    }
+    v8::Context::Scope context;
+};
+
 } // namespace bb
 
 int bb_vm_call_begin(struct bb_ctx *ctx, struct bb_vm *vm, struct bb_vm_bundle *bundle,
                      const struct bb_vm_call_options *options, struct bb_vm_call **call)
 {
     bb_assert(vm->call == nullptr && !vm->must_recycle);
-    bb::Entered entered(vm);
+    bb::Entered entered(vm, &vm->home);
     struct bb_vm_call *made = new bb_vm_call;
     const uint64_t begun_ns = bb::clock_ns();
 
@@ -264,9 +295,13 @@ int bb_vm_call_begin(struct bb_ctx *ctx, struct bb_vm *vm, struct bb_vm_bundle *
     if (options->profile != BB_VM_PROFILE_NONE) {
         bb::profile_start(made, options->profile);
     }
-    bb::start(made, options);
-    bb::drain(made);
-    bb::settle(made);
+    bb::enter_realm(made, options);
+    {
+        v8::Context::Scope realm(made->realm->context.Get(vm->isolate));
+        bb::start(made, options);
+        bb::drain(made);
+        bb::settle(made);
+    }
     made->run_ns += bb::clock_ns() - begun_ns;
     return BB_OK;
 }
@@ -294,9 +329,10 @@ static v8::Local<v8::Promise::Resolver> take_ticket(struct bb_vm_call *call,
 
 int bb_vm_resolve(struct bb_vm_call *call, struct bb_vm_ticket ticket, struct bb_slice value)
 {
-    bb::Entered entered(call->vm);
+    bb::Entered entered(call);
     v8::TryCatch quiet(call->vm->isolate);
     v8::Local<v8::Promise::Resolver> resolver = take_ticket(call, ticket);
+    bb::Settled settled(call, resolver);
     v8::Local<v8::Value> decoded;
 
     if (resolver.IsEmpty()) {
@@ -313,9 +349,10 @@ int bb_vm_resolve(struct bb_vm_call *call, struct bb_vm_ticket ticket, struct bb
 int bb_vm_reject(struct bb_vm_call *call, struct bb_vm_ticket ticket, int status,
                  struct bb_slice message)
 {
-    bb::Entered entered(call->vm);
+    bb::Entered entered(call);
     v8::TryCatch quiet(call->vm->isolate);
     v8::Local<v8::Promise::Resolver> resolver = take_ticket(call, ticket);
+    bb::Settled settled(call, resolver);
 
     if (resolver.IsEmpty()) {
         return BB_NOT_FOUND;
@@ -332,7 +369,7 @@ void bb_vm_run(struct bb_vm_call *call)
     if (call->is_done) {
         return;
     }
-    bb::Entered entered(call->vm);
+    bb::Entered entered(call);
     const uint64_t begun_ns = bb::clock_ns();
 
     call->entered_ns = begun_ns;
@@ -341,6 +378,22 @@ void bb_vm_run(struct bb_vm_call *call)
     }
     bb::settle(call);
     call->run_ns += bb::clock_ns() - begun_ns;
+}
+
+enum bb_vm_isolation bb_vm_call_isolation(const struct bb_vm_call *call)
+{
+    bb::Entered entered(call->vm, &call->vm->home);
+
+    if (call->own != nullptr) {
+        return BB_VM_CONTEXT;
+    }
+    return call->bundle == nullptr || bb::is_all_shared(call->bundle) ? BB_VM_SHARED
+                                                                      : BB_VM_PER_CALL;
+}
+
+bool bb_vm_host_is_open(const struct bb_vm_call *call)
+{
+    return call->is_host_open;
 }
 
 void bb_vm_call_result(struct bb_vm_call *call, struct bb_vm_result *result)
@@ -364,7 +417,7 @@ void bb_vm_call_end(struct bb_vm_call *call)
 {
     struct bb_vm *vm = call->vm;
     {
-        bb::Entered entered(vm);
+        bb::Entered entered(vm, &vm->home);
 
         if (!call->is_done) {
             /* Abandoned while it waits: what it has changed so far must not reach the next call. */
@@ -374,7 +427,10 @@ void bb_vm_call_end(struct bb_vm_call *call)
             }
         }
         vm->call = nullptr;
-        if (call->bundle != nullptr && call->bundle->is_instantiated && !vm->must_recycle) {
+        if (call->own != nullptr) {
+            bb::drop_own_realm(call);
+        }
+                if (call->bundle != nullptr && call->bundle->is_instantiated && !vm->must_recycle) {
             bb::reset_bundle(call->bundle);
         }
         for (struct bb_vm_bundle *bundle : call->bundles) {

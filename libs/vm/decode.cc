@@ -204,7 +204,8 @@ static bool is_list_of(const std::string &list, const ObjectParts &parts)
 /* The shape of these names when it is worth a factory. */
 static Shape *shape_of(struct bb_vm *vm, v8::Local<v8::Context> context, const ObjectParts &parts)
 {
-    if (parts.count == 0 || parts.count > SHAPE_FIELDS_MAX) {
+    /* Factories make objects of the realm that calls share. */
+    if (parts.count == 0 || parts.count > SHAPE_FIELDS_MAX || !is_home(vm, context)) {
         return nullptr;
     }
     for (auto *recent : vm->recent_shapes) {

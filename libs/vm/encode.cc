@@ -110,7 +110,10 @@ bool Encoder::is_in_circle(v8::Local<v8::Object> object, const Place *place)
 bool Encoder::is_plain(v8::Local<v8::Object> object)
 {
     v8::Local<v8::Value> prototype = object->GetPrototypeV2();
-    return prototype->IsNull() || prototype->StrictEquals(vm_->object_prototype.Get(isolate_));
+    const Realm *own = vm_->call == nullptr ? nullptr : vm_->call->own.get();
+    return prototype->IsNull() ||
+           prototype->StrictEquals(vm_->home.object_prototype.Get(isolate_)) ||
+           (own != nullptr && prototype->StrictEquals(own->object_prototype.Get(isolate_)));
 }
 
 /* What is no value, in words that say what to do. */

@@ -119,10 +119,14 @@ v8::MaybeLocal<v8::Value> prepare_stack(v8::Local<v8::Context> context, v8::Loca
     struct bb_vm *vm = vm_of(isolate);
     v8::Local<v8::Value> arguments[] = { error, sites };
 
-    if (vm->stack_text.IsEmpty()) {
+    if (vm->home.stack_text.IsEmpty()) {
         return str(isolate, "Error");
     }
-    return vm->stack_text.Get(isolate)->Call(context, v8::Undefined(isolate), 2, arguments);
+    /* That of the shared realm, whatever context it is of: nobody has changed what it works with.
+     */
+    std::ignore = context;
+    return vm->home.stack_text.Get(isolate)->Call(vm->home.context.Get(isolate),
+                                                  v8::Undefined(isolate), 2, arguments);
 }
 
 /* ---- what a function threw ---- */
@@ -226,11 +230,109 @@ static std::string text_of_thrown(struct bb_vm *vm, v8::Local<v8::Value> thrown)
     if (vm->why.load() >= 0) {
         return ""; /* stopped meanwhile: no more of its getters */
     }
-    return vm->thrown_text.Get(isolate)
+    return realm_of(isolate->GetCurrentContext())
+                   ->thrown_text.Get(isolate)
                    ->Call(isolate->GetCurrentContext(), v8::Undefined(isolate), 1, &thrown)
                    .ToLocal(&text)
                ? utf8_of(isolate, text)
                : "an object that cannot be shown";
+}
+
+/* ---- from one realm to the other ---- */
+
+static v8::Local<v8::Value> error_named(const std::string &name,
+                                        v8::Local<v8::String> text)
+{
+    return name == "TypeError"        ? v8::Exception::TypeError(text)
+           : name == "RangeError"     ? v8::Exception::RangeError(text)
+           : name == "SyntaxError"    ? v8::Exception::SyntaxError(text)
+           : name == "ReferenceError" ? v8::Exception::ReferenceError(text)
+                                      : v8::Exception::Error(text);
+}
+
+static void put_field(v8::Isolate *isolate, v8::Local<v8::Object> to, v8::Local<v8::Name> name,
+                      v8::Local<v8::Value> value, v8::PropertyAttribute how)
+{
+    std::ignore = to->DefineOwnProperty(isolate->GetCurrentContext(), name, value, how);
+}
+
+static void copy_data(struct bb_vm *vm, Realm *from, v8::Local<v8::Object> error,
+                      v8::Local<v8::Object> to)
+{
+    v8::Isolate *isolate = vm->isolate;
+    const EncodeOptions options = { "data", true, false, (size_t)1 << 20 };
+    struct bb_buf bytes;
+    std::string problem;
+    bool is_encoded;
+    v8::Local<v8::Value> data;
+
+    bb_buf_init(&bytes);
+    {
+        v8::Context::Scope context(from->context.Get(isolate));
+        is_encoded =
+            encode(vm, field(isolate, error, str(isolate, "data")), options, &bytes, &problem);
+    }
+    if (is_encoded && decode(vm, bb_buf_slice(&bytes)).ToLocal(&data)) {
+        put_field(isolate, to, str(isolate, "data"), data, v8::None);
+    }
+    bb_buf_fini(&bytes);
+}
+
+/* An application's error is known by its symbols, in whatever realm. */
+static void copy_marks(struct bb_vm *vm, Realm *from, v8::Local<v8::Object> error,
+                       v8::Local<v8::Object> to)
+{
+    v8::Isolate *isolate = vm->isolate;
+
+    if (!is_application_error(vm, error)) {
+        return;
+    }
+    for (const v8::Global<v8::Symbol> *mark : { &vm->error_symbol, &vm->convex_symbol }) {
+        v8::Local<v8::Symbol> symbol = mark->Get(isolate);
+        if (field(isolate, error, symbol)->IsTrue()) {
+            put_field(isolate, to, symbol, v8::True(isolate), v8::None);
+        }
+    }
+    put_field(isolate, to, str(isolate, "code"), str(isolate, "UserError"), v8::None);
+    copy_data(vm, from, error, to);
+}
+
+v8::Local<v8::Value> carry_error(struct bb_vm_call *call, Realm *from, v8::Local<v8::Value> reason)
+{
+    struct bb_vm *vm = call->vm;
+    v8::Isolate *isolate = vm->isolate;
+    v8::EscapableHandleScope handles(isolate);
+    v8::TryCatch quiet(isolate);
+    v8::Local<v8::String> text;
+    std::string message, name, stack;
+    int status = BB_SERVER_ERROR;
+
+    if (!reason->IsObject()) {
+        return handles.Escape(reason);
+    }
+    v8::Local<v8::Object> error = reason.As<v8::Object>();
+    {
+        v8::Context::Scope context(from->context.Get(isolate));
+        status = host_status(vm, error);
+        name = utf8_of(isolate, field(isolate, error, str(isolate, "name")));
+        message = reason->IsNativeError()
+                      ? utf8_of(isolate, field(isolate, error, str(isolate, "message")))
+                      : text_of_thrown(vm, error);
+        stack = utf8_of(isolate, field(isolate, error, str(isolate, "stack")));
+    }
+    if (!str_of(isolate, bb_slice(message.data(), message.size())).ToLocal(&text)) {
+        text = v8::String::Empty(isolate);
+    }
+    if (status != BB_SERVER_ERROR) {
+        return handles.Escape(make_error(vm, status, message.data(), message.size()));
+    }
+    v8::Local<v8::Object> made = error_named(name, text).As<v8::Object>();
+    put_field(isolate, made, str(isolate, "name"), str(isolate, name.c_str()), v8::DontEnum);
+    if (!stack.empty() && stack != "undefined") {
+        put_field(isolate, made, str(isolate, "stack"), str(isolate, stack.c_str()), v8::DontEnum);
+    }
+    copy_marks(vm, from, error, made);
+    return handles.Escape(made);
 }
 
 /* User code may run in getters; what it throws is dropped. */

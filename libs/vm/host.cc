@@ -83,6 +83,7 @@ void host_function(const v8::FunctionCallbackInfo<v8::Value> &info)
     } else {
         const struct bb_vm_ticket ticket = { (call->generation << 32) | call->tickets.size() };
         bb_buf_clear(&vm->answer);
+        call->is_host_open = realm_of(isolate->GetCurrentContext())->is_own;
         const int rc = vm->host(call->ctx, call->arg, call, info[0].As<v8::Uint32>()->Value(),
                                 bb_buf_slice(&arguments), ticket, &vm->answer);
         v8::Local<v8::Value> value;

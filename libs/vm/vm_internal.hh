@@ -65,6 +65,27 @@ struct Fields {
     std::vector<uint32_t> ends;  /* of the names, by sorted place */
 };
 
+/* A deployment's modules as the JavaScript of a realm sees them (js/modules.js). */
+struct View {
+    struct bb_vm_bundle *bundle;
+    v8::Global<v8::Object> object;
+};
+
+/* A world of built-in objects with our JavaScript in it. Calls share one, which is frozen; modules
+ * that change built-in objects get another, which serves one call (contexts.cc). */
+struct Realm {
+    v8::Global<v8::Context> context;
+    v8::Global<v8::Function> invoke;       /* of the runtime */
+    v8::Global<v8::Function> serve;        /* of the runtime, in the shared one: for the others */
+    v8::Global<v8::Function> make_bundle;  /* js/modules.js: a bundle's view for one call */
+    v8::Global<v8::Function> stack_text;   /* js/stack.js */
+    v8::Global<v8::Function> thrown_text;  /* js/stack.js: of what is no Error */
+    v8::Global<v8::Function> loading_path; /* js/modules.js: whose top level runs, or "" */
+    v8::Global<v8::Object> object_prototype;
+    std::vector<View> views; /* of bundles; those of the shared realm are the bundles' own */
+    bool is_own = false;     /* of one call */
+};
+
 struct Text {
     const char *name;
     const uint8_t *data;
@@ -78,16 +99,14 @@ struct bb_vm {
     std::unique_ptr<bb::Allocator> allocator;
     std::shared_ptr<bb::Tasks> tasks;
     node::MultiIsolatePlatform *platform = nullptr;
-    v8::Global<v8::Context> context;
-    v8::Global<v8::Function> invoke;       /* of the runtime */
-    v8::Global<v8::Function> make_bundle;  /* js/modules.js: a bundle's view for one call */
-    v8::Global<v8::Function> stack_text;   /* js/stack.js */
-    v8::Global<v8::Function> thrown_text;  /* js/stack.js: of what is no Error */
-    v8::Global<v8::Function> loading_path; /* js/modules.js: whose top level runs, or "" */
-    v8::Global<v8::Function> is_sound;     /* js/harden.js: nothing was left behind */
-    v8::Global<v8::String> kinds[2];       /* "query", "mutation" */
-    v8::Global<v8::Object> object_prototype;
-    v8::Global<v8::Object> internals;
+    bb::Realm home; /* the one that calls share */
+    v8::Global<v8::Function> is_sound; /* js/harden.js: nothing was left behind */
+    v8::Global<v8::String> kinds[2];   /* "query", "mutation" */
+    std::vector<std::unique_ptr<bb::Realm>> ready; /* contexts made ahead */
+    bool wants_contexts = false;                   /* a bundle is loaded that needs them */
+    uint64_t context_count = 0;                    /* used since their number was looked at */
+    std::vector<struct bb_slice> runtime;
+    std::unordered_map<std::string, v8::Global<v8::UnboundScript>> scripts; /* ours, for contexts */
     v8::Global<v8::Private> status_key;   /* on errors that come from the host: their BB status */
     v8::Global<v8::Symbol> code_symbol;   /* Symbol.for("bitbend.code") */
     v8::Global<v8::Symbol> error_symbol;  /* Symbol.for("bitbend.error") */
@@ -119,7 +138,9 @@ struct bb_vm {
 
 struct vm_module {
     std::string path, source, map_json;
-    v8::Global<v8::Function> factory;
+    v8::Global<v8::Function> factory;     /* in the shared realm */
+    v8::Global<v8::UnboundScript> script; /* gives the factory, in the contexts of single calls */
+    bool needs_context = false;
     struct vm_source_map *map = nullptr;
     bool is_map_tried = false;
 };
@@ -132,6 +153,12 @@ struct bb_vm_bundle {
     v8::Global<v8::Object> view;    /* how JavaScript sees it, see js/modules.js */
     v8::Global<v8::Function> reset; /* forgets the instances of the modules */
     bool is_instantiated = false;   /* something was asked for that may have made one */
+};
+
+/* A call that crosses from one realm to the other: whom the answer is for. */
+struct vm_crossing {
+    struct bb_vm_call *call;
+    v8::Global<v8::Promise::Resolver> resolver;
 };
 
 struct vm_rejection {
@@ -150,6 +177,10 @@ struct bb_vm_call {
     bool saw_random = false, saw_time = false;
     uint32_t wasm_memory_count = 0;
     bool is_done = false;
+    bb::Realm *realm = nullptr;     /* where it began */
+    std::unique_ptr<bb::Realm> own; /* its context, once it has needed one */
+    bool is_host_open = false;      /* while the host answers: to code of the call's own context */
+    std::vector<std::unique_ptr<vm_crossing>> crossings;
     v8::Global<v8::Promise> promise;
     std::vector<v8::Global<v8::Promise::Resolver>> tickets;
     size_t open_ticket_count = 0;
@@ -173,6 +204,11 @@ inline struct bb_vm *vm_of(v8::Isolate *isolate)
 inline v8::Local<v8::String> str(v8::Isolate *isolate, const char *text)
 {
     return v8::String::NewFromUtf8(isolate, text).ToLocalChecked();
+}
+/* Is it the context that calls share? Most calls know no other. */
+inline bool is_home(const struct bb_vm *vm, v8::Local<v8::Context> context)
+{
+    return vm->call == nullptr || vm->call->own == nullptr || vm->home.context == context;
 }
 v8::MaybeLocal<v8::String> str_of(v8::Isolate *isolate, struct bb_slice utf8);
 std::string utf8_of(v8::Isolate *isolate, v8::Local<v8::Value> value); /* "" when it cannot */
@@ -206,6 +242,8 @@ v8::Local<v8::Value> make_error(struct bb_vm *vm, int status, const char *messag
 void install_errors(struct bb_vm *vm, v8::Local<v8::Object> internals);
 void throw_error(struct bb_vm *vm, int status, const std::string &message);
 void describe_error(struct bb_vm_call *call, v8::Local<v8::Value> reason);
+/* What was thrown in realm `from`, as an error of the current one. */
+v8::Local<v8::Value> carry_error(struct bb_vm_call *call, Realm *from, v8::Local<v8::Value> reason);
 /* The place in what was written; false: it is no script of a bundle. What `found` names lives as
  * long as the bundle. */
 bool written_position(struct bb_vm *vm, const std::string &script, uint32_t line, uint32_t column,
@@ -215,7 +253,11 @@ v8::MaybeLocal<v8::Value> prepare_stack(v8::Local<v8::Context> context, v8::Loca
 
 /* bundle.cc */
 void install_bundles(struct bb_vm *vm, v8::Local<v8::Object> internals);
+v8::MaybeLocal<v8::Object> view_of(struct bb_vm_bundle *bundle, Realm *realm);
+/* Does the module of this function change built-in objects? */
+bool needs_context(const struct bb_vm_bundle *bundle, const std::string &function);
 void reset_bundle(struct bb_vm_bundle *bundle);
+bool is_all_shared(const struct bb_vm_bundle *bundle);
 /* "bundle3:messages.js": unique, so that a frame of a stack finds its source map. */
 std::string script_name(const struct bb_vm_bundle *bundle, const vm_module *module);
 vm_module *find_module(struct bb_vm *vm, const std::string &script); /* nullptr: none */
@@ -227,6 +269,20 @@ void set_native(struct bb_vm *vm, v8::Local<v8::Object> object, const char *name
 
 /* realm.cc */
 int open_realm(struct bb_ctx *ctx, struct bb_vm *vm, const struct bb_vm_options *options);
+bool build_realm(struct bb_vm *vm, Realm *realm, const char **what);
+Realm *realm_of(v8::Local<v8::Context> context);
+/* A function with this body, in the current context; compiled when `script` is empty, and kept
+ * there. */
+v8::MaybeLocal<v8::Function> bind_script(struct bb_vm *vm, const std::string &name,
+                                         struct bb_slice source, const char *parameters,
+                                         v8::Global<v8::UnboundScript> *script);
+
+/* contexts.cc */
+Realm *own_realm(struct bb_vm_call *call); /* nullptr: the call was stopped meanwhile */
+void drop_own_realm(struct bb_vm_call *call);
+/* The runtime's invoke in the call's own context, with (path, args, info): a promise of a copy. */
+void cross_to_own(const v8::FunctionCallbackInfo<v8::Value> &info, struct bb_vm_bundle *bundle);
+void install_crossing(struct bb_vm *vm, v8::Local<v8::Object> internals);
 
 /* profile.cc */
 void profile_start(struct bb_vm_call *call, enum bb_vm_profile kind);

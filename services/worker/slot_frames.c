@@ -56,6 +56,8 @@ static void fill_modules(struct bb_arena *arena, const struct cache_read *rows,
         modules[i].path = bb_arena_str(arena, bytes_field(row, "_key"));
         modules[i].source = bb_slice_pb(bytes_field(row, "source"));
         modules[i].source_map = bb_slice_pb(bytes_field(row, "map"));
+        struct bb_slice context = bb_value_field_str(row, "context");
+        modules[i].needs_context = context.data != NULL && bb_value_tag(context) == BB_TAG_TRUE;
         list[i] = &modules[i];
     }
     to->n_modules = rows->entry_count;

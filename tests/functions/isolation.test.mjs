@@ -13,11 +13,13 @@ const CHANNELS = [
 
 describe("isolation: nothing is smuggled from call to call", () => {
   let app, suite;
-  const call = async (name, args = {}) => {
-    const { json, text } = await suite.http("/api/query", { body: { path: `smuggle:${name}`, args } });
+  const ask = (path, args = {}) => suite.http("/api/query", { body: { path, args } });
+  const callIn = async (module, name, args) => {
+    const { json, text } = await ask(`${module}:${name}`, args);
     assert.equal(json?.status, "success", json?.errorMessage ?? text);
     return json.value;
   };
+  const call = (name, args) => callIn("smuggle", name, args);
   before(async () => {
     app = await makeApp();
     suite = await startSuite({ memory: true, appDir: app.dir, options: { solo: { slots: 1 } } });
@@ -32,6 +34,13 @@ describe("isolation: nothing is smuggled from call to call", () => {
     test(`isolation: ${name}`, async () => {
       assert.equal(await call("look", { name }), 0);
       for (let i = 0; i < 3; i++) await call("put", { name });
+      assert.equal(await call("look", { name }), 0);
+    });
+    // There nothing is frozen: what it leaves behind may well break its own call.
+    test(`isolation in contexts: ${name}`, async () => {
+      assert.equal(await callIn("smuggleContext", "look", { name }), 0);
+      for (let i = 0; i < 3; i++) await ask("smuggleContext:put", { name });
+      assert.equal(await callIn("smuggleContext", "look", { name }), 0);
       assert.equal(await call("look", { name }), 0);
     });
   }

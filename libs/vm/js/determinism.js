@@ -2,8 +2,12 @@
 // collector are taken out of the language.
 "use strict";
 
+// What is kept from here on is reached by nothing that a function may put into the place of a built-in: in
+// a context of its own it may replace all of them.
+const { apply, construct } = Reflect;
+
 // For the runtime itself: what time a clock in a time zone shows.
-internals.DateTimeFormat = Intl.DateTimeFormat;
+internals.DateTimeFormat = internals.isOwn ? undefined : Intl.DateTimeFormat;
 for (const name of ["Intl", "SharedArrayBuffer", "Atomics"]) {
   delete globalThis[name];
 }
@@ -21,7 +25,7 @@ function DateOfCall(...args) {
   if (new.target === undefined) {
     return new RealDate(now()).toString();
   }
-  return Reflect.construct(RealDate, args.length === 0 ? [now()] : args, new.target);
+  return construct(RealDate, args.length === 0 ? [now()] : args, new.target);
 }
 Object.defineProperty(DateOfCall, "name", { value: "Date", configurable: true });
 Object.defineProperty(DateOfCall, "length", { value: 7, configurable: true });
@@ -36,11 +40,11 @@ hidden(globalThis, "Date", DateOfCall);
 
 // ---- locale: none ----
 const plain = (prototype, name, replacement) => hidden(prototype, name, replacement[name]);
-plain(Number.prototype, "toLocaleString", { toLocaleString() { return Reflect.apply(Number.prototype.toString, this, []); } });
-plain(BigInt.prototype, "toLocaleString", { toLocaleString() { return Reflect.apply(BigInt.prototype.toString, this, []); } });
-plain(RealDate.prototype, "toLocaleString", { toLocaleString() { return Reflect.apply(RealDate.prototype.toString, this, []); } });
-plain(RealDate.prototype, "toLocaleDateString", { toLocaleDateString() { return Reflect.apply(RealDate.prototype.toDateString, this, []); } });
-plain(RealDate.prototype, "toLocaleTimeString", { toLocaleTimeString() { return Reflect.apply(RealDate.prototype.toTimeString, this, []); } });
+plain(Number.prototype, "toLocaleString", { toLocaleString() { return apply(Number.prototype.toString, this, []); } });
+plain(BigInt.prototype, "toLocaleString", { toLocaleString() { return apply(BigInt.prototype.toString, this, []); } });
+plain(RealDate.prototype, "toLocaleString", { toLocaleString() { return apply(RealDate.prototype.toString, this, []); } });
+plain(RealDate.prototype, "toLocaleDateString", { toLocaleDateString() { return apply(RealDate.prototype.toDateString, this, []); } });
+plain(RealDate.prototype, "toLocaleTimeString", { toLocaleTimeString() { return apply(RealDate.prototype.toTimeString, this, []); } });
 plain(String.prototype, "toLocaleUpperCase", { toLocaleUpperCase() { return String(this).toUpperCase(); } });
 plain(String.prototype, "toLocaleLowerCase", { toLocaleLowerCase() { return String(this).toLowerCase(); } });
 plain(String.prototype, "localeCompare", {

@@ -27,6 +27,29 @@ const queueMicrotask = (callback) => {
 for (const [name, value] of Object.entries(internals.web)) {
   define(name, value);
 }
+// In a context of one call what costs much to make is made when somebody asks for it.
+const defineLater = (name, load) =>
+  Object.defineProperty(globalThis, name, {
+    get() {
+      load();
+      define(name, internals.web[name]);
+      return internals.web[name];
+    },
+    set(value) {
+      define(name, value);
+    },
+    enumerable: false, configurable: true,
+  });
+let hasUrls = false;
+const loadUrls = () => {
+  if (!hasUrls) {
+    hasUrls = true;
+    internals.loadUrls(internals);
+  }
+};
+for (const name of internals.isOwn ? ["URL", "URLSearchParams"] : []) {
+  defineLater(name, loadUrls);
+}
 define("structuredClone", structuredClone);
 define("queueMicrotask", queueMicrotask);
 define("performance", { now: () => 0, timeOrigin: 0, mark() {}, measure() {} });

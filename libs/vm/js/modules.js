@@ -73,7 +73,7 @@ let loading = "";
 const textOf = Function.prototype.toString;
 const PARAMETERS = ") {\n";
 
-const makeBundle = (factoryOf, paths) => {
+const makeBundle = (factoryOf, paths, needsContext, elsewhere) => {
   const known = new Set(paths);
   const shared = new Map();
   let instances = new Map();
@@ -138,9 +138,10 @@ const makeBundle = (factoryOf, paths) => {
     if (loaded !== undefined) {
       return loaded.exports;
     }
-    const isOurs = path.startsWith(SHARED);
-    const verdict = isOurs ? undefined : judge(path);
-    const isShared = isOurs || verdict.why === "";
+    // In a context of one call nothing is shared, and nothing is frozen.
+    const isOurs = path.startsWith(SHARED) && !internals.isOwn;
+    const verdict = isOurs || internals.isOwn ? undefined : judge(path);
+    const isShared = isOurs || verdict?.why === "";
     const mine = isShared ? shared : instances;
     const module = { exports: {} };
     mine.set(path, module);
@@ -148,7 +149,7 @@ const makeBundle = (factoryOf, paths) => {
     loading = path;
     try {
       const factory = isShared && !isOurs ? factoryOf(path, keeper(verdict)) : factoryOf(path);
-      const global = isShared ? globalThis : (scope ??= makeScope());
+      const global = isShared || internals.isOwn ? globalThis : (scope ??= makeScope());
       Reflect.apply(factory, module.exports, [module.exports, (n) => load(n, path), module, global, global]);
     } catch (error) {
       loading = before;
@@ -169,6 +170,9 @@ const makeBundle = (factoryOf, paths) => {
       has: (path) => known.has(path),
       require: (path) => present(path) ?? load(path, undefined),
       whyNotShared: (path) => judge(path).why,
+      isAllShared: () => instances.size === 0,
+      needsContext,
+      elsewhere,
     }),
     reset() {
       instances = new Map();
@@ -185,5 +189,6 @@ internals.instantiateSources = (modules) => {
   const bundle = internals.compile(modules);
   const load = (path) => instantiate(bundle, path);
   load.whyNotShared = bundle.whyNotShared;
+  load.elsewhere = bundle.elsewhere;
   return load;
 };

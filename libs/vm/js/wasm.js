@@ -19,6 +19,9 @@ for (const name of Reflect.ownKeys(real)) {
   }
 }
 
+// As in determinism.js: nothing here goes by way of a built-in that a function may have replaced.
+const { apply, construct } = Reflect;
+const { get: getOf, set: setOf } = WeakMap.prototype;
 const { Module: RealModule, Instance: RealInstance, Memory: RealMemory, CompileError } = real;
 const memories = new WeakMap(); // module -> how many an instance makes
 
@@ -37,9 +40,9 @@ const compile = (what, bytes, target) => {
   if (typeof bytes !== "string" && !isBytes(bytes)) {
     throw new TypeError(`${what}: the first argument must be an ArrayBuffer or a view of one`);
   }
-  const [code, count] = harden(what, bytes);
-  const module = Reflect.construct(RealModule, [code], target);
-  memories.set(module, count);
+  const hardened = harden(what, bytes);
+  const module = construct(RealModule, [hardened[0]], target);
+  apply(setOf, memories, [module, hardened[1]]);
   return module;
 };
 
@@ -68,8 +71,8 @@ replace(RealModule, function (bytes) {
 
 replace(RealInstance, function (module, imports) {
   needNew(new.target, "Instance");
-  internals.wasmTake(memories.get(module) ?? 0);
-  return Reflect.construct(RealInstance, [module, imports], new.target);
+  internals.wasmTake(apply(getOf, memories, [module]) ?? 0);
+  return construct(RealInstance, [module, imports], new.target);
 });
 
 replace(RealMemory, function (descriptor) {
@@ -82,7 +85,11 @@ replace(RealMemory, function (descriptor) {
     );
   }
   internals.wasmTake(1);
-  return Reflect.construct(RealMemory, [maximum === undefined ? { initial } : { initial, maximum }], new.target);
+  const plain = { __proto__: null, initial };
+  if (maximum !== undefined) {
+    plain.maximum = maximum;
+  }
+  return construct(RealMemory, [plain], new.target);
 });
 
 const { Module, Instance } = real;

@@ -82,13 +82,13 @@ const track = async (frame, promise) => {
   }
 };
 
-const later = async (frame, args) => {
+const later = async (frame, ask) => {
   frame.queued++;
   try {
     while (frame.lock !== null) {
       await frame.lock;
     }
-    const answer = host(...args);
+    const answer = ask();
     return answer instanceof Promise ? await track(frame, answer) : answer;
   } finally {
     frame.queued--;
@@ -102,11 +102,14 @@ bb.call = (frame, ...args) => {
     bb.fail("NotAvailableHere", `Function ${frame.path} has ended: its ctx cannot be used any more.`);
   }
   if (frame.lock !== null) {
-    return later(frame, args);
+    return later(frame, () => host(...args));
   }
   const answer = host(...args);
   return answer instanceof Promise ? track(frame, answer) : answer;
 };
+
+// In a context of its own: what the host lets only the shared realm do (90_invoke.js), as an operation of `frame`.
+bb.atHome = (frame, name, args) => later(frame, () => internals.home(name, args));
 
 const until = async (frame, condition) => {
   while (!condition()) {

@@ -2,6 +2,10 @@
 // so every host gives the same answer.
 "use strict";
 
+if (internals.isOwn) {
+  return; // of the shared realm only
+}
+
 const { bb } = internals;
 const { DateTimeFormat } = internals;
 

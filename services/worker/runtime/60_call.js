@@ -80,10 +80,19 @@ const referencedPath = (name, reference) => {
 
 bb.referencedPath = referencedPath;
 
+// Modules that change built-in objects run in the call's own context (libs/vm/README.md): values cross as copies.
+const isElsewhere = (bundle, path) =>
+  !internals.isOwn && bundle !== null && bundle.needsContext(splitPath(path)[0]);
+
 const subCall = async (parent, name, kind, reference, given) => {
   const path = referencedPath(name, reference);
   if (path.startsWith("_system:")) {
     bb.fail("NotAvailableHere", `ctx.${name}: ${path} cannot be called by functions.`);
+  }
+  if (isElsewhere(parent.bundle, path)) {
+    const caller = { kind: parent.kind, path: parent.path, depth: parent.depth };
+    const args = given === undefined ? undefined : bb.copy(given, "args");
+    return parent.bundle.elsewhere("_own:call", { caller, name, kind, path, args }, parent.kind, parent.call.snapshot);
   }
   const found = findFunction(parent.bundle, path);
   if (found === undefined) {
@@ -168,6 +177,9 @@ bb.runFunction = async (frame, found, args) => {
 
 // The function of a job: in the transaction of `frame`, whose caller undoes what it wrote when it throws.
 bb.runJobFunction = async (frame, path, args) => {
+  if (isElsewhere(frame.bundle, path)) {
+    return frame.bundle.elsewhere("_own:job", { path, args, depth: frame.depth }, "mutation", frame.call.snapshot);
+  }
   const found = findFunction(frame.bundle, path);
   if (found === undefined || found.kind !== "mutation") {
     bb.fail("FunctionNotFound", `Could not find the mutation ${path}: it was removed after the job was scheduled.`);
@@ -175,6 +187,14 @@ bb.runJobFunction = async (frame, path, args) => {
   const inner = new bb.Frame("mutation", path, frame.bundle, frame.call, frame.depth + 1);
   return bb.copy(await bb.runFunction(inner, found, args), "result");
 };
+
+// What the shared realm asks of a context: its functions in the middle of a call.
+bb.ownCalls = [
+  ["_own:call", (bundle, { caller, name, kind, path, args }, call) =>
+    subCall(new bb.Frame(caller.kind, caller.path, bundle, call, caller.depth), name, kind, path, args)],
+  ["_own:job", (bundle, { path, args, depth }, call) =>
+    bb.runJobFunction(new bb.Frame("mutation", path, bundle, call, depth), path, args)],
+];
 
 bb.runUserFunction = (bundle, path, args, kind, call) => {
   const found = findFunction(bundle, path);

@@ -97,12 +97,16 @@ const count = (frame, name) => {
   }
 };
 
-const schedule = async (frame, name, due, path, given) => {
+const insertJob = async (frame, { name, due, path, args }) => {
   const db = bb.makeWriter(frame, bb.PRIVILEGED);
-  const args = checkArgs(name, path, given);
   count(frame, name);
   const row = await schedulable(db, name, path);
   return db.insert("_jobs", jobOf(row, { path, args, due, now: Date.now() }));
+};
+
+const schedule = async (frame, name, due, path, given) => {
+  const wanted = { name, due, path, args: checkArgs(name, path, given) };
+  return internals.isOwn ? bb.atHome(frame, "schedule", wanted) : insertJob(frame, wanted);
 };
 
 const isOver = ({ state }) => state !== "pending" && state !== "running";
@@ -116,6 +120,13 @@ const cancelJob = async (db, id) => {
   await db.patch(id, { state: "cancelled", ended: Date.now(), lane: undefined, wake: undefined, leaseUntil: null });
   return "cancelled";
 };
+
+const cancelById = (frame, id) => cancelJob(bb.makeWriter(frame, bb.PRIVILEGED), id);
+
+bb.schedulerServices = [
+  ["schedule", insertJob],
+  ["cancel", (frame, { id }) => cancelById(frame, id)],
+];
 
 bb.makeScheduler = (frame) =>
   Object.freeze({
@@ -134,7 +145,8 @@ bb.makeScheduler = (frame) =>
       if (typeof id !== "string") {
         bb.fail("BadId", "ctx.scheduler.cancel takes the id that runAfter or runAt gave.");
       }
-      if ((await cancelJob(bb.makeWriter(frame, bb.PRIVILEGED), id)) === "missing") {
+      const state = await (internals.isOwn ? bb.atHome(frame, "cancel", { id }) : cancelById(frame, id));
+      if (state === "missing") {
         bb.fail("DocumentNotFound", `ctx.scheduler.cancel: there is no job ${id}. Jobs are kept for some days after they ended.`);
       }
     },

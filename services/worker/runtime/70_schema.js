@@ -1,6 +1,10 @@
 // A schema as schema.ts exports it: read, checked, and made plain.
 "use strict";
 
+if (internals.isOwn) {
+  return; // of the shared realm only
+}
+
 const { bb } = internals;
 
 const IDENTIFIER = /^[A-Za-z][A-Za-z0-9_]*$/;

@@ -1,6 +1,10 @@
 // The crons of a deployment: the default export of crons.js against the rows of _crons.
 "use strict";
 
+if (internals.isOwn) {
+  return; // of the shared realm only
+}
+
 const { bb } = internals;
 
 const CRONS_MAX = 1000;

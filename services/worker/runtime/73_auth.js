@@ -46,9 +46,6 @@ const problemOf = (provider) => {
 
 // The JSON of {providers}, or null when there is no auth.config.ts.
 bb.readAuth = (config) => {
-  if (config === undefined) {
-    return null;
-  }
   const refuse = (message) => bb.fail("BadRequest", `Deploy refused: auth.config.ts: ${message}`);
   const providers = config?.providers;
   if (!Array.isArray(providers)) {

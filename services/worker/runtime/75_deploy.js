@@ -35,12 +35,20 @@ const checkModules = (modules) => {
   }
 };
 
+const errorText = (error) =>
+  error instanceof Error ? (error.stack ?? `${error.name}: ${error.message}`) : `Uncaught ${String(error)}`;
+
+class LoadError {
+  constructor(error) {
+    this.text = errorText(error);
+  }
+}
+
 const evaluate = (load, path) => {
   try {
     return load(path);
   } catch (error) {
-    const text = error instanceof Error ? (error.stack ?? `${error.name}: ${error.message}`) : `Uncaught ${String(error)}`;
-    return refuse(`module ${path} could not be loaded.\n${text}`);
+    throw new LoadError(error);
   }
 };
 
@@ -55,32 +63,85 @@ const describeFunction = (module, name, found) => {
   };
 };
 
-const describeModule = (path, exported, functions, crons, routes) => {
-  const module = path.slice(0, -3);
+// The text of what exports itself; null for anything else.
+const exportText = (value) => (typeof value?.export === "function" ? String(value.export()) : null);
+
+const describeExports = (path, exported) => {
+  const described = { functions: [], crons: [], routes: [] };
   for (const name of Object.keys(exported ?? {})) {
     const value = exported[name];
     if (bb.isFunction(value)) {
-      functions.push(describeFunction(module, name, value));
+      described.functions.push(describeFunction(path.slice(0, -3), name, value));
     } else if (name === "default" && value?.isCrons === true) {
       if (path !== "crons.js") {
         refuse(`module ${path}: crons are the default export of crons.ts.`);
       }
-      crons.push(value);
+      described.crons.push(exportText(value));
     } else if (name === "default" && value?.isRouter === true) {
       if (path !== "http.js") {
         refuse(`module ${path}: routes are the default export of http.ts.`);
       }
-      routes.push(...bb.readRoutes(value, refuse));
+      described.routes.push(...bb.readRoutes(value, refuse));
     }
+  }
+  return described;
+};
+
+// What a module declares, as plain values.
+const describeModule = (load, path) => {
+  const exported = evaluate(load, path);
+  switch (path) {
+    case "schema.js":
+      return { schema: exportText(exported?.default) };
+    case "auth.config.js":
+      return { auth: bb.readAuth(exported?.default ?? null) };
+    default:
+      return path.startsWith("_wasm/") ? {} : describeExports(path, exported);
   }
 };
 
+const loadRefusal = (path, { text }) => refuse(`module ${path} could not be loaded.\n${text}`);
+
+// In a context of its own.
+bb.describeInOwn = async (bundle, { path }) => {
+  try {
+    return describeModule((name) => internals.instantiate(bundle, name), path);
+  } catch (error) {
+    throw error instanceof LoadError ? loadRefusal(path, error) : error;
+  }
+};
+
+// The first line of an error's text and the place where it was thrown.
+const reasonOf = ({ text }) => {
+  const [first, ...frames] = text.split("\n");
+  const place = /^ {4}at (?:.*\()?(.*?)\)?$/.exec(frames.find((line) => line.startsWith("    at ")) ?? "");
+  return `it does not run where built-in objects are frozen: ${first}${place === null ? "" : ` (${place[1]})`}`;
+};
+
+// A module that cannot be loaded among frozen built-in objects may be one that changes them: does it load where it can?
+const describeAnywhere = async (load, path, contexts) => {
+  try {
+    return describeModule(load, path);
+  } catch (error) {
+    if (!(error instanceof LoadError)) {
+      throw error;
+    }
+    const described = await load.elsewhere("_own:describe", { path }, "query", 0);
+    contexts.set(path, reasonOf(error));
+    return described;
+  }
+};
+
+const exporter = (text) => (text === null ? null : { export: () => text });
+
 // Which modules one instance of serves all calls, and why the others have one for each call.
-const sharingOf = (sources, load) => {
-  const sharing = { shared: [], perCall: [] };
+const sharingOf = (sources, load, contexts) => {
+  const sharing = { shared: [], perCall: [], context: [] };
   for (const { path } of sources.filter((module) => !module.path.startsWith("_"))) {
-    const why = load.whyNotShared(path);
-    if (why === "") {
+    const why = contexts.has(path) ? null : load.whyNotShared(path);
+    if (why === null) {
+      sharing.context.push({ module: path, why: contexts.get(path) });
+    } else if (why === "") {
       sharing.shared.push(path);
     } else {
       sharing.perCall.push({ module: path, why });
@@ -89,38 +150,37 @@ const sharingOf = (sources, load) => {
   return sharing;
 };
 
+const isDescribed = (path) =>
+  !path.startsWith("_deps/") && !path.startsWith("_bitbend/") && !path.startsWith("_generated/");
+
 // { modules, functions, tables } as rows-to-be, and notes.
-const analyse = (given) => {
+const analyse = async (given) => {
   checkModules(given);
   const sources = [...given].sort((a, b) => (a.path < b.path ? -1 : 1));
   const load = internals.instantiateSources(
     sources.map(({ path, source, sourceMap = null }) => ({ path, source, sourceMap })),
   );
   const notes = [];
-  const functions = [];
-  const routes = [];
-  const crons = [];
-  let schema, auth;
-  for (const { path } of sources) {
-    if (path === "schema.js") {
-      schema = evaluate(load, path)?.default ?? null;
-    } else if (path === "auth.config.js") {
-      auth = evaluate(load, path)?.default ?? null;
-    } else if (path.startsWith("_wasm/")) {
-      evaluate(load, path);
-    } else if (!path.startsWith("_deps/") && !path.startsWith("_bitbend/") && !path.startsWith("_generated/")) {
-      describeModule(path, evaluate(load, path), functions, crons, routes);
-    }
+  const contexts = new Map(); // modules that need one of their own, and why
+  const all = { functions: [], routes: [], crons: [], schema: undefined, auth: null };
+  for (const { path } of sources.filter((module) => isDescribed(module.path))) {
+    const { functions = [], routes = [], crons = [], schema, auth } = await describeAnywhere(load, path, contexts);
+    all.functions.push(...functions);
+    all.routes.push(...routes);
+    all.crons.push(...crons.map(exporter));
+    all.schema = schema === undefined ? all.schema : exporter(schema);
+    all.auth = auth ?? all.auth;
   }
   const modules = sources.map(({ path, source, sourceMap = null }) => ({
     path,
-    hash: internals.sha256hex(`${source.length}:${source}${sourceMap ?? ""}`),
+    hash: internals.sha256hex(`${source.length}:${source}${sourceMap ?? ""}${contexts.has(path) ? "\ncontext" : ""}`),
     source,
     sourceMap,
+    isContext: contexts.has(path),
   }));
   return {
-    modules, routes, functions: functions.sort(byKey), crons,
-    tables: bb.readSchema(schema, notes), auth: bb.readAuth(auth), notes, sharing: sharingOf(sources, load),
+    modules, routes: all.routes, functions: all.functions.sort(byKey), crons: all.crons,
+    tables: bb.readSchema(all.schema, notes), auth: all.auth, notes, sharing: sharingOf(sources, load, contexts),
   };
 };
 
@@ -265,11 +325,12 @@ const planFunctions = (plan, functions, changedModules, state) => {
 const planModules = (plan, modules, known) => {
   const hashes = new Map(known.map(({ path, hash }) => [path, hash]));
   const changed = new Set();
-  for (const { path, hash, source, sourceMap } of modules) {
+  for (const { path, hash, source, sourceMap, isContext } of modules) {
     if (hashes.get(path) !== hash) {
       changed.add(path);
       plan.put("_modules", path, {
         path, hash, source: toBytes(source), map: sourceMap === null ? null : toBytes(sourceMap),
+        ...(isContext ? { context: true } : {}),
       });
     }
     hashes.delete(path);
@@ -328,7 +389,7 @@ const deploy = async (frame, args) => {
   const db = bb.makeWriter(frame, bb.PRIVILEGED);
   // Before the modules are loaded, which may take longer than storage keeps a moment.
   const state = await readState(db);
-  const wanted = analyse(args.modules);
+  const wanted = await analyse(args.modules);
   const node = await bb.readNode(db, args.node);
   addNodeFunctions(wanted, node);
   const plan = makePlan(frame, state);

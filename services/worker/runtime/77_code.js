@@ -3,6 +3,10 @@
 // then names the archives, and what no deploy names any more is dropped.
 "use strict";
 
+if (internals.isOwn) {
+  return; // of the shared realm only
+}
+
 const { bb } = internals;
 
 const PART_MAX = 1 << 19;

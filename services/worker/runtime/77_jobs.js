@@ -2,6 +2,10 @@
 // transaction, and each is fenced by what it expects of the row, so that a late or repeated one changes nothing.
 "use strict";
 
+if (internals.isOwn) {
+  return; // of the shared realm only
+}
+
 const { bb } = internals;
 const { op } = bb;
 

@@ -2,6 +2,10 @@
 // call them is decided by the supervisor.
 "use strict";
 
+if (internals.isOwn) {
+  return; // of the shared realm only
+}
+
 const { bb } = internals;
 const { op } = bb;
 

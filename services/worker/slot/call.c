@@ -170,7 +170,8 @@ static void finish(struct slot *slot, struct outcome outcome)
     done.bytes = output.bytes;
     done.profile = pb(outcome.vm.profile);
     if (start->wants_trace) {
-        bb_buf_printf(&trace, "{\"jsMs\":%.3f,", (double)outcome.vm.cpu_us / 1000);
+        bb_buf_printf(&trace, "{\"jsMs\":%.3f,\"isolation\":\"%s\",",
+                      (double)outcome.vm.cpu_us / 1000, call->isolation);
         bb_txn_trace(slot->txn, &trace);
         done.trace = text_of(slot, bb_buf_slice(&trace));
     }
@@ -190,12 +191,33 @@ void slot_call_release(struct slot *slot)
         bb_buf_fini(&slot->answer);
 }
 
+static const char *isolation_text(enum bb_vm_isolation isolation)
+{
+    switch (isolation) {
+    case BB_VM_SHARED:
+        return "shared";
+    case BB_VM_PER_CALL:
+        return "perCall";
+    case BB_VM_CONTEXT:
+        return "context";
+    }
+    BB_UNREACHABLE("isolation");
+}
+
+/* For the trace, before the engine forgets the call. */
+static void note_isolation(struct slot_call *call)
+{
+    if (call->start->wants_trace)
+        call->isolation = isolation_text(bb_vm_call_isolation(call->vm));
+}
+
 static void conclude(struct slot *slot, bool has_expired)
 {
     struct bb_vm_call *vm_call = slot->call->vm;
     struct bb_vm_result result;
 
     bb_vm_call_result(vm_call, &result);
+    note_isolation(slot->call);
     finish(slot, judge(slot, &result, has_expired));
     bb_vm_call_end(vm_call);
     slot->must_end = result.must_recycle;
@@ -207,6 +229,7 @@ static void give_up(struct slot *slot, int status, const char *error)
 {
     struct bb_vm_result result = { .end = BB_VM_INTERNAL };
 
+    note_isolation(slot->call);
     bb_vm_call_end(slot->call->vm);
     result.must_recycle = slot->must_end = bb_vm_must_recycle(slot->vm);
     finish(slot,

@@ -24,6 +24,7 @@ struct slot_pending {
     uint32_t scan;        /* that the operation has opened; SLOT_NO_SCAN: none */
     struct bb_slice args; /* its own copy */
     struct bb_vm_ticket ticket;
+    bool is_open; /* bb_vm_host_is_open */
 };
 
 /* Frees what bb_slice_dup made. */
@@ -55,7 +56,8 @@ struct slot_call {
     struct slot_pending *pending, **pending_end;
     int sticky_status; /* fails the call whatever the script does; BB_OK: none */
     char sticky_error[BB_ERROR_MAX];
-    char *name; /* of the function that a job runs; NULL: the call's own */
+    char *name;            /* of the function that a job runs; NULL: the call's own */
+    const char *isolation; /* of a traced call: what it shared with others */
     bool saw_identity;
     Bb__Proto__LogLine **logs;
     size_t log_count;

@@ -33,7 +33,8 @@ static int load_code(struct bb_ctx *ctx, struct bb_vm *vm, const Bb__Proto__Slot
             (struct bb_vm_module){ .path = bb_slice_str(module->path),
                                    .source = bb_slice(module->source.data, module->source.len),
                                    .source_map =
-                                       bb_slice(module->source_map.data, module->source_map.len) };
+                                       bb_slice(module->source_map.data, module->source_map.len),
+                                   .needs_context = module->needs_context };
     }
     rc = bb_vm_load(ctx, vm, modules, message->n_modules, &code->bundle);
     bb_free(modules);

@@ -12,6 +12,7 @@ struct operation {
     struct bb_slice args;
     uint32_t *scan;
     struct bb_buf *out;
+    bool is_open; /* for code that may have changed the runtime's built-in objects */
 };
 
 /* ---- arguments: the runtime gives them, but some of them come from user code as they are ---- */
@@ -70,7 +71,9 @@ static enum bb_txn_access access_of(const struct operation *operation)
 {
     uint32_t access = number(operation, 0);
 
-    return access == 2 ? BB_TXN_PRIVILEGED : access == 1 ? BB_TXN_SYSTEM : BB_TXN_USER;
+    return access == 2 && !operation->is_open ? BB_TXN_PRIVILEGED
+           : access == 1                      ? BB_TXN_SYSTEM
+                                              : BB_TXN_USER;
 }
 
 static int need_id(const struct operation *operation, size_t at)
@@ -487,6 +490,10 @@ static int variables(struct operation *operation)
 static int check_handle(const struct operation *operation, uint32_t op)
 {
     const struct bb_txn *txn = operation->slot->txn;
+    bool is_ours = op == SLOT_OP_BACKFILL || op == SLOT_OP_CLEAN || op == SLOT_OP_NAME;
+
+    if (is_ours && operation->is_open)
+        return bb_fail(operation->ctx, BB_NOT_AVAILABLE_HERE, "functions cannot do this");
     bool is_scan = op == SLOT_OP_SCAN_NEXT || op == SLOT_OP_SCAN_CURSOR || op == SLOT_OP_BACKFILL;
 
     if (is_scan && !bb_txn_has_scan(txn, number(operation, 0))) {
@@ -581,9 +588,12 @@ int slot_host(struct bb_ctx *ctx, void *arg, struct bb_vm_call *vm_call, uint32_
     struct slot *slot = arg;
     struct slot_call *call = slot->call;
     uint32_t opened = SLOT_NO_SCAN;
-    struct operation operation = {
-        .ctx = ctx, .slot = slot, .args = args, .scan = &opened, .out = out
-    };
+    struct operation operation = { .ctx = ctx,
+                                   .slot = slot,
+                                   .args = args,
+                                   .scan = &opened,
+                                   .out = out,
+                                   .is_open = bb_vm_host_is_open(vm_call) };
 
     call->vm = vm_call;
     int rc = run(&operation, op);
@@ -591,9 +601,11 @@ int slot_host(struct bb_ctx *ctx, void *arg, struct bb_vm_call *vm_call, uint32_
     if (rc != BB_PENDING)
         return rc;
     struct slot_pending *pending = bb_alloc(sizeof *pending);
-    *pending = (struct slot_pending){
-        .op = op, .scan = opened, .args = bb_slice_dup(args), .ticket = ticket
-    };
+    *pending = (struct slot_pending){ .op = op,
+                                      .scan = opened,
+                                      .args = bb_slice_dup(args),
+                                      .ticket = ticket,
+                                      .is_open = operation.is_open };
     *call->pending_end = pending;
     call->pending_end = &pending->next;
     return BB_PENDING;
@@ -602,9 +614,12 @@ int slot_host(struct bb_ctx *ctx, void *arg, struct bb_vm_call *vm_call, uint32_
 int slot_host_again(struct bb_ctx *ctx, struct slot *slot, struct slot_pending *pending,
                     struct bb_buf *out)
 {
-    struct operation operation = {
-        .ctx = ctx, .slot = slot, .args = pending->args, .scan = &pending->scan, .out = out
-    };
+    struct operation operation = { .ctx = ctx,
+                                   .slot = slot,
+                                   .args = pending->args,
+                                   .scan = &pending->scan,
+                                   .out = out,
+                                   .is_open = pending->is_open };
     int rc = run(&operation, pending->op);
 
     remember(slot, rc);

@@ -260,25 +260,42 @@ static int left_ms(struct slot *slot)
     return slot->call->deadline_us <= now ? 0 : (int)((slot->call->deadline_us - now + 999) / 1000);
 }
 
+/* To be done while nothing else is. */
+static bool has_work(const struct slot *slot)
+{
+    return slot_warm_has_more(slot) || (slot->vm != NULL && bb_vm_can_prepare(slot->vm));
+}
+
+static void work(struct program *program)
+{
+    struct slot *slot = &program->slot;
+
+    program->may_idle = true;
+    if (!slot_warm_has_more(slot)) {
+        bb_vm_prepare(slot->vm);
+        slot->must_end = bb_vm_must_recycle(slot->vm);
+        return;
+    }
+    slot_warm_step(slot);
+    if (!slot_warm_has_more(slot)) {
+        notice(slot, "debug",
+               bb_arena_printf(slot->frame_arena, "%" PRIu32 " modules are ready", slot->warm_at));
+    }
+}
+
 static int wait_for_more(struct program *program)
 {
     struct slot *slot = &program->slot;
-    int timeout_ms = slot->call != NULL         ? left_ms(slot)
-                     : slot_warm_has_more(slot) ? 0
-                     : program->may_idle        ? IDLE_AFTER_MS
-                                                : -1;
+    int timeout_ms = slot->call != NULL  ? left_ms(slot)
+                     : has_work(slot)    ? 0
+                     : program->may_idle ? IDLE_AFTER_MS
+                                         : -1;
     int rc = slot_frames_fill(&slot->ctx, &slot->frames, timeout_ms);
 
     if (rc != BB_TIMEOUT)
         return rc;
-    if (slot->call == NULL && slot_warm_has_more(slot)) {
-        slot_warm_step(slot);
-        program->may_idle = true;
-        if (!slot_warm_has_more(slot)) {
-            notice(
-                slot, "debug",
-                bb_arena_printf(slot->frame_arena, "%" PRIu32 " modules are ready", slot->warm_at));
-        }
+    if (slot->call == NULL && has_work(slot)) {
+        work(program);
     } else if (slot->call == NULL) {
         program->may_idle = false;
         bb_vm_idle(slot->vm, IDLE_BUDGET_US);

@@ -53,6 +53,7 @@ test("the first deploy lists everything as added", () =>
       sharing: {
         shared: [],
         perCall: ["f.js", "schema.js", "sub/g.js"].map((module) => ({ module, why: "it takes values apart where it declares names" })),
+        context: [],
       },
     });
     const rows = await slot.query("_system:functions");

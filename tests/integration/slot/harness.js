@@ -271,8 +271,8 @@ export class Slot {
           name: index, id, fields, state, done, total, ...(error === undefined ? {} : { error }),
         })),
     }));
-    const modules = this.store.documents(4).map(({ path: file, source, map }) => ({
-      path: file, source: Buffer.from(source), sourceMap: map === null ? Buffer.alloc(0) : Buffer.from(map),
+    const modules = this.store.documents(4).map(({ path: file, source, map, context = false }) => ({
+      path: file, source: Buffer.from(source), sourceMap: map === null ? Buffer.alloc(0) : Buffer.from(map), needsContext: context,
     }));
     return this.deployModules(modules, { tables });
   }

@@ -25,10 +25,11 @@ export function printChanges(output, result) {
   for (const note of notes) output.note(`  ${output.paint("yellow", "!")} ${note}`);
 }
 
-/** Which modules keep nothing between calls, so that one instance serves all, and why others may. */
-export function printSharing(output, { sharing = { shared: [], perCall: [] } }) {
+/** Which modules keep nothing between calls, so that one instance serves all; why others may, and which change built-in objects. */
+export function printSharing(output, { sharing = { shared: [], perCall: [], context: [] } }) {
   const grey = (text) => output.paint("gray", text);
   if (sharing.shared.length > 0) output.note(grey(`  = one instance serves all calls: ${sharing.shared.join(", ")}`));
+  for (const { module, why } of sharing.context ?? []) output.note(`  ${output.paint("yellow", "!")} each call has a context of its own for ${module}: ${why}`);
   for (const { module, why } of sharing.perCall) output.note(grey(`  = each call has its own instance of ${module}: ${why}`));
 }
 

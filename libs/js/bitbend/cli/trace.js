@@ -2,6 +2,13 @@
 
 const SIGNS = { eq: "=", gt: ">", gte: ">=", lt: "<", lte: "<=" };
 
+/** What the call shared with others; the slot's words for it. */
+const ISOLATION = {
+  shared: "instances of modules that keep nothing, shared by calls",
+  perCall: "instances of its modules of its own",
+  context: "a context of its own (a module changes built-in objects)",
+};
+
 /** Prints one line a scan, one a document that was read or written by its id, and the sums, to stderr. */
 export function printTrace(output, trace) {
   const line = (text) => process.stderr.write(`${text}\n`);
@@ -13,6 +20,8 @@ export function printTrace(output, trace) {
   for (const { table, id, read, written, bytes } of trace.documents) {
     line(`  ${read ? (written ? "write" : "get  ") : "new  "} ${table} ${id}, ${bytes} bytes`);
   }
+  const isolation = ISOLATION[trace.isolation];
+  if (isolation !== undefined) line(`  isolation: ${isolation}`);
   const runs = trace.runs > 1 ? ` in ${trace.runs} runs (others wrote what it had read)` : "";
   line(`  ${trace.rows} rows, ${trace.bytes} bytes in ${trace.ranges} ranges read; ${trace.written} documents written; ${trace.ms} ms${runs}, ${trace.jsMs} of them JavaScript`);
 }

@@ -37,7 +37,8 @@ struct bb_vm_options {
     size_t buffer_bytes; /* array buffers; 0: 64 MB */
     bool is_jitless;
     /* Sources that make up the runtime, run once, in order, after hardening's capture and before
-     * the freeze: each is the body of `function (host, internals)`. The last one returns an object
+     * the freeze: each is the body of `function (host, internals)`. They must live as long as the
+     * vm: they run again in each context of a call. The last one returns an object
      * { invoke(bundle, path, args, kind, snapshot) -> promise, ... }; see docs/decisions and
      * libs/vm/README.md. */
     const struct bb_slice *runtime;
@@ -48,6 +49,15 @@ struct bb_vm_module {
     struct bb_slice path;       /* "messages.js" */
     struct bb_slice source;     /* body of function (exports, require, module), UTF-8 */
     struct bb_slice source_map; /* JSON, may be empty; parsed lazily, only for errors */
+    bool needs_context;         /* its top level changes built-in objects */
+};
+
+/* What a call shares with others. */
+enum bb_vm_isolation {
+    BB_VM_SHARED, /* built-in objects, which are frozen, and instances of modules that keep nothing
+                   */
+    BB_VM_PER_CALL, /* built-in objects */
+    BB_VM_CONTEXT   /* nothing: a context of its own, which is not frozen */
 };
 
 enum bb_vm_profile {
@@ -109,6 +119,11 @@ int bb_vm_resolve(struct bb_vm_call *call, struct bb_vm_ticket ticket, struct bb
 int bb_vm_reject(struct bb_vm_call *call, struct bb_vm_ticket ticket, int status,
                  struct bb_slice message);
 void bb_vm_run(struct bb_vm_call *call); /* drains microtasks to the next wait or the end */
+/* While the host answers: is it code that may have changed the built-in objects under our feet?
+ * Such code gets what users may have and nothing else. */
+bool bb_vm_host_is_open(const struct bb_vm_call *call);
+/* What the call came to share so far. */
+enum bb_vm_isolation bb_vm_call_isolation(const struct bb_vm_call *call);
 /* When is_done. Slices live until call_end. */
 void bb_vm_call_result(struct bb_vm_call *call, struct bb_vm_result *result);
 void bb_vm_call_end(struct bb_vm_call *call); /* also for a call that is abandoned while it waits */
@@ -118,6 +133,9 @@ bool bb_vm_must_recycle(const struct bb_vm *vm);
 /* ANY thread: sets the flag, then TerminateExecution. A call that waits ends as soon as it runs. */
 void bb_vm_terminate(struct bb_vm *vm, enum bb_vm_end why);
 void bb_vm_idle(struct bb_vm *vm, uint32_t budget_us); /* foreground tasks, idle GC */
+/* Contexts of calls are made ahead: while this is true, bb_vm_prepare makes one (about 1 ms). */
+bool bb_vm_can_prepare(const struct bb_vm *vm);
+void bb_vm_prepare(struct bb_vm *vm);
 const char *bb_vm_version(void);
 
 /* From here on no thread of this process opens, connects, executes or forks (seccomp): call it

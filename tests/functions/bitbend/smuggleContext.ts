@@ -1,0 +1,3 @@
+// smuggle.ts again, in calls that have a context of their own.
+import "./patches";
+export { look, names, put } from "./smuggle";
