@@ -2,6 +2,8 @@
  * The modules of one deployment. A module is compiled once, as a function; each call runs those
  * that it reaches anew (js/modules.js), so that no variable of a module outlives a call.
  */
+#include <algorithm>
+
 #include "vm_internal.hh"
 
 namespace bb
@@ -65,6 +67,15 @@ static bool is_wasm(const vm_module *module)
            module->path.compare(module->path.size() - 5, 5, ".wasm") == 0;
 }
 
+static void note_script(vm_module *module, int id)
+{
+    std::vector<int> &ids = module->script_ids;
+
+    if (std::find(ids.begin(), ids.end(), id) == ids.end()) {
+        ids.push_back(id);
+    }
+}
+
 /* factoryOf(path, suffix?): the module's function, and the suffix is code that runs after it; of a
  * WebAssembly file its text. */
 static void factory_of(const v8::FunctionCallbackInfo<v8::Value> &info)
@@ -89,6 +100,7 @@ static void factory_of(const v8::FunctionCallbackInfo<v8::Value> &info)
     } else if ((is_home ? compile(bundle->vm, bundle, module, suffix)
                         : bind(bundle->vm, bundle, module))
                    .ToLocal(&factory)) {
+        note_script(module, factory->ScriptId());
         info.GetReturnValue().Set(factory);
     }
 }
@@ -222,6 +234,20 @@ vm_module *find_module(struct bb_vm *vm, const std::string &script)
             script.compare(0, colon, "bundle" + std::to_string(bundle->id)) == 0) {
             auto found = bundle->by_path.find(script.substr(colon + 1));
             return found == bundle->by_path.end() ? nullptr : bundle->modules[found->second].get();
+        }
+    }
+    return nullptr;
+}
+
+vm_module *find_script(struct bb_vm *vm, uint32_t script_id)
+{
+    for (struct bb_vm_bundle *bundle : vm->bundles) {
+        for (const auto &module : bundle->modules) {
+            for (const int id : module->script_ids) {
+                if ((uint32_t)id == script_id) {
+                    return module.get();
+                }
+            }
         }
     }
     return nullptr;

@@ -430,7 +430,7 @@ void bb_vm_call_end(struct bb_vm_call *call)
         if (call->own != nullptr) {
             bb::drop_own_realm(call);
         }
-                if (call->bundle != nullptr && call->bundle->is_instantiated && !vm->must_recycle) {
+        if (call->bundle != nullptr && call->bundle->is_instantiated && !vm->must_recycle) {
             bb::reset_bundle(call->bundle);
         }
         for (struct bb_vm_bundle *bundle : call->bundles) {

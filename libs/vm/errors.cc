@@ -63,8 +63,12 @@ static bool is_package_source(const char *source)
 bool written_position(struct bb_vm *vm, const std::string &script, uint32_t line, uint32_t column,
                       struct vm_position *found)
 {
-    vm_module *module = find_module(vm, script);
+    return written_position_in(find_module(vm, script), line, column, found);
+}
 
+bool written_position_in(vm_module *module, uint32_t line, uint32_t column,
+                         struct vm_position *found)
+{
     if (module == nullptr) {
         return false;
     }
@@ -240,8 +244,7 @@ static std::string text_of_thrown(struct bb_vm *vm, v8::Local<v8::Value> thrown)
 
 /* ---- from one realm to the other ---- */
 
-static v8::Local<v8::Value> error_named(const std::string &name,
-                                        v8::Local<v8::String> text)
+static v8::Local<v8::Value> error_named(const std::string &name, v8::Local<v8::String> text)
 {
     return name == "TypeError"        ? v8::Exception::TypeError(text)
            : name == "RangeError"     ? v8::Exception::RangeError(text)

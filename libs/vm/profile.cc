@@ -159,13 +159,27 @@ class BufferStream : public v8::OutputStream
 
 } // namespace
 
+static bool written_place(void *arg, uint32_t script_id, uint32_t line, uint32_t column,
+                          struct vm_position *found)
+{
+    struct bb_vm *vm = static_cast<struct bb_vm *>(arg);
+
+    return written_position_in(find_script(vm, script_id), line, column, found);
+}
+
 static void put_heap_snapshot(struct bb_vm *vm, struct bb_buf *to)
 {
     v8::HeapProfiler *profiler = vm->isolate->GetHeapProfiler();
-    BufferStream stream(to);
+    struct bb_buf taken;
 
+    bb_buf_init(&taken);
+    BufferStream stream(&taken);
     profiler->TakeHeapSnapshot()->Serialize(&stream, v8::HeapSnapshot::kJSON);
     profiler->DeleteAllHeapSnapshots();
+    if (taken.size <= PROFILE_BYTES_MAX) {
+        (void)vm_snapshot_map(bb_buf_slice(&taken), written_place, vm, to);
+    }
+    bb_buf_fini(&taken);
 }
 
 /* ---- of a call ---- */

@@ -25,6 +25,7 @@ extern "C" {
 #include "bb/vm.h"
 
 extern "C" {
+#include "snapshot_map.h"
 #include "source_map.h"
 }
 
@@ -99,9 +100,9 @@ struct bb_vm {
     std::unique_ptr<bb::Allocator> allocator;
     std::shared_ptr<bb::Tasks> tasks;
     node::MultiIsolatePlatform *platform = nullptr;
-    bb::Realm home; /* the one that calls share */
-    v8::Global<v8::Function> is_sound; /* js/harden.js: nothing was left behind */
-    v8::Global<v8::String> kinds[2];   /* "query", "mutation" */
+    bb::Realm home;                                /* the one that calls share */
+    v8::Global<v8::Function> is_sound;             /* js/harden.js: nothing was left behind */
+    v8::Global<v8::String> kinds[2];               /* "query", "mutation" */
     std::vector<std::unique_ptr<bb::Realm>> ready; /* contexts made ahead */
     bool wants_contexts = false;                   /* a bundle is loaded that needs them */
     uint64_t context_count = 0;                    /* used since their number was looked at */
@@ -140,6 +141,7 @@ struct vm_module {
     std::string path, source, map_json;
     v8::Global<v8::Function> factory;     /* in the shared realm */
     v8::Global<v8::UnboundScript> script; /* gives the factory, in the contexts of single calls */
+    std::vector<int> script_ids;          /* V8's names of what was compiled of it */
     bool needs_context = false;
     struct vm_source_map *map = nullptr;
     bool is_map_tried = false;
@@ -248,6 +250,8 @@ v8::Local<v8::Value> carry_error(struct bb_vm_call *call, Realm *from, v8::Local
  * long as the bundle. */
 bool written_position(struct bb_vm *vm, const std::string &script, uint32_t line, uint32_t column,
                       struct vm_position *found);
+bool written_position_in(vm_module *module, uint32_t line, uint32_t column,
+                         struct vm_position *found);
 v8::MaybeLocal<v8::Value> prepare_stack(v8::Local<v8::Context> context, v8::Local<v8::Value> error,
                                         v8::Local<v8::Array> sites);
 
@@ -261,6 +265,7 @@ bool is_all_shared(const struct bb_vm_bundle *bundle);
 /* "bundle3:messages.js": unique, so that a frame of a stack finds its source map. */
 std::string script_name(const struct bb_vm_bundle *bundle, const vm_module *module);
 vm_module *find_module(struct bb_vm *vm, const std::string &script); /* nullptr: none */
+vm_module *find_script(struct bb_vm *vm, uint32_t script_id);        /* nullptr: none */
 
 /* natives.cc: functions that our JavaScript and the runtime get as `internals`. */
 void install_natives(struct bb_vm *vm, v8::Local<v8::Object> internals);

@@ -72,7 +72,7 @@ describe("b12_trace: what a call did", () => {
     assert.ok(profile.samples.length > 10);
     const { snapshot, strings, nodes } = (await ask("busy", { rounds: 1 }, "heap-snapshot")).json.profile;
     assert.equal(snapshot.node_count * snapshot.meta.node_fields.length, nodes.length);
-    assert.ok(strings.includes("burn"));
+    assert.ok(strings.includes("burn (bitbend/debug.ts:6)"), strings.filter((text) => text.startsWith("burn")).join());
   });
 
   test("b12_profile: a call that fails, and one that is stopped, have theirs, too", async () => {
