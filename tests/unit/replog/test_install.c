@@ -171,3 +171,56 @@ Test(replog_install, message_is_held_while_the_log_writes_a_snapshot_of_its_own,
     cr_assert_eq(world.delivered, 1);
     stop(&world);
 }
+
+/* What the disk has: index 9 of term 3; the library believed in an older one. */
+static int get_newest(struct raft_io *io, struct raft_io_snapshot_get *request,
+                      raft_io_snapshot_get_cb done)
+{
+    struct raft_snapshot snapshot = { .index = 9, .term = 3 };
+    (void)io;
+    done(request, &snapshot, 0);
+    return 0;
+}
+
+static void ignore_snapshot(struct raft_io_snapshot_get *request, struct raft_snapshot *snapshot,
+                            int status)
+{
+    (void)request;
+    (void)snapshot;
+    (void)status;
+}
+
+static uint64_t sent_term;
+
+static int note_sent(struct raft_io *io, struct raft_io_send *request,
+                     const struct raft_message *message, raft_io_send_cb done)
+{
+    (void)io;
+    (void)request;
+    (void)done;
+    sent_term = message->install_snapshot.last_term;
+    return 0;
+}
+
+Test(replog_install, snapshot_goes_out_with_its_own_term, .timeout = 20)
+{
+    struct install_world world;
+    struct raft_io_snapshot_get get;
+    struct raft_io_send send;
+    struct raft_message message = { .type = RAFT_INSTALL_SNAPSHOT };
+    start(&world);
+    struct bb_replog *replog = world.log.replog;
+    struct replog_real_io real = replog->real;
+    replog->real.snapshot_get = get_newest;
+    replog->real.send = note_sent;
+    cr_assert_eq(replog->io.snapshot_get(&replog->io, &get, ignore_snapshot), 0);
+    message.install_snapshot.last_index = 9;
+    message.install_snapshot.last_term = 2; /* of the one that was newest before */
+    cr_assert_eq(replog->io.send(&replog->io, &send, &message, NULL), 0);
+    cr_assert_eq(sent_term, 3);
+    message.install_snapshot.last_index = 7;
+    cr_assert_eq(replog->io.send(&replog->io, &send, &message, NULL), 0);
+    cr_assert_eq(sent_term, 2, "another one than was read");
+    replog->real = real;
+    stop(&world);
+}
