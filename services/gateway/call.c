@@ -244,6 +244,22 @@ static void send_call(struct call *call)
     }
 }
 
+/* The same query has the same chance at any gateway, whenever it runs: at one tx it gives the same
+ * bytes, so results can be compared and computed again. What it is depends on a secret. */
+static void query_seed(const struct gateway *gateway, const struct call *call, uint8_t seed[16])
+{
+    struct bb_slice secret = bb_buf_slice(&gateway->admin_key);
+    uint8_t digests[3][32], result[32];
+
+    if (secret.size == 0)
+        secret = bb_slice(gateway->random_key, sizeof(gateway->random_key));
+    bb_sha256(secret, digests[0]);
+    bb_sha256(bb_slice_str(call->path), digests[1]);
+    bb_sha256(call->args, digests[2]);
+    bb_sha256(bb_slice(digests, sizeof(digests)), result);
+    memcpy(seed, result, 16);
+}
+
 int gateway_call_start(struct bb_ctx *ctx, struct gateway *gateway, struct call *call)
 {
     struct workers *workers = gateway->workers;
@@ -254,7 +270,10 @@ int gateway_call_start(struct bb_ctx *ctx, struct gateway *gateway, struct call 
     workers->calls++;
     gateway_random(gateway, random);
     memcpy(call->request_id, random, 16);
-    memcpy(call->seed, random + 16, 16);
+    if (call->kind == BB__PROTO__FUNCTION_KIND__KIND_QUERY)
+        query_seed(gateway, call, call->seed);
+    else
+        memcpy(call->seed, random + 16, 16);
     call->gateway = gateway;
     bb_list_init(&call->link);
     call->worker = NULL;
