@@ -143,6 +143,16 @@ struct renewal {
     uint64_t sent_us;
 };
 
+/* Who leads as storage says; the one that got the last batch may be gone for ever. */
+static size_t index_of(const struct sequencer *sequencer, uint64_t node)
+{
+    for (size_t i = 0; i < sequencer->voter_count; i++) {
+        if (node != 0 && sequencer->voters[i].node == node)
+            return i;
+    }
+    return sequencer->leader;
+}
+
 static void on_renewed(void *arg, int status, struct bb_slice bytes)
 {
     struct renewal renewal = *(struct renewal *)arg;
@@ -170,9 +180,10 @@ static void on_renewed(void *arg, int status, struct bb_slice bytes)
     for (size_t i = 0; i < answer.voter_count; i++)
         answer.voters[i] = reply->renew->voters[i]->id;
     renewal.voter->node = answer.node;
-    if (renewal.voter->index == sequencer->leader)
+    size_t leader = index_of(sequencer, answer.leader);
+    if (renewal.voter->index == leader)
         sequencer_voters_learn(sequencer, reply->renew->voters, reply->renew->n_voters);
-    sequencer_lease_answer(&sequencer->lease, renewal.voter->index, sequencer->leader, &answer);
+    sequencer_lease_answer(&sequencer->lease, renewal.voter->index, leader, &answer);
     if (!bb_list_is_empty(&sequencer->marks) || !bb_list_is_empty(&sequencer->submits))
         sequencer_wake_waiters(sequencer, false);
 }
