@@ -40,6 +40,7 @@ struct turn {
     uv_idle_t again;      /* active when it must not sleep: something was posted meanwhile */
     struct bb_list loops, gone;
     size_t loop_count;
+    bool has_more; /* a hook said so */
     _Atomic(pthread_t) owner;
 };
 
@@ -68,8 +69,10 @@ static bool is_owner(const struct turn *turn)
     return pthread_equal(atomic_load(&turn->owner), pthread_self()) != 0;
 }
 
-static bool has_posts(const struct turn *turn)
+static bool has_more(const struct turn *turn)
 {
+    if (turn->has_more)
+        return true;
     bb_list_each(item, &turn->loops) {
         const struct bb_loop *loop = bb_container(item, struct bb_loop, link);
 
@@ -130,12 +133,13 @@ static void on_prepare(uv_prepare_t *prepare)
 {
     struct turn *turn = prepare->data;
 
-    for (int i = 0; i < TURN_ROUNDS && (i == 0 || has_posts(turn)); i++) {
+    for (int i = 0; i < TURN_ROUNDS && (i == 0 || has_more(turn)); i++) {
+        turn->has_more = false;
         drain_all(turn);
         run_hooks(turn);
     }
     atomic_store(&turn->is_asleep, true);
-    if (!has_posts(turn))
+    if (!has_more(turn))
         return;
     atomic_store(&turn->is_asleep, false);
     (void)uv_idle_start(&turn->again, on_again);
@@ -328,6 +332,11 @@ void bb_loop_on_batch(struct bb_loop *loop, void (*run)(void *arg), void *arg)
 {
     bb_assert(loop->hook_count < HOOK_MAX);
     loop->hooks[loop->hook_count++] = (struct hook){ .run = run, .arg = arg };
+}
+
+void bb_loop_again(struct bb_loop *loop)
+{
+    loop->turn->has_more = true;
 }
 
 /* ---- timers ---- */

@@ -137,6 +137,11 @@ void bb_loop_on_batch(struct bb_loop *loop, void (*run)(void *arg), void *arg)
     sim_loop_touch(loop->node);
 }
 
+void bb_loop_again(struct bb_loop *loop)
+{
+    sim_loop_touch(loop->node);
+}
+
 /* ---- timers ---- */
 
 struct bb_timer {

@@ -3,7 +3,10 @@
 #include "bb/env.h"
 #include "bb/rt.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -93,6 +96,60 @@ Test(loop, a_timer_repeats_and_a_hook_follows_each_batch, .timeout = 10)
     cr_assert(bb_loop_is_owner(loop));
     bb_timer_stop(ticking.timer);
     bb_timer_free(ticking.timer);
+    bb_loop_free(loop);
+}
+
+struct busy {
+    struct bb_task task;
+    struct bb_loop *loop;
+    struct bb_timer *timer;
+    int runs;
+    bool is_over;
+};
+
+static void run_and_post_again(struct bb_task *task)
+{
+    struct busy *busy = bb_container(task, struct busy, task);
+
+    busy->runs++;
+    if (!busy->is_over)
+        bb_loop_post(busy->loop, task);
+}
+
+static void end_it(void *arg)
+{
+    struct busy *busy = arg;
+
+    busy->is_over = true;
+    bb_loop_stop(busy->loop);
+}
+
+/* Calls of write() by this process so far. */
+static long written(void)
+{
+    char text[512];
+    int fd = open("/proc/self/io", O_RDONLY | O_CLOEXEC);
+    ssize_t size = read(fd, text, sizeof text - 1);
+
+    (void)close(fd);
+    cr_assert(size > 0);
+    text[size] = '\0';
+    return strtol(strstr(text, "syscw: ") + 7, NULL, 10);
+}
+
+Test(loop, a_loop_that_is_awake_needs_no_ring_and_still_looks_at_its_timers, .timeout = 10)
+{
+    struct bb_loop *loop = bb_loop_new(bb_env_real(), NULL, "test");
+    struct busy busy = { .task = { .run = run_and_post_again }, .loop = loop };
+
+    busy.timer = bb_timer_new(loop, end_it, &busy);
+    bb_timer_start(busy.timer, 20, 0);
+    bb_loop_post(loop, &busy.task);
+    long before = written();
+    bb_loop_run(loop);
+    cr_assert(busy.is_over && busy.runs > 50, "%d", busy.runs);
+    cr_assert_lt(written() - before, 10);
+    bb_timer_free(busy.timer);
     bb_loop_free(loop);
 }
 

@@ -42,6 +42,8 @@ void bb_loop_drain(struct bb_loop *loop);
 /* Called on the owner thread once after each batch of tasks and I/O (before the loop sleeps): the
  * place to send what gathered. At most 8 hooks. */
 void bb_loop_on_batch(struct bb_loop *loop, void (*run)(void *arg), void *arg);
+/* For a hook: there is more to do already, the hooks shall run again before the owner sleeps. */
+void bb_loop_again(struct bb_loop *loop);
 
 /* ---- timers ---- */
 
