@@ -74,6 +74,7 @@ struct call {
     size_t chain_at;
     bool has_chain_run;
     struct bb_list slot_link; /* RUNNING: behind another one on its slot */
+    uint32_t expected_us;     /* RUNNING: what it will take, as its slot counts it; 0: not known */
     uint64_t offer_at_us;     /* TO_SUBMIT: not before, a hold is in the way */
     unsigned offers;          /* that a hold was in the way of */
     uint64_t follows;         /* id of the call that it ran on top of, submitted just before it */

@@ -140,6 +140,16 @@ bool worker_copies_add(struct copies *copies, size_t slot, struct bb_slice key, 
     return true;
 }
 
+bool worker_copies_has(struct copies *copies, size_t slot, struct bb_slice key)
+{
+    struct place *place = place_of(copies, key);
+    if (place == NULL || slot >= copies->slot_count || (place->slots >> slot & 1) == 0) {
+        return false;
+    }
+    place->age = ++copies->clock;
+    return true;
+}
+
 /* ---- ranges ---- */
 
 static void tell_range_later(struct slot_news *news, uint64_t number, uint64_t tx)

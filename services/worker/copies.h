@@ -33,6 +33,9 @@ bool worker_copies_add(struct copies *copies, size_t slot, struct bb_slice key, 
  * not. */
 uint64_t worker_copies_add_range(struct copies *copies, size_t slot, struct bb_slice low,
                                  struct bb_slice high, uint64_t cursor);
+/* The slot was given the document, and what it was given is the newest that is known. It may have
+ * dropped it meanwhile. */
+bool worker_copies_has(struct copies *copies, size_t slot, struct bb_slice key);
 /* A record of the feed named this key of a document: its own, or one in an index. */
 void worker_copies_written(struct copies *copies, struct bb_slice key, uint64_t tx);
 /* History was rewritten, or records are missing: nothing that any slot keeps may be used. */

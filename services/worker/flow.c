@@ -3,7 +3,9 @@
 
 #define CALL_POOL_MAX 256u
 #define OWN_MS_MAX    5000u
-#define HELD_UP_US    2000u /* until a commit that is held up is offered again */
+/* Calls that need a slot of their own and wait in front of some that can go ahead. */
+#define PASSED_OVER_MAX 64u
+#define HELD_UP_US      2000u /* until a commit that is held up is offered again */
 
 void worker_call_to(struct worker *worker, struct call *call, enum call_state state)
 {
@@ -169,8 +171,15 @@ void worker_call_own(struct worker *worker, const char *path, struct bb_slice ar
 
 /* ---- to a slot ---- */
 
+bool worker_call_may_go_ahead(const struct worker *worker, const struct call *call)
+{
+    return !call->is_low_priority && !call->is_in_lane &&
+           worker_slot_is_quick(worker_pace_of(&worker->pace, call->lane_keys[1]));
+}
+
 void worker_dispatch(struct worker *worker)
 {
+    size_t passed_over = 0;
     struct bb_list *queue = &worker->calls[CALL_QUEUED];
     if (bb_list_is_empty(queue)) {
         return;
@@ -178,12 +187,16 @@ void worker_dispatch(struct worker *worker)
     for (int pass = 0; pass < 2; pass++) {
         bb_list_each_safe(item, queue) {
             bool has_idle = worker_slot_free(worker, NULL) != NULL;
-            if (!has_idle && worker_slot_ahead(worker, NULL) == NULL) {
+            if (!has_idle &&
+                (worker_slot_ahead(worker, NULL, false) == NULL || passed_over > PASSED_OVER_MAX)) {
                 return;
             }
             struct call *call = bb_container(item, struct call, link);
-            bool may_go_ahead = !call->is_low_priority && !call->is_in_lane;
-            if (call->is_low_priority == (pass == 0) || (!has_idle && !may_go_ahead)) {
+            if (call->is_low_priority == (pass == 0)) {
+                continue;
+            }
+            if (!has_idle && !worker_call_may_go_ahead(worker, call)) {
+                passed_over++;
                 continue;
             }
             if (!worker_call_is_late(worker, call)) {

@@ -402,8 +402,9 @@ enum prepared worker_prepare(struct worker *worker, struct call *call)
         }
     }
     struct slot *idle = worker_slot_free(worker, catalog);
-    struct slot *busy =
-        idle == NULL && !call->is_in_lane ? worker_slot_ahead(worker, catalog) : NULL;
+    struct slot *busy = worker_call_may_go_ahead(worker, call)
+                            ? worker_slot_ahead(worker, catalog, idle != NULL)
+                            : NULL;
     if (idle == NULL && busy == NULL) {
         return PREPARED_MOVED; /* one that meant to go ahead: it stays where it is */
     }

@@ -8,14 +8,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define KILL_AFTER_US    1000000u  /* over the deadline of its call */
-#define AHEAD_US         2000u     /* a call that runs longer holds up what was sent behind it */
-#define END_MAX_US       2000000u  /* from its last answer to its end */
-#define START_MAX_US     30000000u /* from exec to SlotReady */
-#define BACKOFF_FIRST_US 100000u
-#define BACKOFF_MAX_US   10000000u
-#define CGROUP_BESIDE_MB 768u     /* of a slot's memory that is no JavaScript heap */
-#define HEALTHY_US       1000000u /* a slot that lived this long is replaced at once */
+#define KILL_AFTER_US 1000000u /* over the deadline of its call */
+#define AHEAD_US      2000u    /* a call that runs longer holds up what was sent behind it */
+#define QUICK_US      1000u    /* a function whose calls take less may be sent ahead */
+/* A slot has so much to do before another one is woken, which takes as long; and at most, when all
+ * are busy. */
+#define AHEAD_WORK_US     200u
+#define AHEAD_WORK_US_MAX 2000u
+#define END_MAX_US        2000000u  /* from its last answer to its end */
+#define START_MAX_US      30000000u /* from exec to SlotReady */
+#define BACKOFF_FIRST_US  100000u
+#define BACKOFF_MAX_US    10000000u
+#define CGROUP_BESIDE_MB  768u     /* of a slot's memory that is no JavaScript heap */
+#define HEALTHY_US        1000000u /* a slot that lived this long is replaced at once */
 
 /* Exit codes: facts of the slot program. */
 #define EXIT_START      1
@@ -78,10 +83,10 @@ static void run_elsewhere(struct slot *slot)
 {
     while (!bb_list_is_empty(&slot->behind)) {
         struct call *call = bb_container(slot->behind.prev, struct call, slot_link);
-        bb_list_remove(&call->slot_link);
-        call->slot = NULL;
+        worker_slot_drop(slot, call);
         worker_call_again(slot->worker, call, 0, 0);
     }
+    slot->expected_us = 0;
 }
 
 static void log_end(struct slot *slot, int exit_code, int signal, bool was_ready)
@@ -166,7 +171,8 @@ static void start(struct worker *worker, struct slot *slot)
     slot->known_count = 0;
     worker_copies_restarted(worker->copies, slot->index);
     slot->end_by_us = 0;
-    slot->is_overdue = slot->is_quick = false;
+    slot->is_overdue = false;
+    slot->expected_us = 0;
     slot->revoked_count = 0;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
         char text[128];
@@ -193,7 +199,12 @@ static void start(struct worker *worker, struct slot *slot)
     }
     raise_oom_score(bb_child_pid(slot->child));
     slot->state = SLOT_STARTING;
-    worker_slot_io_open(slot, ends[0]);
+    if (worker_slot_io_open(slot, ends[0]) != BB_OK) {
+        (void)close(ends[0]);
+        bb_error(worker->ctx, "worker.slot_failed", "what=\"%s\"", worker->ctx->error);
+        bb_child_kill(slot->child, SIGKILL); /* its end starts the next one, a little later */
+        return;
+    }
     send_hello(worker, slot);
 }
 
@@ -234,6 +245,7 @@ int worker_slots_open(struct worker *worker)
     worker->slot_count = count > 0 ? count : (cores < 1 ? 1 : (size_t)cores) + 1;
     worker->slots = bb_alloc_zero(worker->slot_count, sizeof(struct slot));
     worker->copies = worker_copies_new(worker->slot_count);
+    worker->hints = worker_hints_new();
     for (size_t i = 0; i < worker->slot_count; i++) {
         worker->slots[i] = (struct slot){ .magic = SLOT_MAGIC, .worker = worker, .index = i };
         bb_list_init(&worker->slots[i].behind);
@@ -317,66 +329,79 @@ bool worker_slot_snapshot(const struct worker *worker, size_t index, uint64_t *t
     return has_one;
 }
 
-static size_t length_of(const struct bb_list *list)
+bool worker_slot_is_quick(uint32_t expected_us)
 {
-    size_t length = 0;
-    bb_list_each(item, list) {
-        length++;
-    }
-    return length;
+    return expected_us > 0 && expected_us <= QUICK_US;
 }
 
-struct slot *worker_slot_ahead(struct worker *worker, const struct catalog *catalog)
+static bool may_have_more(const struct slot *slot, uint64_t now_us, uint64_t work_us_max)
+{
+    const struct call *call = slot->call;
+    return slot->state == SLOT_BUSY && call != NULL && !call->is_in_lane &&
+           worker_slot_is_quick(call->expected_us) && slot->revoked_count == 0 &&
+           slot->behind_count < SLOT_AHEAD_MAX && slot->expected_us < work_us_max &&
+           slot->ahead_count < SLOT_AHEAD_ROW && now_us < call->run_started_us + AHEAD_US;
+}
+
+struct slot *worker_slot_ahead(struct worker *worker, const struct catalog *catalog, bool has_idle)
 {
     struct slot *best = NULL;
-    size_t least = SLOT_AHEAD_MAX;
     uint64_t now = worker_now(worker);
+    uint64_t work_us_max = has_idle ? AHEAD_WORK_US : AHEAD_WORK_US_MAX;
     for (size_t i = 0; i < worker->slot_count; i++) {
         struct slot *slot = &worker->slots[i];
-        const struct call *call = slot->call;
-        bool is_fit = slot->state == SLOT_BUSY && call != NULL && !call->is_in_lane &&
-                      slot->is_quick && slot->revoked_count == 0 &&
-                      slot->ahead_count < SLOT_AHEAD_ROW && now < call->run_started_us + AHEAD_US;
-        if (!is_fit || (catalog != NULL && !worker_slot_has_deployment(slot, catalog))) {
-            continue;
-        }
-        size_t length = length_of(&slot->behind);
-        if (length < least) {
+        if (may_have_more(slot, now, work_us_max) &&
+            (catalog == NULL || worker_slot_has_deployment(slot, catalog)) &&
+            (best == NULL || slot->expected_us < best->expected_us)) {
             best = slot;
-            least = length;
         }
     }
     return best;
+}
+
+/* One that waits there is not its any more. */
+void worker_slot_drop(struct slot *slot, struct call *call)
+{
+    bb_list_remove(&call->slot_link);
+    call->slot = NULL;
+    slot->behind_count--;
+    slot->expected_us -= call->expected_us;
 }
 
 static void take_back(struct slot *slot)
 {
     while (!bb_list_is_empty(&slot->behind)) {
         struct call *call = bb_container(slot->behind.prev, struct call, slot_link);
-        bb_list_remove(&call->slot_link);
-        call->slot = NULL;
+        worker_slot_drop(slot, call);
         slot->revoked[slot->revoked_count++] = call->id;
         worker_call_requeue(slot->worker, call);
     }
 }
 
-bool worker_slots_even_out(struct worker *worker)
+void worker_slots_even_out(struct worker *worker)
 {
     bool has_idle = worker_slot_free(worker, NULL) != NULL;
-    bool is_uneven = false;
     uint64_t now = worker_now(worker);
     for (size_t i = 0; i < worker->slot_count; i++) {
         struct slot *slot = &worker->slots[i];
-        if (slot->call == NULL || slot->call->is_in_lane || bb_list_is_empty(&slot->behind)) {
+        if (slot->call == NULL || bb_list_is_empty(&slot->behind)) {
             continue;
         }
-        if (now > slot->call->run_started_us + (has_idle ? AHEAD_US : 2 * AHEAD_US)) {
+        uint64_t patience_us = has_idle ? AHEAD_US : 2 * AHEAD_US;
+        if (!slot->call->is_in_lane && now > slot->call->run_started_us + patience_us) {
             take_back(slot);
-        } else {
-            is_uneven |= has_idle;
         }
     }
-    return is_uneven;
+}
+
+bool worker_slots_have_waiting(const struct worker *worker)
+{
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        if (worker->slots[i].behind_count > 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void worker_slot_reserve(struct slot *slot, struct call *call)
@@ -442,6 +467,8 @@ void worker_slots_close(struct worker *worker)
     bb_free(worker->slots);
     worker_copies_free(worker->copies);
     worker->copies = NULL;
+    worker_hints_free(worker->hints);
+    worker->hints = NULL;
     worker->slots = NULL;
     worker->slot_count = 0;
     worker_sandbox_free(worker->sandbox);

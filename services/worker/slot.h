@@ -6,7 +6,7 @@
 
 #define SLOT_MAGIC     0x534c4f54u
 #define SLOT_KNOWN_MAX 3
-#define SLOT_AHEAD_MAX 3 /* calls that a busy slot may have to run next */
+#define SLOT_AHEAD_MAX 16 /* calls that a busy slot may have to run next */
 /* So many, then it runs empty once: those who need a free slot (lanes, calls of other code)
  * shall get one. */
 #define SLOT_AHEAD_ROW 64
@@ -32,12 +32,13 @@ struct slot {
     /* Calls that were sent with it and run after it: a chain, each on the one before; or queries
      * that were sent ahead, so that the slot need not wait for the next one. */
     struct bb_list behind;
+    size_t behind_count;
+    uint64_t expected_us; /* what all of these take, as calls of their functions did */
     /* Queries that were sent ahead and are run elsewhere now: what it says of them is dropped. When
      * only they are left, `call` is NULL and the slot is still busy. */
     uint64_t revoked[SLOT_AHEAD_MAX];
     size_t revoked_count;
     unsigned ahead_count;    /* calls that it was sent ahead since it was free */
-    bool is_quick;           /* its last call was short */
     struct reading *reading; /* what its call waits for */
     uint64_t batch;          /* the slot's name of that */
     uint64_t started_us, start_at_us, backoff_us;
@@ -49,16 +50,18 @@ struct slot {
     size_t known_count;
 };
 
-/* Takes the descriptor. */
-void worker_slot_io_open(struct slot *slot, int fd);
+/* Takes the descriptor, if it succeeds. */
+int worker_slot_io_open(struct slot *slot, int fd);
 void worker_slot_io_close(struct slot *slot);
-/* Handle what is still to be read. */
+/* Handle what has come. */
 void worker_slot_io_drain(struct slot *slot);
 /* One message of the slot. Not BB_OK: it makes no sense, the slot must go. */
 int worker_slot_frame(struct slot *slot, struct bb_slice frame);
 /* Code and catalog, if it does not have them. `modules` may be NULL when it knows the code. */
 void worker_slot_give(struct slot *slot, const struct catalog *catalog,
                       const struct cache_read *modules);
+/* One that waits behind the call of the slot is taken away from it. */
+void worker_slot_drop(struct slot *slot, struct call *call);
 /* Goes out at the end of the turn. */
 void worker_slot_send(struct slot *slot, const Bb__Proto__ToSlot *message);
 

@@ -4,10 +4,10 @@
 #include "slot.h"
 
 #define SILENCE_US        200000u
+#define HINT_BYTES_MAX    8192u        /* a larger document is asked for */
 #define READ_BYTES_MAX    (4u << 20)   /* of one scan; the slot asks for more */
 #define RESULTS_BYTES_MAX (40u << 20)  /* of one frame */
 #define RANGE_BYTES_MAX   (512u << 10) /* larger answers of scans are not kept */
-#define QUICK_US          1000u
 #define REVOKED_MAX_US    (CALL_US_MAX + 1000000u)
 
 /* ---- calls out ---- */
@@ -111,11 +111,61 @@ void worker_slot_give(struct slot *slot, const struct catalog *catalog,
     slot->known[slot->known_count++].code = catalog->code;
 }
 
-/* What has become of the documents that the slot keeps. */
+/* The document at the call's moment, if the cache has it, nothing newer is known, and its end will
+ * be told. */
+static bool fill_hint(struct worker *worker, const struct slot *slot, uint64_t snapshot,
+                      struct bb_slice key, Bb__Proto__SlotHint *hint)
+{
+    struct cache_read read = {
+        .arena = worker->scratch, .low = key, .snapshot = snapshot, .bytes_max = READ_BYTES_MAX
+    };
+    if (worker_copies_has(worker->copies, slot->index, key)) {
+        return false;
+    }
+    uint64_t since = worker_cache_since(worker->cache, key, snapshot);
+    if (since == 0 || !worker_cache_step(worker->cache, &read) || read.status != BB_OK ||
+        !read.is_complete || read.bytes > HINT_BYTES_MAX ||
+        !worker_copies_add(worker->copies, slot->index, key, worker->feed.cursor)) {
+        return false;
+    }
+    bb__proto__slot_hint__init(hint);
+    hint->key = bb_slice_pb(key);
+    hint->since = since;
+    if (read.entry_count > 0) {
+        hint->value = bb_slice_pb(read.entries[0].value);
+    }
+    return true;
+}
+
+/* Documents that the call will most likely get. */
+static void fill_hints(struct worker *worker, const struct slot *slot, const struct call *call,
+                       Bb__Proto__SlotStart *begin)
+{
+    struct bb_slice documents[HINTS_MAX];
+    size_t count = worker_hints_of(worker->hints, call->lane_keys[0], documents);
+    if (count == 0) {
+        return;
+    }
+    Bb__Proto__SlotHint *hints = bb_arena_alloc(worker->scratch, count * sizeof(*hints));
+    begin->hints = bb_arena_alloc(worker->scratch, count * sizeof(*begin->hints));
+    bb_assert(hints != NULL && begin->hints != NULL);
+    for (size_t i = 0; i < count; i++) {
+        if (fill_hint(worker, slot, call->snapshot, documents[i], &hints[begin->n_hints])) {
+            begin->hints[begin->n_hints] = &hints[begin->n_hints];
+            begin->n_hints++;
+        }
+    }
+    bb_metric_add(worker->count.slot_hints, (int64_t)begin->n_hints);
+}
+
+/* What has become of the documents that the slot keeps: after the hints, of which one may have
+ * fallen out of the table for the next. */
 static void fill_news(struct worker *worker, const struct slot *slot, Bb__Proto__SlotStart *begin)
 {
     struct copies_news news = worker_copies_tell(worker->copies, slot->index);
-    bb_arena_reset(worker->scratch);
+    if (news.forgets) {
+        begin->n_hints = 0; /* ends of them may be among what is not told */
+    }
     begin->coherent = news.keeps ? worker->feed.cursor : 0;
     begin->forgets = news.forgets;
     begin->ended_keys =
@@ -143,6 +193,8 @@ static void fill_news(struct worker *worker, const struct slot *slot, Bb__Proto_
 static void send_start(struct worker *worker, struct slot *slot, struct call *call, uint64_t after)
 {
     uint64_t now = worker_now(worker);
+    call->expected_us = worker_pace_of(&worker->pace, call->lane_keys[1]);
+    slot->expected_us += call->expected_us;
     const Bb__Proto__Call *request = call->request;
     Bb__Proto__SlotStart begin;
     bb__proto__slot_start__init(&begin);
@@ -167,7 +219,10 @@ static void send_start(struct worker *worker, struct slot *slot, struct call *ca
     }
     begin.wants_trace = request->wants_trace;
     begin.after = after;
+    begin.expected_us = call->expected_us;
     begin.profile = request->profile;
+    bb_arena_reset(worker->scratch);
+    fill_hints(worker, slot, call, &begin);
     fill_news(worker, slot, &begin);
     Bb__Proto__ToSlot message;
     bb__proto__to_slot__init(&message);
@@ -183,6 +238,7 @@ void worker_slot_start(struct worker *worker, struct slot *slot, struct call *ca
 {
     bb_assert(slot->state == SLOT_RESERVED && slot->call == call);
     worker_slot_give(slot, call->catalog, modules);
+    slot->expected_us = 0;
     send_start(worker, slot, call, 0);
     slot->state = SLOT_BUSY;
     slot->is_overdue = false;
@@ -192,20 +248,24 @@ void worker_slot_start(struct worker *worker, struct slot *slot, struct call *ca
     }
 }
 
+static void put_behind(struct slot *slot, struct call *call)
+{
+    bb_assert(slot != NULL && slot->state == SLOT_BUSY && slot->call != NULL && call->slot == NULL);
+    call->slot = slot;
+    bb_list_push_back(&slot->behind, &call->slot_link);
+    slot->behind_count++;
+}
+
 void worker_slot_start_after(struct worker *worker, struct call *call, const struct call *before)
 {
     struct slot *slot = before->slot;
-    bb_assert(slot != NULL && slot->state == SLOT_BUSY && call->slot == NULL);
-    call->slot = slot;
-    bb_list_push_back(&slot->behind, &call->slot_link);
+    put_behind(slot, call);
     send_start(worker, slot, call, before->id);
 }
 
 void worker_slot_start_ahead(struct worker *worker, struct slot *slot, struct call *call)
 {
-    bb_assert(slot->state == SLOT_BUSY && slot->call != NULL && call->slot == NULL);
-    call->slot = slot;
-    bb_list_push_back(&slot->behind, &call->slot_link);
+    put_behind(slot, call);
     slot->ahead_count++;
     send_start(worker, slot, call, 0);
 }
@@ -214,7 +274,7 @@ void worker_slot_start_ahead(struct worker *worker, struct slot *slot, struct ca
 static void next_call(struct slot *slot, const Bb__Proto__SlotDone *done)
 {
     uint64_t now = worker_now(slot->worker);
-    slot->is_quick = done->cpu_us < QUICK_US;
+    slot->expected_us -= slot->call->expected_us;
     slot->call->slot = NULL;
     slot->call = NULL;
     slot->is_overdue = false; /* that was said of the one that has ended */
@@ -227,6 +287,7 @@ static void next_call(struct slot *slot, const Bb__Proto__SlotDone *done)
     } else {
         slot->call = bb_container(slot->behind.next, struct call, slot_link);
         slot->call->run_started_us = now;
+        slot->behind_count--;
         bb_list_remove(&slot->call->slot_link);
     }
 }
@@ -371,6 +432,15 @@ static int hear_revoked(struct slot *slot, struct bb_slice frame)
     return rc == BB_OK ? on_revoked(slot, message) : rc;
 }
 
+static void learn(struct worker *worker, const struct call *call, const Bb__Proto__SlotReads *reads)
+{
+    for (size_t i = 0; i < reads->n_ops && i < HINTS_MAX; i++) {
+        if (reads->ops[i]->high.len == 0) {
+            worker_hints_learn(worker->hints, call->lane_keys[0], bb_pb_slice(reads->ops[i]->low));
+        }
+    }
+}
+
 static int on_reads(struct slot *slot, struct bb_slice frame)
 {
     struct worker *worker = slot->worker;
@@ -404,6 +474,7 @@ static int on_reads(struct slot *slot, struct bb_slice frame)
     reading->done = reads_came;
     reading->arg = slot;
     slot->batch = reads->batch;
+    learn(worker, call, reads);
     bb_metric_add(worker->count.slot_reads, (int64_t)reads->n_ops);
     if (call->is_void || worker_chain_meets(worker, call, reads)) {
         reading->status = BB_CONFLICT; /* its moment was rolled back, or others are before it */
@@ -438,6 +509,7 @@ static int on_done(struct slot *slot, struct bb_slice frame)
         slot->reading = NULL;
     }
     bb_metric_add(worker->count.slot_recalled, message->done->recalled);
+    worker_pace_observe(&worker->pace, call->lane_keys[1], message->done->took_us);
     next_call(slot, message->done);
     worker_call_ran(worker, call, message->done);
     return BB_OK;

@@ -1,28 +1,45 @@
-/* The socket between the supervisor and a slot: whole frames in, gathered frames out. */
+/*
+ * The bytes between the supervisor and a slot: whole frames in, gathered frames out, through two
+ * rings in memory that both have (bb/ring.h). A socketpair carries the memory's descriptor to the
+ * slot, then one byte whenever a side must be woken, and tells each side that the other is gone.
+ *
+ * The slot is not trusted: what it wrote is copied out of the ring before anything looks at it, and
+ * a ring that makes no sense ends the slot.
+ */
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
 
+#include "bb/ring.h"
+
 #include "slot.h"
 
-#define RECEIVE_BYTES (256u << 10)
-#define KEEP_BYTES    (1u << 20)
+#define RING_BYTES (128u << 10) /* each way; what does not fit goes in parts */
+#define KEEP_BYTES (1u << 20)
+#define BELL_BYTES 256
 
 /* Lives until libuv has let go of the handle. */
 struct slot_io {
     uv_poll_t poll;
     int fd;
     struct slot *slot; /* NULL: closed */
+    void *memory;
+    struct bb_ring to, from;
     struct bb_buf in, out;
     size_t sent;
-    bool is_blocked; /* the socket is full; wait until it is writable */
+    bool is_broken; /* the slot is being ended: nothing it says counts */
 };
+
+#define MEMORY_BYTES (2 * bb_ring_memory_size(RING_BYTES))
 
 static void on_closed(uv_handle_t *handle)
 {
     struct slot_io *io = handle->data;
     (void)close(io->fd);
+    (void)munmap(io->memory, MEMORY_BYTES);
     bb_buf_fini(&io->in);
     bb_buf_fini(&io->out);
     bb_free(io);
@@ -37,10 +54,6 @@ void worker_slot_io_close(struct slot *slot)
     }
 }
 
-/* ---- out ---- */
-
-static void on_event(uv_poll_t *poll, int status, int events);
-
 static void let_go(struct bb_buf *buf)
 {
     if (buf->capacity > KEEP_BYTES) {
@@ -51,32 +64,44 @@ static void let_go(struct bb_buf *buf)
     }
 }
 
+static void wake_slot(struct slot_io *io)
+{
+    /* A socket that is full of these wakes it as well. */
+    (void)!send(io->fd, "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void refuse(struct slot_io *io, const char *what)
+{
+    struct slot *slot = io->slot;
+    bb_error(slot->worker->ctx, "worker.slot_protocol", "slot=%zu what=\"%s\"", slot->index, what);
+    io->is_broken = true;
+    let_go(&io->in);
+    if (slot->child != NULL) {
+        bb_child_kill(slot->child, 9);
+    }
+}
+
+/* ---- out ---- */
+
 static void flush(struct slot_io *io)
 {
     while (io->sent < io->out.size) {
-        ssize_t n = send(io->fd, io->out.data + io->sent, io->out.size - io->sent,
-                         MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n < 0 && errno == EAGAIN) {
-            if (!io->is_blocked) {
-                io->is_blocked = true;
-                (void)uv_poll_start(&io->poll, UV_READABLE | UV_WRITABLE, on_event);
-            }
+        size_t written;
+        if (bb_ring_write(&io->to, bb_slice(io->out.data + io->sent, io->out.size - io->sent),
+                          &written) != BB_OK) {
+            refuse(io, "the ring to it makes no sense");
             return;
         }
-        if (n < 0) {
-            break; /* it is gone; its end is told elsewhere */
+        io->sent += written;
+        if (written > 0 && bb_ring_must_wake_reader(&io->to)) {
+            wake_slot(io);
         }
-        io->sent += (size_t)n;
+        if (io->sent < io->out.size && bb_ring_wait_for_room(&io->to)) {
+            return; /* it rings when there is room, and the turn that follows goes on */
+        }
     }
     io->sent = 0;
     let_go(&io->out);
-    if (io->is_blocked) {
-        io->is_blocked = false;
-        (void)uv_poll_start(&io->poll, UV_READABLE, on_event);
-    }
 }
 
 void worker_slot_send(struct slot *slot, const Bb__Proto__ToSlot *message)
@@ -90,32 +115,13 @@ void worker_slots_turn(struct worker *worker)
 {
     for (size_t i = 0; i < worker->slot_count; i++) {
         struct slot_io *io = worker->slots[i].io;
-        if (io != NULL && io->out.size > 0 && !io->is_blocked) {
+        if (io != NULL && io->out.size > 0 && !io->is_broken) {
             flush(io);
         }
     }
 }
 
 /* ---- in ---- */
-
-/* Takes what has come; false: the other end is closed. */
-static bool receive(struct slot_io *io)
-{
-    for (;;) {
-        uint8_t *to = bb_buf_reserve(&io->in, RECEIVE_BYTES);
-        ssize_t n = recv(io->fd, to, RECEIVE_BYTES, MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return n < 0 && errno == EAGAIN;
-        }
-        io->in.size += (size_t)n;
-        if ((size_t)n < RECEIVE_BYTES) {
-            return true;
-        }
-    }
-}
 
 static void handle_frames(struct slot_io *io)
 {
@@ -133,13 +139,8 @@ static void handle_frames(struct slot_io *io)
             rc = worker_slot_frame(slot, frame);
         }
         if (rc != BB_OK) {
-            bb_error(slot->worker->ctx, "worker.slot_protocol", "slot=%zu what=\"%s\"", slot->index,
-                     slot->worker->ctx->error);
-            at = io->in.size;
-            if (slot->child != NULL) {
-                bb_child_kill(slot->child, 9);
-            }
-            break;
+            refuse(io, slot->worker->ctx->error);
+            return;
         }
         at += used;
     }
@@ -151,45 +152,143 @@ static void handle_frames(struct slot_io *io)
     }
 }
 
-void worker_slot_io_drain(struct slot *slot)
+/* What has come; at most one ring full, however fast the slot writes. */
+static void hear(struct slot_io *io)
 {
-    struct slot_io *io = slot->io;
-    if (io != NULL) {
-        (void)receive(io);
+    size_t before = io->in.size;
+    if (io->is_broken) {
+        return;
+    }
+    bb_ring_awake(&io->from);
+    if (bb_ring_read(&io->from, &io->in) != BB_OK) {
+        refuse(io, "the ring from it makes no sense");
+        return;
+    }
+    if (io->in.size > before) {
+        if (bb_ring_must_wake_writer(&io->from)) {
+            wake_slot(io);
+        }
         handle_frames(io);
     }
 }
 
-static void on_event(uv_poll_t *poll, int status, int events)
+void worker_slot_io_drain(struct slot *slot)
+{
+    if (slot->io != NULL) {
+        hear(slot->io);
+    }
+}
+
+void worker_slots_hear(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        worker_slot_io_drain(&worker->slots[i]);
+    }
+}
+
+bool worker_slots_may_sleep(struct worker *worker)
+{
+    bool may_sleep = true;
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        struct slot_io *io = worker->slots[i].io;
+        if (io != NULL && !io->is_broken) {
+            may_sleep &= bb_ring_may_sleep(&io->from);
+        }
+    }
+    return may_sleep;
+}
+
+/* It rang. The turn that follows each batch of events hears it. */
+static void on_bell(uv_poll_t *poll, int status, int events)
 {
     struct slot_io *io = poll->data;
+    uint8_t bells[BELL_BYTES];
+    (void)events;
     if (io->slot == NULL) {
         return;
     }
-    if (status < 0 || (events & UV_READABLE) != 0) {
-        bool is_open = receive(io);
-        handle_frames(io);
-        if (!is_open && io->slot != NULL) {
-            (void)uv_poll_stop(poll); /* the end of the process follows */
-            return;
-        }
-    }
-    if (io->slot != NULL && (events & UV_WRITABLE) != 0) {
-        flush(io);
+    ssize_t n = recv(io->fd, bells, sizeof(bells), MSG_DONTWAIT);
+    bool is_open = n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+    if (status < 0 || !is_open) {
+        (void)uv_poll_stop(poll); /* the end of the process follows */
     }
 }
 
-void worker_slot_io_open(struct slot *slot, int fd)
+/* ---- the memory ---- */
+
+/* Its size is sealed: nobody can take a page away that the other one is about to touch. */
+static int make_memory(struct bb_ctx *ctx, void **memory, int *fd)
 {
+    char text[128];
+    *fd = memfd_create("bb-slot", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (*fd < 0) {
+        return bb_fail(ctx, BB_IO, "memfd_create: %s", bb_strerror(errno, text, sizeof(text)));
+    }
+    *memory = MAP_FAILED;
+    if (ftruncate(*fd, (off_t)MEMORY_BYTES) == 0 &&
+        fcntl(*fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
+        *memory = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+    }
+    if (*memory == MAP_FAILED) {
+        int rc = bb_fail(ctx, BB_IO, "memory that a slot shares: %s",
+                         bb_strerror(errno, text, sizeof(text)));
+        (void)close(*fd);
+        return rc;
+    }
+    return BB_OK;
+}
+
+/* The first message on the socket: the capacity of a ring, and the descriptor of the memory. */
+static int send_memory(struct bb_ctx *ctx, int fd, int memory_fd)
+{
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = { .bytes = { 0 } };
+    uint8_t capacity[4];
+    struct iovec data = { .iov_base = capacity, .iov_len = sizeof(capacity) };
+    struct msghdr message = { .msg_iov = &data,
+                              .msg_iovlen = 1,
+                              .msg_control = control.bytes,
+                              .msg_controllen = sizeof(control.bytes) };
+    char text[128];
+    bb_put_le32(capacity, RING_BYTES);
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.header), &memory_fd, sizeof(int));
+    if (sendmsg(fd, &message, MSG_NOSIGNAL) != (ssize_t)sizeof(capacity)) {
+        return bb_fail(ctx, BB_IO, "memory to a slot: %s", bb_strerror(errno, text, sizeof(text)));
+    }
+    return BB_OK;
+}
+
+int worker_slot_io_open(struct slot *slot, int fd)
+{
+    struct bb_ctx *ctx = slot->worker->ctx;
+    void *memory;
+    int memory_fd;
+    int rc = make_memory(ctx, &memory, &memory_fd);
+    if (rc != BB_OK) {
+        return rc;
+    }
+    rc = send_memory(ctx, fd, memory_fd);
+    (void)close(memory_fd);
+    if (rc != BB_OK) {
+        (void)munmap(memory, MEMORY_BYTES);
+        return rc;
+    }
     struct slot_io *io = bb_alloc_zero(1, sizeof(*io));
-    io->fd = fd;
-    io->slot = slot;
+    *io = (struct slot_io){ .fd = fd, .slot = slot, .memory = memory };
+    bb_ring_attach(&io->to, memory, RING_BYTES);
+    bb_ring_attach(&io->from, (uint8_t *)memory + MEMORY_BYTES / 2, RING_BYTES);
     bb_buf_init(&io->in);
     bb_buf_init(&io->out);
-    int rc = uv_poll_init(bb_loop_uv(slot->worker->loop), &io->poll, fd);
+    rc = uv_poll_init(bb_loop_uv(slot->worker->loop), &io->poll, fd);
     bb_assert(rc == 0);
     io->poll.data = io;
-    rc = uv_poll_start(&io->poll, UV_READABLE, on_event);
+    rc = uv_poll_start(&io->poll, UV_READABLE, on_bell);
     bb_assert(rc == 0);
     slot->io = io;
+    return BB_OK;
 }

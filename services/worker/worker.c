@@ -8,6 +8,7 @@
 
 #define TICK_MS          50u
 #define RETRY_MS         5u
+#define LOOK_MS          2u
 #define STOP_MAX_US      9000000u
 #define LOG_ENTRIES      4096u
 #define LOG_BYTES        (8u << 20)
@@ -203,8 +204,9 @@ static void on_batch(void *arg)
     if (worker->is_stopped) {
         return;
     }
+    worker_slots_hear(worker);
     worker_want_catalog(worker);
-    bool is_uneven = worker_slots_even_out(worker);
+    worker_slots_even_out(worker);
     /* Neither those in lanes nor the others take all slots for ever. */
     if (worker->turns++ % 2 == 0) {
         worker_chains_turn(worker);
@@ -215,11 +217,25 @@ static void on_batch(void *arg)
     }
     worker_link_turn(worker);
     worker_reads_turn(worker);
+    /* A slot need not ring at once for an answer when it has more to do. */
+    if (!worker->is_looking && worker_slots_have_waiting(worker)) {
+        worker->is_looking = true;
+        bb_timer_start(worker->look, LOOK_MS, 0);
+    }
     worker_slots_turn(worker);
     check_ready(worker);
-    if (is_uneven || has_retry(worker)) {
+    if (has_retry(worker)) {
         bb_timer_start(worker->retry, RETRY_MS, 0);
     }
+    if (!worker_slots_may_sleep(worker)) {
+        bb_loop_again(worker->loop);
+    }
+}
+
+static void on_look(void *arg)
+{
+    struct worker *worker = arg;
+    worker->is_looking = false; /* the turn that follows does the work */
 }
 
 static void on_retry(void *arg)
@@ -239,6 +255,7 @@ static void finish_stop(struct worker *worker, uint64_t now_us)
         worker->is_stopped = true;
         bb_timer_stop(worker->tick);
         bb_timer_stop(worker->retry);
+        bb_timer_stop(worker->look);
         bb_service_stopped(worker->service);
     }
 }
@@ -280,6 +297,8 @@ static void make_metrics(struct worker_counters *count)
                                 "Reads that slots asked their supervisor for."),
         .slot_recalled = bb_metric("bb_worker_slot_recalled_total", BB_COUNTER,
                                    "Reads that slots answered from what they keep."),
+        .slot_hints = bb_metric("bb_worker_slot_hints_total", BB_COUNTER,
+                                "Documents that were sent along with calls."),
         .cache_bytes = bb_metric("bb_worker_cache_bytes", BB_GAUGE, "Memory of the cache."),
         .slots_busy = bb_metric("bb_worker_slots_busy", BB_GAUGE, "Slots that run a call."),
         .slot_deaths =
@@ -350,6 +369,7 @@ static int worker_start(struct bb_ctx *ctx, struct bb_service *service, void **s
     }
     worker->tick = bb_timer_new(worker->loop, on_tick, worker);
     worker->retry = bb_timer_new(worker->loop, on_retry, worker);
+    worker->look = bb_timer_new(worker->loop, on_look, worker);
     bb_timer_start(worker->tick, TICK_MS, TICK_MS);
     bb_timer_start(worker->retry, 0, 0);
     bb_loop_on_batch(worker->loop, on_batch, worker);
@@ -397,6 +417,7 @@ static void worker_close(struct bb_service *service, void *state)
     worker_slots_close(worker);
     bb_timer_free(worker->tick);
     bb_timer_free(worker->retry);
+    bb_timer_free(worker->look);
     free_calls(worker);
     worker_backfill_free(worker->backfill);
     worker_forget_free(worker->forget);

@@ -31,9 +31,11 @@
 #include "cgroup.h"
 #include "copies.h"
 #include "feed.h"
+#include "hints.h"
 #include "lane.h"
 #include "logs.h"
 #include "outcome.h"
+#include "pace.h"
 #include "sandbox.h"
 
 #define CALL_US_MAX      5000000ull
@@ -56,7 +58,7 @@ struct peers {
 struct worker_counters {
     struct bb_metric *calls, *retries, *queued, *chained, *overloaded, *cache_hits, *cache_misses,
         *cache_bytes, *slots_busy, *slot_deaths, *submits, *fetches, *queue, *slot_reads,
-        *slot_recalled, *forgotten;
+        *slot_recalled, *slot_hints, *forgotten;
     struct bb_histogram *call_time, *run_time;
 };
 
@@ -66,7 +68,8 @@ struct worker {
     struct bb_ctx *ctx;
     const char *name;
     struct bb_server *server;
-    struct bb_timer *tick, *retry;
+    struct bb_timer *tick, *retry, *look;
+    bool is_looking; /* the last of them runs */
     bool is_ready, is_stopping, are_slots_stopped, is_stopped;
     bool show_errors;
     uint64_t stop_by_us;
@@ -115,6 +118,8 @@ struct worker {
     /* slot.c */
     struct slot *slots;
     size_t slot_count;
+    struct pace pace; /* how long calls take */
+    struct hints *hints;
     struct sandbox *sandbox;
     struct cgroups *cgroups;
     uint32_t heap_mb;
@@ -133,6 +138,8 @@ void worker_call_arrive(struct worker *worker, struct bb_exchange *exchange,
 /* A mutation of the worker itself, as admin; copies `args`, a BBV object. */
 void worker_call_own(struct worker *worker, const char *path, struct bb_slice args,
                      void (*on_end)(struct worker *, struct call *, int status, const char *error));
+/* Its function is quick enough to be sent to a slot that is busy. */
+bool worker_call_may_go_ahead(const struct worker *worker, const struct call *call);
 /* Give queued calls to free slots. */
 void worker_dispatch(struct worker *worker);
 void worker_call_to(struct worker *worker, struct call *call, enum call_state state);
@@ -257,7 +264,10 @@ int worker_slots_open(struct worker *worker);
 void worker_slots_stop(struct worker *worker); /* ask them to end */
 bool worker_slots_gone(const struct worker *worker);
 void worker_slots_close(struct worker *worker); /* free; their processes are gone or killed */
+void worker_slots_hear(struct worker *worker);  /* handle what slots have said */
 void worker_slots_turn(struct worker *worker);  /* write frames that have gathered */
+/* From here on slots ring when they say something. False: one of them has, listen first. */
+bool worker_slots_may_sleep(struct worker *worker);
 void worker_slots_watch(struct worker *worker, uint64_t now_us); /* kill, restart */
 struct slot *worker_slot_free(struct worker *worker, const struct catalog *catalog);
 size_t worker_slots_ready(const struct worker *worker);
@@ -269,13 +279,17 @@ void worker_slot_reserve(struct slot *slot, struct call *call);
 void worker_slot_unreserve(struct slot *slot);
 /* Does it know the catalog's code? `modules` NULL then; else the answer of the modules' read. */
 bool worker_slot_knows_code(const struct slot *slot, const struct catalog *catalog);
-/* A busy slot that may be given one more query; NULL: none. */
 bool worker_slot_has_deployment(const struct slot *slot, const struct catalog *catalog);
-struct slot *worker_slot_ahead(struct worker *worker, const struct catalog *catalog);
+/* Are calls that take so long, 0 for unknown, sent to slots that are busy? */
+bool worker_slot_is_quick(uint32_t expected_us);
+/* A busy slot that may be given one more call; NULL: none. `has_idle`: a slot is free, so it must
+ * be one where the call hardly waits. `catalog` NULL: of any code. */
+struct slot *worker_slot_ahead(struct worker *worker, const struct catalog *catalog, bool has_idle);
 void worker_slot_start_ahead(struct worker *worker, struct slot *slot, struct call *call);
-/* Queries that wait behind a call that takes long go back to the queue. True: some still wait while
- * a slot is idle. */
-bool worker_slots_even_out(struct worker *worker);
+/* Calls that wait behind one that takes long go back to the queue. */
+void worker_slots_even_out(struct worker *worker);
+/* Some wait behind others. */
+bool worker_slots_have_waiting(const struct worker *worker);
 void worker_slot_start(struct worker *worker, struct slot *slot, struct call *call,
                        const struct cache_read *modules);
 /* `call` runs when `before`, the last one that this slot has, is done, and on top of it. */

@@ -338,6 +338,11 @@ static void hear_news(struct sim_slot *process, const Bb__Proto__SlotStart *star
 {
     if (start->forgets)
         bb_txn_kept_forget(process->kept);
+    for (size_t i = 0; i < start->n_hints; i++) {
+        const Bb__Proto__SlotHint *hint = start->hints[i];
+        bb_txn_kept_put(process->kept, bb_pb_slice(hint->key), bb_pb_slice(hint->value),
+                        hint->since);
+    }
     for (size_t i = 0; i < start->n_ended_keys; i++)
         bb_txn_kept_end(process->kept, bb_pb_slice(start->ended_keys[i]), start->ended_at[i]);
     for (size_t i = 0; i < start->n_ended_ranges; i++)
@@ -528,7 +533,7 @@ void sim_slot_kill(struct sim_node *node)
 
 /* ---- services/worker/slot.h: the supervisor's end ---- */
 
-void worker_slot_io_open(struct slot *slot, int fd)
+int worker_slot_io_open(struct slot *slot, int fd)
 {
     struct slot_io *io = bb_alloc_zero(1, sizeof *io);
 
@@ -538,6 +543,7 @@ void worker_slot_io_open(struct slot *slot, int fd)
     io->process->io = io;
     bb_list_init(&io->frames);
     slot->io = io;
+    return BB_OK;
 }
 
 void worker_slot_io_close(struct slot *slot)
@@ -564,6 +570,17 @@ void worker_slot_send(struct slot *slot, const Bb__Proto__ToSlot *message)
     frame->process = slot->io->process;
     frame->bytes = bb_buf_slice(&packed);
     bb_list_push_back(&slot->io->frames, &frame->link);
+}
+
+void worker_slots_hear(struct worker *worker)
+{
+    (void)worker; /* each frame comes as an event of its own */
+}
+
+bool worker_slots_may_sleep(struct worker *worker)
+{
+    (void)worker;
+    return true;
 }
 
 void worker_slots_turn(struct worker *worker)

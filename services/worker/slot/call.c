@@ -163,6 +163,7 @@ static void finish(struct slot *slot, struct outcome outcome)
     done.saw_random = outcome.vm.saw_random;
     done.saw_time = outcome.vm.saw_time;
     done.cpu_us = outcome.vm.cpu_us;
+    done.took_us = bb_now_us(&slot->ctx) - call->started_us;
     done.heap_bytes = outcome.vm.heap_bytes;
     done.must_recycle = outcome.vm.must_recycle;
     done.recalled = call->recalled;
@@ -388,6 +389,10 @@ static void hear_news(struct slot *slot, const Bb__Proto__SlotStart *start)
 {
     if (start->forgets)
         bb_txn_kept_forget(slot->kept);
+    for (size_t i = 0; i < start->n_hints; i++) {
+        const Bb__Proto__SlotHint *hint = start->hints[i];
+        bb_txn_kept_put(slot->kept, of_pb(hint->key), of_pb(hint->value), hint->since);
+    }
     for (size_t i = 0; i < start->n_ended_keys && i < start->n_ended_at; i++)
         bb_txn_kept_end(slot->kept, of_pb(start->ended_keys[i]), start->ended_at[i]);
     for (size_t i = 0; i < start->n_ended_ranges && i < start->n_ended_ranges_at; i++)
@@ -421,9 +426,11 @@ void slot_call_prepare(struct slot *slot, const Bb__Proto__SlotStart *start,
     struct slot_call *call = &slot->call_memory;
     uint32_t timeout_ms = start->timeout_ms == 0 ? 5000 : start->timeout_ms;
 
-    *call =
-        (struct slot_call){ .start = start,
-                            .deadline_us = bb_now_us(&slot->ctx) + (uint64_t)timeout_ms * 1000 };
+    uint64_t now_us = bb_now_us(&slot->ctx);
+
+    *call = (struct slot_call){ .start = start,
+                                .started_us = now_us,
+                                .deadline_us = now_us + (uint64_t)timeout_ms * 1000 };
     call->pending_end = &call->pending;
     slot->call = call;
     begin_txn(slot, deployment);

@@ -47,7 +47,7 @@ struct slot_limits {
 struct slot_call {
     const Bb__Proto__SlotStart *start; /* in slot->call_arena */
     struct bb_vm_call *vm;
-    uint64_t deadline_us;
+    uint64_t started_us, deadline_us;
     uint64_t batch; /* of the reads that are under way; 0: none */
     uint64_t batch_count;
     uint32_t *asked; /* which of the wanted reads that batch is about */

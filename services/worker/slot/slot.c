@@ -146,7 +146,7 @@ static void begin_call(struct program *program, const Bb__Proto__SlotStart *star
     /* What is done must not wait for one of which nobody knows how long it takes. Those of a row
      * are heard of together; an error shows when the rest is written. */
     if (start->after == 0)
-        (void)slot_frames_flush(&slot->ctx, &slot->frames);
+        (void)slot_frames_publish(&slot->ctx, &slot->frames, start->expected_us);
     slot_call_begin(slot, start);
     program->may_idle = true;
     if (++program->call_count % CALLS_BETWEEN_IDLE == 0 && slot->call == NULL && !slot->must_end)
@@ -249,6 +249,9 @@ static int drain(struct program *program)
             begin_waiting(program);
         if (slot->call == NULL)
             bb_arena_reset(slot->call_arena);
+        /* With a call that waits, what it asks for has to be written first. */
+        if (rc == BB_PENDING && slot->call == NULL && slot_frames_more(&slot->frames))
+            rc = BB_OK;
     }
     return rc == BB_PENDING ? BB_OK : rc;
 }

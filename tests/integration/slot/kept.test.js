@@ -101,6 +101,19 @@ test("a counter that only this slot writes loses no update", async () => {
   }
 });
 
+test("documents that come along with a call are not asked for, unless they have ended", async () => {
+  const { reads } = await slot.query("kept:read", { keys: ["c"] });
+  const [low] = reads.at(-1); // the others are of the catalog
+  await slot.mutation("kept:put", { key: "other", value: 1 });
+  const key = Buffer.from(low, "hex");
+  const { entries: [{ value }] } = slot.store.read({ low: key, high: [], limit: 0, docIndex: 0 });
+  const hints = [{ key, value, since: String(slot.store.since(key)) }];
+  assert.deepEqual(await read(["c"], { forgets: true, hints }), { value: ["c"], recalled: 1, hops: 0 });
+  assert.deepEqual(await read(["c"]), { value: ["c"], recalled: 1, hops: 0 }, "they are kept");
+  const ended = { endedKeys: [key], endedAt: [String(slot.store.tx)] };
+  assert.deepEqual(await read(["c"], { forgets: true, hints, ...ended }), { value: ["c"], recalled: 0, hops: 1 });
+});
+
 test("a slot that is told to forget asks again", async () => {
   await read(["a"]);
   assert.equal((await read(["a"])).hops, 0);

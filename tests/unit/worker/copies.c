@@ -217,3 +217,16 @@ Test(copies, the_ranges_that_hold_a_key_are_found)
     cr_assert_gt(found, 1000);
     worker_copy_ranges_free(ranges);
 }
+
+Test(copies, a_slot_has_what_it_was_given_until_it_is_written)
+{
+    struct copies *copies = worker_copies_new(2);
+    cr_assert_not(worker_copies_has(copies, 0, key(1)));
+    cr_assert(worker_copies_add(copies, 0, key(1), 10));
+    cr_assert(worker_copies_has(copies, 0, key(1)));
+    cr_assert_not(worker_copies_has(copies, 1, key(1)));
+    cr_assert_not(worker_copies_has(copies, 7, key(1)));
+    worker_copies_written(copies, key(1), 11);
+    cr_assert_not(worker_copies_has(copies, 0, key(1)));
+    worker_copies_free(copies);
+}

@@ -56,6 +56,7 @@ static void make(struct world *w)
     worker->slots = &w->slot;
     worker->cache = worker_cache_new(1 << 20);
     worker->copies = worker_copies_new(1);
+    worker->hints = worker_hints_new();
     worker->catalogs = worker_catalogs_new();
     worker->lanes = worker_lanes_new();
     worker->scratch = bb_arena_new(0);
@@ -94,6 +95,7 @@ static void done(struct world *w)
     worker_forget_free(worker->forget);
     worker_cache_free(worker->cache);
     worker_copies_free(worker->copies);
+    worker_hints_free(worker->hints);
     worker_catalogs_free(worker->catalogs);
     worker_lanes_free(worker->lanes);
     bb_arena_free(worker->scratch);
@@ -112,6 +114,60 @@ static void answer(struct world *w, uint64_t call)
     frame.done = &message;
     size_t size = bb__proto__from_slot__pack(&frame, bytes);
     cr_assert_eq(worker_slot_frame(&w->slot, bb_slice(bytes, size)), BB_OK, "%s", w->ctx.error);
+}
+
+/* Two slots, and calls that take so long; how many each of them was sent. */
+static void send_out(uint64_t took_us, size_t calls, size_t sent[2])
+{
+    struct world w;
+    struct slot two[2];
+    make(&w);
+    for (size_t i = 0; i < 2; i++) {
+        two[i] = w.slot;
+        two[i].index = i;
+        bb_list_init(&two[i].behind);
+    }
+    w.worker.slots = two;
+    w.worker.slot_count = 2;
+    if (took_us > 0) {
+        worker_pace_observe(&w.worker.pace, bb_hash64(bb_slice_str(w.request.path), 1), took_us);
+    }
+    for (size_t i = 0; i < calls; i++) {
+        worker_call_arrive(&w.worker, NULL, &w.request);
+    }
+    worker_dispatch(&w.worker);
+    for (size_t i = 0; i < 2; i++) {
+        sent[i] = (two[i].call != NULL) + two[i].behind_count;
+        cr_assert_eq(two[i].expected_us, sent[i] * took_us);
+        bb_list_each_safe(item, &two[i].behind) {
+            struct call *call = bb_container(item, struct call, slot_link);
+            worker_slot_drop(&two[i], call);
+            worker_call_requeue(&w.worker, call);
+        }
+        if (two[i].call != NULL) {
+            two[i].call->slot = NULL;
+            worker_call_requeue(&w.worker, two[i].call);
+        }
+    }
+    done(&w);
+}
+
+Test(supervisor, short_calls_gather_on_one_slot_and_long_ones_spread)
+{
+    size_t sent[2];
+    send_out(30, 4, sent);
+    cr_assert(sent[0] == 4 && sent[1] == 0, "%zu %zu", sent[0], sent[1]);
+    send_out(30, 100, sent);
+    cr_assert(sent[0] == 17 && sent[1] == 17, "%zu %zu: bounded by number", sent[0], sent[1]);
+    send_out(400, 3, sent);
+    cr_assert(sent[0] == 2 && sent[1] == 1, "%zu %zu", sent[0], sent[1]);
+    send_out(400, 100, sent);
+    cr_assert(sent[0] == 5 && sent[1] == 5, "%zu %zu: bounded by time", sent[0], sent[1]);
+    send_out(5000, 100, sent);
+    cr_assert(sent[0] == 1 && sent[1] == 1, "%zu %zu: none waits behind a long one", sent[0],
+              sent[1]);
+    send_out(0, 100, sent);
+    cr_assert(sent[0] == 1 && sent[1] == 1, "%zu %zu: of these nothing is known", sent[0], sent[1]);
 }
 
 Test(supervisor, a_slot_that_is_sent_calls_ahead_is_free_now_and_then)
