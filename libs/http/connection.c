@@ -116,7 +116,7 @@ static bool head_is_fine(struct http_connection *connection)
 
         if (!is_brotli || http->options.accepts_brotli == NULL ||
             !http->options.accepts_brotli(http->options.arg, message->path)) {
-            refuse(connection, 415, "UnsupportedEncoding",
+            refuse(connection, 415, bb_status_name(BB_UNSUPPORTED_ENCODING),
                    "This Content-Encoding is not accepted here; send the body as it is.");
             return false;
         }
@@ -451,7 +451,7 @@ void http_connection_tick(struct http_connection *connection, uint64_t now_us)
             http_connection_close(connection, BB_HTTP_END_GONE);
         return;
     }
-    refuse(connection, 408, "RequestTimeout",
+    refuse(connection, 408, bb_status_name(BB_REQUEST_TIMEOUT),
            connection->request->message.state == HTTP_STATE_HEAD
                ? "The headers of the request did not arrive in time."
                : "The body of the request did not arrive in time.");

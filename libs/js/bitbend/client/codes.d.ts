@@ -57,4 +57,6 @@ export type RequestErrorCode =
   | "Unsupported"
   | "AddressInUse"
   | "WrongVersion"
-  | "IdempotencyKeyExpired";
+  | "IdempotencyKeyExpired"
+  | "UnsupportedEncoding"
+  | "RequestTimeout";
