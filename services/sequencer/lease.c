@@ -64,6 +64,9 @@ void sequencer_lease_answer(struct sequencer_lease *lease, size_t index, size_t 
     lease->answers[index] = *answer;
     if (leader->term != answer->term || leader->leader != answer->leader)
         return;
+    /* Who leads may not be known here yet: what another one answers is no word of the leader. */
+    if (leader->node != 0 && leader->node != leader->leader)
+        return;
     size_t voters = leader->voter_count == 0 ? lease->node_count : leader->voter_count;
     size_t majority = voters / 2 + 1;
     for (size_t i = 0; i < leader->voter_count; i++) {

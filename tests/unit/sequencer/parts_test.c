@@ -116,6 +116,23 @@ Test(lease, a_majority_is_one_of_the_voters_and_not_of_the_nodes_that_were_named
     cr_assert(sequencer_lease_holds(&lease, 1001));
 }
 
+Test(lease, an_answer_of_a_node_that_does_not_lead_is_none_of_the_leader)
+{
+    struct sequencer_lease lease;
+
+    sequencer_lease_init(&lease, 3);
+    for (uint64_t node = 2; node <= 4; node++) { /* node 1 leads, of five, and does not answer */
+        struct sequencer_renewed renewed = { .sent_us = 1000,
+                                             .term = 4,
+                                             .leader = 1,
+                                             .node = node,
+                                             .voter_count = 5,
+                                             .voters = { 1, 2, 3, 4, 5 } };
+        sequencer_lease_answer(&lease, node - 2, 0, &renewed); /* node 2 was asked to append */
+    }
+    cr_assert_not(sequencer_lease_holds(&lease, 1001));
+}
+
 Test(lease, a_node_that_is_asked_under_two_names_has_one_vote)
 {
     struct sequencer_lease lease;
