@@ -41,6 +41,7 @@ struct crew {
     struct bb_mutex *mutex; /* the fields below, and how each one's start and end went */
     struct bb_cond *changed;
     struct bb_service *joining;
+    bool is_over; /* nobody may join any more */
     size_t count; /* of services that were not freed */
 };
 
@@ -370,13 +371,24 @@ static void let_go(struct crew *crew, const struct bb_loop *loop)
     }
 }
 
+/* The last one has ended and nobody has asked to join meanwhile. */
+static bool is_over(struct crew *crew)
+{
+    bb_mutex_lock(crew->mutex);
+    crew->is_over = bb_list_is_empty(&crew->members) && crew->joining == NULL;
+    bool is_over = crew->is_over;
+    bb_cond_broadcast(crew->changed);
+    bb_mutex_unlock(crew->mutex);
+    return is_over;
+}
+
 static void run_crew(void *arg)
 {
     struct crew *crew = arg;
 
     crew->loop = bb_loop_new(crew->joining->env, crew->joining->log, crew->joining->def->name);
     take_in(crew);
-    while (!bb_list_is_empty(&crew->members)) {
+    while (!is_over(crew)) {
         struct bb_loop *stopped = rt_loop_run_any(crew->loop);
 
         if (stopped == crew->loop)
@@ -400,10 +412,17 @@ static void join_crew(struct bb_service *service, struct crew *crew)
     bb_mutex_lock(crew->mutex);
     while (crew->joining != NULL)
         bb_cond_wait(crew->changed, crew->mutex);
-    crew->joining = service;
     crew->count++;
+    if (crew->is_over) {
+        service->is_start_done = service->is_over = true;
+        service->start_status = BB_UNAVAILABLE;
+        (void)snprintf(service->start_error, sizeof service->start_error,
+                       "the service whose thread it shares has ended");
+    } else {
+        crew->joining = service;
+        bb_loop_stop(crew->loop); /* under the lock: the thread does not end now */
+    }
     bb_mutex_unlock(crew->mutex);
-    bb_loop_stop(crew->loop);
 }
 
 static struct bb_service *service_new(const struct bb_service_def *def, struct bb_conf *conf,

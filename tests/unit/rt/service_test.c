@@ -259,6 +259,23 @@ Test(service, services_share_a_thread_and_each_may_end_first, .timeout = 20)
     cr_expect_eq(late_hooks, 0);
 }
 
+Test(service, nobody_joins_a_thread_whose_services_have_ended, .timeout = 20)
+{
+    struct run first;
+    struct run second;
+
+    cr_assert_eq(run_start(&first, "off", false), BB_OK);
+    bb_service_stop(first.service);
+    while (first.stopped == 0)
+        continue;
+    (void)usleep(50000); /* its thread goes on for a moment, and may be joined then */
+    cr_assert_eq(run_start_beside(&second, &first, false), BB_UNAVAILABLE);
+    cr_assert_str_eq(second.ctx.error, "the service whose thread it shares has ended");
+    bb_conf_free(second.conf);
+    bb_service_join(first.service);
+    bb_conf_free(first.conf);
+}
+
 Test(service, an_admin_port_that_is_taken_is_a_sentence_that_says_what_to_do, .timeout = 20)
 {
     struct run first;

@@ -103,7 +103,8 @@ int bb_service_start(struct bb_ctx *ctx, const struct bb_service_def *def, struc
                      void (*on_event)(void *arg, enum bb_service_state state), void *arg,
                      struct bb_service **service);
 /* The same in the thread of `other`, with its env and log: they ask each other without a wake-up.
- * `other` must not end before this returns. Each has a loop of its own, and each may end first. */
+ * `other` was not joined yet; BB_UNAVAILABLE when all in that thread have ended by themselves. Each
+ * has a loop of its own, and each may end first. */
 int bb_service_start_beside(struct bb_ctx *ctx, struct bb_service *other,
                             const struct bb_service_def *def, struct bb_conf *conf,
                             void (*on_event)(void *arg, enum bb_service_state state), void *arg,
