@@ -17,14 +17,18 @@ static bool take(struct bb_slice *from, uint64_t size, struct bb_slice *bytes)
     return true;
 }
 
-/* Not only in the shortest form, as bb_varint_get: protobuf allows others. */
+/*
+ * Not only in the shortest form, as bb_varint_get: protobuf allows others, and bits that do not fit.
+ * Those are lost, but that there are some is not: a truth value is true by any bit.
+ */
 static bool take_varint(struct bb_slice *from, uint64_t *value)
 {
     struct bb_slice unused;
 
     *value = 0;
     for (size_t i = 0; i < from->size && i < 10; i++) {
-        *value |= (uint64_t)(from->data[i] & 0x7fu) << (7 * i);
+        uint64_t bits = from->data[i] & 0x7fu;
+        *value |= (i < 9 ? bits : bits != 0) << (7 * i);
         if ((from->data[i] & 0x80u) == 0) {
             return take(from, i + 1, &unused);
         }
@@ -39,7 +43,7 @@ bool bb_field_next(struct bb_slice *from, struct bb_field *field)
     bool is_whole;
 
     *field = (struct bb_field){ .bytes = BB_SLICE_EMPTY };
-    if (!take_varint(&rest, &tag) || tag >> 3 == 0) {
+    if (!take_varint(&rest, &tag)) {
         return false;
     }
     field->number = tag >> 3;

@@ -8,7 +8,12 @@
 
 #include "store.h"
 
-/* ---- going through it; the numbers are those of common.proto ---- */
+/*
+ * ---- going through it; the numbers are those of common.proto ----
+ *
+ * What protobuf-c takes is taken, and means the same: a sequencer has read the bodies with it, and
+ * would send what is refused here for ever. So an operation is the low 32 bits of its varint.
+ */
 
 /* The record in front of `rest`, which is moved on. */
 static bool take_record(struct bb_slice *rest, struct bb_slice *record)
@@ -67,7 +72,7 @@ static bool read_write(struct bb_slice bytes, struct store_write *write)
             is_sound = field.is_bytes;
             break;
         case 7:
-            write->doc_op = field.value;
+            write->doc_op = (uint32_t)field.value;
             is_sound = field.is_varint;
             break;
         default:
@@ -84,7 +89,7 @@ static bool read_key(struct bb_slice bytes, struct store_key *key)
     *key = (struct store_key){ .key = BB_SLICE_EMPTY };
     while (is_sound && bb_field_next(&bytes, &field)) {
         if (field.number == 1) {
-            key->op = field.value;
+            key->op = (uint32_t)field.value;
             is_sound = field.is_varint;
         } else if (field.number == 2) {
             key->key = field.bytes;

@@ -11,7 +11,7 @@
 
 struct bb_field {
     uint64_t number;
-    uint64_t value;        /* of a varint; else 0 */
+    uint64_t value;        /* of a varint, not 0 if any of its bits is set; else 0 */
     struct bb_slice bytes; /* of a text, bytes or message; else empty */
     bool is_varint, is_bytes;
 };
