@@ -18,8 +18,8 @@ static bool take(struct bb_slice *from, uint64_t size, struct bb_slice *bytes)
 }
 
 /*
- * Not only in the shortest form, as bb_varint_get: protobuf allows others, and bits that do not fit.
- * Those are lost, but that there are some is not: a truth value is true by any bit.
+ * Not only in the shortest form, as bb_varint_get: protobuf allows others, and bits that do not
+ * fit. Those are lost, but that there are some is not: a truth value is true by any bit.
  */
 static bool take_varint(struct bb_slice *from, uint64_t *value)
 {
