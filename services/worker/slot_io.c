@@ -20,6 +20,8 @@
 #define RING_BYTES (128u << 10) /* each way; what does not fit goes in parts */
 #define KEEP_BYTES (1u << 20)
 #define BELL_BYTES 256
+/* Of one turn: a slot that makes room byte by byte, each time just now, must not keep everybody. */
+#define FLUSH_ROUNDS 64
 
 /* Lives until libuv has let go of the handle. */
 struct slot_io {
@@ -85,8 +87,12 @@ static void refuse(struct slot_io *io, const char *what)
 
 static void flush(struct slot_io *io)
 {
-    while (io->sent < io->out.size) {
+    for (int i = 0; io->sent < io->out.size; i++) {
         size_t written;
+        if (i == FLUSH_ROUNDS) {
+            bb_loop_again(io->slot->worker->loop);
+            return;
+        }
         if (bb_ring_write(&io->to, bb_slice(io->out.data + io->sent, io->out.size - io->sent),
                           &written) != BB_OK) {
             refuse(io, "the ring to it makes no sense");
