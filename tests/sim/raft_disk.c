@@ -23,7 +23,8 @@ struct write {
     enum write_kind kind;
     struct sim_raft_entry *entries;
     size_t count;
-    raft_index index; /* TRUNCATE: from here on */
+    raft_index index; /* APPEND: of the first one; TRUNCATE: from here on */
+    bool is_written;  /* it only waits to be told so */
     unsigned trailing;
     struct sim_raft_snapshot *snapshot;
     struct raft_io_append *append;
@@ -103,6 +104,7 @@ static void apply_write(struct sim_raft *disk, const struct write *write, size_t
 {
     switch (write->kind) {
     case APPEND:
+        bb_assert(write->index == disk->first + disk->count);
         for (size_t i = 0; i < write->count && i < parts; i++)
             add_entry(disk, write->entries[i]);
         return;
@@ -162,6 +164,7 @@ static void on_written(void *arg)
         if (count > 0 && write->kind != APPEND)
             break;
         apply_write(life->disk, write, SIZE_MAX);
+        write->is_written = true;
         count++;
         if (write->kind != APPEND)
             break;
@@ -194,12 +197,34 @@ static struct write *add_write(struct sim_raft_life *life, enum write_kind kind)
 
 /* ---- the methods ---- */
 
+/* Where the next entry goes when all that was asked for is done. */
+static raft_index next_index(const struct sim_raft_life *life)
+{
+    raft_index next = life->disk->first + life->disk->count;
+
+    bb_list_each(item, &life->writes) {
+        const struct write *write = bb_container(item, struct write, link);
+        if (write->is_written)
+            continue;
+        if (write->kind == APPEND)
+            next += write->count;
+        if (write->kind == TRUNCATE)
+            next = write->index;
+        if (write->kind == INSTALL)
+            next = write->snapshot->index + 1;
+    }
+    return next;
+}
+
 static int append(struct raft_io *io, struct raft_io_append *request,
                   const struct raft_entry entries[], unsigned count, raft_io_append_cb done)
 {
-    struct write *write = add_write(sim_raft_life_of(io), APPEND);
+    struct sim_raft_life *life = sim_raft_life_of(io);
+    raft_index index = next_index(life);
+    struct write *write = add_write(life, APPEND);
 
     request->cb = done;
+    write->index = index;
     write->append = request;
     write->append_done = done;
     write->count = count;
@@ -212,23 +237,6 @@ static int append(struct raft_io *io, struct raft_io_append *request,
         };
     }
     return 0;
-}
-
-/* Where the next entry goes when all that was asked for is done. */
-static raft_index next_index(const struct sim_raft_life *life)
-{
-    raft_index next = life->disk->first + life->disk->count;
-
-    bb_list_each(item, &life->writes) {
-        const struct write *write = bb_container(item, struct write, link);
-        if (write->kind == APPEND)
-            next += write->count;
-        if (write->kind == TRUNCATE)
-            next = write->index;
-        if (write->kind == INSTALL)
-            next = write->snapshot->index + 1;
-    }
-    return next;
 }
 
 static int truncate_log(struct raft_io *io, raft_index index)
@@ -411,6 +419,8 @@ static void leave_a_part(struct sim_raft_life *life)
 {
     bb_list_each(item, &life->writes) {
         const struct write *write = bb_container(item, struct write, link);
+        if (write->is_written)
+            continue; /* its process died before all were told */
         size_t parts = part_count(write);
         size_t done = (size_t)sim_below(parts + 1);
         apply_write(life->disk, write, done);
