@@ -1,5 +1,6 @@
 /*
  * The folder of a log before the library sees it: is there room, and did a first start get through?
+ * And the file that says which entries behind the data are the log's own.
  */
 #include "replog_internal.h"
 
@@ -61,4 +62,68 @@ int replog_clear_half_start(struct bb_ctx *ctx, const struct bb_replog *replog)
         rc = ctx->env->ops->remove(ctx, ctx->env, path);
     }
     return rc == BB_NOT_FOUND ? BB_OK : rc;
+}
+
+/* ---- entries of the log's own ---- */
+
+enum {
+    OWN_MAGIC_AT = 0,
+    OWN_VERSION_AT = 4,
+    OWN_AFTER_AT = 8,
+    OWN_LAST_AT = 16,
+    OWN_CRC_AT = 24,
+    OWN_END = 28
+};
+#define OWN_MAGIC   0x4f4c4242u /* "BBLO" */
+#define OWN_VERSION 1u
+
+static void own_path(const struct bb_replog *replog, char *to, size_t size)
+{
+    (void)snprintf(to, size, "%s/own", replog->dir); /* raft allows less */
+}
+
+int replog_write_own(struct bb_ctx *ctx, const struct bb_replog *replog, uint64_t after,
+                     uint64_t last)
+{
+    uint8_t bytes[OWN_END];
+    char path[4096];
+
+    bb_put_le32(bytes + OWN_MAGIC_AT, OWN_MAGIC);
+    bb_put_le32(bytes + OWN_VERSION_AT, OWN_VERSION);
+    bb_put_le64(bytes + OWN_AFTER_AT, after);
+    bb_put_le64(bytes + OWN_LAST_AT, last);
+    bb_put_le32(bytes + OWN_CRC_AT, bb_crc32c(0, bytes, OWN_CRC_AT));
+    own_path(replog, path, sizeof path);
+    return bb_file_write_all(ctx, path, bb_slice(bytes, sizeof bytes), 0600);
+}
+
+int replog_read_own(struct bb_ctx *ctx, struct bb_replog *replog)
+{
+    struct bb_buf bytes;
+    char path[4096];
+    int rc;
+
+    own_path(replog, path, sizeof path);
+    bb_buf_init(&bytes);
+    rc = bb_file_read_all(ctx, path, &bytes);
+    if (rc == BB_NOT_FOUND) {
+        rc = BB_OK;
+    } else if (rc == BB_OK &&
+               (bytes.size != OWN_END || bb_get_le32(bytes.data + OWN_MAGIC_AT) != OWN_MAGIC ||
+                bb_get_le32(bytes.data + OWN_CRC_AT) != bb_crc32c(0, bytes.data, OWN_CRC_AT))) {
+        rc = bb_fail(ctx, BB_CORRUPT,
+                     "%s is damaged. Nothing was changed; restore the data folder from a backup",
+                     path);
+    } else if (rc == BB_OK && bb_get_le32(bytes.data + OWN_VERSION_AT) != OWN_VERSION) {
+        rc = bb_fail(ctx, BB_WRONG_VERSION, "%s has format %" PRIu32, path,
+                     bb_get_le32(bytes.data + OWN_VERSION_AT));
+    } else if (rc == BB_OK) {
+        uint64_t after = bb_get_le64(bytes.data + OWN_AFTER_AT);
+        uint64_t last = bb_get_le64(bytes.data + OWN_LAST_AT);
+        if (replog->applied >= after && replog->applied < last) {
+            replog->applied = last;
+        }
+    }
+    bb_buf_fini(&bytes);
+    return rc;
 }

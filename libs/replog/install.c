@@ -94,6 +94,20 @@ static bool is_covered(struct bb_replog *replog, const struct raft_message *mess
     return manifest.size > 0 && replog->callbacks.covers(replog->callbacks.arg, manifest);
 }
 
+/*
+ * The log begins behind the snapshot once it has it, while the data ends at the last entry that was
+ * the application's. Those between are the log's own; nothing else would tell so at the next start,
+ * which would take them for a hole. What the data includes is not asked of the disk here, so more
+ * may be missing there.
+ */
+static void note_own(struct bb_replog *replog, uint64_t last)
+{
+    if (replog->shown < last &&
+        replog_write_own(&replog->ctx, replog, replog->shown, last) != BB_OK) {
+        replog_die(replog, REPLOG_EXIT_IO, "install", replog->ctx.error);
+    }
+}
+
 /* Gives the held message to the log, or has the state brought that it needs. */
 static void seek_install(struct bb_replog *replog)
 {
@@ -107,6 +121,7 @@ static void seek_install(struct bb_replog *replog)
     if (is_covered(replog, &message)) {
         held->is_held = false;
         held->address = NULL;
+        note_own(replog, message.install_snapshot.last_index);
         replog->real.recv(&replog->io, &message); /* owns what the message points to */
         bb_free(address);
         return;
@@ -233,6 +248,9 @@ void bb_replog_fetched(struct bb_replog *replog, int status, uint64_t applied)
     replog->held.is_fetching = false;
     bb_info(&replog->ctx, "replog.fetched", "status=%s applied=%" PRIu64 " before=%" PRIu64,
             bb_status_name(status), applied, replog->applied);
+    if (status == BB_OK && applied > replog->shown) {
+        replog->shown = applied;
+    }
     if (status == BB_OK && applied > replog->applied) {
         replog->applied = applied;
     } else if (status != BB_OK) {

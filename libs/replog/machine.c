@@ -95,6 +95,7 @@ void replog_show(struct bb_replog *replog, uint64_t index, const struct raft_buf
         .tag = proposal == NULL ? NULL : proposal->tag,
     };
     replog->applied = index;
+    replog->shown = index;
     replog->callbacks.apply(replog->callbacks.arg, &entry);
 }
 

@@ -315,6 +315,7 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
     replog->listen = options->listen == NULL ? NULL : bb_strdup(options->listen);
     replog->id = options->id;
     replog->applied = options->applied;
+    replog->shown = options->applied;
     replog->snapshot_bytes =
         options->snapshot_bytes == 0 ? SNAPSHOT_BYTES : options->snapshot_bytes;
     replog->trailing_max = REPLOG_TRAILING_MAX;
@@ -335,6 +336,9 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
     }
     if (rc == BB_OK) {
         rc = replog_clear_half_start(ctx, replog);
+    }
+    if (rc == BB_OK) {
+        rc = replog_read_own(ctx, replog);
     }
     if (rc == BB_OK && replog->listen == NULL) {
         rc = replog_check_tail(ctx, replog);

@@ -149,7 +149,8 @@ struct bb_replog {
     struct bb_replog_status told; /* what `role` heard last */
 
     struct bb_list proposals;
-    uint64_t applied; /* newest index shown to the application */
+    uint64_t applied; /* newest index shown to the application, or the log's own behind it */
+    uint64_t shown;   /* newest index that the application's state is of */
     uint64_t log_bytes;
     struct replog_size sizes[REPLOG_TRAILING_MAX]; /* of the newest entries, by index */
     uint64_t appends_in_flight, append_ticks;
@@ -192,6 +193,11 @@ static inline struct raft *replog_raft(const struct bb_replog *replog)
 int replog_check_free_space(struct bb_ctx *ctx, const struct bb_replog *replog, uint64_t needed);
 /* Removes what a first start left that was killed before the log had its first entry. */
 int replog_clear_half_start(struct bb_ctx *ctx, const struct bb_replog *replog);
+/* Keeps on the disk that the entries (after, last] hold nothing for the application. */
+int replog_write_own(struct bb_ctx *ctx, const struct bb_replog *replog, uint64_t after,
+                     uint64_t last);
+/* Data that ends among such entries counts as data up to the last of them. BB_CORRUPT. */
+int replog_read_own(struct bb_ctx *ctx, struct bb_replog *replog);
 
 /* tail.c */
 /* BB_CORRUPT when a file that was being written is damaged before its end. */

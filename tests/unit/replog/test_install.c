@@ -224,3 +224,38 @@ Test(replog_install, snapshot_goes_out_with_its_own_term, .timeout = 20)
     replog->real = real;
     stop(&world);
 }
+
+Test(replog_install, entries_of_the_log_s_own_behind_the_state_are_no_hole_at_the_next_start,
+     .timeout = 20)
+{
+    struct install_world world;
+    start(&world);
+    receive(&world, 2, 224);
+    world.covered = 224; /* the last of the application's is 222 */
+    bb_replog_fetched(world.log.replog, BB_OK, 222);
+    cr_assert_eq(world.delivered_index, 224);
+    struct bb_replog *replog = world.log.replog;
+    static const struct {
+        uint64_t data, counts_as;
+    } cases[] = { { 221, 221 }, { 222, 224 }, { 223, 224 }, { 224, 224 }, { 230, 230 } };
+    for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
+        replog->applied = cases[i].data;
+        cr_assert_eq(replog_read_own(&world.log.ctx, replog), BB_OK);
+        cr_assert_eq(replog->applied, cases[i].counts_as);
+    }
+    stop(&world);
+}
+
+Test(replog_install, damaged_file_of_own_entries_is_refused, .timeout = 20)
+{
+    struct install_world world;
+    char path[300];
+    start(&world);
+    world.covered = 50;
+    receive(&world, 2, 50);
+    cr_assert_eq(world.delivered, 1);
+    (void)snprintf(path, sizeof path, "%s/own", world.log.replog->dir);
+    cr_assert_eq(bb_file_write_all(&world.log.ctx, path, bb_slice("BBLO", 4), 0600), BB_OK);
+    cr_assert_eq(replog_read_own(&world.log.ctx, world.log.replog), BB_CORRUPT);
+    stop(&world);
+}
