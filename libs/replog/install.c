@@ -70,6 +70,7 @@ static void hold(struct bb_replog *replog, const struct raft_message *message)
     held->message.server_address = held->address;
     held->is_held = true;
     held->wait_ticks = 0;
+    held->durable_ticks = 0;
 }
 
 /* What the application is asked about. An unreadable manifest is one that nothing covers. */
@@ -97,8 +98,7 @@ static bool is_covered(struct bb_replog *replog, const struct raft_message *mess
 /*
  * The log begins behind the snapshot once it has it, while the data ends at the last entry that was
  * the application's. Those between are the log's own; nothing else would tell so at the next start,
- * which would take them for a hole. What the data includes is not asked of the disk here, so more
- * may be missing there.
+ * which would take them for a hole.
  */
 static void note_own(struct bb_replog *replog, uint64_t last)
 {
@@ -106,6 +106,16 @@ static void note_own(struct bb_replog *replog, uint64_t last)
         replog_write_own(&replog->ctx, replog, replog->shown, last) != BB_OK) {
         replog_die(replog, REPLOG_EXIT_IO, "install", replog->ctx.error);
     }
+}
+
+/*
+ * With the snapshot the log forgets all that was in it, and it may be the only place on the disk
+ * for what was applied here last. Nothing is applied meanwhile, so the data soon has it too.
+ */
+static bool is_durable(const struct bb_replog *replog)
+{
+    return replog->callbacks.durable_index(replog->callbacks.arg) >= replog->shown ||
+           replog->held.durable_ticks >= REPLOG_DURABLE_TICKS_MAX;
 }
 
 /* Gives the held message to the log, or has the state brought that it needs. */
@@ -119,6 +129,10 @@ static void seek_install(struct bb_replog *replog)
         return;
     }
     if (is_covered(replog, &message)) {
+        if (!is_durable(replog)) {
+            held->durable_ticks += 1;
+            return;
+        }
         held->is_held = false;
         held->address = NULL;
         note_own(replog, message.install_snapshot.last_index);

@@ -29,6 +29,7 @@ enum {
     REPLOG_TICK_MS = 100,
     REPLOG_APPEND_TICKS_MAX = 30,    /* 3 s of loop time without a completion */
     REPLOG_SNAPSHOT_TICKS_MAX = 300, /* 30 s */
+    REPLOG_DURABLE_TICKS_MAX = 100,  /* 10 s: a snapshot waits no longer */
     REPLOG_FETCH_PAUSE_TICKS = 10, /* before a state that could not be brought is asked for again */
     /* What stays behind a snapshot for a replica that is a little behind: entries up to this number
      * and these bytes, which lie in memory too; at least a few, however large they are. */
@@ -109,7 +110,8 @@ struct replog_held {
     struct raft_message newer; /* came since; takes its place if no state could be brought */
     char *newer_address;       /* NULL: none came */
     bool is_held, is_fetching;
-    uint64_t wait_ticks; /* before `fetch` is called again */
+    uint64_t wait_ticks;    /* before `fetch` is called again */
+    uint64_t durable_ticks; /* how long it has waited for what is applied to be durable */
 };
 
 /* How large an entry is that the log still holds. */

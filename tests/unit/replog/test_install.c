@@ -48,6 +48,7 @@ static void start(struct install_world *world)
     world->log.options.callbacks.fetch = fetch;
     cr_assert_eq(log_start(&world->log), BB_OK, "%s", world->log.ctx.error);
     world->log.replog->real.recv = count_delivered;
+    world->log.durable_index = 1000;
 }
 
 /* The message that a leader sends whose snapshot's manifest is `number`. */
@@ -257,5 +258,22 @@ Test(replog_install, damaged_file_of_own_entries_is_refused, .timeout = 20)
     (void)snprintf(path, sizeof path, "%s/own", world.log.replog->dir);
     cr_assert_eq(bb_file_write_all(&world.log.ctx, path, bb_slice("BBLO", 4), 0600), BB_OK);
     cr_assert_eq(replog_read_own(&world.log.ctx, world.log.replog), BB_CORRUPT);
+    stop(&world);
+}
+
+Test(replog_install, log_keeps_what_is_applied_until_the_disk_has_it_elsewhere, .timeout = 20)
+{
+    struct install_world world;
+    start(&world);
+    world.log.replog->shown = world.log.replog->applied = 40;
+    world.log.durable_index = 39;
+    world.covered = 50;
+    receive(&world, 2, 50);
+    log_run_ms(&world.log, 300);
+    cr_assert_eq(world.delivered, 0);
+    world.log.durable_index = 40;
+    log_run_ms(&world.log, 300);
+    cr_assert_eq(world.delivered, 1);
+    cr_assert_eq(world.fetch_count, 0);
     stop(&world);
 }
