@@ -22,13 +22,13 @@ export async function takeHand({ nats, suite, name = "hand" }) {
     throw error;
   });
   return {
-    /** The next message {jobId, attempt, ack}, or null. */
+    /** The next message {jobId, attempt, ack, nak}, or null. */
     async next(expires = 5000) {
       const message = await consumer.next({ expires }).catch(async () => {
         await open(); // the server has forgotten it
         return null;
       });
-      return message === null ? null : { ...message.json(), ack: () => message.ack() };
+      return message === null ? null : { ...message.json(), ack: () => message.ack(), nak: () => message.nak() };
     },
     start: ({ jobId, attempt }, runner = name) => suite.call("_system:startJob", { jobId, attempt, runner }),
     finish: ({ jobId, attempt }, end) => suite.call("_system:finishJob", { jobId, attempt, ...end }),
