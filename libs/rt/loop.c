@@ -1,6 +1,7 @@
 #include "rt.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -40,7 +41,8 @@ struct turn {
     uv_idle_t again;      /* active when it must not sleep: something was posted meanwhile */
     struct bb_list loops, gone;
     size_t loop_count;
-    bool has_more; /* a hook said so */
+    atomic_uint stoppers; /* threads that have said stop and still ring */
+    bool has_more;        /* a hook said so */
     _Atomic(pthread_t) owner;
 };
 
@@ -221,6 +223,8 @@ static void turn_free(struct turn *turn, struct bb_loop *last)
         bb_error(&last->ctx, "rt.loop_busy", "why=\"a handle was not closed; the loop is kept\"");
         return;
     }
+    while (atomic_load(&turn->stoppers) > 0)
+        (void)sched_yield();
     (void)close(turn->wake_fd);
     free_all(&turn->loops);
     free_all(&turn->gone);
@@ -271,8 +275,12 @@ struct bb_loop *rt_loop_run_any(struct bb_loop *any)
 
 void bb_loop_stop(struct bb_loop *loop)
 {
+    struct turn *turn = loop->turn; /* once it has stopped the loop may go */
+
+    atomic_fetch_add(&turn->stoppers, 1);
     atomic_store(&loop->must_stop, true);
-    ring(loop->turn);
+    ring(turn);
+    atomic_fetch_sub(&turn->stoppers, 1);
 }
 
 struct uv_loop_s *bb_loop_uv(struct bb_loop *loop)
