@@ -183,6 +183,9 @@ static void on_renewed(void *arg, int status, struct bb_slice bytes)
     size_t leader = index_of(sequencer, answer.leader);
     if (renewal.voter->index == leader)
         sequencer_voters_learn(sequencer, reply->renew->voters, reply->renew->n_voters);
+    else
+        sequencer_voters_learn_leader(sequencer, reply->renew->voters, reply->renew->n_voters,
+                                      answer.leader);
     sequencer_lease_answer(&sequencer->lease, renewal.voter->index, leader, &answer);
     if (!bb_list_is_empty(&sequencer->marks) || !bb_list_is_empty(&sequencer->submits))
         sequencer_wake_waiters(sequencer, false);

@@ -173,6 +173,9 @@ static void on_info(void *arg, int status, struct bb_slice bytes)
         voter->node = reply->info->node;
         if (voter->is_leader)
             sequencer_voters_learn(sequencer, reply->info->voters, reply->info->n_voters);
+        else
+            sequencer_voters_learn_leader(sequencer, reply->info->voters, reply->info->n_voters,
+                                          reply->info->leader);
         voter->wall_us = reply->info->wall_us;
         voter->epoch = reply->info->epoch;
         voter->last_tx = reply->info->last_tx;

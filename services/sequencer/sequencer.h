@@ -131,6 +131,9 @@ void sequencer_renew(struct sequencer *sequencer);
 int sequencer_voters_open(struct bb_ctx *ctx, struct sequencer *sequencer, const char *urls);
 /* Storage says who votes: those that are not asked yet are from now on. */
 void sequencer_voters_learn(struct sequencer *sequencer, Bb__Proto__Voter **voters, size_t count);
+/* A follower's word: of its voters, the one that leads. That one names the others itself. */
+void sequencer_voters_learn_leader(struct sequencer *sequencer, Bb__Proto__Voter **voters,
+                                   size_t count, uint64_t leader);
 /* The epoch is over: a last line, and the service ends without another answer. */
 void sequencer_fenced(struct sequencer *sequencer, const char *why);
 /* Unpack and check an answer into sequencer->answers. `status`: how the request went. Gives the

@@ -69,3 +69,12 @@ void sequencer_voters_learn(struct sequencer *sequencer, Bb__Proto__Voter **vote
         }
     }
 }
+
+void sequencer_voters_learn_leader(struct sequencer *sequencer, Bb__Proto__Voter **voters,
+                                   size_t count, uint64_t leader)
+{
+    for (size_t i = 0; leader != 0 && i < count; i++) {
+        if (voters[i]->id == leader)
+            sequencer_voters_learn(sequencer, &voters[i], 1);
+    }
+}
