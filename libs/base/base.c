@@ -30,6 +30,19 @@ bool bb_slice_equal_str(struct bb_slice a, const char *text)
     return bb_slice_equal(a, bb_slice_str(text));
 }
 
+bool bb_slice_next_item(struct bb_slice *list, struct bb_slice *item)
+{
+    do {
+        const uint8_t *comma = list->size == 0 ? NULL : memchr(list->data, ',', list->size);
+        size_t size = comma == NULL ? list->size : (size_t)(comma - list->data);
+        size_t used = size + (comma != NULL);
+
+        *item = bb_slice(list->data, size);
+        *list = bb_slice(list->data + used, list->size - used);
+    } while (item->size == 0 && list->size > 0);
+    return item->size > 0;
+}
+
 bool bb_slice_starts_with(struct bb_slice a, struct bb_slice prefix)
 {
     return a.size >= prefix.size &&

@@ -301,6 +301,7 @@ int bb_follow_open(struct bb_ctx *ctx, struct bb_loop *loop, const char *urls,
 {
     struct bb_follow *follow = bb_alloc_zero(1, sizeof(*follow));
     struct bb_slice rest = bb_slice_str(urls);
+    struct bb_slice url;
 
     *out = follow;
     follow->loop = loop;
@@ -308,15 +309,11 @@ int bb_follow_open(struct bb_ctx *ctx, struct bb_loop *loop, const char *urls,
     follow->user = *user;
     follow->arena = bb_arena_new(0);
     follow->pause = bb_timer_new(loop, go_on, follow);
-    while (rest.size > 0) {
-        const uint8_t *comma = memchr(rest.data, ',', rest.size);
-        size_t size = comma == NULL ? rest.size : (size_t)(comma - rest.data);
-        int rc = size == 0 ? BB_OK : add_node(ctx, follow, bb_slice(rest.data, size));
+    while (bb_slice_next_item(&rest, &url)) {
+        int rc = add_node(ctx, follow, url);
 
         if (rc != BB_OK)
             return rc;
-        size += comma != NULL;
-        rest = bb_slice(rest.data + size, rest.size - size);
     }
     if (follow->count == 0)
         return bb_fail(ctx, BB_BAD_REQUEST, "option storage: names no storage node");

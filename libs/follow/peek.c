@@ -6,19 +6,20 @@
 
 #include "follow_internal.h"
 
-/* The table of a Write. */
+/* The table of a Write: of several, the last one counts, as where it is unpacked. */
 static bool table_of(struct bb_slice write, uint64_t *table)
 {
     struct bb_field field;
+    bool is_number = true;
 
     *table = 0;
     while (bb_field_next(&write, &field)) {
         if (field.number == 1) {
             *table = field.value;
-            return field.is_varint; /* the first field of all that we write */
+            is_number = field.is_varint;
         }
     }
-    return write.size == 0;
+    return is_number && write.size == 0;
 }
 
 static bool peek_body(struct bb_slice body, const struct bb_follow_user *user, bool *is_wanted)

@@ -212,6 +212,7 @@ int gateway_workers_open(struct bb_ctx *ctx, struct gateway *gateway, const char
 {
     struct workers *workers = bb_alloc_zero(1, sizeof(*workers));
     struct bb_slice rest = bb_slice_str(urls);
+    struct bb_slice url;
 
     gateway->workers = workers;
     workers->gateway = gateway;
@@ -219,15 +220,11 @@ int gateway_workers_open(struct bb_ctx *ctx, struct gateway *gateway, const char
     workers->arena = bb_arena_new(0);
     bb_list_init(&workers->waiting);
     bb_list_init(&workers->leaving);
-    while (rest.size > 0) {
-        const uint8_t *comma = memchr(rest.data, ',', rest.size);
-        size_t size = comma == NULL ? rest.size : (size_t)(comma - rest.data);
-        int rc = size == 0 ? BB_OK : add_worker(ctx, workers, bb_slice(rest.data, size));
+    while (bb_slice_next_item(&rest, &url)) {
+        int rc = add_worker(ctx, workers, url);
 
         if (rc != BB_OK)
             return rc;
-        size += comma != NULL;
-        rest = bb_slice(rest.data + size, rest.size - size);
     }
     if (workers->count == 0)
         return bb_fail(ctx, BB_BAD_REQUEST, "option workers: names no worker");

@@ -157,16 +157,14 @@ static int add_worker(struct bb_ctx *ctx, struct scheduler *scheduler, struct bb
 int scheduler_workers_open(struct bb_ctx *ctx, struct scheduler *scheduler, const char *urls)
 {
     struct bb_slice rest = bb_slice_str(urls);
+    struct bb_slice url;
 
     scheduler->workers = bb_alloc_zero(1, sizeof(struct scheduler_workers));
-    while (rest.size > 0) {
-        const uint8_t *comma = memchr(rest.data, ',', rest.size);
-        size_t size = comma == NULL ? rest.size : (size_t)(comma - rest.data);
-        int rc = size == 0 ? BB_OK : add_worker(ctx, scheduler, bb_slice(rest.data, size));
+    while (bb_slice_next_item(&rest, &url)) {
+        int rc = add_worker(ctx, scheduler, url);
+
         if (rc != BB_OK)
             return rc;
-        size += comma != NULL;
-        rest = bb_slice(rest.data + size, rest.size - size);
     }
     if (scheduler->workers->count == 0)
         return bb_fail(ctx, BB_BAD_REQUEST, "option workers: names no worker");

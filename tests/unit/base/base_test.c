@@ -263,3 +263,19 @@ Test(base, assert_stops_the_process, .signal = SIGABRT)
 {
     bb_assert(1 + 1 == 3);
 }
+
+Test(base, lists_have_their_items_in_order_and_no_empty_ones)
+{
+    struct bb_slice list = bb_slice_str(",one,,two,three,");
+    struct bb_slice item;
+
+    cr_assert(bb_slice_next_item(&list, &item) && bb_slice_equal_str(item, "one"));
+    cr_assert(bb_slice_next_item(&list, &item) && bb_slice_equal_str(item, "two"));
+    cr_assert(bb_slice_next_item(&list, &item) && bb_slice_equal_str(item, "three"));
+    cr_assert_not(bb_slice_next_item(&list, &item));
+    cr_assert_not(bb_slice_next_item(&list, &item), "and again");
+    list = bb_slice_str(",,");
+    cr_assert_not(bb_slice_next_item(&list, &item));
+    list = BB_SLICE_EMPTY;
+    cr_assert_not(bb_slice_next_item(&list, &item));
+}

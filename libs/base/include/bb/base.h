@@ -71,6 +71,9 @@ static inline struct bb_slice bb_slice_str(const char *text)
 int bb_slice_compare(struct bb_slice a, struct bb_slice b);
 bool bb_slice_equal(struct bb_slice a, struct bb_slice b);
 bool bb_slice_equal_str(struct bb_slice a, const char *text);
+/* The next item of a list with commas, which moves behind it; empty items are passed over. False:
+ * the end. */
+bool bb_slice_next_item(struct bb_slice *list, struct bb_slice *item);
 bool bb_slice_starts_with(struct bb_slice a, struct bb_slice prefix);
 /* printf helper: "%.*s", BB_SLICE_ARG(s) */
 #define BB_SLICE_ARG(s) (int)(s).size, (const char *)(s).data
