@@ -53,8 +53,8 @@ criterion() {
         name=$mode/$(basename "$program")
         log=$logs/${name/\//-}.log
         rm -f "$log".asan.*
-        ASAN_OPTIONS="log_path=$PWD/$log.asan:detect_leaks=1" UBSAN_OPTIONS=print_stacktrace=1 \
-            LSAN_OPTIONS="suppressions=$PWD/tests/unit/leaks.txt:print_suppressions=0" \
+        ASAN_OPTIONS="log_path='$PWD/$log.asan':detect_leaks=1" UBSAN_OPTIONS=print_stacktrace=1 \
+            LSAN_OPTIONS="suppressions='$PWD/tests/unit/leaks.txt':print_suppressions=0" \
             timeout 600 "$program" --verbose=0 -j"$jobs" >"$log" 2>&1
         status=$?
         for report in "$log".asan.*; do
@@ -101,7 +101,7 @@ stage_race() {
     for program in build/tsan/test/race_*; do
         [[ $program != *.* ]] || continue
         log=$logs/$(basename "$program").log
-        TSAN_OPTIONS="halt_on_error=1 suppressions=$PWD/tests/race/suppressions.txt" \
+        TSAN_OPTIONS="halt_on_error=1 suppressions='$PWD/tests/race/suppressions.txt'" \
             timeout 300 "$program" >"$log" 2>&1
         status=$?
         verdict "$(basename "$program")" $status "$log" ''
