@@ -96,8 +96,9 @@ static bool is_still_valid(const struct sequencer_core *core, uint64_t epoch,
     for (size_t i = 0; i < commit->n_reads; i++) {
         const Bb__Proto__Range *range = commit->reads[i];
         struct bb_txtime newest =
-            bb_occ_newest_in(core->window, bb_pb_slice(range->low), bb_pb_slice(range->high));
-        if (newest.us > commit->snapshot) {
+            bb_occ_newest_in(core->window, bb_pb_slice(range->low), bb_pb_slice(range->high),
+                             BB_TX(commit->snapshot));
+        if (newest.us != 0) {
             *lost = (uint32_t)i + 1;
             return false;
         }

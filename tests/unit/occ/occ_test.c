@@ -22,7 +22,7 @@ static uint64_t newest(struct bb_occ *occ, unsigned low, unsigned high)
     char a[16];
     char b[16];
 
-    return bb_occ_newest_in(occ, key(low, a), key(high, b)).us;
+    return bb_occ_newest_in(occ, key(low, a), key(high, b), BB_TX_NONE).us;
 }
 
 Test(occ, an_empty_window_knows_no_write)
@@ -55,7 +55,48 @@ Test(occ, a_key_that_is_written_again_is_as_young_as_its_last_write)
     bb_occ_raise_floor(occ, BB_TX(20));
     cr_assert_eq(newest(occ, 1, 2), 30);
     cr_assert_eq(newest(occ, 2, 3), 0);
-    cr_assert_eq(bb_occ_keys(occ), 1);
+    bb_occ_free(occ);
+}
+
+Test(occ, writes_up_to_what_is_asked_for_are_not_found)
+{
+    struct bb_occ *occ = bb_occ_new(BB_TX_NONE, 1 << 20, 1);
+    char a[16];
+    char b[16];
+
+    add(occ, 1, 10);
+    add(occ, 2, 20);
+    cr_assert_eq(bb_occ_newest_in(occ, key(0, a), key(9, b), BB_TX(19)).us, 20);
+    cr_assert_eq(bb_occ_newest_in(occ, key(0, a), key(9, b), BB_TX(20)).us, 0);
+    cr_assert_eq(bb_occ_newest_in(occ, key(0, a), key(2, b), BB_TX(9)).us, 10);
+    cr_assert_eq(bb_occ_newest_in(occ, key(0, a), key(2, b), BB_TX(10)).us, 0);
+    bb_occ_free(occ);
+}
+
+/* Far more than one tree holds, most of them keys that earlier trees have as well. */
+Test(occ, a_key_is_found_at_its_last_write_however_much_was_written_since)
+{
+    enum {
+        KEYS = 5000,
+        WRITES = 60000
+    };
+    struct bb_occ *occ = bb_occ_new(BB_TX_NONE, 64 << 20, 3);
+    uint64_t last[KEYS] = { 0 };
+
+    for (unsigned i = 0; i < WRITES; i++) {
+        unsigned number = i % 3 == 0 ? i % KEYS : (i * 7919u) % (KEYS / 10);
+        add(occ, number, 10 + i / 4);
+        last[number] = 10 + i / 4;
+    }
+    for (uint64_t floor = 1; floor < 10 + WRITES / 4; floor += 1700) {
+        bb_occ_raise_floor(occ, BB_TX(floor));
+        for (unsigned i = 0; i < KEYS; i++) {
+            uint64_t expected = last[i] > floor ? last[i] : 0;
+            cr_assert_eq(newest(occ, i, i + 1), expected, "key %u", i);
+        }
+    }
+    bb_occ_raise_floor(occ, BB_TX(WRITES));
+    cr_assert_eq(bb_occ_bytes(occ), 0);
     bb_occ_free(occ);
 }
 
@@ -101,7 +142,8 @@ Test(occ, answers_as_a_plain_array_would)
         uint64_t model[KEYS] = { 0 };
         uint64_t floor = 0;
         uint64_t tx = 1;
-        struct bb_occ *occ = bb_occ_new(BB_TX_NONE, 1 << 20, seed);
+        /* Little memory: trees of a few keys each. */
+        struct bb_occ *occ = bb_occ_new(BB_TX_NONE, seed % 2 == 0 ? 1 << 20 : 40000, seed);
         for (int step = 0; step < 4000; step++) {
             random = random * UINT64_C(6364136223846793005) + 1442695040888963407u;
             unsigned number = (unsigned)(random >> 40) % KEYS;
@@ -122,6 +164,11 @@ Test(occ, answers_as_a_plain_array_would)
                         expected = model[i];
                 }
                 cr_assert_eq(newest(occ, low, high), expected, "seed %d step %d", (int)seed, step);
+                uint64_t after = tx > 9 ? tx - (random >> 30) % 10 : 0;
+                char a[16];
+                char b[16];
+                cr_assert_eq(bb_occ_newest_in(occ, key(low, a), key(high, b), BB_TX(after)).us,
+                             expected > after ? expected : 0, "seed %d step %d", (int)seed, step);
             } else if (tx > 40) {
                 floor = floor > tx - 40 ? floor : tx - 40;
                 bb_occ_raise_floor(occ, BB_TX(floor));

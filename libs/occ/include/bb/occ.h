@@ -5,9 +5,11 @@
  * valid if no range that it read holds a write newer than S; about a read below the floor it can
  * say nothing.
  *
- * A treap (Seidel, Aragon 1996) by key, whose nodes carry the newest tx of their subtree. Entries
- * leave in the order of their last write: when the floor is raised, or, oldest first, when memory
- * is full.
+ * Treaps (Seidel, Aragon 1996) by key, whose nodes carry the newest tx of their subtree; each holds
+ * the writes of some transactions in a row. Most reads ask what was written in the last moments:
+ * they look into the youngest tree alone, which is small. A tree leaves as a whole: when the floor
+ * has passed its last transaction, or, oldest first, when memory is full. There are some twenty,
+ * and never more than a hundred.
  *
  * Ownership: keys are copied. Threads: one. Durability: none. The same calls and seed give the same
  * tree.
@@ -19,19 +21,23 @@
 
 struct bb_occ;
 
-/* `bytes_max`: beyond it the oldest entries leave and the floor rises. `seed`: shapes the tree. */
+/* `bytes_max`: beyond it the oldest writes leave and the floor rises. `seed`: shapes the tree. */
 struct bb_occ *bb_occ_new(struct bb_txtime floor, size_t bytes_max, uint64_t seed);
 void bb_occ_free(struct bb_occ *occ); /* accepts NULL */
 
 /* Remember a write. `tx` is above the floor and not below any that was added before. */
 void bb_occ_add(struct bb_occ *occ, struct bb_slice key, struct bb_txtime tx);
-/* The newest write with low <= key < high; BB_TX_NONE when there is none above the floor. */
+/*
+ * The newest write with low <= key < high and a tx above `after`; BB_TX_NONE when there is none
+ * above the floor.
+ */
 struct bb_txtime bb_occ_newest_in(const struct bb_occ *occ, struct bb_slice low,
-                                  struct bb_slice high);
+                                  struct bb_slice high, struct bb_txtime after);
 
 struct bb_txtime bb_occ_floor(const struct bb_occ *occ);
 /* Forget the writes with tx <= floor. A floor that is not above the present one changes nothing. */
 void bb_occ_raise_floor(struct bb_occ *occ, struct bb_txtime floor);
+/* What is held; some of it may be below the floor already. A key counts once in each tree. */
 size_t bb_occ_bytes(const struct bb_occ *occ);
 size_t bb_occ_keys(const struct bb_occ *occ);
 
