@@ -3,6 +3,7 @@
  */
 #include "bb/mvcc.h"
 
+#include "index.h"
 #include "node.h"
 
 /*
@@ -154,5 +155,25 @@ void bb_mvcc_drop_range(struct bb_mvcc *map, struct bb_slice low, struct bb_slic
     while (walk.node != NULL && mvcc_node_compare(walk.node, high) < 0) {
         drop_chain(map, link_at(walk.node, upto));
         walk_on(&walk);
+    }
+}
+
+void bb_mvcc_drop_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime upto)
+{
+    struct walk walk = { .node = NULL };
+    struct mvcc_node *node;
+    if (map->index != NULL) {
+        node = mvcc_index_find(map->index, key);
+    } else {
+        walk_seek(&walk, map, key);
+        node = walk.node != NULL && mvcc_node_compare(walk.node, key) == 0 ? walk.node : NULL;
+    }
+    if (node == NULL) {
+        return;
+    }
+    drop_chain(map, link_at(node, upto));
+    if (atomic_load_explicit(&node->newest, memory_order_relaxed) == NULL) {
+        walk_seek(&walk, map, key);
+        walk_remove(&walk);
     }
 }

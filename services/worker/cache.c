@@ -199,10 +199,8 @@ void worker_cache_key_after(struct bb_buf *buf, struct bb_slice key)
 
 /* Of one key, written at `tx`: nobody reads below `horizon`. Is it in a covered interval? What was
  * written later has its own turn, as it may be kept. */
-static bool prune_key(struct cache *cache, struct bb_slice key, uint64_t tx, uint64_t horizon,
-                      struct bb_buf *after)
+static bool prune_key(struct cache *cache, struct bb_slice key, uint64_t tx, uint64_t horizon)
 {
-    worker_cache_key_after(after, key);
     uint64_t upto = tx;
     bool is_covered = worker_coverage_at(cache->covered, key) != NULL;
     if (is_covered) {
@@ -214,7 +212,7 @@ static bool prune_key(struct cache *cache, struct bb_slice key, uint64_t tx, uin
         /* An absent key in a covered interval needs no version that says so. */
         upto = version.kind == BB_MVCC_REMOVE ? version.tx.us : version.tx.us - 1;
     }
-    bb_mvcc_drop_range(cache->map, key, bb_buf_slice(after), BB_TX(upto));
+    bb_mvcc_drop_key(cache->map, key, BB_TX(upto));
     return is_covered;
 }
 
@@ -236,14 +234,14 @@ static void prune_record(struct cache *cache, const struct trail *trail, struct 
         bool is_index_key = key.size > 20 && document.size == 20 &&
                             memcmp(document.data + 4, key.data + key.size - 16, 16) == 0;
         if (is_index_key) {
-            is_kept |= prune_key(cache, key, trail->tx, horizon, after);
+            is_kept |= prune_key(cache, key, trail->tx, horizon);
         } else {
             if (is_kept) {
                 worker_cache_key_after(after, document);
                 worker_coverage_add(cache->covered, document, bb_buf_slice(after), trail->tx);
             }
             if (document.size > 0) {
-                (void)prune_key(cache, document, trail->tx, horizon, after);
+                (void)prune_key(cache, document, trail->tx, horizon);
             }
             document = key;
             is_kept = false;

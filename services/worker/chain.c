@@ -128,8 +128,9 @@ void worker_chains_turn(struct worker *worker)
     if (!worker_lanes_any(worker->lanes, 0)) {
         return;
     }
+    uint64_t now = worker_now(worker);
     for (unsigned lane = 1; lane <= LANES_MAX; lane++) {
-        if (!worker_lane_may_run(worker->lanes, lane, worker_now(worker)) ||
+        if (!worker_lane_may_run(worker->lanes, lane, now) ||
             worker_lane_least(worker->lanes, lane) > worker->feed.cursor) {
             continue;
         }

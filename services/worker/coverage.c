@@ -1,5 +1,7 @@
 #include "coverage.h"
 
+#include "cover_index.h"
+
 /* Priorities come from a counter's hash: the same inputs give the same tree. */
 struct node {
     struct cover cover; /* first: a cover is its node */
@@ -9,6 +11,7 @@ struct node {
 };
 struct coverage {
     struct node *root;
+    struct cover_index index;
     size_t count, bytes;
     uint64_t made;
 };
@@ -39,7 +42,7 @@ static struct node *node_new(struct coverage *set, struct bb_slice low, struct b
                    .from = from,
                    .is_used = true },
         .priority = priority_of(set->made++),
-        .bytes = bytes,
+        .bytes = bytes + COVER_INDEX_BYTES,
     };
     return node;
 }
@@ -93,6 +96,7 @@ static void insert(struct coverage *set, struct bb_slice low, struct bb_slice hi
     }
     split(*link, low, &node->left, &node->right);
     *link = node;
+    worker_cover_index_add(&set->index, &node->cover);
     set->count++;
     set->bytes += node->bytes;
 }
@@ -107,6 +111,7 @@ void worker_coverage_remove(struct coverage *set, struct cover *cover)
     struct node *node = *link;
     bb_assert(node != NULL);
     *link = merge(node->left, node->right);
+    worker_cover_index_remove(&set->index, &node->cover);
     set->count--;
     set->bytes -= node->bytes;
     bb_free(node);
@@ -142,6 +147,10 @@ struct cover *worker_coverage_next(struct coverage *set, struct bb_slice key)
 
 struct cover *worker_coverage_at(struct coverage *set, struct bb_slice key)
 {
+    struct cover *first = worker_cover_index_find(&set->index, key);
+    if (first != NULL) {
+        return first;
+    }
     struct node *best = NULL;
     for (struct node *node = set->root; node != NULL;) {
         if (bb_slice_compare(node->cover.low, key) <= 0) {
@@ -221,7 +230,9 @@ void worker_coverage_drop_after(struct coverage *set, uint64_t tx)
 
 struct coverage *worker_coverage_new(void)
 {
-    return bb_alloc_zero(1, sizeof(struct coverage));
+    struct coverage *set = bb_alloc_zero(1, sizeof(*set));
+    worker_cover_index_init(&set->index);
+    return set;
 }
 
 void worker_coverage_clear(struct coverage *set)
@@ -235,6 +246,7 @@ void worker_coverage_free(struct coverage *set)
 {
     if (set != NULL) {
         worker_coverage_clear(set);
+        worker_cover_index_fini(&set->index);
         bb_free(set);
     }
 }

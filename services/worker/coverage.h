@@ -1,7 +1,8 @@
 /*
  * A set of disjoint key intervals [low, high), each with the tx from which on its content is known.
  *
- * Ownership: keys are copied. Threads: one. Durability: none. A treap ordered by `low`.
+ * Ownership: keys are copied. Threads: one. Durability: none. A treap ordered by `low`,
+ * and a hash of it.
  */
 #ifndef WORKER_COVERAGE_H
 #define WORKER_COVERAGE_H

@@ -77,6 +77,8 @@ void bb_mvcc_drop_after(struct bb_mvcc *map, struct bb_txtime newest);
 /* Drop all versions of keys in [low, high) with tx <= `upto` (a cache range is evicted). */
 void bb_mvcc_drop_range(struct bb_mvcc *map, struct bb_slice low, struct bb_slice high,
                         struct bb_txtime upto);
+/* The same of one key, which is fast where keys are indexed. */
+void bb_mvcc_drop_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime upto);
 /* Calls `each` for each key's newest version with tx <= at, in key order, REMOVE and TOUCH
  * included. */
 void bb_mvcc_each(const struct bb_mvcc *map, struct bb_txtime at,
