@@ -290,9 +290,12 @@ static void code_came(struct reading *reading, void *arg)
 {
     struct call *call = bb_cast(struct call, arg, CALL_MAGIC);
     struct worker *worker = reading->worker;
+    bool is_gone = reading->status == BB_TOO_OLD && call->request->at_tx != 0;
     call->reading = NULL;
     if (reading->status == BB_OK && reading->reads[0].is_complete) {
         worker_slot_start(worker, call->slot, call, &reading->reads[0]);
+    } else if (is_gone) { /* another try would ask for the same moment */
+        worker_answer(worker, call, BB_TX_TRUNCATED, WORKER_TOO_OLD_TEXT);
     } else {
         worker_slot_unreserve(call->slot);
         worker_call_requeue(worker, call);
