@@ -64,14 +64,20 @@ for (const value of [
 ]) {
   reach(Object.getPrototypeOf(value));
 }
+const { ownKeys, getPrototypeOf, getOwnPropertyDescriptor, isExtensible } = Reflect;
 while (queue.length > 0) {
   const object = queue.pop();
-  reach(Object.getPrototypeOf(object));
-  for (const key of Reflect.ownKeys(object)) {
-    const { value, get, set } = Object.getOwnPropertyDescriptor(object, key);
-    reach(value);
-    reach(get);
-    reach(set);
+  const isFunction = typeof object === "function";
+  reach(getPrototypeOf(object));
+  for (const key of ownKeys(object)) {
+    // Most that is here are functions, and most of what they have is this: a number and a string.
+    if (isFunction && (key === "length" || key === "name")) {
+      continue;
+    }
+    const property = getOwnPropertyDescriptor(object, key);
+    reach(property.value);
+    reach(property.get);
+    reach(property.set);
   }
 }
 seen.delete(RegExp.prototype);
@@ -90,13 +96,18 @@ for (const key of Reflect.ownKeys(Error)) {
 }
 Object.preventExtensions(Error);
 
+// What later walks need not come by again: those three, too, as each end of a call looks after them.
+for (const object of [RegExp.prototype, globalThis, Error]) {
+  seen.add(object);
+}
+internals.hardened = seen;
+
 // ---- RegExp.prototype stays as it is for speed: is it as it was? ----
 const regexp = RegExp.prototype;
 const keys = Reflect.ownKeys(regexp);
 const parent = Object.getPrototypeOf(regexp);
 const kept = keys.map((key) => Object.getOwnPropertyDescriptor(regexp, key));
 const count = keys.length;
-const { ownKeys, getPrototypeOf, getOwnPropertyDescriptor, isExtensible } = Reflect;
 
 const isLimitAsItWas = () => {
   if (Error.stackTraceLimit !== frames) {

@@ -26,12 +26,15 @@ const join = (from, name) => {
 const SHARED = "_bitbend/";
 const WASM = "_wasm/";
 
-const freezeAll = (root) => {
+// `done`: what earlier walks froze, with all that it reaches. Nearly every walk comes by the built-in objects,
+// of which that holds since the realm was made.
+const freezeAll = (root, done) => {
   const seen = new Set();
   const queue = [root];
+  const isKnown = (object) => seen.has(object) || (object !== root && (done.has(object) || internals.hardened.has(object)));
   while (queue.length > 0) {
     const object = queue.pop();
-    if (((typeof object !== "object" || object === null) && typeof object !== "function") || seen.has(object) ||
+    if (((typeof object !== "object" || object === null) && typeof object !== "function") || isKnown(object) ||
       object === internals.environment) {
       continue;
     }
@@ -47,6 +50,7 @@ const freezeAll = (root) => {
       Object.freeze(object);
     }
   }
+  seen.forEach((object) => done.add(object)); // not before the walk came to its end
 };
 
 // What a module finds as `globalThis` and `self`: the real one, which is frozen, with room for what
@@ -76,6 +80,7 @@ const PARAMETERS = ") {\n";
 const makeBundle = (factoryOf, paths, needsContext, elsewhere) => {
   const known = new Set(paths);
   const shared = new Map();
+  const frozen = new Set(); // what freezeAll is done with
   let instances = new Map();
   let scope;
 
@@ -158,8 +163,8 @@ const makeBundle = (factoryOf, paths, needsContext, elsewhere) => {
     }
     loading = before;
     if (isShared && (!isOurs || from === undefined || !from.startsWith(SHARED))) {
-      freezeAll(module.exports);
-      freezeAll(module.kept);
+      freezeAll(module.exports, frozen);
+      freezeAll(module.kept, frozen);
     }
     return module.exports;
   };
