@@ -148,20 +148,25 @@ const makeBundle = (factoryOf, paths, needsContext, elsewhere) => {
     const verdict = isOurs || internals.isOwn ? undefined : judge(path);
     const isShared = isOurs || verdict?.why === "";
     const mine = isShared ? shared : instances;
-    const module = { exports: {} };
+    const exports = {};
+    const module = { exports };
+    const require = (n) => load(n, path);
     mine.set(path, module);
     const before = loading;
     loading = path;
     try {
       const factory = isShared && !isOurs ? factoryOf(path, keeper(verdict)) : factoryOf(path);
       const global = isShared || internals.isOwn ? globalThis : (scope ??= makeScope());
-      Reflect.apply(factory, module.exports, [module.exports, (n) => load(n, path), module, global, global]);
+      Reflect.apply(factory, exports, [exports, require, module, global, global]);
     } catch (error) {
       loading = before;
       mine.delete(path);
       throw error;
     }
     loading = before;
+    if (isShared) {
+      [exports, module, require].forEach(Object.freeze); // `this` of the module is the first
+    }
     if (isShared && (!isOurs || from === undefined || !from.startsWith(SHARED))) {
       freezeAll(module.exports, frozen);
       freezeAll(module.kept, frozen);

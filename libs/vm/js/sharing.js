@@ -11,12 +11,15 @@ const no = (why) => {
 };
 
 // ---- tokens ----
+// Where V8 might read something else than this does, it says no: code that one takes for text would go unread.
 
-const SPACE = /(?:\s|\/\/[^\n]*|\/\*[^]*?\*\/)+/y;
+const SPACE = /(?:\s|\/\/[^\n\r\u2028\u2029]*|\/\*[^]*?\*\/)+/y;
 const TOKEN =
-  /([A-Za-z_$#\x80-\uffff][\w$\x80-\uffff]*)|(\d[\w.]*|\.\d\w*)|("(?:[^"\\\n]|\\[^])*"|'(?:[^'\\\n]|\\[^])*')|(=>|\.\.\.|\?\.(?!\d)|\?\?=?|\*\*=?|&&=?|\|\|=?|>>>=?|<<=?|>>=?|===?|!==?|<=|>=|\+\+|--|[-+*/%&|^]=|[-+*/%&|^~!<>=?:;,.(){}[\]@])/y;
+  /([A-Za-z_$#][\w$]*)|(\d[\w.]*|\.\d\w*)|("(?:[^"\\\n]|\\[^])*"|'(?:[^'\\\n]|\\[^])*')|(=>|\.\.\.|\?\.(?!\d)|\?\?=?|\*\*=?|&&=?|\|\|=?|>>>=?|<<=?|>>=?|===?|!==?|<=|>=|\+\+|--|[-+*/%&|^]=|[-+*/%&|^~!<>=?:;,.(){}[\]@])/y;
 const REGEXP = /\/(?:[^/\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+\/[a-z]*/y;
-const BEFORE_REGEXP = new Set(["return", "typeof", "case", "in", "of", "delete", "void", "throw", "new", "await", "yield", "else", "do"]);
+const BEFORE_REGEXP = new Set(["return", "typeof", "case", "in", "instanceof", "delete", "void", "throw", "new", "else", "do", "extends"]);
+const MAYBE_BEFORE_REGEXP = new Set(["of", "await", "yield", "async", "get", "set", "static", "let"]); // or names
+const CONDITIONS = new Set(["if", "while", "for", "with", "await"]); // and what may stand behind their brackets
 const CLOSERS = { "(": ")", "[": "]", "{": "}" };
 
 const takeAt = (pattern, text, at) => {
@@ -45,15 +48,27 @@ const tokenize = (text) => {
       braces.push("template");
     }
   };
+  const round = []; // what stands before each open "("
+  let beforeClosed; // and before the one that was closed last
+  const isMember = () => tokens.length > 1 && (tokens.at(-2).text === "." || tokens.at(-2).text === "?.");
   const isRegexp = () => {
     const last = tokens.at(-1);
-    if (last === undefined || (last.kind === "sign" && !")]}".includes(last.text)) || BEFORE_REGEXP.has(last.text)) {
+    if (last === undefined) {
       return true;
     }
-    if (last.kind === "sign" && last.text !== "]" && text[at + 1] !== " " && text[at + 1] !== "=") {
-      no("a slash after a bracket may begin a regular expression");
+    if (last.kind === "name") {
+      if (MAYBE_BEFORE_REGEXP.has(last.text) && !isMember()) {
+        no(`a slash after "${last.text}" may begin a regular expression`);
+      }
+      return BEFORE_REGEXP.has(last.text) && !isMember();
     }
-    return false;
+    if (last.kind !== "sign" || last.text === "]") {
+      return false;
+    }
+    if (last.text === "}" || last.text === "++" || last.text === "--" || (last.text === ")" && CONDITIONS.has(beforeClosed))) {
+      no(`a slash after "${last.text}" may begin a regular expression`);
+    }
+    return last.text !== ")";
   };
   while (at < text.length) {
     const space = takeAt(SPACE, text, at);
@@ -72,8 +87,16 @@ const tokenize = (text) => {
     if (found === null) {
       no(`an unexpected "${text[at]}"`);
     }
+    if (text.startsWith("<!--", at) || text.startsWith("-->", at)) {
+      no("it has a comment as in HTML");
+    }
     at += found[0].length;
     push(regexp !== null ? "regexp" : found[1] !== undefined ? "name" : found[2] !== undefined ? "number" : found[3] !== undefined ? "string" : "sign", found[0]);
+    if (found[0] === "(") {
+      round.push(tokens.at(-2)?.text);
+    } else if (found[0] === ")") {
+      beforeClosed = round.pop();
+    }
     if (found[0] === "{") {
       braces.push("block");
     } else if (found[0] === "}" && braces.pop() === "template") {
@@ -122,6 +145,44 @@ const HELPER_TEXTS = new Set([
     '__defProp(target,"default",{value:mod,enumerable:true}):target,mod))',
 ]);
 
+// Most modules begin with these, letter by letter, which are more than many a module itself.
+const FIRST_LINES = [
+  ["", '"use strict";\n'],
+  ["__create", "var __create = Object.create;\n"],
+  ["__defProp", "var __defProp = Object.defineProperty;\n"],
+  ["__getOwnPropDesc", "var __getOwnPropDesc = Object.getOwnPropertyDescriptor;\n"],
+  ["__getOwnPropNames", "var __getOwnPropNames = Object.getOwnPropertyNames;\n"],
+  ["__getProtoOf", "var __getProtoOf = Object.getPrototypeOf;\n"],
+  ["__hasOwnProp", "var __hasOwnProp = Object.prototype.hasOwnProperty;\n"],
+  ["__export", `var __export = (target, all) => {
+  for (var name in all)
+    __defProp(target, name, { get: all[name], enumerable: true });
+};
+`],
+  ["__copyProps", `var __copyProps = (to, from, except, desc) => {
+  if (from && typeof from === "object" || typeof from === "function") {
+    for (let key of __getOwnPropNames(from))
+      if (!__hasOwnProp.call(to, key) && key !== except)
+        __defProp(to, key, { get: () => from[key], enumerable: !(desc = __getOwnPropDesc(from, key)) || desc.enumerable });
+  }
+  return to;
+};
+`],
+  ["__toCommonJS", 'var __toCommonJS = (mod) => __copyProps(__defProp({}, "__esModule", { value: true }), mod);\n'],
+];
+
+// Where a module begins behind them; their names become `helpers`.
+const skipFirstLines = (text, helpers) => {
+  let at = 0;
+  for (const [name, line] of FIRST_LINES) {
+    if (text.startsWith(line, at)) {
+      at += line.length;
+      helpers.add(name);
+    }
+  }
+  return at;
+};
+
 const textOf = (tokens) => {
   let text = "";
   for (const [i, token] of tokens.entries()) {
@@ -151,10 +212,10 @@ class Module {
     if (/^class /m.test(text)) {
       no("it declares a class");
     }
-    this.tokens = tokenize(text);
+    this.helpers = new Set();
+    this.tokens = tokenize(text.slice(skipFirstLines(text, this.helpers)));
     this.partner = match(this.tokens);
     this.kindOfImport = kindOfImport; // of a path: "own import", "import", or "" when it is not shared
-    this.helpers = new Set();
     this.names = new Map(); // of the top level: "import", "own import", "function", "value", "data"
     this.kept = [];
     this.isOwn = true; // it has nothing but what the package exports
@@ -164,7 +225,22 @@ class Module {
     return this.tokens[i]?.text;
   }
   is(i, ...texts) {
-    return texts.every((text, k) => this.tokens[i + k]?.text === text && this.tokens[i + k].kind !== "string");
+    for (const text of texts) {
+      const token = this.tokens[i++];
+      if (token === undefined || token.text !== text || token.kind === "string") {
+        return false;
+      }
+    }
+    return true;
+  }
+  // Is the name at `i` that of a field, or a label? What stands before the ":" of a choice may be anything.
+  isKey(i) {
+    return this.is(i + 1, ":") && (this.is(i - 1, "{") || this.is(i - 1, ","));
+  }
+  // Does it name something that each instance has, but nobody looks after?
+  isOfTheModule(i) {
+    const text = this.text(i);
+    return FORBIDDEN.has(text) || text.endsWith("_exports") || this.helpers.has(text);
   }
   // The end of the statement that begins at `i`: behind its ";".
   endOf(i) {
@@ -368,10 +444,10 @@ class Module {
           i++;
         }
       } else if (kind === "name") {
-        if (["new", "await", "yield", "import", "class", "delete", "this", "super"].includes(text) || FORBIDDEN.has(text) || (text.endsWith("_exports") && !this.is(i - 1, "."))) {
+        if (["new", "await", "yield", "import", "class", "delete", "this", "super"].includes(text) || FORBIDDEN.has(text) || (this.isOfTheModule(i) && !this.is(i - 1, "."))) {
           no(`it uses "${text}" when it is loaded`);
         }
-        if (text === "process" && !this.is(i - 1, ".") && !this.is(i + 1, ":")) {
+        if (text === "process" && !this.is(i - 1, ".") && !this.isKey(i)) {
           no("it reads the environment when it is loaded");
         }
         i++;
@@ -405,7 +481,7 @@ class Module {
       const { kind, text } = this.tokens[i];
       const isMember = this.is(i - 1, ".") || this.is(i - 1, "?.");
       if (kind === "name" && !isMember) {
-        if ((FORBIDDEN.has(text) || text.endsWith("_exports")) && !this.is(i + 1, ":")) {
+        if (this.isOfTheModule(i) && !this.isKey(i)) {
           no(`a function uses "${text}"`);
         }
         if (this.names.has(text)) {
@@ -436,8 +512,8 @@ class Module {
       ((this.is(i + 1, "of") || this.is(i + 1, "in")) && this.is(i - 1, "(") && this.is(i - 2, "for"))) {
       no(`"${name}" is assigned`);
     }
-    if (this.is(i + 1, ":") && !this.is(i - 1, "?")) {
-      return; // a field's name, or nothing worse than a value in a choice
+    if (this.isKey(i)) {
+      return;
     }
     let at = i + 1;
     let last = null;
