@@ -1,16 +1,11 @@
 /*
- * Errors both ways: host statuses become exceptions, and what a function threw becomes a status, a
- * text, data and a stack that names the lines that were written.
+ * Errors of the host become exceptions, and what is thrown goes from one realm to the other. What
+ * is told about an error that nobody caught: thrown.cc.
  */
 #include "vm_internal.hh"
 
 namespace bb
 {
-
-enum {
-    MESSAGE_MAX = 16 * 1024,
-    STACK_MAX = 16 * 1024
-};
 
 std::string utf8_of(v8::Isolate *isolate, v8::Local<v8::Value> value)
 {
@@ -43,7 +38,7 @@ void throw_error(struct bb_vm *vm, int status, const std::string &message)
     vm->isolate->ThrowException(make_error(vm, status, message.data(), message.size()));
 }
 
-static vm_source_map *map_of(vm_module *module)
+vm_source_map *map_of(vm_module *module)
 {
     if (!module->is_map_tried) {
         module->is_map_tried = true;
@@ -57,7 +52,8 @@ static vm_source_map *map_of(vm_module *module)
 static bool is_package_source(const char *source)
 {
     return strstr(source, "node_modules/bitbend/") != nullptr ||
-           strstr(source, "libs/js/bitbend/") != nullptr;
+           strstr(source, "libs/js/bitbend/") != nullptr ||
+           strstr(source, "bitbend-out/_deps/") != nullptr; /* what the bundler adds itself */
 }
 
 bool written_position(struct bb_vm *vm, const std::string &script, uint32_t line, uint32_t column,
@@ -135,8 +131,8 @@ v8::MaybeLocal<v8::Value> prepare_stack(v8::Local<v8::Context> context, v8::Loca
 
 /* ---- what a function threw ---- */
 
-static v8::Local<v8::Value> field(v8::Isolate *isolate, v8::Local<v8::Object> object,
-                                  v8::Local<v8::Value> key)
+v8::Local<v8::Value> field(v8::Isolate *isolate, v8::Local<v8::Object> object,
+                           v8::Local<v8::Value> key)
 {
     v8::Local<v8::Value> value;
     /* A getter that was stopped once would not be stopped again. */
@@ -146,7 +142,7 @@ static v8::Local<v8::Value> field(v8::Isolate *isolate, v8::Local<v8::Object> ob
                : v8::Undefined(isolate).As<v8::Value>();
 }
 
-static int host_status(struct bb_vm *vm, v8::Local<v8::Object> error)
+int host_status(struct bb_vm *vm, v8::Local<v8::Object> error)
 {
     v8::Isolate *isolate = vm->isolate;
     v8::Local<v8::Value> status, code;
@@ -166,66 +162,14 @@ static int host_status(struct bb_vm *vm, v8::Local<v8::Object> error)
     return BB_SERVER_ERROR;
 }
 
-static bool is_application_error(struct bb_vm *vm, v8::Local<v8::Object> error)
+bool is_application_error(struct bb_vm *vm, v8::Local<v8::Object> error)
 {
     v8::Isolate *isolate = vm->isolate;
     return field(isolate, error, vm->error_symbol.Get(isolate))->IsTrue() ||
            field(isolate, error, vm->convex_symbol.Get(isolate))->IsTrue();
 }
 
-/* "    at list (messages.ts:12:5)" lines without the head and the indent. */
-static std::string frames_of(const std::string &stack)
-{
-    std::string frames;
-    size_t at = stack.find("\n    at ");
-
-    while (at != std::string::npos && frames.size() < STACK_MAX) {
-        const size_t end = stack.find('\n', at + 1);
-        frames += frames.empty() ? "" : "\n";
-        frames += stack.substr(at + 5, end == std::string::npos ? end : end - at - 5);
-        at = end == std::string::npos ? end : stack.find("\n    at ", end);
-    }
-    return frames;
-}
-
-/* SyntaxErrors of a module's compilation have no frame: V8 keeps the place in the message. */
-static std::string place_of(struct bb_vm *vm, v8::Local<v8::Value> error)
-{
-    v8::Isolate *isolate = vm->isolate;
-    v8::Local<v8::Message> message = v8::Exception::CreateMessage(isolate, error);
-    vm_module *module = find_module(vm, utf8_of(isolate, message->GetScriptResourceName()));
-    const int line = message->GetLineNumber(isolate->GetCurrentContext()).FromMaybe(0);
-    const int column = message->GetStartColumn(isolate->GetCurrentContext()).FromMaybe(-1) + 1;
-
-    if (module == nullptr || line <= 0 || column <= 0) {
-        return "";
-    }
-    struct vm_position found = { module->path.c_str(), (uint32_t)line, (uint32_t)column };
-    vm_source_map *map = map_of(module);
-    if (map != nullptr) {
-        (void)vm_source_map_find(map, found.line, found.column, &found);
-    }
-    return "at " + std::string(found.source) + ":" + std::to_string(found.line) + ":" +
-           std::to_string(found.column);
-}
-
-static void encode_data(struct bb_vm_call *call, v8::Local<v8::Object> error)
-{
-    struct bb_vm *vm = call->vm;
-    const EncodeOptions options = { "data", false, true, (size_t)1 << 20 };
-    std::string problem;
-
-    bb_buf_clear(&call->error_data);
-    if (!encode(vm, field(vm->isolate, error, str(vm->isolate, "data")), options, &call->error_data,
-                &problem)) {
-        call->message += " (its data cannot be sent: " + problem + ")";
-        bb_buf_clear(&call->error_data);
-    } else if (call->error_data.size == 1 && call->error_data.data[0] == BB_TAG_UNDEFINED) {
-        bb_buf_clear(&call->error_data);
-    }
-}
-
-static std::string text_of_thrown(struct bb_vm *vm, v8::Local<v8::Value> thrown)
+std::string text_of_thrown(struct bb_vm *vm, v8::Local<v8::Value> thrown)
 {
     v8::Isolate *isolate = vm->isolate;
     v8::TryCatch quiet(isolate);
@@ -336,45 +280,6 @@ v8::Local<v8::Value> carry_error(struct bb_vm_call *call, Realm *from, v8::Local
     }
     copy_marks(vm, from, error, made);
     return handles.Escape(made);
-}
-
-/* User code may run in getters; what it throws is dropped. */
-void describe_error(struct bb_vm_call *call, v8::Local<v8::Value> reason)
-{
-    struct bb_vm *vm = call->vm;
-    v8::Isolate *isolate = vm->isolate;
-    v8::HandleScope handles(isolate);
-    v8::TryCatch quiet(isolate);
-
-    call->result.end = BB_VM_ERROR;
-    call->result.status = BB_SERVER_ERROR;
-    if (!reason->IsObject()) {
-        call->message = utf8_of(isolate, reason);
-        return;
-    }
-    v8::Local<v8::Object> error = reason.As<v8::Object>();
-    const bool has_code = (call->result.status = host_status(vm, error)) != BB_SERVER_ERROR;
-    const std::string text = utf8_of(isolate, field(isolate, error, str(isolate, "message")));
-    if (is_application_error(vm, error)) {
-        call->result.status = BB_USER_ERROR;
-        call->message = text;
-        encode_data(call, error);
-    } else if (has_code) {
-        call->message = text;
-    } else if (reason->IsNativeError()) {
-        const std::string name = utf8_of(isolate, field(isolate, error, str(isolate, "name")));
-        call->message = (name.empty() ? "Error" : name) + ": " + text;
-    } else {
-        call->message = text_of_thrown(vm, error);
-    }
-    call->message.resize(std::min(call->message.size(), (size_t)MESSAGE_MAX));
-    v8::Local<v8::Value> stack = field(isolate, error, str(isolate, "stack"));
-    if (stack->IsString()) {
-        call->stack = frames_of(utf8_of(isolate, stack));
-    }
-    if (call->stack.empty() && reason->IsNativeError()) {
-        call->stack = place_of(vm, reason);
-    }
 }
 
 } // namespace bb

@@ -243,7 +243,14 @@ void install_encoder(struct bb_vm *vm, v8::Local<v8::Object> internals);
 v8::Local<v8::Value> make_error(struct bb_vm *vm, int status, const char *message, size_t size);
 void install_errors(struct bb_vm *vm, v8::Local<v8::Object> internals);
 void throw_error(struct bb_vm *vm, int status, const std::string &message);
-void describe_error(struct bb_vm_call *call, v8::Local<v8::Value> reason);
+vm_source_map *map_of(vm_module *module);
+/* A field of what was thrown; undefined when it throws, or the call was stopped. */
+v8::Local<v8::Value> field(v8::Isolate *isolate, v8::Local<v8::Object> object,
+                           v8::Local<v8::Value> key);
+/* The status of an error that the host or the runtime made, else BB_SERVER_ERROR. */
+int host_status(struct bb_vm *vm, v8::Local<v8::Object> error);
+bool is_application_error(struct bb_vm *vm, v8::Local<v8::Object> error);
+std::string text_of_thrown(struct bb_vm *vm, v8::Local<v8::Value> thrown);
 /* What was thrown in realm `from`, as an error of the current one. */
 v8::Local<v8::Value> carry_error(struct bb_vm_call *call, Realm *from, v8::Local<v8::Value> reason);
 /* The place in what was written; false: it is no script of a bundle. What `found` names lives as
@@ -281,6 +288,10 @@ Realm *realm_of(v8::Local<v8::Context> context);
 v8::MaybeLocal<v8::Function> bind_script(struct bb_vm *vm, const std::string &name,
                                          struct bb_slice source, const char *parameters,
                                          v8::Global<v8::UnboundScript> *script);
+
+/* thrown.cc */
+/* The end of the call by an error that nobody caught. */
+void describe_error(struct bb_vm_call *call, v8::Local<v8::Value> reason);
 
 /* contexts.cc */
 Realm *own_realm(struct bb_vm_call *call); /* nullptr: the call was stopped meanwhile */

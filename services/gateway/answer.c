@@ -43,12 +43,16 @@ void gateway_log_lines(struct bb_buf *to, const struct outcome *outcome)
     bb_buf_append_byte(to, ']');
 }
 
-/* "TypeError: x is .." names its class already. */
-static bool names_class(const char *text)
+/* "TypeError: x is .." names its class already; so does "Mine: .." of a class of the application.
+ */
+static bool names_class(const char *text, bool is_thrown)
 {
-    size_t size = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+    size_t size = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_$");
 
-    return size >= 5 && text[size] == ':' && strncmp(text + size - 5, "Error", 5) == 0;
+    if (size == 0 || strncmp(text + size, ": ", 2) != 0)
+        return false;
+    return (is_thrown && *text >= 'A' && *text <= 'Z') ||
+           (size >= 5 && strncmp(text + size - 5, "Error", 5) == 0);
 }
 
 static void append_stack(struct bb_buf *to, const char *stack)
@@ -92,7 +96,9 @@ void gateway_error_message(struct bb_buf *to, const struct outcome *outcome)
     if (outcome->status == BB_SERVER_ERROR || outcome->status == BB_USER_ERROR) {
         if (strncmp(text, "Uncaught ", 9) == 0)
             text += 9;
-        bb_buf_append_str(to, names_class(text) ? "Uncaught " : "Uncaught Error: ");
+        bb_buf_append_str(to, names_class(text, outcome->status == BB_SERVER_ERROR)
+                                  ? "Uncaught "
+                                  : "Uncaught Error: ");
     }
     bb_buf_append_str(to, text);
     if (outcome->reply != NULL && outcome->reply->stack != NULL)

@@ -42,6 +42,7 @@ static bool is_engine_fault(int exit_code, int signal)
 static void fail_call(struct slot *slot, int exit_code, int signal)
 {
     struct call *call = slot->call;
+    char text[1024];
     if (call == NULL) {
         return;
     }
@@ -56,16 +57,20 @@ static void fail_call(struct slot *slot, int exit_code, int signal)
         call->reading = NULL;
         worker_call_requeue(slot->worker, call);
     } else if (slot->is_overdue) {
-        worker_call_crashed(
-            slot->worker, call, BB_FUNCTION_TIMEOUT,
-            "the function ran longer than its time limit and could not be stopped; its "
-            "process was ended");
+        (void)snprintf(text, sizeof(text),
+                       "Function %s did not end within the %" PRIu64
+                       " s that it has, with waiting and all attempts, and could not be stopped: "
+                       "its process was ended. Do less in one call, or use an action.",
+                       call->request->path, (call->deadline_us - call->started_us) / 1000000);
+        worker_call_crashed(slot->worker, call, BB_FUNCTION_TIMEOUT, text);
     } else if (exit_code == EXIT_MEMORY ||
                (signal == SIGKILL &&
                 worker_cgroup_was_killed(slot->worker->cgroups, slot->index))) {
-        worker_call_crashed(
-            slot->worker, call, BB_OUT_OF_MEMORY,
-            "the function needed more memory than a slot has; its process was ended");
+        (void)snprintf(text, sizeof(text),
+                       "Function %s needed more than the %u MB of memory that a slot has: its "
+                       "process was ended. Read and keep less at once.",
+                       call->request->path, (unsigned)slot->worker->heap_mb);
+        worker_call_crashed(slot->worker, call, BB_OUT_OF_MEMORY, text);
     } else if (is_engine_fault(exit_code, signal) && call->crashes > 0) {
         worker_call_crashed(
             slot->worker, call, BB_OUT_OF_MEMORY,

@@ -59,4 +59,48 @@ describe("errors of functions", () => {
     assert.equal(code, "ReturnValidation");
     assert.match(errorMessage, /result\.ok\[1\]: expected boolean, found .*1/);
   });
+  test("errors: an error is told with its class, its place and what stands behind it", async () => {
+    const at = String.raw`(\n    at .*bitbend/errors\.ts:\d+:\d+\)?)+`;
+    for (const [what, text] of [
+      ["ownClass", `Uncaught Mine: of a class of its own${at}`],
+      ["cause", String.raw`Uncaught Error: outer${at}\n    \[cause\] RangeError: inner${at}\n    \[cause\] \{"code": 7\}`],
+      ["several", String.raw`Uncaught AggregateError: .*\n    \[error\] Error: one${at}\n    \[error\] Error: two${at}`],
+      ["disposed", String.raw`Uncaught SuppressedError: .*${at}\n    \[error\] Error: at the end${at}\n    \[suppressed\] Error: in between${at}`],
+      ["circle", String.raw`Uncaught Error: round${at}(\n    \[cause\] Error: (again|round)${at}){2,8}`],
+      ["symbol", String.raw`Uncaught Error: Symbol\(mark\)`],
+      ["resultGetter", `Uncaught Error: in the result${at}`],
+    ]) {
+      const { code, errorMessage } = await ask("query", "throws", { what });
+      assert.equal(code, "ServerError");
+      assert.match(errorMessage, new RegExp(`Server Error\n${text}$`), what);
+      assert.doesNotMatch(errorMessage, /_deps|bitbend-out/, what);
+    }
+    const { errorMessage } = await ask("query", "throws", { what: "linesInMessage" });
+    assert.equal(errorMessage.match(/forged/g).length, 1, errorMessage);
+  });
+  test("errors: a frozen error has its data, and data that cannot be sent says why", async () => {
+    const frozen = await ask("query", "throws", { what: "frozen" });
+    assert.deepEqual([frozen.code, frozen.errorData], ["UserError", { code: "frozen" }]);
+    for (const [what, text] of [["dataGetter", /its data cannot be sent: a getter of it threw Error: not to be had\)/], ["dataTooLarge", /its data cannot be sent: it has 2097157 bytes, the limit is 1048576\)/]]) {
+      const { code, errorData, errorMessage } = await ask("query", "throws", { what });
+      assert.deepEqual([code, errorData], ["UserError", undefined]);
+      assert.match(errorMessage, text);
+    }
+  });
+  test("errors: a long text is cut between characters, whether an error or not was thrown", async () => {
+    for (const what of ["longText", "longError"]) {
+      const { errorMessage } = await ask("query", "throws", { what });
+      assert.match(errorMessage, /Uncaught Error: \u00e9+\.\.\. \(62\d{5} bytes more\)/u, what);
+      assert.ok(errorMessage.length < 20000, `${what}: ${errorMessage.length}`);
+    }
+  });
+  test("errors: what is not there says why, and what to use", async () => {
+    for (const [name, args, text] of [
+      ["throws", { what: "intl" }, /ReferenceError: Intl is not defined \(.*no locale.*use an action\)/],
+      ["writes", {}, /ctx\.db\.insert is not a function \(a query only reads: make the function a mutation\)/],
+      ["schedules", {}, /reading 'runAfter'\) \(only mutations and actions have ctx\.scheduler\)/],
+    ]) {
+      assert.match((await ask("query", name, args)).errorMessage, text);
+    }
+  });
 });

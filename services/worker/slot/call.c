@@ -67,6 +67,14 @@ static struct outcome judge(struct slot *slot, const struct bb_vm_result *vm, bo
         outcome.stack = vm->stack;
         return outcome;
     }
+    if (vm->end == BB_VM_NEVER_RESOLVED) {
+        outcome.error = bb_slice_str(bb_arena_printf(
+            slot->call_arena,
+            "Function %s awaits a promise that nothing will ever resolve: no read, write or call of "
+            "it is left, so look for a new Promise whose resolve is never called.",
+            call->start->path));
+        return outcome;
+    }
     if (vm->end != BB_VM_VALUE) {
         outcome.stack = vm->stack;
         outcome.error_data = vm->error_data;

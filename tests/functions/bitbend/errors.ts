@@ -43,3 +43,26 @@ export const checked = query({
   returns: v.object({ ok: v.array(v.boolean()) }),
   handler: () => ({ ok: [true, 1 as any] }),
 });
+
+// ---- what is told about things that were thrown ----
+class Mine extends Error { constructor(message: string) { super(message); this.name = "Mine"; } }
+const dispose = () => { using it = { [Symbol.dispose]() { throw new Error("at the end"); } }; void it; throw new Error("in between"); };
+const thrown: Record<string, () => never | unknown> = {
+  ownClass: () => { throw new Mine("of a class of its own"); },
+  cause: () => { throw new Error("outer", { cause: new RangeError("inner", { cause: { code: 7 } }) }); },
+  several: () => Promise.any([Promise.reject(new Error("one")), Promise.reject(new Error("two"))]),
+  disposed: dispose,
+  circle: () => { const e: any = new Error("round"); e.cause = new Error("again", { cause: e }); throw e; },
+  symbol: () => { throw Symbol("mark"); },
+  frozen: () => { throw Object.freeze(new BitBendError({ code: "frozen" })); },
+  longText: () => { throw "\u00e9".repeat(3 << 20); },
+  longError: () => { throw new Error("\u00e9".repeat(3 << 20)); },
+  linesInMessage: () => { throw new Error("text\n    at forged (bitbend/errors.ts:1:1)"); },
+  dataGetter: () => { throw new BitBendError({ get a(): any { throw new Error("not to be had"); } }); },
+  dataTooLarge: () => { throw new BitBendError("x".repeat(2 << 20)); },
+  resultGetter: () => ({ get a() { throw new Error("in the result"); } }),
+  intl: () => new Intl.NumberFormat("de").format(1),
+};
+export const throws = query({ args: { what: v.string() }, handler: (_ctx, { what }) => thrown[what]() as any });
+export const writes = query((ctx) => (ctx.db as any).insert("things", {}));
+export const schedules = query((ctx) => (ctx as any).scheduler.runAfter(0, "x:y", {}));

@@ -103,7 +103,12 @@ inEachMode("errors", (suite) => {
   });
 
   test("a heap that grows without end is stopped and other calls go on", async () => {
-    const answer = await post(suite.url, "/api/query", { path: "trouble:heap", args: {} });
+    // Of a busy machine it may get too little time to come to that limit.
+    let answer;
+    for (let left = 6; left > 0 && answer?.body.code !== "OutOfMemory"; left--) {
+      answer = await post(suite.url, "/api/query", { path: "trouble:heap", args: {} });
+      assert.match(answer.body.code, /OutOfMemory|FunctionTimeout|Overloaded/, answer.text);
+    }
     assert.equal(answer.status, 200, answer.text);
     assert.equal(answer.body.code, "OutOfMemory", answer.text);
     assert.equal(await query(suite.url, "nested/functions:echo", { value: 1 }), 1);
