@@ -31,6 +31,8 @@ const SCHEDULED = "_scheduled_functions";
 const isScheduledFunction = (db, table, id) =>
   table === SCHEDULED || (table === null && typeof id === "string" && db.normalizeId(SCHEDULED, id) !== null);
 
+// Methods are made when they are looked at: `const { get, insert } = ctx.db` works as well, and a call pays for no more
+// than it uses.
 class Reader {
   #frame;
   #access;
@@ -45,24 +47,29 @@ class Reader {
   static access(db) {
     return db.#access;
   }
-  async get(...args) {
-    const [table, id] = withTable("get", args, 1);
-    if (this.#access === bb.SYSTEM && isScheduledFunction(this, table, id)) {
-      const job = await bb.call(this.#frame, op.GET, bb.SYSTEM, "_jobs", id);
-      return job === null ? null : bb.asScheduledFunction(job);
-    }
-    return await bb.call(this.#frame, op.GET, this.#access, table, id);
+  get get() {
+    return async (...args) => {
+      const [table, id] = withTable("get", args, 1);
+      if (this.#access === bb.SYSTEM && isScheduledFunction(this, table, id)) {
+        const job = await bb.call(this.#frame, op.GET, bb.SYSTEM, "_jobs", id);
+        return job === null ? null : bb.asScheduledFunction(job);
+      }
+      return await bb.call(this.#frame, op.GET, this.#access, table, id);
+    };
   }
-  async getByKey(table, key) {
-    return await bb.call(this.#frame, op.GET_BY_KEY, this.#access, tableArgument("getByKey", table), key);
+  get getByKey() {
+    return async (table, key) =>
+      await bb.call(this.#frame, op.GET_BY_KEY, this.#access, tableArgument("getByKey", table), key);
   }
-  query(table) {
-    return bb.makeQuery(this.#frame, this.#access, table);
+  get query() {
+    return (table) => bb.makeQuery(this.#frame, this.#access, table);
   }
-  normalizeId(table, id) {
-    tableArgument("normalizeId", table);
-    const asked = table === SCHEDULED ? "_jobs" : table;
-    return typeof id === "string" && host(op.NORMALIZE_ID, this.#access, asked, id) ? id : null;
+  get normalizeId() {
+    return (table, id) => {
+      tableArgument("normalizeId", table);
+      const asked = table === SCHEDULED ? "_jobs" : table;
+      return typeof id === "string" && host(op.NORMALIZE_ID, this.#access, asked, id) ? id : null;
+    };
   }
   // System tables, for reading.
   get system() {
@@ -75,38 +82,49 @@ class Reader {
 const { frame: frameOf, access: accessOf } = Reader;
 
 class Writer extends Reader {
-  async insert(table, document) {
-    return await bb.call(frameOf(this), op.INSERT, accessOf(this), tableArgument("insert", table), document);
+  get insert() {
+    return async (table, document) =>
+      await bb.call(frameOf(this), op.INSERT, accessOf(this), tableArgument("insert", table), document);
   }
-  async patch(...args) {
-    const [table, id, changes] = withTable("patch", args, 2);
-    await bb.call(frameOf(this), op.PATCH, accessOf(this), table, id, changes);
+  get patch() {
+    return async (...args) => {
+      const [table, id, changes] = withTable("patch", args, 2);
+      await bb.call(frameOf(this), op.PATCH, accessOf(this), table, id, changes);
+    };
   }
-  async replace(...args) {
-    const [table, id, document] = withTable("replace", args, 2);
-    await bb.call(frameOf(this), op.REPLACE, accessOf(this), table, id, document);
+  get replace() {
+    return async (...args) => {
+      const [table, id, document] = withTable("replace", args, 2);
+      await bb.call(frameOf(this), op.REPLACE, accessOf(this), table, id, document);
+    };
   }
-  async delete(...args) {
-    const [table, id] = withTable("delete", args, 1);
-    await bb.call(frameOf(this), op.DELETE, accessOf(this), table, id);
+  get delete() {
+    return async (...args) => {
+      const [table, id] = withTable("delete", args, 1);
+      await bb.call(frameOf(this), op.DELETE, accessOf(this), table, id);
+    };
   }
-  async put(table, key, document, options = {}) {
-    const missing = options?.missingKeys ?? "keep";
-    if (missing !== "keep" && missing !== "retract") {
-      bb.fail("BadQuery", `ctx.db.put: missingKeys must be "keep" or "retract", it is ${String(missing)}.`);
-    }
-    return await bb.call(
-      frameOf(this), op.PUT, accessOf(this), tableArgument("put", table), key, document, missing === "retract",
-    );
+  get put() {
+    return async (table, key, document, options = {}) => {
+      const missing = options?.missingKeys ?? "keep";
+      if (missing !== "keep" && missing !== "retract") {
+        bb.fail("BadQuery", `ctx.db.put: missingKeys must be "keep" or "retract", it is ${String(missing)}.`);
+      }
+      return await bb.call(
+        frameOf(this), op.PUT, accessOf(this), tableArgument("put", table), key, document, missing === "retract",
+      );
+    };
   }
-  async retract(what) {
-    const byKey = typeof what === "object" && what !== null && !Array.isArray(what);
-    const names = byKey ? what.keys : typeof what === "string" ? [what] : what;
-    if (!Array.isArray(names)) {
-      bb.fail("BadQuery", "ctx.db.retract takes a list of ids or { table, keys: [..] }.");
-    }
-    const table = byKey ? tableArgument("retract({table, keys})", what.table) : null;
-    return await bb.call(frameOf(this), op.RETRACT, accessOf(this), table, byKey, names);
+  get retract() {
+    return async (what) => {
+      const byKey = typeof what === "object" && what !== null && !Array.isArray(what);
+      const names = byKey ? what.keys : typeof what === "string" ? [what] : what;
+      if (!Array.isArray(names)) {
+        bb.fail("BadQuery", "ctx.db.retract takes a list of ids or { table, keys: [..] }.");
+      }
+      const table = byKey ? tableArgument("retract({table, keys})", what.table) : null;
+      return await bb.call(frameOf(this), op.RETRACT, accessOf(this), table, byKey, names);
+    };
   }
 }
 bb.seal(Writer);

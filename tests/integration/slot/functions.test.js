@@ -50,6 +50,19 @@ exports.catchLimit = mutation(async (ctx) => {
   try { for (let n = 0; ; n++) await ctx.db.insert("docs", { n }); } catch { return "went on"; }
 });
 exports.readAll = query(async (ctx) => (await ctx.db.query("docs").collect()).length);
+exports.destructured = mutation(async ({ db }) => {
+  const { insert, patch, get, query, put, getByKey, replace, normalizeId, retract, delete: remove, system } = db;
+  const id = await insert("docs", { n: 1 });
+  await patch(id, { n: 2 });
+  const patched = (await get(id)).n;
+  await replace(id, { n: 3 });
+  await put("docs", "k", { n: 4 });
+  const all = (await query("docs").collect()).map(({ n }) => n);
+  const { get: again } = system;
+  const found = [patched, all, (await getByKey("docs", "k")).n, normalizeId("docs", id) === id, typeof again];
+  await remove(id);
+  return [...found, await retract({ table: "docs", keys: ["k"] }), (await query("docs").collect()).length];
+});
 exports.snapshot = query((ctx) => ctx.meta.getSnapshotTs());
 exports.internal = internalMutation(() => 1);
 exports.escape = query((ctx) => {
@@ -63,9 +76,9 @@ exports.escape = query((ctx) => {
   for (const object of [ctx.db, Object.getPrototypeOf(ctx.db), Object.getPrototypeOf(ctx.db.query("docs")), ctx.auth, ctx.meta]) {
     frozen += Object.isFrozen(object) ? 1 : 0;
   }
-  for (const method of [ctx.db.get, ctx.db.query, ctx.db.query("docs").collect, console.log]) {
-    try { method.leak = 1; } catch {}
-    if (method.leak !== undefined) frozen -= 100;
+  for (const look of [() => ctx.db.get, () => ctx.db.query, () => ctx.db.query("docs").collect, () => console.log]) {
+    try { look().leak = 1; } catch {}
+    if (look().leak !== undefined) frozen -= 100;
   }
   return [tries, frozen, typeof host, typeof internals, typeof require === "function"];
 });
@@ -117,6 +130,11 @@ test("b17 a function that throws leaves nothing but its message, its lines and i
   assert.equal(failed.hasBody, false);
   assert.ok(failed.reads.length > 0);
   assert.equal(slot.store.tx, before);
+});
+
+test("b12 methods of ctx.db work by themselves", async () => {
+  const { value, error } = await slot.mutation("f:destructured");
+  assert.deepEqual(value, [2, [3, 4], 4, true, "function", 1, 0], error);
 });
 
 test("errors of the application carry their data", async () => {
