@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { accounts, bench, freePort, groups, keys, load, record, root, stop, wants } from "./common.mjs";
+import { benchFirstCall } from "./deploy.mjs";
 import { benchGrowth } from "./growth.mjs";
 import { benchLive } from "./live.mjs";
 import { pssMb } from "./processes.mjs";
@@ -83,6 +84,7 @@ export async function benchBitBend(run) {
     };
     for (const [workload, work] of [["w1_counter", "increment"], ["w2_hot", "increment"], ["w2_zipf", "transfer"],
       ["w3_get", "get"], ["w4_scan", "scan"], ["w1_single", "increment"], ["w3_single", "get"]]) await run_(workload, work);
+    if (wants("w11_first_call")) await benchFirstCall({ run, url, adminKey });
     await benchGrowth({ run, port, child, seed: (from, count) => seed(port, "bench:seed", count, from) });
     await benchLive({ run, port, child, retries: () => retriesOf(url, adminKey) });
   } finally {

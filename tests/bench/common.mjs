@@ -14,7 +14,7 @@ export const bench = join(root, "build/bench");
 const loader = join(root, "build/release/test/loader");
 const results = join(bench, "results.jsonl");
 
-const WORKLOADS = "w1_counter,w1_single,w2_hot,w2_zipf,w3_get,w3_single,w4_scan,w5_fanout,w6_selectivity,w7_idle,w11_start,w13_failover,w14_action,w15_jobs,growth,slot";
+const WORKLOADS = "w1_counter,w1_single,w2_hot,w2_zipf,w3_get,w3_single,w4_scan,w5_fanout,w6_selectivity,w7_idle,w11_start,w11_first_call,w13_failover,w14_action,w15_jobs,growth,slot";
 export const { values: options } = parseArgs({
   options: {
     rounds: { type: "string", default: "3" },

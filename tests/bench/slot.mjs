@@ -4,11 +4,13 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import vm from "node:vm";
 
-import { record, root } from "./common.mjs";
+import { record, root, sleep } from "./common.mjs";
 import { pssMb } from "./processes.mjs";
 
-let Slot, noticed, NODE_FLAGS; // of the harness, which needs packages that may be missing
+const NEW_SLOTS = 5;
+let Slot, noticed, start, NODE_FLAGS; // of the harness, which needs packages that may be missing
 export const hasSlot = existsSync(join(root, "tests/node_modules/protobufjs"));
 
 /** CPU microseconds of the slot's thread that runs functions, and of V8's helper for the collector. */
@@ -30,64 +32,132 @@ async function measure(slot, run, name, path, args, count) {
   record({ workload: `slot_${name}`, system: "bitbend", run, server_cpu_us_per_op: Math.round(((cpuUs(slot.pid) - before) / count) * 10) / 10 });
 }
 
-/** A function that its slot has never run: at once, and when the slot had a moment to make the code ready. */
-async function firstCalls(slot, run) {
-  for (const isReady of [false, true]) {
+const rounded = (n) => Math.round(n * 100) / 100;
+const median = (values) => rounded(values.sort((a, b) => a - b)[values.length >> 1]);
+
+/**
+ * New slots: their start, and their first call: at once, with code that came in the same moment, and when the slot
+ * had a moment to make the code ready.
+ */
+async function newSlots(slot, run) {
+  const seen = { start: [], pss: [], atOnce: [], atOnceUs: [], ready: [], readyUs: [] };
+  for (let i = 0; i < 2 * NEW_SLOTS; i++) {
+    const isReady = i % 2 === 1;
+    const started = performance.now();
     const other = new Slot({ store: slot.store });
     await other.ready;
+    seen.start.push(performance.now() - started);
+    seen.pss.push(pssMb(other.pid));
+    const beforeCode = cpuUs(other.pid);
     other.deploy();
     if (isReady) await noticed(other, "modules are ready");
-    const before = cpuUs(other.pid);
+    const before = isReady ? cpuUs(other.pid) : beforeCode;
     const first = performance.now();
     await other.query("tiny:threeReads");
-    const ms = Math.round((performance.now() - first) * 100) / 100;
-    record({ workload: `slot_first_call${isReady ? "" : "_at_once"}`, system: "bitbend", run, p50_ms: ms, server_cpu_us_per_op: Math.round(cpuUs(other.pid) - before) });
+    seen[isReady ? "ready" : "atOnce"].push(performance.now() - first);
+    seen[isReady ? "readyUs" : "atOnceUs"].push(cpuUs(other.pid) - before);
     await other.stop();
   }
+  record({ workload: "slot_start", system: "bitbend", run, ready_ms: median(seen.start), pss_mb: median(seen.pss) });
+  record({ workload: "slot_first_call_at_once", system: "bitbend", run, p50_ms: median(seen.atOnce), server_cpu_us_per_op: Math.round(median(seen.atOnceUs)) });
+  record({ workload: "slot_first_call", system: "bitbend", run, p50_ms: median(seen.ready), server_cpu_us_per_op: Math.round(median(seen.readyUs)) });
 }
 
 /** What the slot's start costs without us: Node.js with the same options and nothing to do. */
 function bareNode(run) {
-  const started = performance.now();
-  spawnSync(process.execPath, [...NODE_FLAGS, "-e", "0"], { env: { TZ: "UTC", LANG: "C" } });
-  record({ workload: "slot_start", system: "bare_node", run, ready_ms: Math.round((performance.now() - started) * 10) / 10 });
+  const times = Array.from({ length: NEW_SLOTS }, () => {
+    const started = performance.now();
+    spawnSync(process.execPath, [...NODE_FLAGS, "-e", "0"], { env: { TZ: "UTC", LANG: "C" } });
+    return performance.now() - started;
+  });
+  record({ workload: "slot_start", system: "bare_node", run, ready_ms: median(times) });
 }
 
-function plain(run) {
+/** The modules as they come, compiled and run in a plain V8 that has not seen them. */
+function plainFirstCall(run, modules) {
+  const times = Array.from({ length: NEW_SLOTS }, (_, n) => {
+    const started = process.cpuUsage();
+    const instances = new Map();
+    const load = (name) => {
+      const path = name.startsWith("bitbend/") ? `_${name}.js` : name.startsWith("./") ? `_bitbend/${name.slice(2)}` : name;
+      if (instances.has(path)) return instances.get(path).exports;
+      const module = { exports: {} };
+      instances.set(path, module);
+      const { source } = modules.find((one) => one.path === path);
+      vm.compileFunction(`${source}\n// ${run} ${n}`, ["exports", "require", "module"])(module.exports, load, module);
+      return module.exports;
+    };
+    load("tiny.js");
+    const { user, system } = process.cpuUsage(started);
+    return user + system;
+  });
+  record({ workload: "slot_first_call", system: "plain_call", run, server_cpu_us_per_op: Math.round(median(times)) });
+}
+
+/** A module that changes built-in objects: one call after the other, and with the time to make a context ahead. */
+async function contexts(run) {
+  const slot = await start({ "patched.js": 'Object.defineProperty(Array.prototype, "last", { value: 1 }); exports.last = query(() => [].last);' });
+  await noticed(slot, "modules are ready");
+  for (const [name, gapMs, count] of [["slot_context_at_once", 0, 400], ["slot_context", 20, 50]]) {
+    for (let i = 0; i < 20; i++) await slot.query("patched:last");
+    const times = [];
+    const before = cpuUs(slot.pid);
+    for (let i = 0; i < count; i++) {
+      if (gapMs > 0) await sleep(gapMs);
+      const started = performance.now();
+      const { value } = await slot.query("patched:last");
+      times.push(performance.now() - started);
+      if (value !== 1) throw new Error("the call did not see its own built-in objects");
+    }
+    record({ workload: name, system: "bitbend", run, p50_ms: median(times), server_cpu_us_per_op: Math.round((cpuUs(slot.pid) - before) / count) });
+  }
+  await slot.stop();
+}
+
+/** CPU microseconds of one of `count` runs. */
+async function plainUs(count, work) {
+  for (let i = 0; i < count / 4; i++) await work();
+  const before = process.cpuUsage();
+  for (let i = 0; i < count; i++) await work();
+  const { user, system } = process.cpuUsage(before);
+  return rounded((user + system) / count);
+}
+
+async function plain(run) {
   const counters = new Map(Array.from({ length: 2000 }, (_, key) => [`counter/${key}`, { key, value: 0 }]));
+  const texts = [...counters.values()].slice(0, 1000).map((counter) => JSON.stringify({ ...counter, _id: "0123456789abcdef0123456789abcdef", _creationTime: 1.7e12 }));
   const read = async (n) => counters.get(`counter/${n}`);
-  const work = async () => (await read(1)).value + (await read(2)).value + (await read(3)).value;
-  return (async () => {
-    const count = 300000;
-    for (let i = 0; i < count / 4; i++) await work();
-    const before = process.cpuUsage();
-    for (let i = 0; i < count; i++) await work();
-    const used = process.cpuUsage(before);
-    record({ workload: "slot_three_reads", system: "plain_call", run, server_cpu_us_per_op: Math.round(((used.user + used.system) / count) * 100) / 100 });
-  })();
+  const work = {
+    nothing: [300000, async () => null],
+    three_reads: [300000, async () => (await read(1)).value + (await read(2)).value + (await read(3)).value],
+    scan_1000: [300, async () => texts.map((text) => JSON.parse(text)).length],
+    context: [100, async () => vm.runInContext("1", vm.createContext(vm.constants.DONT_CONTEXTIFY))],
+  };
+  for (const [name, [count, one]] of Object.entries(work)) {
+    record({ workload: `slot_${name}`, system: "plain_call", run, server_cpu_us_per_op: await plainUs(count, one) });
+  }
 }
 
 export async function benchSlot(run) {
-  ({ Slot, noticed, NODE_FLAGS } = await import(join(root, "tests/integration/slot/harness.js")));
+  ({ Slot, noticed, start, NODE_FLAGS } = await import(join(root, "tests/integration/slot/harness.js")));
   const { createBundler } = await import(join(root, "libs/js/bitbend/cli/bundle.js"));
   const app = join(root, "tests/bench/app");
   const bundler = createBundler({ appDir: app, functionsDir: join(app, "bitbend") });
   const { modules } = await bundler.build();
   await bundler.dispose();
   bareNode(run);
-  const started = performance.now();
   const slot = new Slot();
   await slot.ready;
-  const startMs = Math.round((performance.now() - started) * 10) / 10;
   const deployed = await slot.mutation("_system:deploy", { modules: modules.map(({ path, source, sourceMap }) => ({ path, source, sourceMap: sourceMap ?? null })) });
   if (deployed.status !== 0) throw new Error(deployed.error);
   slot.deploy();
   for (let from = 0; from < 1000; from += 500) await slot.mutation("bench:seed", { from, count: 500 });
-  record({ workload: "slot_start", system: "bitbend", run, ready_ms: startMs, pss_mb: pssMb(slot.pid) });
-  await firstCalls(slot, run);
+  await newSlots(slot, run);
+  plainFirstCall(run, modules);
   await measure(slot, run, "nothing", "tiny:nothing", {}, 4000);
   await measure(slot, run, "three_reads", "tiny:threeReads", {}, 2000);
   await measure(slot, run, "scan_1000", "tiny:scanThousand", {}, 200);
-  await plain(run);
   await slot.stop();
+  await contexts(run);
+  await plain(run);
 }
