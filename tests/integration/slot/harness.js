@@ -140,6 +140,7 @@ export class Slot {
 
   constructor({ store = new Store(), hello = {} } = {}) {
     this.store = store;
+    this.#told = store.records.length; // it keeps nothing of before
     this.#child = spawn(NODE, [...NODE_FLAGS, SLOT_JS, ADDON], {
       stdio: ["ignore", "inherit", "inherit", "pipe"],
       env: { TZ: "UTC", LANG: "C" },
