@@ -143,16 +143,6 @@ struct renewal {
     uint64_t sent_us;
 };
 
-/* Who leads as storage says; the one that got the last batch may be gone for ever. */
-static size_t index_of(const struct sequencer *sequencer, uint64_t node)
-{
-    for (size_t i = 0; i < sequencer->voter_count; i++) {
-        if (node != 0 && sequencer->voters[i].node == node)
-            return i;
-    }
-    return sequencer->leader;
-}
-
 static void on_renewed(void *arg, int status, struct bb_slice bytes)
 {
     struct renewal renewal = *(struct renewal *)arg;
@@ -180,11 +170,12 @@ static void on_renewed(void *arg, int status, struct bb_slice bytes)
     for (size_t i = 0; i < answer.voter_count; i++)
         answer.voters[i] = reply->renew->voters[i]->id;
     renewal.voter->node = answer.node;
-    size_t leader = index_of(sequencer, answer.leader);
+    /* Who leads as storage says; the one that got the last batch may be gone for ever. */
+    size_t leader = sequencer_voters_index(sequencer, answer.leader);
     if (renewal.voter->index == leader)
-        sequencer_voters_learn(sequencer, reply->renew->voters, reply->renew->n_voters);
+        sequencer_voters_learn(renewal.voter, reply->renew->voters, reply->renew->n_voters);
     else
-        sequencer_voters_learn_leader(sequencer, reply->renew->voters, reply->renew->n_voters,
+        sequencer_voters_learn_leader(renewal.voter, reply->renew->voters, reply->renew->n_voters,
                                       answer.leader);
     sequencer_lease_answer(&sequencer->lease, renewal.voter->index, leader, &answer);
     if (!bb_list_is_empty(&sequencer->marks) || !bb_list_is_empty(&sequencer->submits))

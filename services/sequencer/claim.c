@@ -172,9 +172,9 @@ static void on_info(void *arg, int status, struct bb_slice bytes)
         voter->voters = reply->info->n_voters;
         voter->node = reply->info->node;
         if (voter->is_leader)
-            sequencer_voters_learn(sequencer, reply->info->voters, reply->info->n_voters);
+            sequencer_voters_learn(voter, reply->info->voters, reply->info->n_voters);
         else
-            sequencer_voters_learn_leader(sequencer, reply->info->voters, reply->info->n_voters,
+            sequencer_voters_learn_leader(voter, reply->info->voters, reply->info->n_voters,
                                           reply->info->leader);
         voter->wall_us = reply->info->wall_us;
         voter->epoch = reply->info->epoch;

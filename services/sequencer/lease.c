@@ -51,6 +51,12 @@ void sequencer_lease_grow(struct sequencer_lease *lease)
     lease->node_count++;
 }
 
+void sequencer_lease_forget(struct sequencer_lease *lease, size_t index)
+{
+    bb_assert(index < lease->node_count);
+    lease->answers[index] = (struct sequencer_renewed){ 0 };
+}
+
 void sequencer_lease_answer(struct sequencer_lease *lease, size_t index, size_t leader_index,
                             const struct sequencer_renewed *answer)
 {

@@ -32,7 +32,8 @@ struct sequencer_lease {
 };
 
 void sequencer_lease_init(struct sequencer_lease *lease, size_t node_count);
-void sequencer_lease_grow(struct sequencer_lease *lease); /* one more is asked */
+void sequencer_lease_grow(struct sequencer_lease *lease);                 /* one more is asked */
+void sequencer_lease_forget(struct sequencer_lease *lease, size_t index); /* another one is there */
 /* The node at `index` answered; `leader`: the index of the one that takes our batches. */
 void sequencer_lease_answer(struct sequencer_lease *lease, size_t index, size_t leader,
                             const struct sequencer_renewed *answer);

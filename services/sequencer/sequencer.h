@@ -35,6 +35,7 @@ struct sequencer_voter {
     struct sequencer *owner;
     size_t index;
     struct bb_peer *peer;
+    bool is_option; /* it was named at the start: its place is its own */
     /* Of the round of questions under way. */
     bool has_answered, is_leader, is_voter;
     size_t voters; /* that there are, as it says */
@@ -129,11 +130,13 @@ void sequencer_append_again(struct sequencer *sequencer); /* the one under way *
 void sequencer_renew(struct sequencer *sequencer);
 /* voters.c: who is asked */
 int sequencer_voters_open(struct bb_ctx *ctx, struct sequencer *sequencer, const char *urls);
-/* Storage says who votes: those that are not asked yet are from now on. */
-void sequencer_voters_learn(struct sequencer *sequencer, Bb__Proto__Voter **voters, size_t count);
+/* `from` leads and says who votes: those that are not asked yet are from now on. */
+void sequencer_voters_learn(struct sequencer_voter *from, Bb__Proto__Voter **voters, size_t count);
 /* A follower's word: of its voters, the one that leads. That one names the others itself. */
-void sequencer_voters_learn_leader(struct sequencer *sequencer, Bb__Proto__Voter **voters,
+void sequencer_voters_learn_leader(struct sequencer_voter *from, Bb__Proto__Voter **voters,
                                    size_t count, uint64_t leader);
+/* The one of that number that answers, or answered last; 0 or nobody: the one that gets batches. */
+size_t sequencer_voters_index(const struct sequencer *sequencer, uint64_t node);
 /* The epoch is over: a last line, and the service ends without another answer. */
 void sequencer_fenced(struct sequencer *sequencer, const char *why);
 /* Unpack and check an answer into sequencer->answers. `status`: how the request went. Gives the

@@ -7,17 +7,13 @@
 
 #define URL_MAX_BYTES 256
 
-static int add(struct bb_ctx *ctx, struct sequencer *sequencer, const char *url)
+static int add(struct bb_ctx *ctx, struct sequencer *sequencer, size_t index, const char *url)
 {
-    struct sequencer_voter *voter = &sequencer->voters[sequencer->voter_count];
+    struct sequencer_voter *voter = &sequencer->voters[index];
     struct bb_peer_options options = { .url = url, .outstanding_max = 32 };
 
-    voter->owner = sequencer;
-    voter->index = sequencer->voter_count;
-    int rc = bb_peer_open(ctx, sequencer->loop, &options, &voter->peer);
-    if (rc == BB_OK)
-        sequencer->voter_count++;
-    return rc;
+    *voter = (struct sequencer_voter){ .owner = sequencer, .index = index };
+    return bb_peer_open(ctx, sequencer->loop, &options, &voter->peer);
 }
 
 int sequencer_voters_open(struct bb_ctx *ctx, struct sequencer *sequencer, const char *urls)
@@ -36,45 +32,99 @@ int sequencer_voters_open(struct bb_ctx *ctx, struct sequencer *sequencer, const
         urls += size + (urls[size] == ',');
         if (size == 0)
             continue;
-        int rc = add(ctx, sequencer, url);
+        int rc = add(ctx, sequencer, sequencer->voter_count, url);
         if (rc != BB_OK)
             return rc;
+        sequencer->voters[sequencer->voter_count++].is_option = true;
     }
     if (sequencer->voter_count == 0)
         return bb_fail(ctx, BB_BAD_REQUEST, "option storage: no url; see --help");
     return BB_OK;
 }
 
-/* A node is known by its number; one that has not answered yet by where it is. */
+/* Under that url, or under another one where it answers: it may have been moved away from there. */
 static bool is_asked(const struct sequencer *sequencer, const Bb__Proto__Voter *voter)
 {
     for (size_t i = 0; i < sequencer->voter_count; i++) {
         const struct sequencer_voter *known = &sequencer->voters[i];
-        if (known->node == voter->id || strcmp(bb_peer_url(known->peer), voter->url) == 0)
+        if (strcmp(bb_peer_url(known->peer), voter->url) == 0)
+            return true;
+        if (known->node == voter->id && bb_peer_is_connected(known->peer))
             return true;
     }
     return false;
 }
 
-void sequencer_voters_learn(struct sequencer *sequencer, Bb__Proto__Voter **voters, size_t count)
+static bool is_named(const char *url, Bb__Proto__Voter **voters, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        if (voters[i]->url[0] == '\0' || is_asked(sequencer, voters[i]) ||
-            sequencer->voter_count == SEQUENCER_VOTER_MAX)
-            continue;
-        if (add(sequencer->ctx, sequencer, voters[i]->url) == BB_OK) {
-            sequencer_lease_grow(&sequencer->lease);
-            bb_info(sequencer->ctx, "sequencer.storage_found", "node=%" PRIu64 " url=%s",
-                    voters[i]->id, voters[i]->url);
-        }
+        if (strcmp(voters[i]->url, url) == 0)
+            return true;
     }
+    return false;
 }
 
-void sequencer_voters_learn_leader(struct sequencer *sequencer, Bb__Proto__Voter **voters,
+/* Room for one more: behind the others, or in the place of one that was learned and that nobody
+ * names any more. Its requests end here; none of them is a batch, which only the leader gets. */
+static bool make_room(struct sequencer *sequencer, const struct sequencer_voter *from,
+                      Bb__Proto__Voter **voters, size_t count, size_t *index)
+{
+    for (*index = 0; *index < sequencer->voter_count; ++*index) {
+        struct sequencer_voter *old = &sequencer->voters[*index];
+        if (sequencer->voter_count < SEQUENCER_VOTER_MAX || old->is_option || old == from ||
+            *index == sequencer->leader || is_named(bb_peer_url(old->peer), voters, count))
+            continue;
+        bb_peer_close(old->peer);
+        old->peer = NULL;
+        sequencer_lease_forget(&sequencer->lease, *index);
+        return true;
+    }
+    return *index < SEQUENCER_VOTER_MAX;
+}
+
+static void learn(struct sequencer_voter *from, const Bb__Proto__Voter *voter,
+                  Bb__Proto__Voter **voters, size_t count)
+{
+    struct sequencer *sequencer = from->owner;
+    size_t index;
+
+    if (voter->url[0] == '\0' || is_asked(sequencer, voter) ||
+        !make_room(sequencer, from, voters, count, &index) ||
+        add(sequencer->ctx, sequencer, index, voter->url) != BB_OK)
+        return;
+    if (index == sequencer->voter_count) {
+        sequencer->voter_count++;
+        sequencer_lease_grow(&sequencer->lease);
+    }
+    bb_info(sequencer->ctx, "sequencer.storage_found", "node=%" PRIu64 " url=%s", voter->id,
+            voter->url);
+}
+
+void sequencer_voters_learn(struct sequencer_voter *from, Bb__Proto__Voter **voters, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        learn(from, voters[i], voters, count);
+}
+
+void sequencer_voters_learn_leader(struct sequencer_voter *from, Bb__Proto__Voter **voters,
                                    size_t count, uint64_t leader)
 {
     for (size_t i = 0; leader != 0 && i < count; i++) {
         if (voters[i]->id == leader)
-            sequencer_voters_learn(sequencer, &voters[i], 1);
+            learn(from, voters[i], voters, count);
     }
+}
+
+size_t sequencer_voters_index(const struct sequencer *sequencer, uint64_t node)
+{
+    size_t index = sequencer->leader;
+
+    for (size_t i = 0; node != 0 && i < sequencer->voter_count; i++) {
+        if (sequencer->voters[i].node != node)
+            continue;
+        index = i;
+        if (bb_peer_is_connected(sequencer->voters[i].peer))
+            break; /* not where it was before it was moved */
+    }
+    return index;
 }

@@ -2,12 +2,14 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "storage.pb-c.h"
 
 #include "bb/sequencer_service.h"
 #include "bb/wire_validate.h"
 
+#include "lease.h"
 #include "world.h"
 
 /*
@@ -22,7 +24,17 @@ enum trouble {
     FENCE
 };
 
+/* Who votes, as a RENEW is told. */
+struct naming {
+    size_t count;
+    Bb__Proto__Voter voters[SEQUENCER_VOTER_MAX];
+    char urls[SEQUENCER_VOTER_MAX][96];
+};
+
 struct storage {
+    uint64_t node;                        /* its number; 0: it does not say */
+    _Atomic(const struct naming *) names; /* NULL: it does not say */
+    atomic_uint renewals;
     struct bb_loop *loop;
     struct bb_thread *thread;
     struct bb_server *server;
@@ -146,6 +158,29 @@ static void take_tail(struct storage *storage, const Bb__Proto__Tail *asked,
         bb_buf_fini(&packed[n]);
 }
 
+static void take_renew(struct storage *storage, const Bb__Proto__Renew *asked,
+                       struct bb_exchange *exchange, Bb__Proto__StorageReply *reply)
+{
+    const struct naming *names = storage->names;
+    Bb__Proto__Voter voters[SEQUENCER_VOTER_MAX];
+    Bb__Proto__Voter *list[SEQUENCER_VOTER_MAX];
+    Bb__Proto__RenewReply renew;
+
+    atomic_fetch_add(&storage->renewals, 1);
+    bb__proto__renew_reply__init(&renew);
+    renew.term = renew.leader = 1;
+    renew.epoch = asked->epoch;
+    renew.node = storage->node;
+    renew.voters = list;
+    for (; names != NULL && renew.n_voters < names->count; renew.n_voters++) {
+        voters[renew.n_voters] = names->voters[renew.n_voters];
+        list[renew.n_voters] = &voters[renew.n_voters];
+    }
+    reply->op_case = BB__PROTO__STORAGE_REPLY__OP_RENEW;
+    reply->renew = &renew;
+    answer(exchange, reply);
+}
+
 static void handle(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
 {
     struct storage *storage = arg;
@@ -154,7 +189,6 @@ static void handle(void *arg, struct bb_exchange *exchange, struct bb_slice byte
     Bb__Proto__StorageReply reply;
     Bb__Proto__InfoReply info;
     Bb__Proto__ClaimReply claim;
-    Bb__Proto__RenewReply renew;
     static char holder[] = "inproc://the-other-one";
 
     cr_assert_eq(bb_unpack(ctx, bb_exchange_arena(exchange),
@@ -186,11 +220,8 @@ static void handle(void *arg, struct bb_exchange *exchange, struct bb_slice byte
         atomic_fetch_sub(&storage->unanswered_renewals, 1);
         reply.status = BB_NOT_YET;
     } else if (request->op_case == BB__PROTO__STORAGE_REQUEST__OP_RENEW) {
-        bb__proto__renew_reply__init(&renew);
-        renew.term = renew.leader = 1;
-        renew.epoch = request->renew->epoch;
-        reply.op_case = BB__PROTO__STORAGE_REPLY__OP_RENEW;
-        reply.renew = &renew;
+        take_renew(storage, request->renew, exchange, &reply);
+        return;
     } else if (request->op_case == BB__PROTO__STORAGE_REQUEST__OP_TAIL) {
         take_tail(storage, request->tail, exchange, &reply);
         return;
@@ -240,6 +271,20 @@ static void on_event(void *arg, enum bb_service_state state)
         atomic_fetch_add(&suite->stopped, 1);
 }
 
+static void storage_start(struct storage *storage)
+{
+    storage->loop = bb_loop_new(bb_env_real(), NULL, "storage");
+    storage->thread = bb_thread_start("storage", run_storage, storage);
+    while (!storage->is_open)
+        continue;
+}
+
+static void storage_stop(struct storage *storage)
+{
+    bb_loop_stop(storage->loop);
+    bb_thread_join(storage->thread);
+}
+
 static void suite_start(struct suite *suite, const char *name)
 {
     static char program[] = "sequencer";
@@ -254,10 +299,7 @@ static void suite_start(struct suite *suite, const char *name)
     (void)snprintf(storage_url, sizeof storage_url, "inproc://storage-%s", name);
     (void)snprintf(url, sizeof url, "inproc://sequencer-%s", name);
     suite->storage.url = storage_url;
-    suite->storage.loop = bb_loop_new(ctx.env, NULL, "storage");
-    suite->storage.thread = bb_thread_start("storage", run_storage, &suite->storage);
-    while (!suite->storage.is_open)
-        continue;
+    storage_start(&suite->storage);
     cr_assert_eq(bb_conf_parse(&ctx, "sequencer", "", tables, 1, argv, &suite->conf), BB_OK);
     cr_assert_eq(bb_conf_set(&ctx, suite->conf, "listen", url), BB_OK);
     cr_assert_eq(bb_conf_set(&ctx, suite->conf, "storage", storage_url), BB_OK);
@@ -278,8 +320,7 @@ static void suite_stop(struct suite *suite)
     bb_peer_close(suite->peer);
     bb_loop_free(suite->loop);
     bb_arena_free(suite->arena);
-    bb_loop_stop(suite->storage.loop);
-    bb_thread_join(suite->storage.thread);
+    storage_stop(&suite->storage);
 }
 
 static void on_reply(void *arg, int status, struct bb_slice bytes)
@@ -752,4 +793,77 @@ Test(service, a_hole_in_the_feed_at_a_take_over_ends_the_service, .timeout = 20)
     while (suite.stopped == 0)
         continue;
     suite_stop(&suite);
+}
+
+static void name_voter(struct naming *naming, uint64_t id, const char *url)
+{
+    size_t n = naming->count++;
+
+    (void)snprintf(naming->urls[n], sizeof naming->urls[n], "%s", url);
+    bb__proto__voter__init(&naming->voters[n]);
+    naming->voters[n].id = id;
+    naming->voters[n].url = naming->urls[n];
+}
+
+/* Wait until a RENEW came that was sent after this call: two begin and the second one comes. */
+static void wait_renewed(struct storage *storage)
+{
+    unsigned before = storage->renewals;
+
+    while (storage->renewals < before + 2)
+        continue;
+}
+
+Test(service, a_voter_is_asked_where_it_is_however_often_others_came_and_went, .timeout = 20)
+{
+    struct suite suite = { .storage.node = 1 };
+    struct storage moved = { .node = 9, .url = "inproc://storage-moved" };
+    struct naming many = { .count = 0 }, later = { .count = 0 };
+    char url[64];
+
+    suite_start(&suite, "voters");
+    storage_start(&moved);
+    name_voter(&many, 1, suite.storage.url);
+    for (uint64_t id = 2; many.count < SEQUENCER_VOTER_MAX; id++) {
+        (void)snprintf(url, sizeof url, "inproc://storage-gone-%" PRIu64, id);
+        name_voter(&many, id, url);
+    }
+    suite.storage.names = &many;
+    first_contact(&suite);
+    wait_renewed(&suite.storage);
+    cr_assert_eq(moved.renewals, 0);
+    name_voter(&later, 1, suite.storage.url);
+    name_voter(&later, 9, moved.url);
+    suite.storage.names = &later;
+    wait_renewed(&moved);
+    cr_assert_eq(finish(&suite), BB_OK, "the lease is that of the two that vote now");
+    suite_stop(&suite);
+    storage_stop(&moved);
+}
+
+Test(service, a_voter_that_was_moved_is_asked_at_its_new_url, .timeout = 20)
+{
+    struct suite suite = { .storage.node = 1 };
+    char urls[2][96];
+    struct storage old = { .node = 2, .url = urls[0] }, moved = { .node = 2, .url = urls[1] };
+    struct naming before = { .count = 0 }, after = { .count = 0 };
+
+    for (int i = 0; i < 2; i++)
+        (void)snprintf(urls[i], sizeof urls[i], "ipc:///tmp/bb-voter-%d-%d", (int)getpid(), i);
+    suite_start(&suite, "moves");
+    storage_start(&old);
+    name_voter(&before, 1, suite.storage.url);
+    name_voter(&before, 2, old.url);
+    suite.storage.names = &before;
+    first_contact(&suite);
+    wait_renewed(&old);
+    storage_stop(&old);
+    storage_start(&moved);
+    name_voter(&after, 1, suite.storage.url);
+    name_voter(&after, 2, moved.url);
+    suite.storage.names = &after;
+    wait_renewed(&moved);
+    cr_assert_eq(finish(&suite), BB_OK);
+    suite_stop(&suite);
+    storage_stop(&moved);
 }
