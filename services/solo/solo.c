@@ -163,7 +163,7 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
     struct part *scheduler = &solo->parts[PART_SCHEDULER];
     struct part *gateway = &solo->parts[PART_GATEWAY];
     const char *show_errors = bb_conf_bool(conf, "show-errors") ? "true" : "false";
-    char text[64], outcome_seconds[32];
+    char text[64], outcome_seconds[32], cache_bytes[32], memtable_bytes[32];
     int rc = BB_OK;
 
     for (size_t i = 0; i < PART_COUNT && rc == BB_OK; i++)
@@ -173,12 +173,17 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
     (void)snprintf(text, sizeof text, "%" PRIu64, bb_conf_number(conf, "slots"));
     (void)snprintf(outcome_seconds, sizeof outcome_seconds, "%" PRIu64,
                    bb_conf_number(conf, "outcome-seconds"));
+    (void)snprintf(cache_bytes, sizeof cache_bytes, "%" PRIu64,
+                   bb_conf_number(conf, "cache-bytes"));
+    (void)snprintf(memtable_bytes, sizeof memtable_bytes, "%" PRIu64,
+                   bb_conf_number(conf, "memtable-bytes"));
     const struct {
         struct part *part;
         const char *name, *value;
     } settings[] = {
         { storage, "listen", "inproc://bb-storage" },
         { storage, "data", solo->data },
+        { storage, "memtable-bytes", memtable_bytes },
         { sequencer, "listen", "inproc://bb-sequencer" },
         { sequencer, "storage", "inproc://bb-storage" },
         { worker, "listen", "inproc://bb-worker" },
@@ -186,6 +191,7 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
         { worker, "sequencer", "inproc://bb-sequencer" },
         { worker, "slots", text },
         { worker, "outcome-seconds", outcome_seconds },
+        { worker, "cache-bytes", cache_bytes },
         { worker, "node", solo->layout.node },
         { worker, "addon", solo->layout.addon },
         { worker, "slot-js", solo->layout.slot_js },

@@ -24,21 +24,29 @@ static uint64_t priority_of(uint64_t n)
     return n ^ (n >> 31);
 }
 
+/* Most intervals are one key: the end is then the same bytes and a zero. */
+static bool is_point(struct bb_slice low, struct bb_slice high)
+{
+    return high.size == low.size + 1 && high.data[low.size] == 0 &&
+           (low.size == 0 || memcmp(low.data, high.data, low.size) == 0);
+}
+
 static struct node *node_new(struct coverage *set, struct bb_slice low, struct bb_slice high,
                              uint64_t from)
 {
-    size_t bytes = sizeof(struct node) + low.size + high.size;
+    size_t high_at = is_point(low, high) ? 0 : low.size;
+    size_t bytes = sizeof(struct node) + high_at + high.size;
     struct node *node = bb_alloc(bytes);
     uint8_t *keys = (uint8_t *)(node + 1);
     if (low.size > 0) {
         memcpy(keys, low.data, low.size);
     }
     if (high.size > 0) {
-        memcpy(keys + low.size, high.data, high.size);
+        memcpy(keys + high_at, high.data, high.size);
     }
     *node = (struct node){
         .cover = { .low = bb_slice(keys, low.size),
-                   .high = bb_slice(keys + low.size, high.size),
+                   .high = bb_slice(keys + high_at, high.size),
                    .from = from,
                    .is_used = true },
         .priority = priority_of(set->made++),
