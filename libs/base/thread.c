@@ -117,6 +117,12 @@ struct bb_thread *bb_thread_start(const char *name, void (*run)(void *arg), void
     thread->arg = arg;
     (void)snprintf(thread->name, sizeof thread->name, "%s", name);
     (void)sigfillset(&all);
+    /* What the thread itself does wrong cannot wait: blocked, it ends the process without a word.
+     */
+    (void)sigdelset(&all, SIGBUS);
+    (void)sigdelset(&all, SIGSEGV);
+    (void)sigdelset(&all, SIGFPE);
+    (void)sigdelset(&all, SIGILL);
     bb_assert(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
     int rc = pthread_create(&thread->thread, NULL, thread_main, thread);
     bb_assert(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);

@@ -34,6 +34,7 @@ static inline struct bb_slice kv_slice(MDB_val val)
 {
     return bb_slice(val.mv_data, val.mv_size);
 }
+void kv_damage_asserted(MDB_env *env, const char *assertion); /* damage.c */
 /* The status for what LMDB or the system said, with a text; BB_OK for 0. */
 int kv_fail(struct bb_ctx *ctx, const struct bb_kv *kv, int rc, const char *what);
 

@@ -176,6 +176,12 @@ static int open_env(struct bb_ctx *ctx, struct bb_kv *kv, const struct bb_kv_opt
     }
     int rc = mdb_env_create(&kv->env);
     if (rc == 0) {
+        rc = mdb_env_set_userctx(kv->env, kv->dir);
+    }
+    if (rc == 0) {
+        rc = mdb_env_set_assert(kv->env, kv_damage_asserted);
+    }
+    if (rc == 0) {
         rc = mdb_env_set_maxdbs(kv->env, 4);
     }
     if (rc == 0) {

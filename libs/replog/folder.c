@@ -111,9 +111,10 @@ int replog_read_own(struct bb_ctx *ctx, struct bb_replog *replog)
     } else if (rc == BB_OK &&
                (bytes.size != OWN_END || bb_get_le32(bytes.data + OWN_MAGIC_AT) != OWN_MAGIC ||
                 bb_get_le32(bytes.data + OWN_CRC_AT) != bb_crc32c(0, bytes.data, OWN_CRC_AT))) {
-        rc = bb_fail(ctx, BB_CORRUPT,
-                     "%s is damaged. Nothing was changed; restore the data folder from a backup",
-                     path);
+        rc = bb_fail(
+            ctx, BB_CORRUPT,
+            "%s is damaged. Nothing was changed; restore the data folder from a backup, or replace the node",
+            path);
     } else if (rc == BB_OK && bb_get_le32(bytes.data + OWN_VERSION_AT) != OWN_VERSION) {
         rc = bb_fail(ctx, BB_WRONG_VERSION, "%s has format %" PRIu32, path,
                      bb_get_le32(bytes.data + OWN_VERSION_AT));

@@ -198,7 +198,7 @@ static int machine_restore(struct raft_fsm *fsm, struct raft_buffer *buffer)
     if (!replog->callbacks.covers(replog->callbacks.arg, application)) {
         replog_die(replog, REPLOG_EXIT_IO, "restore",
                    "the data on this node does not reach the log's snapshot; "
-                   "restore the data folder from a backup");
+                   "restore the data folder from a backup, or replace the node");
     }
     if (replog->applied < index) {
         replog->applied = index;

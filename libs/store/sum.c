@@ -134,7 +134,10 @@ int bb_store_look(struct bb_ctx *ctx, const char *dir, struct bb_store_look *loo
     struct bb_kv *kv = NULL;
     struct bb_kv_read *read = NULL;
     *look = (struct bb_store_look){ .has_state = false };
-    int rc = bb_kv_open(ctx, &options, &kv);
+    int rc = bb_kv_verify(ctx, dir);
+    if (rc == BB_OK) {
+        rc = bb_kv_open(ctx, &options, &kv);
+    }
     if (rc == BB_OK) {
         rc = look_state(ctx, kv, look);
     }

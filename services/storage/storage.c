@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "bb/kv.h"
+
 #include "options.h"
 #include "storage.h"
 
@@ -24,6 +26,17 @@ void storage_die(struct storage *node, const char *what, const char *why)
         "bitbend: the data in %s cannot go on: %s failed (%s). The process ends here; check the "
         "disk and start it again.\n",
         node->folder.dir, what, why);
+    _exit(STORAGE_EXIT_DATA);
+}
+
+/* On the thread that read, maybe in a signal handler. */
+static void on_damage(const char *what)
+{
+    (void)dprintf(
+        STDERR_FILENO,
+        "bitbend: %s. The process ends here. bb-ctl inspect says more; restore the folder "
+        "from a backup, or replace this node by one with an empty folder and a new number.\n",
+        what);
     _exit(STORAGE_EXIT_DATA);
 }
 
@@ -255,6 +268,7 @@ static int open_data(struct bb_ctx *ctx, struct storage *node, struct bb_conf *c
     int rc;
 
     storage_folder_path(&node->folder, "store", path, sizeof path);
+    bb_kv_at_damage(on_damage);
     rc = bb_store_open(ctx, &store, &node->store);
     if (rc != BB_OK) {
         return rc;

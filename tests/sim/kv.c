@@ -519,6 +519,17 @@ int bb_kv_free_bytes(struct bb_ctx *ctx, struct bb_kv *kv, uint64_t *bytes)
     return BB_OK;
 }
 
+int bb_kv_verify(struct bb_ctx *ctx, const char *dir)
+{
+    (void)dir;
+    return bb_fail(ctx, BB_UNSUPPORTED, "there are no pages in the simulator");
+}
+
+void bb_kv_at_damage(void (*end)(const char *what))
+{
+    (void)end;
+}
+
 int bb_kv_reader_check(struct bb_ctx *ctx, struct bb_kv *kv)
 {
     (void)ctx;

@@ -116,9 +116,34 @@ test("inspect, hash and compact", async (t) => {
     const log = ctl("inspect", copy, "--part", "log");
     assert.equal(log.code, 1);
     assert.match(log.out, /checksum/);
-    truncateSync(join(copy, "store/data.mdb"), 8192);
+    const mdb = join(copy, "store/data.mdb");
+    const pages = readFileSync(mdb);
+    const used = Array.from({ length: pages.length / 4096 }, (_, page) => page).filter((page) => page > 1 && pages.readBigUInt64LE(page * 4096) === BigInt(page));
+    const told = used.filter((page) => {
+      const other = Buffer.from(pages);
+      other.fill(0x5a, page * 4096, (page + 1) * 4096);
+      writeFileSync(mdb, other);
+      const { code, out } = ctl("inspect", copy, "--part", "data");
+      assert.ok(code === 0 || code === 1, `page ${page}: ${code} ${out}`); // it may have been free
+      if (code === 1) assert.match(out, new RegExp(`damage .*data\\.mdb .*damaged at byte ${page * 4096} `));
+      return code === 1;
+    });
+    assert.ok(told.length > 0, `${used}`);
+    writeFileSync(mdb, pages);
+    truncateSync(mdb, 8192);
     const cut = ctl("inspect", copy, "--part", "data");
-    assert.notEqual(cut.code, 0, cut.out);
+    assert.equal(cut.code, 1, cut.out);
+    assert.match(cut.out, /damaged at byte \d+ .*the file ends before it/);
     assert.equal(readdirSync(data, { recursive: true }).sort().join(), before);
+  });
+
+  await t.test("b22_cut_data: a node whose data file was cut short ends with a sentence", async () => {
+    const copy = join(dir, "cut");
+    cpSync(data, copy, { recursive: true });
+    truncateSync(join(copy, "store/data.mdb"), 8192);
+    const node = await start("bb-storage", "--data", copy, "--listen", url, "--admin-listen", "off");
+    const code = await new Promise((resolve) => node.once("exit", (code, by) => resolve(code ?? by)));
+    assert.ok(code === 73 || code === 1, `${code}: ${node.text()}`);
+    assert.match(node.text(), /data\.mdb cannot be read at byte \d+: it was cut short.*replace this node|bb-storage: .*data/);
   });
 });

@@ -110,6 +110,14 @@ void bb_kv_stream_close(struct bb_kv_stream *stream); /* gives up what has not c
  * either: stop.
  */
 int bb_kv_take_place(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_kv *other);
+/* Reads all pages that the newest commit reaches, without LMDB, which trusts what it maps.
+ * BB_CORRUPT: the text names the first one that is damaged by its byte in the file. Values have no
+ * checksum. For a store that nobody has open. */
+int bb_kv_verify(struct bb_ctx *ctx, const char *dir);
+/* What LMDB meets and cannot answer for: a file that was cut short or that its disk does not give
+ * (SIGBUS), a page that is damaged (an assertion). `end` gets a sentence that names file and place,
+ * on the thread that read, maybe in a signal handler; it ends the process. For all stores of it. */
+void bb_kv_at_damage(void (*end)(const char *what));
 /* Frees reader slots of processes that died. */
 int bb_kv_reader_check(struct bb_ctx *ctx, struct bb_kv *kv);
 
