@@ -81,23 +81,40 @@ void bb_txn_environment_names(struct bb_txn *txn, struct bb_value_builder *to)
         bb_value_put_string(to, catalog->variables[i].name);
 }
 
-static bool contains(struct bb_slice text, struct bb_slice part)
+/* The first place at which the value begins in `text`, as much of it as a search takes for it. */
+static const uint8_t *find(struct bb_slice text, struct bb_slice value)
 {
-    return text.size >= part.size && memmem(text.data, text.size, part.data, part.size) != NULL;
+    return text.size < REDACTED_MIN ? NULL : memmem(text.data, text.size, value.data, REDACTED_MIN);
+}
+
+/* How much of the value is here: all of it, or what is left of it where the text was cut; else 0.
+ */
+static size_t match(struct bb_slice text, struct bb_slice value)
+{
+    size_t size = 0;
+
+    while (size < text.size && size < value.size && text.data[size] == value.data[size])
+        size++;
+    bool is_cut =
+        size == text.size || (text.size - size >= 3 && memcmp(text.data + size, "...", 3) == 0);
+    return size == value.size || is_cut ? size : 0;
 }
 
 static void replace_all(struct bb_buf *to, struct bb_slice text, const struct txn_variable *by)
 {
     for (;;) {
-        const uint8_t *found = text.size < by->value.size
-                                   ? NULL
-                                   : memmem(text.data, text.size, by->value.data, by->value.size);
+        const uint8_t *found = find(text, by->value);
         size_t before = found == NULL ? text.size : (size_t)(found - text.data);
         bb_buf_append(to, text.data, before);
         if (found == NULL)
             return;
-        bb_buf_printf(to, "[%.*s]", BB_SLICE_ARG(by->name));
-        text = bb_slice(found + by->value.size, text.size - before - by->value.size);
+        text = bb_slice(found, text.size - before);
+        size_t size = match(text, by->value);
+        if (size > 0)
+            bb_buf_printf(to, "[%.*s]", BB_SLICE_ARG(by->name));
+        else
+            bb_buf_append(to, text.data, size = 1);
+        text = bb_slice(text.data + size, text.size - size);
     }
 }
 
@@ -109,7 +126,7 @@ struct bb_slice bb_txn_redact(const struct bb_txn *txn, struct bb_arena *arena,
     for (size_t i = 0; catalog != NULL && i < catalog->variable_count; i++) {
         const struct txn_variable *variable = &catalog->variables[i];
         if (!txn->used_variables[i] || variable->value.size < REDACTED_MIN ||
-            !contains(text, variable->value))
+            find(text, variable->value) == NULL)
             continue;
         struct bb_buf made;
         bb_buf_init(&made);

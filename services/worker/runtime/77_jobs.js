@@ -52,7 +52,7 @@ const kept = (result) => {
 
 const cut = (text) => (text.length > ERROR_LENGTH_MAX ? `${text.slice(0, ERROR_LENGTH_MAX)}...` : text);
 
-// As log lines have it: without the environment's values. Redacted first: half a value would not be found.
+// As log lines have it: without the environment's values.
 const shown = (text) => cut(host(op.REDACT, text.slice(0, 16 * ERROR_LENGTH_MAX)));
 
 const errorText = (error) =>

@@ -34,6 +34,9 @@ export const leak = internalMutation(() => {
 export const leakLate = internalMutation(() => {
   throw new Error("x".repeat(8180) + process.env.JOB_KEY);
 });
+export const leakThrown = internalMutation(() => {
+  throw { text: "x".repeat(975) + process.env.JOB_KEY };
+});
 export const loop = internalMutation(() => {
   for (;;);
 });

@@ -42,11 +42,12 @@ describe("bitbend jobs and crons", { skip: suiteMissing() }, () => {
   test("the error of a job shows no value of the environment, as log lines do not", async () => {
     const secret = "sk-abcdef0123456789";
     assert.equal(cli("env", "set", "JOB_KEY", secret).status, 0);
-    const ids = [await schedule("work:leak", {}), await schedule("work:leakLate", {})];
+    const ids = [await schedule("work:leak", {}), await schedule("work:leakLate", {}), await schedule("work:leakThrown", {})];
     await Promise.all(ids.map(ended));
-    const [{ error }, { error: cut }] = await Promise.all(ids.map((id) => query(suite.url, "work:job", { id })));
+    const [{ error }, { error: cut }, { error: thrown }] = await Promise.all(ids.map((id) => query(suite.url, "work:job", { id })));
     assert.equal(error, "refused with [JOB_KEY]");
     assert.ok(cut.startsWith("x".repeat(8000)) && !cut.includes("sk-"), cut.slice(8000));
+    assert.match(thrown, /^\{"text": "x{975}\[JOB_KEY\]\.\.\.$/, "of what is no Error the text is cut before");
     assert.ok(!cli("logs").out.includes("sk-abc"));
   });
 

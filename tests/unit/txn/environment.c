@@ -99,6 +99,26 @@ Test(txn_environment, a_value_that_was_read_is_redacted)
     cr_assert(bb_slice_equal_str(redacted, "[SECRET], [SECRET]! short"));
 }
 
+Test(txn_environment, a_value_that_was_cut_is_redacted)
+{
+    static const struct {
+        const char *text, *shown;
+    } cases[] = { { "it is correct hor... (9 bytes more)", "it is [SECRET]... (9 bytes more)" },
+                  { "\"correct horse...\"", "\"[SECRET]...\"" },
+                  { "it is correct ho", "it is [SECRET]" },
+                  { "correct correct horse", "correct [SECRET]" },
+                  { "correct house", "correct house" },
+                  { "correct... it is", "correct... it is" } };
+    struct bb_slice value;
+
+    cr_assert_eq(bb_txn_environment(&w.ctx, w.txn, S("SECRET"), &value), BB_OK);
+    for (size_t i = 0; i < BB_COUNT_OF(cases); i++) {
+        struct bb_slice shown = bb_txn_redact(w.txn, w.ctx.arena, bb_slice_str(cases[i].text));
+        cr_assert(bb_slice_equal_str(shown, cases[i].shown), "%s: %.*s", cases[i].text,
+                  BB_SLICE_ARG(shown));
+    }
+}
+
 Test(txn_environment, a_damaged_environment_is_refused)
 {
     static const char *const bad[] = { "{\"tables\":[],\"environment\":1}",

@@ -181,7 +181,8 @@ int bb_txn_environment(struct bb_ctx *ctx, struct bb_txn *txn, struct bb_slice n
 void bb_txn_environment_names(struct bb_txn *txn, struct bb_value_builder *to);
 /*
  * `text` with each value that this transaction has read (of 8 bytes or more) replaced by its name
- * in brackets: for what goes to logs. A copy in `arena`, or `text` itself when there is nothing.
+ * in brackets, also where the text was cut inside of it (at the end, or at "..."): for what goes to
+ * logs. A copy in `arena`, or `text` itself when there is nothing.
  */
 struct bb_slice bb_txn_redact(const struct bb_txn *txn, struct bb_arena *arena,
                               struct bb_slice text);
