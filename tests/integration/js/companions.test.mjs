@@ -89,5 +89,6 @@ test("p10_embedded_mode: dev starts nats-server and a runner, starts them again,
   await endDev(dev);
   const again = await startDev();
   await eventually(async () => (await hello()).value?.endsWith(" and hi"), { timeoutMs: 60_000, what: "an answer after the restart, from what was kept" });
-  await endDev(again);
+  again.kill("SIGKILL");
+  await eventually(() => processesOf(dir).count === 0, { what: "the end of all that a killed one had started" });
 });

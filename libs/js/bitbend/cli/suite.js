@@ -10,6 +10,7 @@ import { createAdmin } from "./admin.js";
 import { readDevFile } from "./app.js";
 import { startNats, startRunner } from "./companions.js";
 import { CliError } from "./output.js";
+import { endWithThisProcess } from "./process.js";
 
 const PROGRAM = "bb-solo";
 const HOST = "127.0.0.1";
@@ -122,6 +123,7 @@ async function start({ program, dataDir, isMemory, staticDir, natsUrl, listen, s
   const env = natsUrl === undefined ? process.env : { ...process.env, BB_SOLO_NATS: natsUrl };
   const child = spawn(program, args, { env, stdio: ["ignore", "pipe", log] });
   closeSync(log);
+  endWithThisProcess(child);
 
   const lines = createInterface({ input: child.stdout });
   const exited = new Promise((done) => {
