@@ -119,10 +119,27 @@ static void item_done(struct reading *reading)
     }
 }
 
+/* Where an item is read: everything in (that moment, snapshot] is in the cache. */
+static uint64_t moment_of(const struct worker *worker, const struct fetch_item *item)
+{
+    uint64_t snapshot = item->reading->snapshot;
+    uint64_t newest =
+        worker->feed.durable < worker->feed.cursor ? worker->feed.durable : worker->feed.cursor;
+    bool is_bypass = item->reading->reads[item->read].is_bypass;
+    return is_bypass || snapshot < newest ? snapshot : newest;
+}
+
+/* A moment that is gone is so for those that asked for it; others shared their message with them.
+ */
+static bool is_gone_for(const struct worker *worker, const struct fetch_item *item, int status)
+{
+    return status == BB_TOO_OLD && moment_of(worker, item) <= item->at;
+}
+
 static void item_failed(struct worker *worker, const struct fetch_item *item, int status)
 {
     struct reading *reading = item->reading;
-    bool may_wait = status != BB_TOO_OLD && worker_now(worker) < reading->deadline_us;
+    bool may_wait = !is_gone_for(worker, item, status) && worker_now(worker) < reading->deadline_us;
     if (may_wait && !reading->is_cancelled && reading->status == BB_OK) {
         pend(worker, *item);
         return;
@@ -210,16 +227,6 @@ static void fetched(void *arg, int status, struct bb_slice bytes)
         item_done(fetch->items[i].reading);
     }
     bb_free(fetch);
-}
-
-/* Where an item is read: everything in (that moment, snapshot] is in the cache. */
-static uint64_t moment_of(const struct worker *worker, const struct fetch_item *item)
-{
-    uint64_t snapshot = item->reading->snapshot;
-    uint64_t newest =
-        worker->feed.durable < worker->feed.cursor ? worker->feed.durable : worker->feed.cursor;
-    bool is_bypass = item->reading->reads[item->read].is_bypass;
-    return is_bypass || snapshot < newest ? snapshot : newest;
 }
 
 static void send_fetch(struct worker *worker, struct fetch *fetch)

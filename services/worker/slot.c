@@ -127,6 +127,7 @@ static void on_exit_of_child(void *arg, int exit_code, int signal)
     worker_slot_io_close(slot);
     bool was_ending = slot->state == SLOT_ENDING;
     slot->state = SLOT_OFF;
+    slot->revoked_count = 0;
     fail_call(slot, exit_code, signal);
     run_elsewhere(slot);
     if (was_ready && (was_ending || now - slot->started_us > HEALTHY_US)) {
@@ -402,7 +403,8 @@ void worker_slots_even_out(struct worker *worker)
 bool worker_slots_have_waiting(const struct worker *worker)
 {
     for (size_t i = 0; i < worker->slot_count; i++) {
-        if (worker->slots[i].behind_count > 0) {
+        const struct slot *slot = &worker->slots[i];
+        if (slot->behind_count > 0 || slot->revoked_count > 0) {
             return true;
         }
     }

@@ -155,7 +155,6 @@ static void fill_hints(struct worker *worker, const struct slot *slot, const str
             begin->n_hints++;
         }
     }
-    bb_metric_add(worker->count.slot_hints, (int64_t)begin->n_hints);
 }
 
 /* What has become of the documents that the slot keeps: after the hints, of which one may have
@@ -224,6 +223,7 @@ static void send_start(struct worker *worker, struct slot *slot, struct call *ca
     bb_arena_reset(worker->scratch);
     fill_hints(worker, slot, call, &begin);
     fill_news(worker, slot, &begin);
+    bb_metric_add(worker->count.slot_hints, (int64_t)begin.n_hints);
     Bb__Proto__ToSlot message;
     bb__proto__to_slot__init(&message);
     message.op_case = BB__PROTO__TO_SLOT__OP_START;

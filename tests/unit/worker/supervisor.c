@@ -28,6 +28,7 @@ static void make_metrics(struct worker_counters *count)
     count->calls = bb_metric("calls", BB_COUNTER, "");
     count->retries = bb_metric("retries", BB_COUNTER, "");
     count->slot_recalled = bb_metric("recalled", BB_COUNTER, "");
+    count->slot_hints = bb_metric("hints", BB_COUNTER, "");
     count->forgotten = bb_metric("forgotten", BB_COUNTER, "");
     count->call_time = bb_histogram("call", "");
     count->run_time = bb_histogram("run", "");
@@ -198,6 +199,30 @@ Test(supervisor, a_slot_that_is_sent_calls_ahead_is_free_now_and_then)
     } while (ran == 1 || (w.slot.state != SLOT_IDLE && ran < 10000));
     cr_assert_eq(w.slot.state, SLOT_IDLE, "others wait, and a lane would get it");
     cr_assert_leq(ran, 2 * SLOT_AHEAD_ROW);
+    done(&w);
+}
+
+Test(supervisor, a_slot_that_still_runs_what_was_taken_back_is_looked_at)
+{
+    struct world w;
+    make(&w);
+    worker_pace_observe(&w.worker.pace, bb_hash64(bb_slice_str(w.request.path), 1), 30);
+    worker_call_arrive(&w.worker, NULL, &w.request);
+    worker_call_arrive(&w.worker, NULL, &w.request);
+    worker_dispatch(&w.worker);
+    cr_assert(w.slot.call != NULL && w.slot.behind_count == 1);
+    cr_assert(worker_slots_have_waiting(&w.worker));
+    struct call *behind = bb_container(w.slot.behind.next, struct call, slot_link);
+    uint64_t taken_back = behind->id;
+    w.slot.call->run_started_us = 0; /* long ago */
+    worker_slots_even_out(&w.worker);
+    cr_assert_eq(w.slot.behind_count, 0);
+    cr_assert(worker_slots_have_waiting(&w.worker), "it has more to do, and need not ring");
+    answer(&w, w.slot.call->id);
+    cr_assert(worker_slots_have_waiting(&w.worker));
+    answer(&w, taken_back);
+    cr_assert_not(worker_slots_have_waiting(&w.worker));
+    cr_assert_eq(w.slot.state, SLOT_IDLE);
     done(&w);
 }
 
