@@ -350,6 +350,18 @@ static int run_kept(const struct options *options)
     return finish();
 }
 
+static const char HELP[] =
+    "sim: the whole suite on simulated machines, clocks, networks and disks\n\n"
+    "  --scenario=NAME   this one; without it everything, with --seconds all in turn\n"
+    "  --list            the scenarios, and what each looks for\n"
+    "  --seed=N          this run alone, or where --seconds begins\n"
+    "  --seconds=N       fresh seeds for so long\n"
+    "  --seeds=FILE      the kept seeds, a line each: scenario and seed\n"
+    "  --jobs=N          so many processes at a time (2)\n"
+    "  --first           ends at the first failure\n"
+    "  --history=FILE    where what clients saw is written\n"
+    "  --verbose         what happens, event by event\n";
+
 static void parse(struct options *options, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
@@ -374,8 +386,11 @@ static void parse(struct options *options, int argc, char **argv)
             options->is_first = true;
         } else if (strcmp(argv[i], "--list") == 0) {
             options->is_list = true;
+        } else if (strcmp(argv[i], "--help") == 0) {
+            (void)fputs(HELP, stdout);
+            exit(0);
         } else {
-            (void)fprintf(stderr, "unknown option %s\n", argv[i]);
+            (void)fprintf(stderr, "unknown option %s; --help lists them\n", argv[i]);
             exit(2);
         }
     }
