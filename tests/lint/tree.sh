@@ -17,5 +17,11 @@ done
 ! git grep -nE '\b(TODO|FIXME|XXX|HACK)\b' -- ':!tests/lint/tree.sh' ':!*package-lock.json' || complain 'a leftover note'
 ! git grep -nE '"resolved": *"https?://' -- '*package-lock.json' || complain 'a download address in a lock file'
 ! git grep -nE '/w[o]rk/[a-z]+/' -- ':!tests/lint/tree.sh' || complain 'a path of a build machine'
+# b30: the runtime is C, but for what speaks with V8, and for what runs in JavaScript engines.
+other=$(git ls-files services libs | grep -E '\.(cc|hh|cpp|hpp|cxx|rs|go|java|zig|py|sh)$' | grep -vE '^libs/vm/[a-z_]*\.(cc|hh|sh)$' || true)
+[ -z "$other" ] || complain "b30: the runtime is C, this is not: $other"
+for program in bb-ctl bb-gateway bb-scheduler bb-sequencer bb-solo bb-storage bb-worker; do
+    git ls-files "services/${program#bb-}/main.c" | grep -q . || complain "b30: $program is no C program"
+done
 git log --format=%s | grep -vE '^[a-z0-9/_.,* -]+: .+' && complain 'a commit subject without "area: what changes"'
 exit $status

@@ -44,7 +44,7 @@ describe("contention across workers", () => {
   });
   after(() => suite?.stop());
 
-  test("b14_hot_key: two workers add to one counter; no error, no lost update, few runs are repeated", async (t) => {
+  test("b14_hot_key, k15_several_writers: two workers add to one counter; no error, no lost update, few runs are repeated", async (t) => {
     const before = await retriesOf(suite);
     const txs = [];
     await Promise.all(

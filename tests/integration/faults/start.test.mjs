@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 
 import { eventually } from "../http/api.mjs";
-import { treeOf } from "../../bench/processes.mjs";
+import { pssMb, treeOf } from "../../bench/processes.mjs";
 import { ROOT, freePorts } from "../js/suite.mjs";
 
 const build = join(ROOT, process.env.BB_TEST_BUILD ?? "build/release");
@@ -70,6 +70,15 @@ test("t21_ready_line: one ready line, a clean end on SIGINT, nothing left runnin
   assert.throws(() => statSync(join(dir, "clean/dev.json")));
   // What the suite ended is there until init has noticed.
   await eventually(() => tree.every(isGone), 5000);
+});
+
+test("p12_small_at_rest: a suite with its slots takes little memory", { skip: build.includes("release") ? false : "a build for tests takes more" }, async () => {
+  const [port] = await freePorts(1);
+  const child = await start("--data", join(dir, "at-rest"), "--listen", `127.0.0.1:${port}`, "--slots", "3");
+  await eventually(() => treeOf(child.pid).length > 3, 20000);
+  const mb = pssMb(child.pid);
+  assert.ok(mb > 10 && mb <= 150, `${mb} MB`);
+  assert.equal(await stop(child), 0, child.text());
 });
 
 test("a taken port is named; with --port-search the next free one is used", async () => {

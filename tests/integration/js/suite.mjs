@@ -154,9 +154,9 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
       const text = await response.text();
       return { status: response.status, headers: response.headers, text, json: parse(text) };
     },
-    /** A client, closed with the suite. */
-    client(clientOptions) {
-      const client = new Client(url, clientOptions);
+    /** A client of the first gateway, or of the one at `url`; closed with the suite. */
+    client({ url: at = url, ...clientOptions } = {}) {
+      const client = new Client(at, clientOptions);
       clients.add(client);
       return client;
     },

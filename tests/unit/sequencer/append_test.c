@@ -62,6 +62,27 @@ Test(append, batches_chain_all_records_and_stay_near_their_size)
     world_fini(&w);
 }
 
+Test(append, k13_what_comes_while_a_batch_is_under_way_goes_out_as_one)
+{
+    struct world w;
+    uint64_t prev = 5;
+
+    world_init(&w, 5);
+    commits(&w, 1, 1);
+    const struct sequencer_append *append = sequencer_core_next_append(&w.core);
+    cr_assert_eq(walk(append, &prev), 1, "nothing is waited for");
+    commits(&w, 2, 5);
+    cr_assert_null(sequencer_core_next_append(&w.core), "one at a time");
+    world_storage_done(&w);
+    append = sequencer_core_next_append(&w.core);
+    cr_assert_eq(walk(append, &prev), 5);
+    cr_assert_null(sequencer_core_next_append(&w.core));
+    world_storage_done(&w);
+    cr_assert_eq(w.core.durable, prev);
+    cr_assert_null(sequencer_core_next_append(&w.core));
+    world_fini(&w);
+}
+
 Test(append, a_record_above_the_batch_size_goes_alone)
 {
     struct world w;

@@ -32,6 +32,33 @@ Test(sequencer, a_tx_is_above_the_claims_last_tx_even_when_the_clock_is_behind)
     world_fini(&w);
 }
 
+Test(sequencer, k17_tx_rises_by_time_gone_whatever_the_wall_clock_does)
+{
+    static const int64_t steps_s[] = { 3600, -3600, -3600, 3600, 1, -1, -7200, 7200 };
+    struct world w;
+    uint64_t last = 5;
+    unsigned id = 1;
+
+    world_init(&w, last);
+    for (size_t i = 0; i < BB_COUNT_OF(steps_s); i++) {
+        w.wall_us += (uint64_t)(steps_s[i] * 1000000);
+        for (int tick = 0; tick < 10; tick++) {
+            uint64_t tx = 0;
+            world_advance(&w, 100000);
+            sequencer_core_tick(&w.ctx, &w.core);
+            struct want want = { .id = id++, .snapshot = last, .reads = "a", .writes = "a" };
+            cr_assert_eq(world_commit(&w, want, &tx), BB_OK, "%s", w.ctx.error);
+            cr_assert(last == 5 || (tx > last && tx < last + 200000), "step %zu", i);
+            want = (struct want){ .id = id++, .snapshot = last, .reads = "a", .writes = "a" };
+            cr_assert_eq(world_commit(&w, want, NULL), BB_CONFLICT, "the moment before is gone");
+            last = tx;
+            while (sequencer_core_next_append(&w.core) != NULL)
+                world_storage_done(&w);
+        }
+    }
+    world_fini(&w);
+}
+
 Test(sequencer, a_read_that_was_overwritten_is_a_conflict_with_the_head)
 {
     struct world w;

@@ -18,6 +18,24 @@ test("k19_one_package: require and import give the same objects", async () => {
   assert.equal(require("bitbend").Client, (await import("bitbend")).Client);
 });
 
+test("p4_only_the_database: no example has a broker, a store or a socket of its own beside it", () => {
+  const examples = join(PACKAGE, "../../../docs/examples");
+  const names = readdirSync(examples);
+  assert.ok(names.length > 5);
+  for (const name of names) {
+    const { dependencies = {}, devDependencies = {} } = JSON.parse(readFileSync(join(examples, name, "package.json"), "utf8"));
+    for (const [needed, from] of Object.entries({ ...dependencies, ...devDependencies })) {
+      assert.ok(from.startsWith("file:") || needed.startsWith("@types/"), `${name} needs ${needed}`);
+    }
+    const files = sources(join(examples, name), "", /\.(m?[jt]s|tsx|html)$/).filter((file) => !/(^|\/)(_generated|\.bitbend)\//.test(file));
+    assert.ok(files.length > 1, name);
+    for (const file of files) {
+      const text = readFileSync(join(examples, name, file), "utf8");
+      assert.doesNotMatch(text, /\b(ioredis|redis|kafkajs|amqplib|mqtt|LISTEN|NOTIFY|BroadcastChannel|EventEmitter|new WebSocket|new EventSource)\b/, `${name}/${file}`);
+    }
+  }
+});
+
 test("k19_one_package: a CommonJS program can require it without a flag", () => {
   const program = `const { Client, v } = require(${JSON.stringify(join(PACKAGE, "index.js"))}); console.log(typeof Client, v.string().kind)`;
   assert.equal(execFileSync(process.execPath, ["-e", program], { encoding: "utf8" }).trim(), "function string");
@@ -86,11 +104,11 @@ test("k21_node_versions: the program can be parsed by an old Node.js, and says w
   assert.match(stderr, /^bitbend needs Node\.js 20\.19 or newer.*\n$/);
 });
 
-function sources(folder, below = "") {
+function sources(folder, below = "", kind = /\.js$/) {
   return readdirSync(join(folder, below), { withFileTypes: true }).flatMap((entry) => {
     const file = below === "" ? entry.name : `${below}/${entry.name}`;
-    if (entry.isDirectory()) return entry.name === "node_modules" ? [] : sources(folder, file);
-    return file.endsWith(".js") ? [file] : [];
+    if (entry.isDirectory()) return entry.name === "node_modules" ? [] : sources(folder, file, kind);
+    return kind.test(file) ? [file] : [];
   });
 }
 
