@@ -26,11 +26,16 @@ const join = (from, name) => {
 const SHARED = "_bitbend/";
 const WASM = "_wasm/";
 
+// Freezing does not keep these from changing.
+const CHANGING = new Set([Map, Set, WeakMap, WeakSet, Date, Promise, ArrayBuffer].map(({ prototype }) => prototype));
+
+// False: something that it reaches goes on changing.
 // `done`: what earlier walks froze, with all that it reaches. Nearly every walk comes by the built-in objects,
 // of which that holds since the realm was made.
 const freezeAll = (root, done) => {
   const seen = new Set();
   const queue = [root];
+  let goesOn = false;
   const isKnown = (object) => seen.has(object) || (object !== root && (done.has(object) || internals.hardened.has(object)));
   while (queue.length > 0) {
     const object = queue.pop();
@@ -39,6 +44,7 @@ const freezeAll = (root, done) => {
       continue;
     }
     seen.add(object);
+    goesOn ||= CHANGING.has(Reflect.getPrototypeOf(object));
     queue.push(Reflect.getPrototypeOf(object));
     for (const key of Reflect.ownKeys(object)) {
       const { value, get, set } = Reflect.getOwnPropertyDescriptor(object, key);
@@ -51,6 +57,7 @@ const freezeAll = (root, done) => {
     }
   }
   seen.forEach((object) => done.add(object)); // not before the walk came to its end
+  return !goesOn;
 };
 
 // What a module finds as `globalThis` and `self`: the real one, which is frozen, with room for what
@@ -150,7 +157,13 @@ const makeBundle = (factoryOf, paths, needsContext, elsewhere) => {
     const mine = isShared ? shared : instances;
     const exports = {};
     const module = { exports };
-    const require = (n) => load(n, path);
+    let meetsInstance = false; // of one call
+    const require = (n) => {
+      const name = String(n);
+      const found = load(name, path);
+      meetsInstance ||= instances.has(resolve(name, path));
+      return found;
+    };
     mine.set(path, module);
     const before = loading;
     loading = path;
@@ -168,8 +181,12 @@ const makeBundle = (factoryOf, paths, needsContext, elsewhere) => {
       [exports, module, require].forEach(Object.freeze); // `this` of the module is the first
     }
     if (isShared && (!isOurs || from === undefined || !from.startsWith(SHARED))) {
-      freezeAll(module.exports, frozen);
-      freezeAll(module.kept, frozen);
+      const isStill = !meetsInstance && freezeAll(module.exports, frozen) && freezeAll(module.kept, frozen);
+      if (!isStill && !isOurs) {
+        verdicts.set(path, { why: "it keeps something that changes, such as a Map, or uses who does", kept: [], isOwn: false });
+        mine.delete(path);
+        return loadScript(path, from);
+      }
     }
     return module.exports;
   };

@@ -214,6 +214,8 @@ class Module {
     }
     this.helpers = new Set();
     this.tokens = tokenize(text.slice(skipFirstLines(text, this.helpers)));
+    this.isStrict = text.startsWith('"use strict";\n') ||
+      (this.tokens[0]?.kind === "string" && /^.use strict.$/.test(this.tokens[0].text) && this.tokens[1]?.text === ";");
     this.partner = match(this.tokens);
     this.kindOfImport = kindOfImport; // of a path: "own import", "import", or "" when it is not shared
     this.names = new Map(); // of the top level: "import", "own import", "function", "value", "data"
@@ -258,6 +260,9 @@ class Module {
     for (const [from, to] of this.code) {
       this.lookAtCode(from, to);
     }
+    if (!this.isStrict) {
+      no("it is not strict, and its functions can find who calls them");
+    }
     return this.kept;
   }
 
@@ -272,16 +277,45 @@ class Module {
     if (text === "function" || (text === "async" && this.is(i + 1, "function"))) {
       return this.functionDeclaration(i);
     }
-    // Getters of the exports: each gives one name.
-    if ((text === "__export" && this.helpers.has(text)) ||
-      (this.is(i, "module", ".", "exports", "=", "__toCommonJS", "(") && this.helpers.has("__toCommonJS"))) {
-      return this.endOf(i);
+    if (text === "__export" && this.helpers.has(text)) {
+      return this.exported(i);
+    }
+    if (this.is(i, "module", ".", "exports", "=", "__toCommonJS", "(") && this.helpers.has("__toCommonJS") &&
+      this.isExports(i + 6) && this.is(i + 7, ")", ";")) {
+      return i + 9;
     }
     if (this.is(i, "require", "(") && this.is(i + 3, ")", ";")) {
       this.imported(i + 2);
       return i + 5;
     }
     return no(text === "class" ? "it declares a class" : `it does more than declare ("${text}")`);
+  }
+
+  isExports(i) {
+    return this.tokens[i].kind === "name" && this.text(i).endsWith("_exports");
+  }
+  // __export(x_exports, { a: () => b, "c": () => import_d.e });
+  exported(i) {
+    let at = i + 5;
+    const isName = () => this.tokens[at]?.kind === "name";
+    if (!this.is(i + 1, "(") || !this.isExports(i + 2) || !this.is(i + 3, ",", "{")) {
+      no("it exports in another way than the bundler does");
+    }
+    while (!this.is(at, "}")) {
+      if ((!isName() && this.tokens[at]?.kind !== "string") || !this.is(at + 1, ":", "(", ")", "=>")) {
+        no("it exports in another way than the bundler does");
+      }
+      at += 5;
+      at += isName() && this.is(at + 1, ".") ? 3 : 1;
+      if (this.tokens[at - 1].kind !== "name" || (!this.is(at, ",") && !this.is(at, "}"))) {
+        no("it exports in another way than the bundler does");
+      }
+      at += this.is(at, ",") ? 1 : 0;
+    }
+    if (!this.is(at, "}", ")", ";")) {
+      no("it exports in another way than the bundler does");
+    }
+    return at + 3;
   }
 
   functionDeclaration(i) {
@@ -489,7 +523,8 @@ class Module {
         }
       } else if (kind === "sign" && ASSIGNS.has(text) && (this.is(i - 1, "]") || this.is(i - 1, "}"))) {
         this.takesApart(this.partner.get(i - 1), i - 1);
-      } else if (kind === "name" && (text === "of" || text === "in") && (this.is(i - 1, "]") || this.is(i - 1, "}"))) {
+      }
+      if (kind === "name" && (text === "of" || text === "in") && (this.is(i - 1, "]") || this.is(i - 1, "}"))) {
         this.takesApart(this.partner.get(i - 1), i - 1);
       }
     }
@@ -508,8 +543,14 @@ class Module {
   use(i, name) {
     const kind = this.names.get(name);
     const changed = (at) => this.tokens[at]?.kind === "sign" && ASSIGNS.has(this.text(at));
-    if (changed(i + 1) || this.is(i - 1, "++") || this.is(i - 1, "--") || this.is(i - 1, "delete") ||
-      ((this.is(i + 1, "of") || this.is(i + 1, "in")) && this.is(i - 1, "(") && this.is(i - 2, "for"))) {
+    let from = i, to = i; // with brackets around it, it is the same
+    while (this.is(from - 1, "(") && this.is(to + 1, ")")) {
+      from--;
+      to++;
+    }
+    const isOfLoop = this.is(from - 1, "(") && (this.is(from - 2, "for") || this.is(from - 2, "await"));
+    if (changed(to + 1) || this.is(from - 1, "++") || this.is(from - 1, "--") || this.is(from - 1, "delete") ||
+      ((this.is(to + 1, "of") || this.is(to + 1, "in")) && isOfLoop)) {
       no(`"${name}" is assigned`);
     }
     if (this.isKey(i)) {

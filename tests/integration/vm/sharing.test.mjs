@@ -76,6 +76,10 @@ const PER_CALL = {
   "objects inside of objects": `const state = { list: [] as number[] }; export const get = query(() => { const l = state.list; l.push(1); return l; });`,
   "work when it is loaded": `const start = Date.now(); export const get = query(() => start);`,
   "a function expression with a name": `export const get = query(function me() { (me as any).n = 1; return 1; });`,
+  "a name assigned between brackets": `let n = 0; export const get = query(() => { (n) = n + 1; ++(n); return n; });`,
+  "a name assigned by a loop that waits": `let n = 0; export const get = query(async () => { for await (n of [n + 1]); return n; });`,
+  "names assigned by a loop that takes apart": `let n = 0; export const get = query(() => { for ([n] of [[n + 1]]); return n; });`,
+  "fields assigned by a loop that takes apart": `let n = 0; export const get = query(() => { for ({ a: n } of [{ a: n + 1 }]); return n; });`,
   "code in a template": `let n = 0; export const get = query(() => \`\${(n += 1)}\`);`,
 };
 
@@ -92,6 +96,66 @@ test("per call: the bundler's helpers, but not as the bundler prints them", asyn
   assert.notEqual(internals.sharingOf(lines.replace(";\n", ";\n__defProp(globalThis, 'n', {});\n"), () => "").why, "");
   assert.notEqual(internals.sharingOf(`${lines}__defProp.n = 1;\n`, () => "").why, "");
   assert.notEqual(internals.sharingOf(`${lines}var put = () => { __defProp.n = 1; };\n`, () => "").why, "");
+});
+
+// A deploy need not come from the bundler. What each module finds when it is loaded is a place to keep something, too.
+const PLACES = {
+  "a helper of the bundler": "() => (__toCommonJS.n = (__toCommonJS.n ?? 0) + 1)",
+  "the name of a helper": "() => { const was = typeof __copyProps; __copyProps = 2; return was === 'function' ? 1 : 2; }",
+  "a helper by a choice": "(_, { on = true }) => ((on ? __toCommonJS : null).n = ((on ? __toCommonJS : null).n ?? 0) + 1)",
+  "a helper by a variable": "(_, { on = true }) => { let y; const z = on ? y = __toCommonJS : null; return (y.n = (y.n ?? 0) + 1); }",
+  "module": "(_, { on = true }) => ((on ? module : null).n = ((on ? module : null).n ?? 0) + 1)",
+  "require": "(_, { on = true }) => ((on ? require : null).n = ((on ? require : null).n ?? 0) + 1)",
+  "exports": "(_, { on = true }) => ((on ? exports : null).n = ((on ? exports : null).n ?? 0) + 1)",
+  "the bundler's exports": "(_, { on = true }) => ((on ? x_exports : null).n = ((on ? x_exports : null).n ?? 0) + 1)",
+  "this": "() => (this.n = (this.n ?? 0) + 1)",
+  "arguments": "(_, { on = true }) => ((on ? arguments : null).n = ((on ? arguments : null).n ?? 0) + 1)",
+};
+const PRINTED = { // what comes before and after `var f`, where it is not what the bundler prints
+  "the getter of an export": ["__export(x_exports, { f: () => (n = n + 1, () => n) });\nmodule.exports = __toCommonJS(x_exports);\nvar n = 0;", "() => 1"],
+  "the exports themselves": ["module.exports = __toCommonJS((() => { let n = 0; return { f: () => ++n }; })());", "() => 1"],
+  "a name between brackets": ["__export(x_exports, { f: () => f });\nmodule.exports = __toCommonJS(x_exports);\nvar n = 0;", "() => { (n)++; return n; }"],
+  "a name of a loop between brackets": ["__export(x_exports, { f: () => f });\nmodule.exports = __toCommonJS(x_exports);\nvar n = 0;", "() => { for ((n) of [n + 1]); return n; }"],
+};
+const HEAD = (await bundle({ "m.ts": "export const f = () => 1;" })).find(({ path }) => path === "m.js").source.split("var m_exports")[0];
+
+for (const [place, text] of Object.entries(PLACES)) {
+  test(`nothing is kept in ${place}`, async () => {
+    const source = `${HEAD}var x_exports = {};\n__export(x_exports, { f: () => f });\nmodule.exports = __toCommonJS(x_exports);\nvar f = ${text};\n`;
+    const call = { path: "m:f", args: {}, nowMs: 1 };
+    const { results } = await run({ modules: [{ path: "m.js", source, map: "" }], calls: [call, call, call] });
+    assert.equal(results.length, 3);
+    for (const { value, message } of results) assert.ok(value === 1 || /^TypeError: Cannot (add|assign)/.test(message), message);
+  });
+}
+
+for (const [place, [before, text]] of Object.entries(PRINTED)) {
+  test(`nothing is kept by ${place}`, async () => {
+    const source = `${HEAD}var x_exports = {};\n${before}\nvar f = ${text};\n`;
+    const call = { path: "m:f", args: {}, nowMs: 1 };
+    const { results } = await run({ modules: [{ path: "m.js", source, map: "" }], calls: [call, call, call] });
+    assert.deepEqual(results.map(({ value }) => value), [1, 1, 1]);
+  });
+}
+
+test("nothing is kept in a function that sloppy code finds by its caller", async () => {
+  const text = `function g() { return g.caller; }\nvar f = (0, q.of)(function () { const me = g(); me.n = (me.n ?? 0) + 1; return me.n; });`;
+  const source = (head) => `${head}var q = require("bitbend/server");\nvar x_exports = {};\n__export(x_exports, { f: () => f });\nmodule.exports = __toCommonJS(x_exports);\n${text}\n`;
+  assert.equal(internals.sharingOf(source(HEAD), () => "own import").why, "");
+  assert.equal(internals.sharingOf(source(HEAD.replace('"use strict";\n', "")), () => "own import").why, "it is not strict, and its functions can find who calls them");
+});
+
+test("nothing is kept in a Map that the package made", async () => {
+  const source = `${HEAD}var x_exports = {};\n__export(x_exports, { f: () => f });\nmodule.exports = __toCommonJS(x_exports);\nvar k = require("bitbend/keep");\nvar m = k.make();\nvar f = () => m.seen.set(m.seen.size, 1).size;\n`;
+  const user = `${HEAD}var x_exports = {};\n__export(x_exports, { f: () => f });\nmodule.exports = __toCommonJS(x_exports);\nvar m = require("./m.js");\nvar f = () => m.f();\n`;
+  const modules = [
+    { path: "_bitbend/keep.js", source: "exports.make = () => ({ seen: new Map() }); exports.kept = new Map();", map: "" }, { path: "m.js", source, map: "" },
+    { path: "user.js", source: user, map: "" },
+  ];
+  for (const paths of [["m:f", "m:f", "user:f", "user:f"], ["user:f", "user:f", "m:f", "user:f"]]) {
+    const { results } = await run({ modules, calls: paths.map((path) => ({ path, args: {}, nowMs: 1 })) });
+    assert.deepEqual(results.map(({ value, message }) => value ?? message), [1, 1, 1, 1]);
+  }
 });
 
 // Each of these has V8 run "module.n = (module.n ?? 0) + 1" where a reader may see text.
@@ -124,41 +188,6 @@ test("shared: divisions, and regular expressions where they are clear", async ()
   const text = `export const f = (a: number, b: number[]) => (a + 1) / 2 + b[0] / a / 3 + [/x\`/.test("x") ? 1 : 0, / y/.source.length].length / 2;`;
   assert.equal(await whyNot(text), "");
 });
-
-test("a module is shared only if those that it uses are", async () => {
-  const uses = `import { helper } from "./other"; export const get = query(() => helper());`;
-  assert.equal(await whyNot(uses, { "other.ts": `export const helper = () => 1;` }), "");
-  assert.match(await whyNot(uses, { "other.ts": `let n = 0; export const helper = () => ++n;` }), /which is not shared/);
-});
-
-test("builders that come through a file of the application are the package's", async () => {
-  const text = `import { q } from "./builders"; export const get = q(() => 1);`;
-  assert.equal(await whyNot(text, { "builders.ts": `export { query as q } from "bitbend/server";` }), "");
-  assert.notEqual(await whyNot(text, { "builders.ts": `export const q = (f: any) => { let n = 0; return () => ++n; };` }), "");
-});// A deploy need not come from the bundler. What each module finds when it is loaded is a place to keep something, too.
-const PLACES = {
-  "a helper of the bundler": "() => (__toCommonJS.n = (__toCommonJS.n ?? 0) + 1)",
-  "the name of a helper": "() => { const was = typeof __copyProps; __copyProps = 2; return was === 'function' ? 1 : 2; }",
-  "a helper by a choice": "(_, { on = true }) => ((on ? __toCommonJS : null).n = ((on ? __toCommonJS : null).n ?? 0) + 1)",
-  "a helper by a variable": "(_, { on = true }) => { let y; const z = on ? y = __toCommonJS : null; return (y.n = (y.n ?? 0) + 1); }",
-  "module": "(_, { on = true }) => ((on ? module : null).n = ((on ? module : null).n ?? 0) + 1)",
-  "require": "(_, { on = true }) => ((on ? require : null).n = ((on ? require : null).n ?? 0) + 1)",
-  "exports": "(_, { on = true }) => ((on ? exports : null).n = ((on ? exports : null).n ?? 0) + 1)",
-  "the bundler's exports": "(_, { on = true }) => ((on ? x_exports : null).n = ((on ? x_exports : null).n ?? 0) + 1)",
-  "this": "() => (this.n = (this.n ?? 0) + 1)",
-  "arguments": "(_, { on = true }) => ((on ? arguments : null).n = ((on ? arguments : null).n ?? 0) + 1)",
-};
-const HEAD = (await bundle({ "m.ts": "export const f = () => 1;" })).find(({ path }) => path === "m.js").source.split("var m_exports")[0];
-
-for (const [place, text] of Object.entries(PLACES)) {
-  test(`nothing is kept in ${place}`, async () => {
-    const source = `${HEAD}var x_exports = {};\n__export(x_exports, { f: () => f });\nmodule.exports = __toCommonJS(x_exports);\nvar f = ${text};\n`;
-    const call = { path: "m:f", args: {}, nowMs: 1 };
-    const { results } = await run({ modules: [{ path: "m.js", source, map: "" }], calls: [call, call, call] });
-    assert.equal(results.length, 3);
-    for (const { value, message } of results) assert.ok(value === 1 || /^TypeError: Cannot (add|assign)/.test(message), message);
-  });
-}
 
 test("a module is shared only if those that it uses are", async () => {
   const uses = `import { helper } from "./other"; export const get = query(() => helper());`;
