@@ -196,6 +196,19 @@ static void pass_on(struct bb_replog *replog, struct raft_message *message)
     replog_transfer_step(replog);
 }
 
+/*
+ * A leader sends its newest snapshot with every heartbeat until it hears that one is here. What
+ * came is older by now, and goes on with the log that is kept for it (hold.c): another state is
+ * only needed if the leader still says so when it knows.
+ */
+static bool is_sent_too_early(struct bb_replog *replog, const struct raft_message *message)
+{
+    struct replog_held *held = &replog->held;
+    bool has_one = held->is_held && is_covered(replog, &held->message);
+
+    return (held->quiet_ticks > 0 || has_one) && !is_covered(replog, message);
+}
+
 void replog_recv(struct raft_io *io, struct raft_message *message)
 {
     struct bb_replog *replog = replog_of(io);
@@ -206,6 +219,8 @@ void replog_recv(struct raft_io *io, struct raft_message *message)
         install_free(message);
     } else if (replog->held.is_fetching) {
         hold_newer(replog, message);
+    } else if (is_sent_too_early(replog, message)) {
+        install_free(message);
     } else {
         hold(replog, message);
         seek_install(replog);
@@ -231,6 +246,9 @@ void replog_install_tick(struct bb_replog *replog)
 {
     if (replog->held.wait_ticks > 0) {
         replog->held.wait_ticks -= 1;
+    }
+    if (replog->held.quiet_ticks > 0) {
+        replog->held.quiet_ticks -= 1;
     }
     seek_install(replog);
 }
@@ -262,6 +280,9 @@ void bb_replog_fetched(struct bb_replog *replog, int status, uint64_t applied)
     replog->held.is_fetching = false;
     bb_info(&replog->ctx, "replog.fetched", "status=%s applied=%" PRIu64 " before=%" PRIu64,
             bb_status_name(status), applied, replog->applied);
+    if (status == BB_OK) {
+        replog->held.quiet_ticks = REPLOG_QUIET_TICKS;
+    }
     if (status == BB_OK && applied > replog->shown) {
         replog->shown = applied;
     }

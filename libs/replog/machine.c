@@ -103,6 +103,7 @@ void replog_note_size(struct bb_replog *replog, uint64_t index, size_t bytes)
 {
     replog->sizes[index % REPLOG_TRAILING_MAX] =
         (struct replog_size){ .index = index, .bytes = bytes };
+    replog->hold.bytes += bytes;
 }
 
 uint64_t replog_trailing(const struct bb_replog *replog, uint64_t last)
@@ -145,6 +146,7 @@ static int machine_snapshot(struct raft_fsm *fsm, struct raft_buffer **buffers, 
     uint64_t durable = replog->callbacks.durable_index(replog->callbacks.arg);
     uint64_t trailing = (last > durable ? last - durable : 0) + 1; /* else the data has a hole */
     uint64_t for_others = replog_trailing(replog, last);
+    uint64_t held = replog_hold_trailing(replog, last, for_others);
     struct bb_buf application, manifest;
     struct raft_buffer *list;
 
@@ -158,6 +160,9 @@ static int machine_snapshot(struct raft_fsm *fsm, struct raft_buffer **buffers, 
     }
     if (trailing < for_others) {
         trailing = for_others;
+    }
+    if (trailing < held) {
+        trailing = held;
     }
     bb_buf_init(&application);
     bb_buf_init(&manifest);

@@ -10,6 +10,7 @@
 
 #define FREE_BYTES_MIN     (128ull << 20) /* two segments, the largest entry, a reserve */
 #define SNAPSHOT_BYTES     (16ull << 20)
+#define HOLD_BYTES         (256ull << 20)
 #define ADDRESS_IF_NO_PEER "127.0.0.1:1"
 
 _Noreturn void replog_die(struct bb_replog *replog, int exit_code, const char *what,
@@ -286,7 +287,8 @@ static int open_raft(struct bb_ctx *ctx, struct bb_replog *replog)
     raft_seed(&replog->raft, seed);
     raft_set_election_timeout(&replog->raft, REPLOG_ELECTION_MS);
     raft_set_heartbeat_timeout(&replog->raft, REPLOG_HEARTBEAT_MS);
-    raft_set_install_snapshot_timeout(&replog->raft, 30000);
+    /* Not how long a state may take: after this the leader looks again where a node stands. */
+    raft_set_install_snapshot_timeout(&replog->raft, 2000);
     raft_set_pre_vote(&replog->raft, true);
     raft_set_snapshot_threshold(&replog->raft, REPLOG_THRESHOLD_NEVER);
     raft_set_snapshot_trailing(&replog->raft, REPLOG_TRAILING_MAX);
@@ -318,6 +320,7 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
     replog->shown = options->applied;
     replog->snapshot_bytes =
         options->snapshot_bytes == 0 ? SNAPSHOT_BYTES : options->snapshot_bytes;
+    replog->hold_bytes_max = options->hold_bytes_max == 0 ? HOLD_BYTES : options->hold_bytes_max;
     replog->trailing_max = REPLOG_TRAILING_MAX;
     replog->secret = bb_slice_dup(options->secret);
     replog->voters = options->voters;

@@ -30,6 +30,7 @@ enum {
     REPLOG_APPEND_TICKS_MAX = 30,    /* 3 s of loop time without a completion */
     REPLOG_SNAPSHOT_TICKS_MAX = 300, /* 30 s */
     REPLOG_DURABLE_TICKS_MAX = 100,  /* 10 s: a snapshot waits no longer */
+    REPLOG_QUIET_TICKS = 10,         /* after a state came */
     REPLOG_FETCH_PAUSE_TICKS = 10, /* before a state that could not be brought is asked for again */
     /* What stays behind a snapshot for a replica that is a little behind: entries up to this number
      * and these bytes, which lie in memory too; at least a few, however large they are. */
@@ -112,12 +113,20 @@ struct replog_held {
     bool is_held, is_fetching;
     uint64_t wait_ticks;    /* before `fetch` is called again */
     uint64_t durable_ticks; /* how long it has waited for what is applied to be durable */
+    uint64_t quiet_ticks;   /* a state came a moment ago: the leader does not know yet */
 };
 
 /* How large an entry is that the log still holds. */
 struct replog_size {
     uint64_t index;
     size_t bytes;
+};
+
+/* What stays in the log for a node that a state is on its way to; hold.c. */
+struct replog_hold {
+    uint64_t index;    /* of the state; 0: nothing is held */
+    uint64_t since_us; /* when it was sent */
+    uint64_t bytes;    /* that were applied since */
 };
 
 struct bb_replog {
@@ -158,6 +167,8 @@ struct bb_replog {
     uint64_t appends_in_flight, append_ticks;
     uint64_t snapshots_in_flight, snapshot_ticks;
     struct replog_held held;
+    struct replog_hold hold;
+    uint64_t hold_bytes_max;
     uint64_t got_index, got_term; /* of the snapshot that was read last, to be sent */
     struct replog_peers peers;
     struct replog_change change;
@@ -230,6 +241,10 @@ void replog_transfer_step(struct bb_replog *replog);
 void replog_machine_init(struct bb_replog *replog);
 void replog_note_size(struct bb_replog *replog, uint64_t index, size_t bytes);
 /* How many of the entries up to `last` stay for others when the log is cut there. */
+/* A snapshot of this index goes out. */
+void replog_hold_begin(struct bb_replog *replog, uint64_t index);
+/* How many of the newest entries stay for it; `near`: with so many less a node has caught up. */
+uint64_t replog_hold_trailing(struct bb_replog *replog, uint64_t last, uint64_t near);
 uint64_t replog_trailing(const struct bb_replog *replog, uint64_t last);
 void replog_show(struct bb_replog *replog, uint64_t index, const struct raft_buffer *buffer);
 /* The index a snapshot's manifest stands for. BB_CORRUPT. */

@@ -148,6 +148,7 @@ static void got(struct raft_io_snapshot_get *request, struct raft_snapshot *snap
     if (status == 0) {
         get->replog->got_index = snapshot->index;
         get->replog->got_term = snapshot->term;
+        replog_hold_begin(get->replog, snapshot->index);
     }
     get->done(get->caller, snapshot, status); /* sends it */
     bb_free(get);

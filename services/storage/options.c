@@ -18,6 +18,9 @@ const struct bb_option storage_options[] = {
       "The data file is written anew when this much of it is free and it has 256 MB; 0: only when bb-ctl compact asks." },
     { "copy-rate", BB_OPTION_SIZE, "100M", 1 << 20, 64ull << 30, "SIZE",
       "Checkpoints and compactions read at most this much a second." },
+    { "log-hold-bytes", BB_OPTION_SIZE, "256M", 1 << 20, 64ull << 30, "SIZE",
+      "While a replica is sent a checkpoint, its leader keeps up to this much of the log for it in "
+      "memory; when more is written meanwhile, the checkpoint is too old and is sent anew." },
     { "copy-pinned-max", BB_OPTION_SIZE, "1G", 1 << 20, 64ull << 40, "SIZE",
       "A checkpoint or compaction during which the data file grows by more than this is given up." },
     { "retention-days", BB_OPTION_NUMBER, "7", 0, 36500, "DAYS",

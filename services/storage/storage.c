@@ -277,7 +277,7 @@ static int open_data(struct bb_ctx *ctx, struct storage *node, struct bb_conf *c
     return bb_feed_open(ctx, node->loop, &feed, &node->feed);
 }
 
-static int open_log(struct bb_ctx *ctx, struct storage *node)
+static int open_log(struct bb_ctx *ctx, struct storage *node, const struct bb_conf *conf)
 {
     char path[FOLDER_PATH_MAX + 16];
     const struct peers *self = &node->self;
@@ -290,6 +290,7 @@ static int open_log(struct bb_ctx *ctx, struct storage *node)
         .voters = self->voters,
         .voter_count = self->voter_count,
         .is_joining = self->is_joining,
+        .hold_bytes_max = bb_conf_number(conf, "log-hold-bytes"),
         .secret = bb_buf_slice(&self->secret),
         .callbacks = { .apply = storage_apply,
                        .durable_index = storage_durable_index,
@@ -355,7 +356,7 @@ static int start_parts(struct bb_ctx *ctx, struct storage *node, struct bb_conf 
         rc = open_data(ctx, node, conf);
     }
     if (rc == BB_OK) {
-        rc = open_log(ctx, node);
+        rc = open_log(ctx, node, conf);
     }
     if (rc == BB_OK) {
         rc = storage_folder_seal(ctx, &node->folder);

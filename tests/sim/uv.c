@@ -217,6 +217,7 @@ static int start(struct raft_io *io, unsigned ms, raft_io_tick_cb tick, raft_io_
     life->tick_ms = ms;
     /* A run is short: the log is cut as often as in a day of the real world. */
     replog->snapshot_bytes = sim.log_bytes;
+    replog->hold_bytes_max = 4 * sim.log_bytes; /* some states come too late, others do not */
     replog->trailing_max = sim.log_trailing;
     (void)sim_after(life->node, sim_below(ms * 1000u), on_tick, life);
     return 0;

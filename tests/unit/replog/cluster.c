@@ -54,6 +54,7 @@ struct transport {
     struct bb_task task;
     struct cluster_node *to;
     uint64_t from;
+    size_t count; /* values of the state, as of when it was asked for */
 };
 static void on_fetch(void *arg, uint64_t from, struct bb_slice manifest)
 {
@@ -62,7 +63,10 @@ static void on_fetch(void *arg, uint64_t from, struct bb_slice manifest)
     (void)manifest;
     node->fetch_count++;
     node->fetch_from = from;
-    *transport = (struct transport){ .task = { .run = bring }, .to = node, .from = from };
+    *transport = (struct transport){ .task = { .run = bring },
+                                     .to = node,
+                                     .from = from,
+                                     .count = node->cluster->nodes[from - 1].count };
     bb_loop_post(node->cluster->loop, &transport->task);
 }
 
@@ -71,10 +75,14 @@ static void bring(struct bb_task *task)
     struct transport *transport = bb_container(task, struct transport, task);
     struct cluster_node *to = transport->to;
     struct cluster_node *from = &to->cluster->nodes[transport->from - 1];
+    if (to->cluster->is_way_shut && to->is_up) {
+        bb_loop_post(to->cluster->loop, task);
+        return;
+    }
     if (to->is_up && from->is_up) {
-        memcpy(to->values, from->values, from->count * sizeof *to->values);
-        memcpy(to->indexes, from->indexes, from->count * sizeof *to->indexes);
-        to->count = from->count;
+        memcpy(to->values, from->values, transport->count * sizeof *to->values);
+        memcpy(to->indexes, from->indexes, transport->count * sizeof *to->indexes);
+        to->count = transport->count;
         bb_replog_fetched(to->replog, BB_OK, newest_of(to));
     } else if (to->is_up) {
         bb_replog_fetched(to->replog, BB_PEER_GONE, 0);
@@ -187,6 +195,7 @@ void cluster_start(struct cluster *cluster, size_t number)
         .secret = bb_slice_str(node->secret),
         .applied = newest_of(node),
         .snapshot_bytes = cluster->snapshot_bytes,
+        .hold_bytes_max = node->cluster->hold_bytes_max,
         .callbacks = { .apply = on_apply,
                        .durable_index = on_durable_index,
                        .manifest = on_manifest,

@@ -38,7 +38,8 @@ struct cluster {
     struct bb_ctx ctx;
     struct bb_loop *loop;
     size_t node_count, voter_count;
-    uint64_t snapshot_bytes;
+    uint64_t snapshot_bytes, hold_bytes_max;
+    bool is_way_shut; /* a state that is brought does not arrive */
     struct cluster_node nodes[CLUSTER_NODES];
     struct bb_replog_voter voters[CLUSTER_NODES];
     uint64_t next_value;

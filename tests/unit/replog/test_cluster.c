@@ -397,6 +397,51 @@ Test(replog_cluster, node_that_fell_behind_the_cut_log_is_brought_forward, .time
     cluster_fini(&cluster);
 }
 
+static bool is_asked_for_a_state(struct cluster *cluster)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < cluster->node_count; i++) {
+        count += cluster->nodes[i].fetch_count;
+    }
+    return count > 0;
+}
+
+/* How often a node is brought a state while as much is written as makes a dozen cuts. */
+static size_t bring_under_load(uint64_t hold_bytes_max)
+{
+    struct cluster cluster;
+
+    cluster_init(&cluster, 3, 3);
+    cluster.snapshot_bytes = 256 << 10;
+    cluster.hold_bytes_max = hold_bytes_max;
+    start_all(&cluster);
+    cluster_write(&cluster, 20, 1000);
+    size_t away = cluster_leader(&cluster)->id % 3;
+    cluster_kill(&cluster, away);
+    cluster_write(&cluster, 400, 8000);
+    cluster.is_way_shut = true;
+    cluster_start(&cluster, away);
+    cluster_until(&cluster, is_asked_for_a_state);
+    cluster_write(&cluster, 400, 8000);
+    cluster.is_way_shut = false;
+    cluster_until(&cluster, cluster_is_equal);
+    cluster_check_ledger(&cluster, away);
+    size_t count = cluster.nodes[away].fetch_count;
+    cluster_fini(&cluster);
+    return count;
+}
+
+Test(replog_cluster, b22_log_is_kept_for_a_node_while_a_state_is_on_its_way, .timeout = 120)
+{
+    cr_assert_eq(bring_under_load(0), 1);
+}
+
+Test(replog_cluster, log_that_is_kept_for_a_node_is_bounded, .timeout = 120)
+{
+    cr_assert_gt(bring_under_load(1 << 20), 1, "the first state was too old when it came");
+}
+
 Test(replog_cluster, restart_with_data_behind_the_cut_log_replays, .timeout = 120)
 {
     struct cluster cluster;

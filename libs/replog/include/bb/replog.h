@@ -119,6 +119,7 @@ struct bb_replog_options {
     uint64_t applied;        /* replay starts after this index */
     uint64_t free_bytes_min; /* 0: room for two segments, the largest entry and a reserve */
     uint64_t snapshot_bytes; /* the log is cut when it has grown by this; 0: 16 MB */
+    uint64_t hold_bytes_max; /* of the log, kept in memory for a node that is brought; 0: 256 MB */
     struct bb_replog_callbacks callbacks;
 };
 
