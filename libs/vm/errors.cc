@@ -7,6 +7,10 @@
 namespace bb
 {
 
+enum {
+    CAUSES_DEEP = 4
+};
+
 std::string utf8_of(v8::Isolate *isolate, v8::Local<v8::Value> value)
 {
     v8::TryCatch quiet(isolate);
@@ -244,7 +248,8 @@ static void copy_marks(struct bb_vm *vm, Realm *from, v8::Local<v8::Object> erro
     copy_data(vm, from, error, to);
 }
 
-v8::Local<v8::Value> carry_error(struct bb_vm_call *call, Realm *from, v8::Local<v8::Value> reason)
+static v8::Local<v8::Value> carry(struct bb_vm_call *call, Realm *from, v8::Local<v8::Value> reason,
+                                  int depth)
 {
     struct bb_vm *vm = call->vm;
     v8::Isolate *isolate = vm->isolate;
@@ -270,16 +275,28 @@ v8::Local<v8::Value> carry_error(struct bb_vm_call *call, Realm *from, v8::Local
     if (!str_of(isolate, bb_slice(message.data(), message.size())).ToLocal(&text)) {
         text = v8::String::Empty(isolate);
     }
-    if (status != BB_SERVER_ERROR) {
-        return handles.Escape(make_error(vm, status, message.data(), message.size()));
-    }
-    v8::Local<v8::Object> made = error_named(name, text).As<v8::Object>();
-    put_field(isolate, made, str(isolate, "name"), str(isolate, name.c_str()), v8::DontEnum);
+    const bool is_ours = status != BB_SERVER_ERROR;
+    v8::Local<v8::Object> made =
+        (is_ours ? make_error(vm, status, message.data(), message.size()) : error_named(name, text))
+            .As<v8::Object>();
     if (!stack.empty() && stack != "undefined") {
         put_field(isolate, made, str(isolate, "stack"), str(isolate, stack.c_str()), v8::DontEnum);
     }
-    copy_marks(vm, from, error, made);
+    if (!is_ours) {
+        put_field(isolate, made, str(isolate, "name"), str(isolate, name.c_str()), v8::DontEnum);
+        copy_marks(vm, from, error, made);
+    }
+    v8::Local<v8::Value> cause = field(isolate, error, str(isolate, "cause"));
+    if (cause->IsNativeError() && depth < CAUSES_DEEP) {
+        put_field(isolate, made, str(isolate, "cause"), carry(call, from, cause, depth + 1),
+                  v8::DontEnum);
+    }
     return handles.Escape(made);
+}
+
+v8::Local<v8::Value> carry_error(struct bb_vm_call *call, Realm *from, v8::Local<v8::Value> reason)
+{
+    return carry(call, from, reason, 0);
 }
 
 } // namespace bb

@@ -78,6 +78,16 @@ describe("errors of functions", () => {
     const { errorMessage } = await ask("query", "throws", { what: "linesInMessage" });
     assert.equal(errorMessage.match(/forged/g).length, 1, errorMessage);
   });
+  test("errors: what comes out of a context of its own has its lines, its cause and those of its caller", async () => {
+    const at = (file) => String.raw`\n    at [^\n]*bitbend/${file}\.ts:\d+:\d+\)?`;
+    for (const [name, text] of [
+      ["fails", `Uncaught RangeError: in a context of its own${at("inContext")}${at("inContext")}${at("errors")}\n    \\[cause\\] TypeError: the reason${at("inContext")}${at("inContext")}`],
+      ["asksWrongly", `Table "nothing" is not declared[^\n]*${at("inContext")}${at("errors")}`],
+    ]) {
+      assert.match((await ask("query", "fromContext", { name })).errorMessage, new RegExp(`${text}$`), name);
+    }
+    assert.deepEqual((await ask("query", "caughtFromContext")).value, [true, true, "the reason"]);
+  });
   test("errors: a frozen error has its data, and data that cannot be sent says why", async () => {
     const frozen = await ask("query", "throws", { what: "frozen" });
     assert.deepEqual([frozen.code, frozen.errorData], ["UserError", { code: "frozen" }]);

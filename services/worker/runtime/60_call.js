@@ -84,6 +84,25 @@ bb.referencedPath = referencedPath;
 const isElsewhere = (bundle, path) =>
   !internals.isOwn && bundle !== null && bundle.needsContext(splitPath(path)[0]);
 
+// An error of another context has the frames of that one only: here it gets those that wait for it.
+const withCallers = (error) => {
+  const here = {};
+  Error.captureStackTrace(here);
+  const callers = String(here.stack).split("\n").slice(1);
+  if (error instanceof Error && typeof error.stack === "string" && callers.length > 0) {
+    error.stack = [error.stack, ...callers].join("\n");
+  }
+  return error;
+};
+
+const elsewhere = async (bundle, ...what) => {
+  try {
+    return await bundle.elsewhere(...what);
+  } catch (error) {
+    throw withCallers(error);
+  }
+};
+
 const subCall = async (parent, name, kind, reference, given) => {
   const path = referencedPath(name, reference);
   if (path.startsWith("_system:")) {
@@ -92,7 +111,7 @@ const subCall = async (parent, name, kind, reference, given) => {
   if (isElsewhere(parent.bundle, path)) {
     const caller = { kind: parent.kind, path: parent.path, depth: parent.depth };
     const args = given === undefined ? undefined : bb.copy(given, "args");
-    return parent.bundle.elsewhere("_own:call", { caller, name, kind, path, args }, parent.kind, parent.call.snapshot);
+    return await elsewhere(parent.bundle, "_own:call", { caller, name, kind, path, args }, parent.kind, parent.call.snapshot);
   }
   const found = findFunction(parent.bundle, path);
   if (found === undefined) {

@@ -66,3 +66,7 @@ const thrown: Record<string, () => never | unknown> = {
 export const throws = query({ args: { what: v.string() }, handler: (_ctx, { what }) => thrown[what]() as any });
 export const writes = query((ctx) => (ctx.db as any).insert("things", {}));
 export const schedules = query((ctx) => (ctx as any).scheduler.runAfter(0, "x:y", {}));
+export const fromContext = query({ args: { name: v.string() }, handler: async (ctx, { name }): Promise<unknown> => await ctx.runQuery(`inContext:${name}` as any, {}) });
+export const caughtFromContext = query(async (ctx) => {
+  try { return await ctx.runQuery("inContext:fails" as any, {}); } catch (e: any) { return [e instanceof RangeError, e.cause instanceof TypeError, e.cause.message]; }
+});
