@@ -23,5 +23,9 @@ other=$(git ls-files services libs | grep -E '\.(cc|hh|cpp|hpp|cxx|rs|go|java|zi
 for program in bb-ctl bb-gateway bb-scheduler bb-sequencer bb-solo bb-storage bb-worker; do
     git ls-files "services/${program#bb-}/main.c" | grep -q . || complain "b30: $program is no C program"
 done
+for edit in tests/mutants/*.edit; do
+    count=$(grep -cF -- "$(sed -n 's/^from: //p' "$edit")" "$(sed -n 's/^file: //p' "$edit")" || true)
+    [ "$count" = 1 ] || complain "$edit: its line is not in its file exactly once"
+done
 git log --format=%s | grep -vE '^[a-z0-9/_.,* -]+: .+' && complain 'a commit subject without "area: what changes"'
 exit $status
