@@ -220,6 +220,9 @@ bool replog_tail_is_sound(struct bb_slice file, uint64_t *broken_at);
 
 /* shims.c */
 void replog_wrap_io(struct bb_replog *replog);
+
+/* blocks.c: a log opens, and its files must be there soon: the first ones are only reserved. */
+void replog_blocks_start(void);
 void replog_watch(struct bb_replog *replog); /* one tick */
 
 /* install.c */

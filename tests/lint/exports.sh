@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# An archive defines only bb_* and names that start with its own: no accidental export.
+# An archive defines only bb_* and names that start with its own: no accidental export. replog's posix_fallocate is
+# meant to be found (libs/replog/blocks.c).
 set -eu
 cd "$(dirname "$0")/../.."
 status=0
@@ -9,6 +10,7 @@ for archive in build/release/lib/libbb_*.a; do
     [ "$name" != proto ] || continue
     found=$(nm --defined-only -g "$archive" 2>/dev/null | awk 'NF == 3 { print $3 }' |
         grep -vE "^(bb_|${name}_|_)" || true)
+    [ "$name" != replog ] || found=${found/posix_fallocate/}
     if [ -n "$found" ]; then
         echo "$archive exports:" "$found"
         status=1
