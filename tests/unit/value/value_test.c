@@ -540,3 +540,62 @@ Test(json, a_field_that_is_undefined_leaves_no_comma)
     bb_buf_fini(&value);
     bb_buf_fini(&text);
 }
+
+/* Objects of an array, whose names are made as text once, as they are by themselves. */
+Test(json, objects_of_an_array_are_written_as_each_by_itself)
+{
+    static const char *const elements[] = {
+        "{\"a\":1,\"b\":\"x\"}",
+        "{\"a\":2,\"b\":\"\\u0001\"}",
+        "{\"ab\":2,\"\":\"y\"}",
+        "{\"b\":2}",
+        "{}",
+        "{\"a\":{\"$undefined\":null},\"b\":3}",
+        "{\"a\\n\\\"\":[{\"a\":1},{\"a\":2},{\"b\":[{}]}]}",
+        "{\"a\":{\"b\":1},\"b\":[1,{\"a\":3,\"b\":4},{\"a\":5,\"b\":6}]}",
+        "\"{\"",
+        "[{\"a\":1,\"b\":2}]",
+    };
+    struct bb_buf json = { 0 }, value = { 0 }, text = { 0 }, expected = { 0 };
+    uint64_t state = 1;
+
+    for (int round = 0; round < 2000; round++) {
+        bb_buf_clear(&json);
+        bb_buf_append_str(&json, "[");
+        for (int i = 0; i < 6; i++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            uint64_t choice = (state >> 33) % (BB_COUNT_OF(elements) + 2);
+            bb_buf_append_str(&json, i == 0 ? "" : ",");
+            if (choice < BB_COUNT_OF(elements)) {
+                bb_buf_append_str(&json, elements[choice]);
+                continue;
+            }
+            /* More fields, or longer names, than are made ready. */
+            bb_buf_append_str(&json, "{");
+            for (int field = 0; field < (choice % 2 == 0 ? 40 : 20); field++)
+                bb_buf_printf(&json, "%s\"%0*d\":%d", field == 0 ? "" : ",",
+                              choice % 2 == 0 ? 2 : 60, field, field);
+            bb_buf_append_str(&json, "}");
+        }
+        bb_buf_append_str(&json, "]");
+        bb_buf_append_byte(&json, 0);
+        from_json((const char *)json.data, &value);
+        for (int format = BB_JSON_ENCODED; format <= BB_JSON_CLEAN; format++) {
+            bb_buf_clear(&expected);
+            bb_buf_append_str(&expected, "[");
+            for (size_t i = 0; i < bb_value_count(bb_buf_slice(&value)); i++) {
+                bb_buf_append_str(&expected, i == 0 ? "" : ",");
+                bb_json_encode(bb_value_at(bb_buf_slice(&value), i), (enum bb_json_format)format,
+                               &expected);
+            }
+            bb_buf_append_str(&expected, "]");
+            bb_buf_append_byte(&expected, 0);
+            cr_assert_str_eq(to_json(bb_buf_slice(&value), (enum bb_json_format)format, &text),
+                             (const char *)expected.data);
+        }
+    }
+    bb_buf_fini(&json);
+    bb_buf_fini(&value);
+    bb_buf_fini(&text);
+    bb_buf_fini(&expected);
+}
