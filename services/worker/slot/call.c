@@ -304,7 +304,11 @@ static bool retry_pending(struct slot *slot)
         }
         has_settled = true;
         if (rc == BB_OK) {
-            (void)bb_vm_resolve(call->vm, pending->ticket, bb_buf_slice(&slot->answer));
+            if (slot->page.documents != NULL) {
+                (void)bb_vm_resolve_page(call->vm, pending->ticket, &slot->page);
+            } else {
+                (void)bb_vm_resolve(call->vm, pending->ticket, bb_buf_slice(&slot->answer));
+            }
         } else {
             (void)bb_vm_reject(call->vm, pending->ticket, rc, bb_slice_str(slot->ctx.error));
         }
