@@ -10,6 +10,8 @@
  */
 #include "replog_internal.h"
 
+#define FIRST_ENTRY 1u /* who belongs to the group; each first start writes the same one */
+
 static struct bb_replog *replog_of(struct raft_io *io)
 {
     return bb_container(io, struct bb_replog, io);
@@ -171,6 +173,74 @@ static void cut_before_change(struct raft_append_entries *message)
     }
 }
 
+/*
+ * libraft 0.22 takes the lesser of the leader's commit index and the message's last entry for its
+ * own commit index, also when that is less than what it had: entries that come again, because the
+ * answers to them got lost, turn it back. The next snapshot has that index then and the state of
+ * what was applied, and the next start refuses it. A message promises nothing beyond its entries.
+ */
+static void cap_commit(struct raft_append_entries *message)
+{
+    uint64_t last = message->prev_log_index + message->n_entries;
+
+    if (message->leader_commit > last) {
+        message->leader_commit = last;
+    }
+}
+
+/*
+ * A voter whose disk was lost starts as on its first day, and has forgotten what it acknowledged.
+ * Others know its folder and refuse it, but one that is far behind does not, and would lead with
+ * the forgetful one's vote, without what the two have lost. So a log with nothing but its first
+ * entry helps only those that have no more either: the first start of a group.
+ */
+static bool may_vote(const struct bb_replog *replog, const struct raft_message *message)
+{
+    return message->request_vote.last_log_index <= FIRST_ENTRY ||
+           raft_last_index(replog_raft(replog)) > FIRST_ENTRY;
+}
+
+static struct raft_server *self_of(struct bb_replog *replog)
+{
+    struct raft_configuration *members = &replog_raft(replog)->configuration;
+
+    for (unsigned i = 0; i < members->n; i++) {
+        if (members->servers[i].id == replog->raft.id) {
+            return &members->servers[i];
+        }
+    }
+    return NULL;
+}
+
+/*
+ * Raft counts votes by the candidate's list of voters, whatever the voter's own list says. libraft
+ * 0.22 gives none where the own log does not say that this node votes, and such a node never
+ * forgets its leader either. When a leader is killed whose log alone has a promotion, the group
+ * would wait for that one vote for ever. So the node is a voter while it is asked.
+ */
+static void vote(struct bb_replog *replog, struct raft_message *message)
+{
+    struct raft_server *self = self_of(replog);
+    int role = self == NULL ? RAFT_VOTER : self->role;
+
+    if (!may_vote(replog, message)) {
+        return;
+    }
+    if (role == RAFT_VOTER) {
+        replog->real.recv(&replog->io, message);
+        return;
+    }
+    if (bb_loop_now_us(replog->loop) - replog->heard_us >= REPLOG_ELECTION_MS * 1000u) {
+        message->request_vote.disrupt_leader = true;
+    }
+    self->role = RAFT_VOTER;
+    replog->real.recv(&replog->io, message);
+    self = self_of(replog);
+    if (self != NULL) {
+        self->role = role;
+    }
+}
+
 /* What a leader says about its commits tells a follower whether it lags. */
 static void pass_on(struct bb_replog *replog, struct raft_message *message)
 {
@@ -183,10 +253,16 @@ static void pass_on(struct bb_replog *replog, struct raft_message *message)
 
     if (is_append) {
         cut_before_change(&message->append_entries);
+        cap_commit(&message->append_entries);
     }
-    replog->real.recv(&replog->io, message);
+    if (message->type == RAFT_REQUEST_VOTE) {
+        vote(replog, message);
+    } else {
+        replog->real.recv(&replog->io, message);
+    }
     raft_leader(&replog->raft, &leader, &address);
     if (is_append && leader == from && term == raft_current_term(&replog->raft)) {
+        replog->heard_us = bb_loop_now_us(replog->loop);
         replog->heard_term = term;
         replog->heard_commit = commit;
     }

@@ -176,6 +176,7 @@ struct bb_replog {
     const struct bb_replog_voter *voters; /* during open */
     size_t voter_count;
     bool is_joining;
+    uint64_t heard_us;                 /* when a leader said something last */
     uint64_t heard_term, heard_commit; /* what a leader said last that it has committed */
     uint64_t lag_warned_us;            /* when the log last complained that the data lags behind */
     bool is_snapshot_due;

@@ -11,8 +11,9 @@
 #include "common.pb-c.h"
 #include "storage.pb-c.h"
 
-#define WAIT_MS 2000
-#define POLL_US 5000
+#define WAIT_MS    500
+#define TIMEOUT_MS 800 /* short: the checkers know what happened from here only */
+#define POLL_US    5000
 
 struct follower {
     struct sim_node *node;
@@ -70,6 +71,21 @@ static void take_record(struct follower *follower, struct bb_slice bytes)
                                              .log = id.size > 0 ? log : BB_SLICE_EMPTY });
 }
 
+/*
+ * A node that takes a checkpoint has no records of before. Where nodes are replaced all of them may
+ * have come that way, and who was far behind is told so: it is not heard of again.
+ */
+static void position_gone(struct follower *follower)
+{
+    const struct sim_scenario *scenario = world.scenario;
+
+    if (!scenario->is_growing && scenario->faults.lose_disk == 0)
+        sim_fail("feed: position %" PRIu64 " is gone", follower->cursor);
+    sim_trace("feed: follower %" PRIu32 " ends at %" PRIu64 ", which is gone", follower->source,
+              follower->cursor);
+    follower->cursor = UINT64_MAX;
+}
+
 static void on_tail(void *arg, int status, struct bb_slice bytes)
 {
     struct follower *follower = arg;
@@ -84,8 +100,10 @@ static void on_tail(void *arg, int status, struct bb_slice bytes)
         for (size_t i = 0; i < reply->tail->n_records && !sim.is_over; i++)
             take_record(follower, bb_pb_slice(reply->tail->records[i]));
     } else {
-        if (status == BB_OK && reply->status == BB_TX_TRUNCATED)
-            sim_fail("feed: position %" PRIu64 " is gone", follower->cursor);
+        if (status == BB_OK && reply->status == BB_TX_TRUNCATED) {
+            position_gone(follower);
+            return;
+        }
         follower->current = sim_below(follower->peer_count);
     }
     (void)sim_after(follower->node, POLL_US + sim_below(POLL_US), ask, follower);
@@ -103,7 +121,7 @@ static void ask(void *arg)
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
     request.tail = &tail;
     int rc = bb_peer_request(&ctx, follower->peers[follower->current], &request.base,
-                             WAIT_MS + 1000, on_tail, follower);
+                             TIMEOUT_MS, on_tail, follower);
     bb_assert(rc == BB_OK);
 }
 

@@ -232,6 +232,15 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
     return remove(path);
 }
 
+void cluster_lose_disk(struct cluster *cluster, size_t number)
+{
+    struct cluster_node *node = &cluster->nodes[number];
+    cr_assert(!node->is_up);
+    nftw(node->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    cr_assert_eq(mkdir(node->dir, 0700), 0);
+    node->count = 0;
+}
+
 void cluster_fini(struct cluster *cluster)
 {
     for (size_t i = 0; i < cluster->node_count; i++) {

@@ -54,6 +54,8 @@ struct cluster {
 void cluster_init(struct cluster *cluster, size_t node_count, size_t voter_count);
 void cluster_start(struct cluster *cluster, size_t node);
 void cluster_kill(struct cluster *cluster, size_t node);
+/* Of a dead node: its folder is empty, and it has applied nothing. Others do not see it. */
+void cluster_lose_disk(struct cluster *cluster, size_t node);
 void cluster_fini(struct cluster *cluster);
 
 /* The node that is a ready leader in the highest term, or NULL. */

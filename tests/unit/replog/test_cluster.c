@@ -131,6 +131,31 @@ Test(replog_cluster, node_that_lost_its_disk_is_not_let_in_under_its_old_name, .
     cluster_fini(&cluster);
 }
 
+Test(replog_cluster, b22_node_that_forgot_all_gives_no_vote_to_one_that_is_behind, .timeout = 60)
+{
+    struct cluster cluster;
+    cluster_init(&cluster, 3, 3);
+    start_all(&cluster);
+    cluster_write(&cluster, 5, 100);
+    cluster_until(&cluster, cluster_is_equal);
+    cluster_kill(&cluster, 2);
+    cluster_write(&cluster, 10, 100);
+    cluster_kill(&cluster, 0);
+    cluster_kill(&cluster, 1);
+    /* The third one does not know that the second was another one. */
+    cluster_lose_disk(&cluster, 1);
+    cluster_start(&cluster, 1);
+    cluster_start(&cluster, 2);
+    cluster_run_ms(&cluster, 3000);
+    cr_assert_null(cluster_leader(&cluster), "ten acknowledged values would be lost");
+    cluster_start(&cluster, 0);
+    cluster_until(&cluster, cluster_has_leader);
+    cluster_until(&cluster, cluster_is_equal);
+    for (size_t i = 0; i < 3; i++)
+        cluster_check_ledger(&cluster, i);
+    cluster_fini(&cluster);
+}
+
 Test(replog_cluster, refused_node_hears_why, .timeout = 60)
 {
     struct cluster cluster;

@@ -123,6 +123,31 @@ Test(replog_install, message_is_held_until_the_state_is_brought_and_others_are_d
     stop(&world);
 }
 
+static uint64_t delivered_commit;
+
+static void keep_commit(struct raft_io *io, struct raft_message *message)
+{
+    (void)io;
+    delivered_commit = message->append_entries.leader_commit;
+}
+
+/* libraft would turn its commit index back to the third. */
+Test(replog_install, message_promises_nothing_beyond_its_entries, .timeout = 20)
+{
+    struct install_world world;
+    struct raft_message message = { .type = RAFT_APPEND_ENTRIES, .server_id = 2 };
+    start(&world);
+    world.log.replog->real.recv = keep_commit;
+    message.append_entries.prev_log_index = 3;
+    message.append_entries.leader_commit = 9;
+    replog_recv(&world.log.replog->io, &message);
+    cr_assert_eq(delivered_commit, 3);
+    message.append_entries.leader_commit = 2;
+    replog_recv(&world.log.replog->io, &message);
+    cr_assert_eq(delivered_commit, 2);
+    stop(&world);
+}
+
 Test(replog_install, newer_message_takes_the_place_of_one_for_which_no_state_could_be_brought,
      .timeout = 20)
 {
