@@ -147,7 +147,6 @@ static struct txn_page *page_new(const struct bb_txn_answer *answer, size_t byte
     for (size_t i = 0; i < answer->entry_count; i++) {
         page->rows[i].key = put_bytes(&at, answer->entries[i].key);
         page->rows[i].value = put_bytes(&at, answer->entries[i].value);
-        page->rows[i].note = 0;
     }
     return page;
 }

@@ -6,7 +6,7 @@
  * What was consumed so far is all that counts: the read range ends there, and so does the cursor.
  */
 enum {
-    ROWS_MAX = BB_TXN_PAGE_ROWS,
+    ROWS_MAX = 1000,
     COUNT_ROWS_MAX = 5000,
     ROWS_BYTES_MAX = 1 << 20
 };
@@ -136,7 +136,7 @@ static int check_row(struct bb_ctx *ctx, const struct txn_scan *scan,
 }
 
 /* A page is asked for only when the one before is used up. */
-static void use_page(struct bb_txn *txn, struct txn_scan *scan, struct txn_page_row *rows,
+static void use_page(struct bb_txn *txn, struct txn_scan *scan, const struct txn_page_row *rows,
                      size_t count, bool is_complete)
 {
     bb_assert(scan->row_at == scan->row_count);
@@ -164,7 +164,6 @@ int txn_scan_feed(struct bb_ctx *ctx, struct bb_txn *txn, struct txn_scan *scan,
         previous = entries[i].key;
         rows[i].key = txn_dup(txn, entries[i].key);
         rows[i].value = scan->is_keys_only ? BB_SLICE_EMPTY : txn_dup(txn, entries[i].value);
-        rows[i].note = 0;
     }
     use_page(txn, scan, rows, entry_count, is_complete);
     txn_hold(txn, scan, NULL);
@@ -225,8 +224,7 @@ static int peek(struct bb_txn *txn, struct txn_scan *scan, uint32_t fetch, struc
         return BB_OK;
     }
     *row = (struct txn_row){ .key = scan->rows[scan->row_at].key,
-                             .value = scan->rows[scan->row_at].value,
-                             .note = &scan->rows[scan->row_at].note };
+                             .value = scan->rows[scan->row_at].value };
     if (own != NULL) {
         int order = bb_slice_compare(own->key, row->key);
         if (scan->is_descending ? order > 0 : order < 0)
@@ -288,8 +286,8 @@ struct txn_scan *txn_scan(struct bb_txn *txn, uint32_t number)
     return txn->scans[number];
 }
 
-int bb_txn_scan_page(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, uint32_t want,
-                     uint32_t prefetch, struct bb_document *documents, uint32_t *row_count,
+int bb_txn_scan_next(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, uint32_t want,
+                     uint32_t prefetch, struct bb_value_builder *to, uint32_t *row_count,
                      bool *is_done)
 {
     struct txn_scan *scan = txn_scan(txn, number);
@@ -313,24 +311,13 @@ int bb_txn_scan_page(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, ui
         rc = txn_scan_consume(ctx, txn, scan, &row);
         if (rc != BB_OK)
             return rc;
-        documents[*row_count] = (struct bb_document){ txn_row_value(&row), row.note };
-        bytes += documents[*row_count].bytes.size;
+        struct bb_slice document = txn_row_value(&row);
+        bb_value_put_value(to, document);
+        bytes += document.size;
         ++*row_count;
     }
     *is_done = scan->is_ended;
     return BB_OK;
-}
-
-int bb_txn_scan_next(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, uint32_t want,
-                     uint32_t prefetch, struct bb_value_builder *to, uint32_t *row_count,
-                     bool *is_done)
-{
-    struct bb_document documents[ROWS_MAX];
-    int rc = bb_txn_scan_page(ctx, txn, number, want, prefetch, documents, row_count, is_done);
-
-    for (uint32_t i = 0; rc == BB_OK && i < *row_count; i++)
-        bb_value_put_value(to, documents[i].bytes);
-    return rc;
 }
 
 int bb_txn_scan_count(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t number, uint64_t count_max,

@@ -99,7 +99,6 @@ struct txn_overlay {
 /* One entry of an answer to a scan. */
 struct txn_page_row {
     struct bb_slice key, value; /* value: the document, empty in a keys-only scan */
-    uint64_t note;              /* see bb_document */
 };
 /* An answer to a scan that may outlive the transaction: in one block, and held by a count. */
 struct txn_page {
@@ -119,7 +118,6 @@ struct txn_held {
 
 struct txn_row {
     struct bb_slice key, value;
-    uint64_t *note;
     struct txn_doc *doc; /* of an own write, else NULL: `value` is what the snapshot has */
 };
 
@@ -132,12 +130,12 @@ struct txn_scan {
     bool is_descending, is_keys_only, is_untracked;
     struct bb_slice end_key; /* of an end cursor; data == NULL: no bound but the range */
     bool is_wanted;
-    bool is_snapshot_done;     /* no more rows beyond those buffered */
-    bool is_ended;             /* consumed to its end */
-    bool is_touched;           /* something was asked of it: it has a range */
-    struct bb_slice covered;   /* ascending: next low; descending: next high, for the next page */
-    struct bb_slice position;  /* key of the last consumed row; data == NULL: none */
-    struct txn_page_row *rows; /* of the page */
+    bool is_snapshot_done;    /* no more rows beyond those buffered */
+    bool is_ended;            /* consumed to its end */
+    bool is_touched;          /* something was asked of it: it has a range */
+    struct bb_slice covered;  /* ascending: next low; descending: next high, for the next page */
+    struct bb_slice position; /* key of the last consumed row; data == NULL: none */
+    const struct txn_page_row *rows; /* of the page */
     size_t row_at, row_count;
     uint64_t rows_total, bytes_total, counted;
 };

@@ -7,7 +7,6 @@
 
 enum {
     RESULT_BYTES_MAX = 48 << 20,
-    RESULT_KEPT_MAX = 256 << 10,
     /* Of running: in this long a script allocates a few megabytes, whatever it does. */
     HEAP_LOOK_NS = 500000
 };
@@ -28,18 +27,6 @@ struct Entered {
     v8::HandleScope handles;
     v8::Context::Scope context;
 };
-
-/* Results of one function have much the same size: the next one need not grow to it. */
-static void keep_memory(struct bb_vm *vm, struct bb_buf *result)
-{
-    if (result->capacity > RESULT_KEPT_MAX) {
-        bb_buf_fini(result);
-        bb_buf_init(result);
-    }
-    bb_buf_clear(result);
-    bb_buf_fini(&vm->result);
-    vm->result = *result;
-}
 
 static void end_with(struct bb_vm_call *call, enum bb_vm_end end, int status, std::string message)
 {
@@ -300,8 +287,7 @@ int bb_vm_call_begin(struct bb_ctx *ctx, struct bb_vm *vm, struct bb_vm_bundle *
     memcpy(made->random, options->seed, sizeof made->random);
     /* All zero is the one state that xorshift never leaves. */
     made->random[0] |= (made->random[0] | made->random[1] | made->random[2] | made->random[3]) == 0;
-    made->value = vm->result;
-    bb_buf_init(&vm->result);
+    bb_buf_init(&made->value);
     bb_buf_init(&made->error_data);
     bb_buf_init(&made->profiled);
     vm->call = made;
@@ -341,9 +327,7 @@ static v8::Local<v8::Promise::Resolver> take_ticket(struct bb_vm_call *call,
     return resolver;
 }
 
-/* With the page, or where there is none with the value. */
-static int resolve(struct bb_vm_call *call, struct bb_vm_ticket ticket, struct bb_slice value,
-                   const struct bb_vm_page *page)
+int bb_vm_resolve(struct bb_vm_call *call, struct bb_vm_ticket ticket, struct bb_slice value)
 {
     bb::Entered entered(call);
     v8::TryCatch quiet(call->vm->isolate);
@@ -354,24 +338,12 @@ static int resolve(struct bb_vm_call *call, struct bb_vm_ticket ticket, struct b
     if (resolver.IsEmpty()) {
         return BB_NOT_FOUND;
     }
-    if ((page != nullptr ? bb::decode_page(call->vm, *page) : bb::decode(call->vm, value))
-            .ToLocal(&decoded)) {
+    if (bb::decode(call->vm, value).ToLocal(&decoded)) {
         std::ignore = resolver->Resolve(call->vm->isolate->GetCurrentContext(), decoded);
     } else if (quiet.HasCaught() && !quiet.HasTerminated()) {
         std::ignore = resolver->Reject(call->vm->isolate->GetCurrentContext(), quiet.Exception());
     }
     return BB_OK;
-}
-
-int bb_vm_resolve(struct bb_vm_call *call, struct bb_vm_ticket ticket, struct bb_slice value)
-{
-    return resolve(call, ticket, value, nullptr);
-}
-
-int bb_vm_resolve_page(struct bb_vm_call *call, struct bb_vm_ticket ticket,
-                       const struct bb_vm_page *page)
-{
-    return resolve(call, ticket, BB_SLICE_EMPTY, page);
 }
 
 int bb_vm_reject(struct bb_vm_call *call, struct bb_vm_ticket ticket, int status,
@@ -419,12 +391,6 @@ enum bb_vm_isolation bb_vm_call_isolation(const struct bb_vm_call *call)
                                                                       : BB_VM_PER_CALL;
 }
 
-void bb_vm_answer_page(struct bb_vm_call *call, const struct bb_vm_page *page)
-{
-    bb_assert(page->count <= BB_VM_PAGE_MAX);
-    call->page = page;
-}
-
 bool bb_vm_host_is_open(const struct bb_vm_call *call)
 {
     return call->is_host_open;
@@ -460,9 +426,6 @@ void bb_vm_call_end(struct bb_vm_call *call)
                 bb::profile_stop(call, &call->profiled);
             }
         }
-        if (!vm->must_recycle) {
-            bb::forget_given(vm);
-        }
         vm->call = nullptr;
         if (call->own != nullptr) {
             bb::drop_own_realm(call);
@@ -473,7 +436,7 @@ void bb_vm_call_end(struct bb_vm_call *call)
         for (struct bb_vm_bundle *bundle : call->bundles) {
             bb_vm_unload(bundle);
         }
-        bb::keep_memory(vm, &call->value);
+        bb_buf_fini(&call->value);
         bb_buf_fini(&call->error_data);
         bb_buf_fini(&call->profiled);
         delete call;

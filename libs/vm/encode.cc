@@ -17,7 +17,6 @@ namespace
 
 const size_t NAME_BYTES_MAX = 1024;
 const size_t NAMES_KEPT_MAX = 2048; /* of one list of keys */
-const uint32_t FIELDS_MAX = 64;     /* of those, as in js/fields.js */
 
 struct Place {
     const Place *parent;
@@ -42,13 +41,7 @@ class Encoder
     {
     }
     bool value(v8::Local<v8::Value> value, const Place *place, uint32_t depth);
-    /* The fields of the object that was asked for, in the order of its keys. */
-    bool take(const Fields &fields, const v8::Local<v8::Value> *values);
-    /* Elements of the array that js/documents.js goes through: how they come is said there. */
-    bool element(uint32_t index, v8::Local<v8::Value> item);
-    bool changed(uint32_t index, v8::Local<v8::Object> item, const Fields &fields,
-                 const v8::Local<v8::Value> *values);
-    bool sames(uint32_t index, uint32_t number, uint32_t count, int32_t step);
+    bool take(const Fields &fields, const v8::FunctionCallbackInfo<v8::Value> &info);
 
   private:
     bool fail(const Place *place, const std::string &text);
@@ -57,10 +50,7 @@ class Encoder
     bool object(v8::Local<v8::Object> object, const Place *place, uint32_t depth);
     bool listed(v8::Local<v8::Object> object, v8::Local<v8::Array> keys, const Place *place,
                 uint32_t depth);
-    bool partly(const Fields &fields, const v8::Local<v8::Value> *values);
-    bool is_too_large(const Place *place);
-    bool documents(v8::Local<v8::Array> array, v8::Local<v8::Value> first, const Place *place,
-                   uint32_t depth, uint32_t *done);
+    bool partly(const Fields &fields, const v8::FunctionCallbackInfo<v8::Value> &info);
     bool gather(v8::Local<v8::Object> object, v8::Local<v8::Array> keys, const Place *place);
     bool other(v8::Local<v8::Value> value, const Place *place);
     bool is_plain(v8::Local<v8::Object> object);
@@ -84,13 +74,6 @@ class Encoder
         const Place *place;
         uint32_t depth;
     } asked_ = {};
-    /* The array whose elements come one by one. */
-    struct Open {
-        v8::Local<v8::Array> array;
-        const Place *place;
-        uint32_t depth;
-        size_t begin, first; /* of its bytes, and of those of its elements */
-    } open_ = {};
 };
 
 std::string place_text(v8::Isolate *isolate, const Place *place, const char *root)
@@ -214,15 +197,6 @@ bool Encoder::array(v8::Local<v8::Array> array, const Place *place, uint32_t dep
         if (!array->Get(context_, i).ToLocal(&item)) {
             return false;
         }
-        uint32_t done = 0;
-        open_ = { array, place, depth, begin, first };
-        if (i == 0 && !documents(array, item, place, depth, &done)) {
-            return false;
-        }
-        if (done > 0) {
-            i = done - 1;
-            continue;
-        }
         if (item->IsUndefined() && !options_.keeps_undefined) {
             return fail(&here, "undefined in an array cannot be stored; use null");
         }
@@ -295,15 +269,15 @@ bool Encoder::gather(v8::Local<v8::Object> object, v8::Local<v8::Array> keys, co
 }
 
 /* What `take` is called for: an object of known keys, in one piece. */
-bool Encoder::take(const Fields &fields, const v8::Local<v8::Value> *given)
+bool Encoder::take(const Fields &fields, const v8::FunctionCallbackInfo<v8::Value> &info)
 {
     const auto asked = asked_;
     const uint32_t count = (uint32_t)fields.order.size();
     const size_t begin = to_->size;
 
     for (uint32_t i = 0; i < count && !options_.keeps_undefined; i++) {
-        if (given[i]->IsUndefined()) {
-            return partly(fields, given);
+        if (info[(int)i + 1]->IsUndefined()) {
+            return partly(fields, info);
         }
     }
     bb_buf_append(to_, fields.head.data(), fields.head.size());
@@ -312,7 +286,7 @@ bool Encoder::take(const Fields &fields, const v8::Local<v8::Value> *given)
         const uint32_t name = i == 0 ? 0 : fields.ends[i - 1];
         const Place here = { asked.place, asked.object, v8::Local<v8::String>(), 0,
                              std::string_view(fields.names).substr(name, fields.ends[i] - name) };
-        if (!value(given[fields.order[i]], &here, asked.depth + 1)) {
+        if (!value(info[(int)fields.order[i] + 1], &here, asked.depth + 1)) {
             return false;
         }
         le32_at(begin + 9 + (size_t)i * 8 + 4, to_->size - values);
@@ -322,7 +296,7 @@ bool Encoder::take(const Fields &fields, const v8::Local<v8::Value> *given)
 }
 
 /* The same without the fields that are undefined. */
-bool Encoder::partly(const Fields &fields, const v8::Local<v8::Value> *given)
+bool Encoder::partly(const Fields &fields, const v8::FunctionCallbackInfo<v8::Value> &info)
 {
     const auto asked = asked_;
     const size_t begin = to_->size;
@@ -330,7 +304,7 @@ bool Encoder::partly(const Fields &fields, const v8::Local<v8::Value> *given)
     size_t name_bytes = 0;
 
     for (uint32_t i = 0; i < fields.order.size(); i++) {
-        if (!given[fields.order[i]]->IsUndefined()) {
+        if (!info[(int)fields.order[i] + 1]->IsUndefined()) {
             present.push_back(i);
             name_bytes += fields.ends[i] - (i == 0 ? 0 : fields.ends[i - 1]);
         }
@@ -353,7 +327,7 @@ bool Encoder::partly(const Fields &fields, const v8::Local<v8::Value> *given)
             asked.place, asked.object, v8::Local<v8::String>(), 0,
             std::string_view(fields.names).substr(name, fields.ends[present[i]] - name)
         };
-        if (!value(given[fields.order[present[i]]], &here, asked.depth + 1)) {
+        if (!value(info[(int)fields.order[present[i]] + 1], &here, asked.depth + 1)) {
             return false;
         }
         le32_at(begin + 9 + i * 8 + 4, to_->size - values);
@@ -412,100 +386,13 @@ bool Encoder::listed(v8::Local<v8::Object> object, v8::Local<v8::Array> keys, co
     return true;
 }
 
-bool Encoder::is_too_large(const Place *place)
-{
-    return to_->size > options_.size_max &&
-           !fail(place,
-                 "the whole value is larger than " + std::to_string(options_.size_max) + " bytes");
-}
-
-/* ---- arrays of documents that the call has read ---- */
-
-/* With copies of documents among a result's elements, js/documents.js goes through them. In other
- * places a copy might be inside of itself, by a getter. */
-bool Encoder::documents(v8::Local<v8::Array> array, v8::Local<v8::Value> first, const Place *place,
-                        uint32_t depth, uint32_t *done)
-{
-    v8::Local<v8::Function> elements;
-    v8::Local<v8::Value> answer;
-
-    if (!first->IsObject() || !options_.checks_names || options_.keeps_undefined ||
-        (place != nullptr && place->parent != nullptr) ||
-        !document_elements(vm_).ToLocal(&elements)) {
-        return true;
-    }
-    v8::Local<v8::Value> arguments[] = {
-        array, v8::Integer::NewFromUnsigned(isolate_, array->Length()), first,
-        place == nullptr ? v8::Undefined(isolate_).As<v8::Value>() : place->object.As<v8::Value>()
-    };
-    (void)depth;
-    if (!elements->Call(context_, v8::Undefined(isolate_), 4, arguments).ToLocal(&answer) ||
-        !answer->IsUint32()) {
-        return false;
-    }
-    *done = answer.As<v8::Uint32>()->Value();
-    return true;
-}
-
-bool Encoder::element(uint32_t index, v8::Local<v8::Value> item)
-{
-    const Open open = open_;
-    const Place here = { open.place, open.array, v8::Local<v8::String>(), index, {} };
-
-    if (item->IsUndefined()) {
-        return fail(&here, "undefined in an array cannot be stored; use null");
-    }
-    if (!value(item, &here, open.depth + 1)) {
-        return false;
-    }
-    open_ = open;
-    le32_at(open.begin + 9 + (size_t)index * 4, to_->size - open.first);
-    return true;
-}
-
-bool Encoder::changed(uint32_t index, v8::Local<v8::Object> item, const Fields &fields,
-                      const v8::Local<v8::Value> *values)
-{
-    const Open open = open_;
-    const Place here = { open.place, open.array, v8::Local<v8::String>(), index, {} };
-
-    if (is_too_large(&here)) {
-        return false;
-    }
-    asked_ = { item, &here, open.depth + 1 };
-    if (!take(fields, values)) {
-        return false;
-    }
-    open_ = open;
-    le32_at(open.begin + 9 + (size_t)index * 4, to_->size - open.first);
-    return true;
-}
-
-bool Encoder::sames(uint32_t index, uint32_t number, uint32_t count, int32_t step)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        const struct bb_slice document = document_given(vm_, number);
-        v8::Local<v8::Value> item;
-        if (to_->size + document.size > options_.size_max) {
-            /* Near the limit: field by field, which says where it is. */
-            if (!decode(vm_, document).ToLocal(&item) || !element(index + i, item)) {
-                return false;
-            }
-        } else {
-            bb_buf_append_slice(to_, document);
-            le32_at(open_.begin + 9 + (size_t)(index + i) * 4, to_->size - open_.first);
-        }
-        number = (uint32_t)((int64_t)number + step);
-    }
-    return true;
-}
-
 bool Encoder::value(v8::Local<v8::Value> value, const Place *place, uint32_t depth)
 {
     uint8_t bytes[9];
 
-    if (is_too_large(place)) {
-        return false;
+    if (to_->size > options_.size_max) {
+        return fail(place, "the whole value is larger than " + std::to_string(options_.size_max) +
+                               " bytes");
     }
     if (value->IsString()) {
         return string(value.As<v8::String>(), place);
@@ -655,7 +542,9 @@ bool encode(struct bb_vm *vm, v8::Local<v8::Value> value, const EncodeOptions &o
 
 /* ---- lists of keys ---- */
 
-bool read_names(v8::Isolate *isolate, v8::Local<v8::Array> keys, std::vector<std::string> *names)
+/* The names in the order of the keys; false: one of them is none that may be stored. */
+static bool read_names(v8::Isolate *isolate, v8::Local<v8::Array> keys,
+                       std::vector<std::string> *names)
 {
     size_t bytes = 0;
 
@@ -700,12 +589,6 @@ static std::unique_ptr<Fields> make_fields(const std::vector<std::string> &names
     return made;
 }
 
-uint32_t add_fields(struct bb_vm *vm, const std::vector<std::string> &names)
-{
-    vm->fields.push_back(make_fields(names));
-    return (uint32_t)vm->fields.size() - 1;
-}
-
 /* return (o) => take(7, o["a"], o["b"]); */
 static std::string reader_source(size_t shape, const std::vector<std::string> &names)
 {
@@ -728,57 +611,8 @@ static void take(const v8::FunctionCallbackInfo<v8::Value> &info)
     struct bb_vm *vm = vm_of(info.GetIsolate());
     const uint32_t shape = info[0].As<v8::Uint32>()->Value();
 
-    v8::Local<v8::Value> values[FIELDS_MAX];
-    const uint32_t count = (uint32_t)info.Length() - 1;
-
     bb_assert(vm->encoder != nullptr && shape < vm->fields.size());
-    bb_assert(count == vm->fields[shape]->order.size() && count <= FIELDS_MAX);
-    for (uint32_t i = 0; i < count; i++) {
-        values[i] = info[(int)i + 1];
-    }
-    info.GetReturnValue().Set(
-        static_cast<Encoder *>(vm->encoder)->take(*vm->fields[shape], values));
-}
-
-/* element(index, item) */
-static void take_element(const v8::FunctionCallbackInfo<v8::Value> &info)
-{
-    Encoder *encoder = static_cast<Encoder *>(vm_of(info.GetIsolate())->encoder);
-
-    bb_assert(encoder != nullptr);
-    info.GetReturnValue().Set(encoder->element(info[0].As<v8::Uint32>()->Value(), info[1]));
-}
-
-/* changed(index, item, fields, values) */
-static void take_changed(const v8::FunctionCallbackInfo<v8::Value> &info)
-{
-    v8::Isolate *isolate = info.GetIsolate();
-    struct bb_vm *vm = vm_of(isolate);
-    const uint32_t shape = info[2].As<v8::Uint32>()->Value();
-    v8::Local<v8::Array> list = info[3].As<v8::Array>();
-    v8::Local<v8::Value> values[FIELDS_MAX];
-
-    bb_assert(vm->encoder != nullptr && shape < vm->fields.size());
-    bb_assert(list->Length() == vm->fields[shape]->order.size() && list->Length() <= FIELDS_MAX);
-    for (uint32_t i = 0; i < list->Length(); i++) {
-        if (!list->Get(isolate->GetCurrentContext(), i).ToLocal(&values[i])) {
-            return;
-        }
-    }
-    info.GetReturnValue().Set(static_cast<Encoder *>(vm->encoder)
-                                  ->changed(info[0].As<v8::Uint32>()->Value(),
-                                            info[1].As<v8::Object>(), *vm->fields[shape], values));
-}
-
-/* sames(index, number, count, step) */
-static void take_sames(const v8::FunctionCallbackInfo<v8::Value> &info)
-{
-    Encoder *encoder = static_cast<Encoder *>(vm_of(info.GetIsolate())->encoder);
-
-    bb_assert(encoder != nullptr);
-    info.GetReturnValue().Set(
-        encoder->sames(info[0].As<v8::Uint32>()->Value(), info[1].As<v8::Uint32>()->Value(),
-                       info[2].As<v8::Uint32>()->Value(), info[3].As<v8::Int32>()->Value()));
+    info.GetReturnValue().Set(static_cast<Encoder *>(vm->encoder)->take(*vm->fields[shape], info));
 }
 
 /* makeReader(keys): a function of an object, or undefined when the keys need the walk. */
@@ -807,7 +641,7 @@ static void make_reader(const v8::FunctionCallbackInfo<v8::Value> &info)
     }
     v8::Local<v8::Value> arguments[] = { taker };
     if (maker->Call(context, v8::Undefined(isolate), 1, arguments).ToLocal(&reader)) {
-        (void)add_fields(vm, names);
+        vm->fields.push_back(make_fields(names));
         info.GetReturnValue().Set(reader);
     }
 }
@@ -815,9 +649,6 @@ static void make_reader(const v8::FunctionCallbackInfo<v8::Value> &info)
 void install_encoder(struct bb_vm *vm, v8::Local<v8::Object> internals)
 {
     set_native(vm, internals, "makeReader", make_reader);
-    set_native(vm, internals, "element", take_element);
-    set_native(vm, internals, "changed", take_changed);
-    set_native(vm, internals, "sames", take_sames);
 }
 
 } // namespace bb

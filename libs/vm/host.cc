@@ -83,7 +83,6 @@ void host_function(const v8::FunctionCallbackInfo<v8::Value> &info)
     } else {
         const struct bb_vm_ticket ticket = { (call->generation << 32) | call->tickets.size() };
         bb_buf_clear(&vm->answer);
-        call->page = nullptr;
         call->is_host_open = realm_of(isolate->GetCurrentContext())->is_own;
         const int rc = vm->host(call->ctx, call->arg, call, info[0].As<v8::Uint32>()->Value(),
                                 bb_buf_slice(&arguments), ticket, &vm->answer);
@@ -92,10 +91,6 @@ void host_function(const v8::FunctionCallbackInfo<v8::Value> &info)
             answer_pending(info, call);
         } else if (rc != BB_OK) {
             throw_error(vm, rc, call->ctx->error);
-        } else if (call->page != nullptr) {
-            if (decode_page(vm, *call->page).ToLocal(&value)) {
-                info.GetReturnValue().Set(value);
-            }
         } else if (vm->answer.size > 0 && decode(vm, bb_buf_slice(&vm->answer)).ToLocal(&value)) {
             info.GetReturnValue().Set(value);
         }

@@ -7,10 +7,10 @@ namespace bb
 {
 
 /* In this order; each is the body of function (host, internals). */
-static const char *const BEFORE_RUNTIME[] = { "sharing.js", "modules.js",   "stack.js",
-                                              "fields.js",  "documents.js", "text.js",
-                                              "events.js",  "crypto.js",    "urls",
-                                              "globals.js", "wasm.js",      "determinism.js" };
+static const char *const BEFORE_RUNTIME[] = { "sharing.js", "modules.js",    "stack.js",
+                                              "fields.js",  "text.js",       "events.js",
+                                              "crypto.js",  "urls",          "globals.js",
+                                              "wasm.js",    "determinism.js" };
 /* In a context of one call these run when somebody asks for one of their globals. */
 static const char *const URLS[] = { "url_parse.js", "url_machine.js", "url.js" };
 static const char *const AFTER_RUNTIME[] = { "harden.js" };
@@ -120,8 +120,8 @@ static bool run(struct bb_vm *vm, const Realm *realm, const char *name, struct b
                .ToLocal(result);
 }
 
-bool take_function(struct bb_vm *vm, v8::Local<v8::Value> from, const char *name,
-                   v8::Global<v8::Function> *to)
+static bool take_function(struct bb_vm *vm, v8::Local<v8::Value> from, const char *name,
+                          v8::Global<v8::Function> *to)
 {
     v8::Isolate *isolate = vm->isolate;
     v8::Local<v8::Value> value;
@@ -177,11 +177,10 @@ static bool run_all(struct bb_vm *vm, Realm *realm, v8::Local<v8::Value> argumen
             return false;
         }
     }
-    *what = "modules.js, stack.js, fields.js and documents.js";
+    *what = "modules.js, stack.js and fields.js";
     if (!take_function(vm, arguments[1], "makeBundle", &realm->make_bundle) ||
         !take_function(vm, arguments[1], "stackText", &realm->stack_text) ||
-        (!realm->is_own && (!take_function(vm, arguments[1], "fieldsOf", &vm->fields_of) ||
-                            !take_documents(vm, arguments[1].As<v8::Object>()))) ||
+        (!realm->is_own && !take_function(vm, arguments[1], "fieldsOf", &vm->fields_of)) ||
         !take_function(vm, arguments[1], "thrownText", &realm->thrown_text) ||
         !take_function(vm, arguments[1], "loadingPath", &realm->loading_path)) {
         return false;
@@ -256,9 +255,6 @@ bool build_realm(struct bb_vm *vm, Realm *realm, const char **what)
     install_natives(vm, internals);
     install_errors(vm, internals);
     install_encoder(vm, internals);
-    if (!realm->is_own) {
-        install_documents(vm, internals);
-    }
     install_bundles(vm, internals);
     install_crossing(vm, internals);
     set_native(vm, internals, "loadUrls", load_urls);

@@ -81,7 +81,6 @@ int bb_vm_open(struct bb_ctx *ctx, const struct bb_vm_options *options, bb_vm_ho
     made->host = host;
     bb_buf_init(&made->scratch);
     bb_buf_init(&made->answer);
-    bb_buf_init(&made->result);
     bb::init_isolate(made, options);
     /* For as long as it lives: to enter it anew for each call costs V8 a search for the thread. */
     made->isolate->Enter();
@@ -109,8 +108,6 @@ void bb_vm_close(struct bb_vm *vm)
     std::shared_ptr<bb::Tasks> tasks = vm->tasks;
     bb_buf_fini(&vm->scratch);
     bb_buf_fini(&vm->answer);
-    bb_buf_fini(&vm->result);
-    bb::close_documents(vm);
     delete vm;
     isolate->Exit();
     platform->DisposeIsolate(isolate);

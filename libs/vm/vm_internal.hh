@@ -32,10 +32,9 @@ extern "C" {
 namespace bb
 {
 
-class Tasks;      /* platform.cc */
-class Allocator;  /* limits.cc */
-struct Profile;   /* profile.cc */
-struct Documents; /* documents.cc */
+class Tasks;     /* platform.cc */
+class Allocator; /* limits.cc */
+struct Profile;  /* profile.cc */
 
 enum {
     KEY_CACHE_MAX = 8192,
@@ -122,12 +121,10 @@ struct bb_vm {
     uint32_t next_recent_shape = 0;
     v8::Global<v8::Function> fields_of; /* js/fields.js */
     std::vector<std::unique_ptr<bb::Fields>> fields;
-    std::shared_ptr<bb::Documents> documents;
     void *encoder = nullptr;    /* the one that is at work, innermost */
     std::string shape_probe;    /* scratch */
     struct bb_buf scratch;      /* host arguments */
     struct bb_buf answer;       /* host answers */
-    struct bb_buf result;       /* memory for that of the next call */
     std::atomic<int> why{ -1 }; /* enum bb_vm_end of a termination; -1: none */
     std::atomic<bool> is_out_of_memory{ false };
     size_t heap_bytes = 0; /* the limit */
@@ -182,10 +179,9 @@ struct bb_vm_call {
     bool saw_random = false, saw_time = false;
     uint32_t wasm_memory_count = 0;
     bool is_done = false;
-    bb::Realm *realm = nullptr;              /* where it began */
-    std::unique_ptr<bb::Realm> own;          /* its context, once it has needed one */
-    const struct bb_vm_page *page = nullptr; /* what the host answers just now */
-    bool is_host_open = false; /* while the host answers: to code of the call's own context */
+    bb::Realm *realm = nullptr;     /* where it began */
+    std::unique_ptr<bb::Realm> own; /* its context, once it has needed one */
+    bool is_host_open = false;      /* while the host answers: to code of the call's own context */
     std::vector<std::unique_ptr<vm_crossing>> crossings;
     v8::Global<v8::Promise> promise;
     std::vector<v8::Global<v8::Promise::Resolver>> tickets;
@@ -242,22 +238,6 @@ bool encode(struct bb_vm *vm, v8::Local<v8::Value> value, const EncodeOptions &o
 bool append_utf8(v8::Isolate *isolate, v8::Local<v8::String> text, struct bb_buf *to);
 
 void install_encoder(struct bb_vm *vm, v8::Local<v8::Object> internals);
-/* The names in the order of the keys; false: one of them is none that may be stored. */
-bool read_names(v8::Isolate *isolate, v8::Local<v8::Array> keys, std::vector<std::string> *names);
-/* The number of these fields in vm->fields. */
-uint32_t add_fields(struct bb_vm *vm, const std::vector<std::string> &names);
-
-/* documents.cc */
-void install_documents(struct bb_vm *vm, v8::Local<v8::Object> internals);
-bool take_documents(struct bb_vm *vm, v8::Local<v8::Object> internals);
-void close_documents(struct bb_vm *vm);
-/* [scan, documents, isDone] */
-v8::MaybeLocal<v8::Value> decode_page(struct bb_vm *vm, const struct bb_vm_page &page);
-/* js/documents.js: encodes elements of arrays; empty when this call has no copies of documents. */
-v8::MaybeLocal<v8::Function> document_elements(struct bb_vm *vm);
-/* The bytes of the document of which the call got this copy. */
-struct bb_slice document_given(const struct bb_vm *vm, uint32_t number);
-void forget_given(struct bb_vm *vm); /* at the end of a call */
 
 /* errors.cc */
 v8::Local<v8::Value> make_error(struct bb_vm *vm, int status, const char *message, size_t size);
@@ -300,8 +280,6 @@ void set_native(struct bb_vm *vm, v8::Local<v8::Object> object, const char *name
                 v8::FunctionCallback callback);
 
 /* realm.cc */
-bool take_function(struct bb_vm *vm, v8::Local<v8::Value> from, const char *name,
-                   v8::Global<v8::Function> *to);
 int open_realm(struct bb_ctx *ctx, struct bb_vm *vm, const struct bb_vm_options *options);
 bool build_realm(struct bb_vm *vm, Realm *realm, const char **what);
 Realm *realm_of(v8::Local<v8::Context> context);

@@ -304,11 +304,7 @@ static bool retry_pending(struct slot *slot)
         }
         has_settled = true;
         if (rc == BB_OK) {
-            if (slot->page.documents != NULL) {
-                (void)bb_vm_resolve_page(call->vm, pending->ticket, &slot->page);
-            } else {
-                (void)bb_vm_resolve(call->vm, pending->ticket, bb_buf_slice(&slot->answer));
-            }
+            (void)bb_vm_resolve(call->vm, pending->ticket, bb_buf_slice(&slot->answer));
         } else {
             (void)bb_vm_reject(call->vm, pending->ticket, rc, bb_slice_str(slot->ctx.error));
         }

@@ -77,8 +77,6 @@ struct slot {
     struct bb_arena *call_arena, *frame_arena;
     struct bb_value_builder *builder;
     struct bb_buf answer;
-    struct bb_vm_page page; /* the answer, when documents != NULL */
-    struct bb_document documents[BB_TXN_PAGE_ROWS];
     struct slot_call *call; /* NULL: free */
     uint64_t last_call;     /* whose transaction `txn` still is, ended; 0: nobody's */
     uint64_t row_until_us;  /* calls on top of each other may begin until then */

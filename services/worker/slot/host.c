@@ -12,8 +12,7 @@ struct operation {
     struct bb_slice args;
     uint32_t *scan;
     struct bb_buf *out;
-    struct bb_vm_page *page; /* instead of `out`, when it has documents */
-    bool is_open;            /* for code that may have changed the runtime's built-in objects */
+    bool is_open; /* for code that may have changed the runtime's built-in objects */
 };
 
 /* ---- arguments: the runtime gives them, but some of them come from user code as they are ---- */
@@ -168,17 +167,22 @@ static int normalize_id(struct operation *operation)
 
 static int page(struct operation *operation, uint32_t scan, uint32_t want, uint32_t prefetch)
 {
-    struct slot *slot = operation->slot;
+    struct bb_value_builder *builder = operation->slot->builder;
     uint32_t row_count;
     bool is_done = false;
-    int rc = bb_txn_scan_page(operation->ctx, slot->txn, scan, want, prefetch, slot->documents,
-                              &row_count, &is_done);
 
+    bb_value_builder_clear(builder);
+    bb_value_begin_array(builder);
+    bb_value_put_float64(builder, scan);
+    bb_value_begin_array(builder);
+    int rc = bb_txn_scan_next(operation->ctx, operation->slot->txn, scan, want, prefetch, builder,
+                              &row_count, &is_done);
     if (rc != BB_OK)
         return rc;
-    *operation->page = (struct bb_vm_page){
-        .documents = slot->documents, .count = row_count, .scan = scan, .is_done = is_done
-    };
+    bb_value_end_array(builder);
+    bb_value_put_bool(builder, is_done);
+    bb_value_end_array(builder);
+    answer(operation);
     return BB_OK;
 }
 
@@ -583,22 +587,17 @@ int slot_host(struct bb_ctx *ctx, void *arg, struct bb_vm_call *vm_call, uint32_
 {
     struct slot *slot = arg;
     struct slot_call *call = slot->call;
-    struct bb_vm_page *page = &slot->page;
     uint32_t opened = SLOT_NO_SCAN;
     struct operation operation = { .ctx = ctx,
                                    .slot = slot,
                                    .args = args,
                                    .scan = &opened,
                                    .out = out,
-                                   .page = page,
                                    .is_open = bb_vm_host_is_open(vm_call) };
 
     call->vm = vm_call;
-    page->documents = NULL;
     int rc = run(&operation, op);
     remember(slot, rc);
-    if (rc == BB_OK && page->documents != NULL)
-        bb_vm_answer_page(vm_call, page);
     if (rc != BB_PENDING)
         return rc;
     struct slot_pending *pending = bb_alloc(sizeof *pending);
@@ -615,17 +614,14 @@ int slot_host(struct bb_ctx *ctx, void *arg, struct bb_vm_call *vm_call, uint32_
 int slot_host_again(struct bb_ctx *ctx, struct slot *slot, struct slot_pending *pending,
                     struct bb_buf *out)
 {
-    struct bb_vm_page *page = &slot->page;
     struct operation operation = { .ctx = ctx,
                                    .slot = slot,
                                    .args = pending->args,
                                    .scan = &pending->scan,
                                    .out = out,
-                                   .page = page,
                                    .is_open = pending->is_open };
-
-    page->documents = NULL;
     int rc = run(&operation, pending->op);
+
     remember(slot, rc);
     return rc;
 }

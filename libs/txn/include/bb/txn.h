@@ -159,13 +159,6 @@ int bb_txn_scan_open(struct bb_ctx *ctx, struct bb_txn *txn,
  * when something must be fetched, at least `want`. `is_done` is set when the end of the range was
  * seen.
  */
-/* The same as bytes that live as long as the transaction: room for BB_TXN_PAGE_ROWS. */
-enum {
-    BB_TXN_PAGE_ROWS = 1000
-};
-int bb_txn_scan_page(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t scan, uint32_t want,
-                     uint32_t prefetch, struct bb_document *documents, uint32_t *row_count,
-                     bool *is_done);
 int bb_txn_scan_next(struct bb_ctx *ctx, struct bb_txn *txn, uint32_t scan, uint32_t want,
                      uint32_t prefetch, struct bb_value_builder *to, uint32_t *row_count,
                      bool *is_done);

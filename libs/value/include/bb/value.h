@@ -86,13 +86,6 @@ struct bb_slice bb_value_finish(struct bb_value_builder *builder);
 /* The object with fields of `changes` set; an undefined one is removed. Appends to `to`. */
 void bb_value_merge(struct bb_slice object, struct bb_slice changes, struct bb_buf *to);
 
-/* A document where it lies, and room for what somebody knows of these very bytes: 0 at first, and
- * gone with them. */
-struct bb_document {
-    struct bb_slice bytes;
-    uint64_t *note; /* NULL: there is no room */
-};
-
 /* ---- limits ---- */
 
 /* A document (or argument, with a larger limit) as the user may write it: names printable ASCII,

@@ -16,7 +16,6 @@
 extern "C" {
 #endif
 
-struct bb_document;
 struct bb_vm;        /* isolate and realm */
 struct bb_vm_bundle; /* compiled modules of one deployment */
 struct bb_vm_call;   /* one running call */
@@ -101,20 +100,6 @@ typedef int bb_vm_host_fn(struct bb_ctx *ctx, void *arg, struct bb_vm_call *call
                           struct bb_slice args /* BBV array */, struct bb_vm_ticket ticket,
                           struct bb_buf *out);
 
-/* A page of a scan, as JavaScript [scan, documents, isDone]. Documents that come again are not
- * decoded again: copies of an object are made that no script ever sees. */
-enum {
-    BB_VM_PAGE_MAX = 1000
-};
-struct bb_vm_page {
-    const struct bb_document *documents; /* BBV objects; notes are the engine's own */
-    size_t count;                        /* up to BB_VM_PAGE_MAX */
-    uint32_t scan;
-    bool is_done;
-};
-/* Inside of the host function, before it returns BB_OK: this instead of `out`. It is read then. */
-void bb_vm_answer_page(struct bb_vm_call *call, const struct bb_vm_page *page);
-
 /* One at a time on a thread. */
 int bb_vm_open(struct bb_ctx *ctx, const struct bb_vm_options *options, bb_vm_host_fn *host,
                struct bb_vm **vm);
@@ -131,8 +116,6 @@ int bb_vm_call_begin(struct bb_ctx *ctx, struct bb_vm *vm, struct bb_vm_bundle *
 bool bb_vm_call_is_done(const struct bb_vm_call *call);
 /* Settle a ticket without running anything; several, then bb_vm_run once. `value` is BBV. */
 int bb_vm_resolve(struct bb_vm_call *call, struct bb_vm_ticket ticket, struct bb_slice value);
-int bb_vm_resolve_page(struct bb_vm_call *call, struct bb_vm_ticket ticket,
-                       const struct bb_vm_page *page);
 int bb_vm_reject(struct bb_vm_call *call, struct bb_vm_ticket ticket, int status,
                  struct bb_slice message);
 void bb_vm_run(struct bb_vm_call *call); /* drains microtasks to the next wait or the end */
