@@ -151,8 +151,8 @@ static void got(struct raft_io_snapshot_get *request, struct raft_snapshot *snap
         replog_hold_begin(get->replog, snapshot->index);
         get->done(get->caller, snapshot, status); /* sends it */
     }
-    /* Else the library would free parts of its message that it has not set: it leaks instead, and is
-     * lost as if on its way. */
+    /* Else the library would free parts of its message that it has not set: it leaks instead, and
+     * is lost as if on its way. */
     bb_free(get);
 }
 

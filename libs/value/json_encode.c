@@ -35,10 +35,10 @@ static size_t plain_size(struct bb_slice utf8)
 #if defined(__SSE2__)
     for (; at + 16 <= utf8.size; at += 16) {
         __m128i bytes = _mm_loadu_si128((const __m128i_u *)(utf8.data + at));
-        __m128i special = _mm_or_si128(
-            _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes),
-            _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')),
-                         _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'))));
+        __m128i special =
+            _mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes),
+                         _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('"')),
+                                      _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\'))));
         unsigned found = (unsigned)_mm_movemask_epi8(special);
         if (found != 0)
             return at + (unsigned)__builtin_ctz(found);

@@ -120,8 +120,8 @@ static void ask(void *arg)
     tail.wait_ms = WAIT_MS;
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
     request.tail = &tail;
-    int rc = bb_peer_request(&ctx, follower->peers[follower->current], &request.base,
-                             TIMEOUT_MS, on_tail, follower);
+    int rc = bb_peer_request(&ctx, follower->peers[follower->current], &request.base, TIMEOUT_MS,
+                             on_tail, follower);
     bb_assert(rc == BB_OK);
 }
 
