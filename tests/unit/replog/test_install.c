@@ -148,6 +148,42 @@ Test(replog_install, message_promises_nothing_beyond_its_entries, .timeout = 20)
     stop(&world);
 }
 
+static struct raft_request_vote asked;
+static int role_when_asked;
+
+static void keep_vote(struct raft_io *io, struct raft_message *message)
+{
+    (void)io;
+    asked = message->request_vote;
+    role_when_asked = the_world->log.replog->raft.configuration.servers[0].role;
+}
+
+/* The candidate knows of the promotion. libraft gives no vote else, nor forgets the leader. */
+Test(replog_install, node_that_does_not_know_of_its_promotion_votes, .timeout = 20)
+{
+    struct install_world world;
+    struct raft_message message = { .type = RAFT_REQUEST_VOTE, .server_id = 2 };
+    start(&world);
+    struct raft_server *self = &world.log.replog->raft.configuration.servers[0];
+    world.log.replog->real.recv = keep_vote;
+    message.request_vote.last_log_index = 10;
+    replog_recv(&world.log.replog->io, &message);
+    cr_assert_eq(role_when_asked, RAFT_VOTER);
+    cr_assert_not(asked.disrupt_leader, "a voter forgets its leader by itself");
+    self->role = RAFT_STANDBY;
+    replog_recv(&world.log.replog->io, &message);
+    cr_assert_eq(role_when_asked, RAFT_VOTER);
+    cr_assert(asked.disrupt_leader);
+    cr_assert_eq(self->role, RAFT_STANDBY);
+    /* A leader that is heard stays. */
+    world.log.replog->heard_us = bb_loop_now_us(world.log.replog->loop);
+    message.request_vote.disrupt_leader = false;
+    replog_recv(&world.log.replog->io, &message);
+    cr_assert_not(asked.disrupt_leader);
+    self->role = RAFT_VOTER;
+    stop(&world);
+}
+
 Test(replog_install, newer_message_takes_the_place_of_one_for_which_no_state_could_be_brought,
      .timeout = 20)
 {
