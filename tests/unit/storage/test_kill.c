@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -40,6 +41,7 @@ static pid_t start_role(const struct places *places, const char *role, uint64_t 
     pid_t pid = fork();
     if (pid != 0)
         return pid;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* none outlives a test that failed */
     snprintf(number, sizeof number, "%d", (int)seed);
     setenv(ROLE, role, 1);
     execl("/proc/self/exe", role, places->dir, number, (char *)NULL);
