@@ -589,10 +589,11 @@ static std::unique_ptr<Fields> make_fields(const std::vector<std::string> &names
     return made;
 }
 
-/* return (o) => take(7, o["a"], o["b"]); */
+/* return (o) => take(7, o["a"], o["b"]); strict: a getter that is not would get hold of the reader
+   as its `caller`. */
 static std::string reader_source(size_t shape, const std::vector<std::string> &names)
 {
-    std::string source = "return (o) => take(" + std::to_string(shape);
+    std::string source = "\"use strict\"; return (o) => take(" + std::to_string(shape);
 
     for (const std::string &name : names) {
         struct bb_buf quoted;

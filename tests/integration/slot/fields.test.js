@@ -32,6 +32,17 @@ exports.odd = query((ctx, { which }) => {
   }[which]();
   return which === "accessors" ? { made, read } : made;
 });
+exports.reader = mutation(async (ctx) => {
+  const found = [];
+  for (let i = 0; i < ${TIMES}; i++) {
+    await ctx.db.insert("docs", Object.defineProperty({ b: 1 }, "a", {
+      enumerable: true, get: function g() { found.push(g.caller); return i; },
+    }));
+  }
+  const kept = found.find((caller) => typeof caller === "function");
+  kept?.({ a: 1, b: 1 });
+  return { asked: found.length, functions: found.filter((caller) => caller !== null).length };
+});
 `;
 const SCHEMA = `exports.default = schema({ docs: {} });`;
 
@@ -125,4 +136,11 @@ test("what is odd about an object is the same the first time and later", options
       assert.match(answer.error, error, `${which}, time ${i}`);
     }
   }
+});
+
+test("code that is not strict cannot get hold of the generated function that calls it", options, async () => {
+  const { status, error, value } = await slot.mutation("f:reader", {});
+  assert.equal(status, STATUS.OK, error);
+  assert.equal(value.functions, 0);
+  assert.ok(value.asked >= TIMES);
 });
