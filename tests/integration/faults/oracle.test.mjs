@@ -6,6 +6,7 @@
  * way to run the suite.
  */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -20,7 +21,7 @@ import { verify } from "./oracle/verify.mjs";
 
 const seed = Number(process.env.ORACLE_SEED ?? Math.floor(Math.random() * 2 ** 32));
 const seconds = Number(process.env.ORACLE_SECONDS ?? 10);
-const check = new URL("../../../build/release/test/check", import.meta.url).pathname;
+const check = fileURLToPath(new URL("../../../build/release/test/check", import.meta.url));
 function none(violations) {
   assert.ok(violations, "there is a history to judge");
   assert.deepEqual(violations.slice(0, 5), [], `${violations.length} violations with ORACLE_SEED=${seed}`);
