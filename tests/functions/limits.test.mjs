@@ -129,7 +129,16 @@ test("b16_limits: a call over which the engine gives up twice is told so", async
   // In a namespace of its own a slot is its first process, which no signal of others ends but SIGKILL.
   const suite = await startSuite({ memory: true, appDir: app.dir, options: { solo: { slots: 3, sandbox: "off" } } });
   t.after(() => suite.stop());
-  // Only these: one that starts in the place of another is busy, too.
+  // Only slots that stood before: one that starts in the place of another is busy, too. The call may be given to such
+  // a one, which nobody stops: then it is made again.
+  let json = await callAndStop(suite);
+  for (let i = 0; i < 4 && json.code === "FunctionTimeout"; i++) json = await callAndStop(suite);
+  assert.equal(json.code, "OutOfMemory", JSON.stringify(json));
+  assert.match(json.errorMessage, /engine gave up on this function twice/);
+});
+
+/** Each slot that runs the call is stopped; the answer. */
+async function callAndStop(suite) {
   const slots = await eventually(() => suite.slotPids().length === 3 && suite.slotPids());
   const answer = suite.http("/api/query", { body: { path: "limits:stubbornLoop", args: {} } });
   let isOver = false;
@@ -138,7 +147,5 @@ test("b16_limits: a call over which the engine gives up twice is told so", async
     for (const pid of suite.slotPids().filter((one) => slots.includes(one) && runsNow(one))) process.kill(pid, "SIGTRAP");
     await new Promise((done) => setTimeout(done, 50));
   }
-  const { json } = await answer;
-  assert.equal(json.code, "OutOfMemory", JSON.stringify(json));
-  assert.match(json.errorMessage, /engine gave up on this function twice/);
-});
+  return (await answer).json;
+}
