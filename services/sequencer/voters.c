@@ -7,35 +7,44 @@
 
 #define URL_MAX_BYTES 256
 
-static int add(struct bb_ctx *ctx, struct sequencer *sequencer, size_t index, const char *url)
+static int open_peer(struct bb_ctx *ctx, struct sequencer *sequencer, const char *url,
+                     struct bb_peer **peer)
 {
-    struct sequencer_voter *voter = &sequencer->voters[index];
     struct bb_peer_options options = { .url = url, .outstanding_max = 32 };
 
-    *voter = (struct sequencer_voter){ .owner = sequencer, .index = index };
-    return bb_peer_open(ctx, sequencer->loop, &options, &voter->peer);
+    return bb_peer_open(ctx, sequencer->loop, &options, peer);
+}
+
+/* In a place that is behind the others or was left. */
+static struct sequencer_voter *put(struct sequencer *sequencer, size_t index, struct bb_peer *peer)
+{
+    struct sequencer_voter *voter = &sequencer->voters[index];
+
+    *voter = (struct sequencer_voter){ .owner = sequencer, .index = index, .peer = peer };
+    if (index == sequencer->voter_count)
+        sequencer->voter_count++;
+    return voter;
 }
 
 int sequencer_voters_open(struct bb_ctx *ctx, struct sequencer *sequencer, const char *urls)
 {
-    while (*urls != '\0') {
+    struct bb_slice rest = bb_slice_str(urls), item;
+
+    while (bb_slice_next_item(&rest, &item)) {
         char url[URL_MAX_BYTES];
-        size_t size = strcspn(urls, ",");
-        if (size >= sizeof url)
-            return bb_fail(ctx, BB_BAD_REQUEST, "option storage: a url of %zu bytes", size);
+        struct bb_peer *peer;
+        if (item.size >= sizeof url)
+            return bb_fail(ctx, BB_BAD_REQUEST, "option storage: a url of %zu bytes", item.size);
         if (sequencer->voter_count == SEQUENCER_VOTER_MAX) {
             return bb_fail(ctx, BB_BAD_REQUEST, "option storage: more than %d urls",
                            SEQUENCER_VOTER_MAX);
         }
-        memcpy(url, urls, size);
-        url[size] = '\0';
-        urls += size + (urls[size] == ',');
-        if (size == 0)
-            continue;
-        int rc = add(ctx, sequencer, sequencer->voter_count, url);
+        memcpy(url, item.data, item.size);
+        url[item.size] = '\0';
+        int rc = open_peer(ctx, sequencer, url, &peer);
         if (rc != BB_OK)
             return rc;
-        sequencer->voters[sequencer->voter_count++].is_option = true;
+        put(sequencer, sequencer->voter_count, peer)->is_option = true;
     }
     if (sequencer->voter_count == 0)
         return bb_fail(ctx, BB_BAD_REQUEST, "option storage: no url; see --help");
@@ -86,16 +95,19 @@ static void learn(struct sequencer_voter *from, const Bb__Proto__Voter *voter,
                   Bb__Proto__Voter **voters, size_t count)
 {
     struct sequencer *sequencer = from->owner;
+    struct bb_peer *peer;
     size_t index;
 
     if (voter->url[0] == '\0' || is_asked(sequencer, voter) ||
-        !make_room(sequencer, from, voters, count, &index) ||
-        add(sequencer->ctx, sequencer, index, voter->url) != BB_OK)
+        open_peer(sequencer->ctx, sequencer, voter->url, &peer) != BB_OK)
         return;
-    if (index == sequencer->voter_count) {
-        sequencer->voter_count++;
-        sequencer_lease_grow(&sequencer->lease);
+    if (!make_room(sequencer, from, voters, count, &index)) {
+        bb_peer_close(peer);
+        return;
     }
+    if (index == sequencer->voter_count)
+        sequencer_lease_grow(&sequencer->lease);
+    (void)put(sequencer, index, peer);
     bb_info(sequencer->ctx, "sequencer.storage_found", "node=%" PRIu64 " url=%s", voter->id,
             voter->url);
 }
