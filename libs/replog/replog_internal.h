@@ -244,11 +244,11 @@ void replog_transfer_step(struct bb_replog *replog);
 /* machine.c */
 void replog_machine_init(struct bb_replog *replog);
 void replog_note_size(struct bb_replog *replog, uint64_t index, size_t bytes);
-/* How many of the entries up to `last` stay for others when the log is cut there. */
 /* A snapshot of this index goes out. */
 void replog_hold_begin(struct bb_replog *replog, uint64_t index);
 /* How many of the newest entries stay for it; `near`: with so many less a node has caught up. */
 uint64_t replog_hold_trailing(struct bb_replog *replog, uint64_t last, uint64_t near);
+/* How many of the entries up to `last` stay for others when the log is cut there. */
 uint64_t replog_trailing(const struct bb_replog *replog, uint64_t last);
 void replog_show(struct bb_replog *replog, uint64_t index, const struct raft_buffer *buffer);
 /* The index a snapshot's manifest stands for. BB_CORRUPT. */
