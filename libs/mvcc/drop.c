@@ -3,7 +3,6 @@
  */
 #include "bb/mvcc.h"
 
-#include "index.h"
 #include "node.h"
 
 /*
@@ -66,7 +65,7 @@ static void walk_remove(struct walk *walk)
         atomic_store_explicit(&next->prev, walk->before[0], memory_order_relaxed);
     }
     if (map->index != NULL) {
-        mvcc_index_remove(map->index, node);
+        bb_key_index_remove(map->index, node);
     }
     mvcc_account(
         map,
@@ -163,7 +162,7 @@ void bb_mvcc_drop_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime
     struct walk walk = { .node = NULL };
     struct mvcc_node *node;
     if (map->index != NULL) {
-        node = mvcc_index_find(map->index, key);
+        node = bb_key_index_find(map->index, key);
     } else {
         walk_seek(&walk, map, key);
         node = walk.node != NULL && mvcc_node_compare(walk.node, key) == 0 ? walk.node : NULL;

@@ -53,14 +53,23 @@ void bb_mvcc_free(struct bb_mvcc *map)
     } else {
         free_nodes(map);
     }
-    mvcc_index_free(map->index);
+    if (map->index != NULL) {
+        bb_key_index_fini(map->index);
+        bb_free(map->index);
+    }
     bb_free(map);
+}
+
+static struct bb_slice key_of(const void *node)
+{
+    return mvcc_node_key(node);
 }
 
 void bb_mvcc_index_keys(struct bb_mvcc *map)
 {
     bb_assert(bb_mvcc_keys(map) == 0 && map->index == NULL && !map->is_growing);
-    map->index = mvcc_index_new();
+    map->index = bb_alloc(sizeof(*map->index));
+    bb_key_index_init(map->index, key_of);
 }
 
 size_t bb_mvcc_bytes(const struct bb_mvcc *map)
@@ -134,7 +143,7 @@ bool bb_mvcc_get(const struct bb_mvcc *map, struct bb_slice key, struct bb_txtim
                  struct bb_mvcc_version *version)
 {
     const struct mvcc_node *node =
-        map->index != NULL ? mvcc_index_find(map->index, key) : mvcc_find(map, key);
+        map->index != NULL ? bb_key_index_find(map->index, key) : mvcc_find(map, key);
     if (node == NULL || (map->index == NULL && mvcc_node_compare(node, key) != 0)) {
         return false;
     }
@@ -211,7 +220,7 @@ static void insert_node(struct bb_mvcc *map, struct mvcc_node *before[MVCC_LEVEL
         atomic_store_explicit(&after->prev, node, memory_order_release);
     }
     if (map->index != NULL) {
-        mvcc_index_add(map->index, node);
+        bb_key_index_add(map->index, node);
     }
 }
 
@@ -219,7 +228,7 @@ static void insert_node(struct bb_mvcc *map, struct mvcc_node *before[MVCC_LEVEL
 static struct mvcc_node *node_of(const struct bb_mvcc *map, struct bb_slice key,
                                  struct mvcc_node *before[MVCC_LEVELS])
 {
-    struct mvcc_node *node = map->index == NULL ? NULL : mvcc_index_find(map->index, key);
+    struct mvcc_node *node = map->index == NULL ? NULL : bb_key_index_find(map->index, key);
     return node != NULL ? node : search(map, key, before);
 }
 

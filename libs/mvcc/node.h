@@ -12,9 +12,8 @@
 
 #include <stdatomic.h>
 
+#include "bb/key_index.h"
 #include "bb/mvcc.h"
-
-#include "index.h"
 
 /* 4^12 keys before a search degrades beyond a chain of four a level. */
 #define MVCC_LEVELS 12
@@ -43,7 +42,7 @@ struct bb_mvcc {
     struct mvcc_block *blocks;  /* all its memory, the one in use first */
     _Atomic size_t bytes, keys; /* changed by the writer only */
     uint64_t height_seed;       /* the writer's; fixed at start, so runs are repeatable */
-    struct mvcc_index *index;   /* NULL: keys are found by their order alone */
+    struct bb_key_index *index; /* NULL: keys are found by their order alone */
     _Atomic(struct mvcc_node *) head[MVCC_LEVELS];
 };
 
@@ -75,7 +74,7 @@ static inline size_t mvcc_node_bytes(size_t key_size, uint32_t level_count)
 /* What a node costs beside itself. */
 static inline size_t mvcc_indexed_bytes(const struct bb_mvcc *map)
 {
-    return map->index == NULL ? 0 : MVCC_INDEX_BYTES;
+    return map->index == NULL ? 0 : BB_KEY_INDEX_BYTES;
 }
 static inline size_t mvcc_version_bytes(size_t value_size)
 {

@@ -1,6 +1,6 @@
 #include "coverage.h"
 
-#include "cover_index.h"
+#include "bb/key_index.h"
 
 /* Priorities come from a counter's hash: the same inputs give the same tree. */
 struct node {
@@ -11,7 +11,7 @@ struct node {
 };
 struct coverage {
     struct node *root;
-    struct cover_index index;
+    struct bb_key_index index; /* by `low`: most hold one key, and are asked for by it */
     size_t count, bytes;
     uint64_t made;
 };
@@ -50,7 +50,7 @@ static struct node *node_new(struct coverage *set, struct bb_slice low, struct b
                    .from = from,
                    .is_used = true },
         .priority = priority_of(set->made++),
-        .bytes = bytes + COVER_INDEX_BYTES,
+        .bytes = bytes + BB_KEY_INDEX_BYTES,
     };
     return node;
 }
@@ -104,7 +104,7 @@ static void insert(struct coverage *set, struct bb_slice low, struct bb_slice hi
     }
     split(*link, low, &node->left, &node->right);
     *link = node;
-    worker_cover_index_add(&set->index, &node->cover);
+    bb_key_index_add(&set->index, &node->cover);
     set->count++;
     set->bytes += node->bytes;
 }
@@ -119,7 +119,7 @@ void worker_coverage_remove(struct coverage *set, struct cover *cover)
     struct node *node = *link;
     bb_assert(node != NULL);
     *link = merge(node->left, node->right);
-    worker_cover_index_remove(&set->index, &node->cover);
+    bb_key_index_remove(&set->index, &node->cover);
     set->count--;
     set->bytes -= node->bytes;
     bb_free(node);
@@ -155,7 +155,7 @@ struct cover *worker_coverage_next(struct coverage *set, struct bb_slice key)
 
 struct cover *worker_coverage_at(struct coverage *set, struct bb_slice key)
 {
-    struct cover *first = worker_cover_index_find(&set->index, key);
+    struct cover *first = bb_key_index_find(&set->index, key);
     if (first != NULL) {
         return first;
     }
@@ -236,10 +236,15 @@ void worker_coverage_drop_after(struct coverage *set, uint64_t tx)
     bb_buf_fini(&place);
 }
 
+static struct bb_slice low_of(const void *cover)
+{
+    return ((const struct cover *)cover)->low;
+}
+
 struct coverage *worker_coverage_new(void)
 {
     struct coverage *set = bb_alloc_zero(1, sizeof(*set));
-    worker_cover_index_init(&set->index);
+    bb_key_index_init(&set->index, low_of);
     return set;
 }
 
@@ -254,7 +259,7 @@ void worker_coverage_free(struct coverage *set)
 {
     if (set != NULL) {
         worker_coverage_clear(set);
-        worker_cover_index_fini(&set->index);
+        bb_key_index_fini(&set->index);
         bb_free(set);
     }
 }

@@ -1,0 +1,30 @@
+/*
+ * Things by a hash of their keys.
+ *
+ * Open addressing with linear probing, at most half full; a removal moves back what was pushed on
+ * (Knuth, The Art of Computer Programming 3, 6.4, algorithm R). Ownership: things and keys are the
+ * caller's, and a key does not change while its thing is in here. Threads: one. Durability: none.
+ */
+#ifndef BB_KEY_INDEX_H
+#define BB_KEY_INDEX_H
+
+#include "bb/base.h"
+
+#define BB_KEY_INDEX_BYTES 16 /* of a thing, as its owner accounts it */
+
+struct bb_key_index {
+    void **places; /* a power of two of them */
+    size_t capacity, count;
+    uint64_t seed;
+    struct bb_slice (*key_of)(const void *thing);
+};
+
+void bb_key_index_init(struct bb_key_index *index, struct bb_slice (*key_of)(const void *thing));
+void bb_key_index_fini(struct bb_key_index *index);
+/* NULL: there is none. */
+void *bb_key_index_find(const struct bb_key_index *index, struct bb_slice key);
+/* Nothing with its key is in here; it is in here. */
+void bb_key_index_add(struct bb_key_index *index, void *thing);
+void bb_key_index_remove(struct bb_key_index *index, const void *thing);
+
+#endif
