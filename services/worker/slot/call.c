@@ -408,6 +408,14 @@ static void hear_news(struct slot *slot, const Bb__Proto__SlotStart *start)
     slot->coherent = start->coherent;
 }
 
+/* A start without a seed has no data at all. */
+static void copy_seed(uint8_t *to, size_t size, const ProtobufCBinaryData *seed)
+{
+    if (seed->len > 0) {
+        memcpy(to, seed->data, seed->len < size ? seed->len : size);
+    }
+}
+
 static void begin_txn(struct slot *slot, const struct slot_deployment *deployment)
 {
     const Bb__Proto__SlotStart *start = slot->call->start;
@@ -417,8 +425,7 @@ static void begin_txn(struct slot *slot, const struct slot_deployment *deploymen
                                       .is_mutation = is_mutation(slot->call),
                                       .is_traced = start->wants_trace };
 
-    memcpy(options.seed, start->seed.data,
-           start->seed.len < sizeof options.seed ? start->seed.len : sizeof options.seed);
+    copy_seed(options.seed, sizeof options.seed, &start->seed);
     if (start->after != 0) {
         bb_txn_begin_after(slot->txn, &options);
     } else {
@@ -495,8 +502,7 @@ void slot_call_begin(struct slot *slot, const Bb__Proto__SlotStart *start)
     call = slot->call;
     options.is_mutation = is_mutation(call);
     options.profile = profile_of(start->profile);
-    memcpy(options.seed, start->seed.data,
-           start->seed.len < sizeof options.seed ? start->seed.len : sizeof options.seed);
+    copy_seed(options.seed, sizeof options.seed, &start->seed);
     slot_watchdog_enter(slot->watchdog, call->deadline_us);
     int rc = bb_vm_call_begin(&slot->ctx, slot->vm, slot_deployment_bundle(deployment), &options,
                               &call->vm);
