@@ -101,6 +101,42 @@ function createBrowser(t) {
   return { server, openTab };
 }
 
+/** Time that goes on only when a test says so, so that a slow machine makes no leader late. */
+function createClock() {
+  const due = new Map(); // timer -> { at, run }
+  let now = 0;
+  let nextTimer = 1;
+  const clock = {
+    setTimeout: (run, ms) => (due.set(nextTimer, { at: now + ms, run }), nextTimer++),
+    clearTimeout: (timer) => void due.delete(timer),
+    /** One timer after the other; what they start, answers of other tabs too, is over before the next one runs. */
+    async pass(ms, isOver = () => false) {
+      for (const end = now + ms; !isOver();) {
+        const [timer, next] = [...due].sort(([, a], [, b]) => a.at - b.at)[0] ?? [];
+        if (next === undefined || next.at > end) return void (now = end);
+        now = next.at;
+        due.delete(timer);
+        next.run();
+        await quiet();
+      }
+    },
+  };
+  return clock;
+}
+
+/** All messages that were posted before have come, and the answers to them, and the answers to those. */
+async function quiet() {
+  for (let i = 0; i < 4; i++) {
+    const [from, to] = [new BroadcastChannel("quiet"), new BroadcastChannel("quiet")];
+    const came = new Promise((done) => (to.onmessage = done));
+    from.postMessage(i);
+    await came;
+    from.close();
+    to.close();
+    await new Promise((done) => setTimeout(done, 2));
+  }
+}
+
 async function until(check) {
   for (let i = 0; i < 500; i++) {
     if (check()) return;
@@ -140,19 +176,21 @@ test("when the leader is closed another tab leads, and all open their streams ag
 
 test("a leader that hangs is replaced by one tab; when it is back it is a tab as others, and what it still says is not heard", async (t) => {
   const { server, openTab } = createBrowser(t);
-  const fast = { setTimeout: (run, ms) => setTimeout(run, ms / 50), clearTimeout };
-  const tabs = [openTab("", fast), openTab("", fast), openTab("", fast)];
+  const clock = createClock();
+  const tabs = [openTab("", clock), openTab("", clock), openTab("", clock)];
   tabs.forEach((tab) => tab.open("q"));
   await until(() => tabs.every((tab) => tab.shown().length === 1));
   const [former] = server.open;
   tabs[0].hang();
-  await until(() => tabs[1].ended.length === 1 && tabs[2].ended.length === 1);
+  const isFound = () => tabs[1].ended.length === 1 && tabs[2].ended.length === 1;
+  await clock.pass(20_000, isFound);
+  assert.ok(isFound(), "it was not found out");
   [tabs[1], tabs[2]].forEach((tab) => tab.open("next"));
   await until(() => tabs[1].shown().length === 2 && tabs[2].shown().length === 2);
   assert.deepEqual([server.opened, tabs[0].ended.length], [2, 0]);
 
   former.show(former.queries);
-  await new Promise((done) => setTimeout(done, 50));
+  await quiet();
   assert.deepEqual([tabs[1].shown().length, tabs[2].shown().length], [2, 2]);
   tabs[0].wake();
   await until(() => tabs[0].ended.length === 1 && server.open.size === 1);
@@ -163,11 +201,11 @@ test("a leader that hangs is replaced by one tab; when it is back it is a tab as
 
 test("a leader that answers is left alone, however little it has to say", async (t) => {
   const { server, openTab } = createBrowser(t);
-  const fast = { setTimeout: (run, ms) => setTimeout(run, ms / 50), clearTimeout };
-  const tabs = [openTab("", fast), openTab("", fast)];
+  const clock = createClock();
+  const tabs = [openTab("", clock), openTab("", clock)];
   tabs.forEach((tab) => tab.open("q"));
   await until(() => tabs.every((tab) => tab.shown().length === 1));
-  await new Promise((done) => setTimeout(done, 500));
+  await clock.pass(60_000);
   assert.deepEqual([server.opened, tabs[0].ended.length, tabs[1].ended.length], [1, 0, 0]);
 });
 
