@@ -3,8 +3,13 @@
 
 #include <stdio.h>
 
-#define TAIL_BYTES   (4u << 20)
+#define TAIL_BYTES (4u << 20)
+/* How long a Tail waits for news, and how much later it is given up. A node that hangs keeps its
+ * connections: where another one could go on, that is found out soon. */
 #define TAIL_WAIT_MS 10000u
+#define TAIL_LATE_MS 5000u
+#define SOON_WAIT_MS 1000u
+#define SOON_LATE_MS 1000u
 #define PAUSE_MS     50u
 
 static void ask_tail(struct bb_follow *follow);
@@ -245,14 +250,17 @@ static void ask_tail(struct bb_follow *follow)
     Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
     Bb__Proto__Tail tail = BB__PROTO__TAIL__INIT;
     struct bb_ctx ctx = *follow->ctx;
+    bool is_alone = follow->count == 1;
+    uint32_t wait_ms = is_alone ? TAIL_WAIT_MS : SOON_WAIT_MS;
+    uint32_t late_ms = is_alone ? TAIL_LATE_MS : SOON_LATE_MS;
 
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
     request.tail = &tail;
     tail.after = follow->cursor;
     tail.max_bytes = TAIL_BYTES;
     /* The first answer shows that the node is there; it need not wait for news. */
-    tail.wait_ms = follow->is_following ? TAIL_WAIT_MS : 0;
-    if (bb_peer_request(&ctx, follow->nodes[follow->current], &request.base, TAIL_WAIT_MS + 5000,
+    tail.wait_ms = follow->is_following ? wait_ms : 0;
+    if (bb_peer_request(&ctx, follow->nodes[follow->current], &request.base, tail.wait_ms + late_ms,
                         on_tail, follow) != BB_OK)
         try_next(follow);
 }

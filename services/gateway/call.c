@@ -64,11 +64,10 @@ static void finish(struct call *call, int status, const char *error,
 static void give_up(struct call *call)
 {
     if (call->may_have_run && has_effects(call)) {
-        finish(
-            call, BB_OUTCOME_UNKNOWN,
-            "The connection to the worker was lost; whether the call took effect is not known. Send it "
-            "again with the same Idempotency-Key.",
-            NULL);
+        finish(call, BB_OUTCOME_UNKNOWN,
+               "The worker was lost or did not answer in time; whether the call took effect is not "
+               "known. Send it again with the same Idempotency-Key.",
+               NULL);
     } else {
         finish(call, BB_UNAVAILABLE, "No worker can run the call now; try again.", NULL);
     }

@@ -68,13 +68,24 @@ void sequencer_other_leader(struct sequencer *sequencer, const char *named)
 
 /* ---- batches ---- */
 
+/* One time that the batch under way was sent. */
+struct
+try {
+    struct sequencer *sequencer;
+    uint64_t number;
+};
+
 static void on_appended(void *arg, int status, struct bb_slice bytes)
 {
-    struct sequencer *sequencer = bb_cast(struct sequencer, arg, SEQUENCER_MAGIC);
+    struct try try = *(struct try *)arg;
+    struct sequencer *sequencer = bb_cast(struct sequencer, try.sequencer, SEQUENCER_MAGIC);
     Bb__Proto__StorageReply *reply = NULL;
 
+    bb_free(arg);
     if (sequencer->core.epoch == 0 || sequencer->phase == SEQUENCER_LOOKING)
         return; /* closing, or over */
+    if (try.number != sequencer->append_tries)
+        return; /* sent again since; that one's answer counts */
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
     bool has_seq = reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_APPEND;
     enum sequencer_verdict verdict = sequencer_core_appended(
@@ -122,10 +133,14 @@ void sequencer_append_again(struct sequencer *sequencer)
     append.batch = bb_slice_pb(next->batch);
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_APPEND;
     request.append = &append;
+    struct try *try = bb_alloc(sizeof *try);
+    *try = (struct try){ .sequencer = sequencer, .number = ++sequencer->append_tries };
     int rc = bb_peer_request(sequencer->ctx, sequencer->voters[sequencer->leader].peer,
-                             &request.base, APPEND_TIMEOUT_MS, on_appended, sequencer);
-    if (rc != BB_OK)
+                             &request.base, APPEND_TIMEOUT_MS, on_appended, try);
+    if (rc != BB_OK) {
+        bb_free(try);
         bb_timer_start(sequencer->resend_timer, RESEND_MS, 0);
+    }
 }
 
 void sequencer_append_next(struct sequencer *sequencer)
@@ -133,6 +148,29 @@ void sequencer_append_next(struct sequencer *sequencer)
     if (sequencer_core_next_append(&sequencer->core) == NULL)
         return;
     sequencer->append_sent_us = bb_now_us(sequencer->ctx);
+    sequencer_append_again(sequencer);
+}
+
+/*
+ * The voters have elected another one. A batch that the former leader has and does not answer, as
+ * it hangs or is cut off, goes to the new one at once: whatever became of the first copy, a batch
+ * counts once.
+ */
+static void heed_leader(struct sequencer *sequencer, const struct sequencer_renewed *answer)
+{
+    size_t leader;
+
+    if (answer->term <= sequencer->leader_term ||
+        !sequencer_voters_find(sequencer, answer->leader, &leader))
+        return;
+    sequencer->leader_term = answer->term;
+    if (leader == sequencer->leader)
+        return;
+    sequencer->leader = leader;
+    if (!sequencer->core.is_appending)
+        return;
+    bb_timer_stop(sequencer->resend_timer);
+    bb_metric_add(sequencer->metrics.resends, 1);
     sequencer_append_again(sequencer);
 }
 
@@ -178,6 +216,7 @@ static void on_renewed(void *arg, int status, struct bb_slice bytes)
         sequencer_voters_learn_leader(renewal.voter, reply->renew->voters, reply->renew->n_voters,
                                       answer.leader);
     sequencer_lease_answer(&sequencer->lease, renewal.voter->index, leader, &answer);
+    heed_leader(sequencer, &answer);
     if (!bb_list_is_empty(&sequencer->marks) || !bb_list_is_empty(&sequencer->submits))
         sequencer_wake_waiters(sequencer, false);
 }

@@ -100,6 +100,8 @@ struct sequencer {
     struct bb_timer *load_timer;
 
     uint64_t append_sent_us;
+    uint64_t append_tries;   /* batches that were sent, each time counted */
+    uint64_t leader_term;    /* in which the voters named `leader`; 0: they have not yet */
     uint64_t drain_until_us; /* while draining: then what storage did not take is given up */
     struct bb_timer *resend_timer;
     struct bb_timer *renew_timer;
@@ -135,7 +137,9 @@ void sequencer_voters_learn(struct sequencer_voter *from, Bb__Proto__Voter **vot
 /* A follower's word: of its voters, the one that leads. That one names the others itself. */
 void sequencer_voters_learn_leader(struct sequencer_voter *from, Bb__Proto__Voter **voters,
                                    size_t count, uint64_t leader);
-/* The one of that number that answers, or answered last; 0 or nobody: the one that gets batches. */
+/* The one of that number that answers, or answered last. False: 0, or nobody. */
+bool sequencer_voters_find(const struct sequencer *sequencer, uint64_t node, size_t *index);
+/* The same; nobody: the one that gets batches. */
 size_t sequencer_voters_index(const struct sequencer *sequencer, uint64_t node);
 /* The epoch is over: a last line, and the service ends without another answer. */
 void sequencer_fenced(struct sequencer *sequencer, const char *why);

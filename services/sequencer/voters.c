@@ -74,7 +74,8 @@ static bool is_named(const char *url, Bb__Proto__Voter **voters, size_t count)
 }
 
 /* Room for one more: behind the others, or in the place of one that was learned and that nobody
- * names any more. Its requests end here; none of them is a batch, which only the leader gets. */
+ * names any more. Its requests end here; none of them is a batch whose answer counts: that one is
+ * with the leader. */
 static bool make_room(struct sequencer *sequencer, const struct sequencer_voter *from,
                       Bb__Proto__Voter **voters, size_t count, size_t *index)
 {
@@ -127,16 +128,24 @@ void sequencer_voters_learn_leader(struct sequencer_voter *from, Bb__Proto__Vote
     }
 }
 
-size_t sequencer_voters_index(const struct sequencer *sequencer, uint64_t node)
+bool sequencer_voters_find(const struct sequencer *sequencer, uint64_t node, size_t *index)
 {
-    size_t index = sequencer->leader;
+    bool is_found = false;
 
     for (size_t i = 0; node != 0 && i < sequencer->voter_count; i++) {
         if (sequencer->voters[i].node != node)
             continue;
-        index = i;
+        *index = i;
+        is_found = true;
         if (bb_peer_is_connected(sequencer->voters[i].peer))
             break; /* not where it was before it was moved */
     }
-    return index;
+    return is_found;
+}
+
+size_t sequencer_voters_index(const struct sequencer *sequencer, uint64_t node)
+{
+    size_t index;
+
+    return sequencer_voters_find(sequencer, node, &index) ? index : sequencer->leader;
 }

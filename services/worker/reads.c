@@ -1,12 +1,15 @@
 /*
  * Reads from storage: what the cache needs, gathered into few messages. Two small ones are under
  * way at a time; what comes meanwhile goes into the next, so that messages grow with the load. A
- * large range is asked for by itself and holds nobody up.
+ * large range is asked for by itself and holds nobody up. A small one that is not answered for a
+ * while is asked of another node as well, as the first one may hang; the first answer counts
+ * (hedged requests, Dean and Barroso, "The Tail at Scale", 2013).
  */
 #include "worker.h"
 
 #define FETCH_ITEMS_MAX   1024u
 #define FETCH_TIMEOUT_MS  2000u
+#define HEDGE_US          200000u
 #define RETRY_US          5000u
 #define KEPT_US           1000000u /* of history that stays readable in the cache, in tx */
 #define READING_BYTES_MAX (64u << 20)
@@ -20,13 +23,18 @@ struct fetch_item {
     struct read_need need; /* its slices live in the reading's arena */
     uint64_t at;           /* when it was sent, or would have been: the moment it is read at */
 };
+struct ask {
+    struct fetch *fetch;
+    size_t node; /* of storage */
+};
 /* One Read message under way. */
 struct fetch {
     struct bb_list link;
     struct worker *worker;
-    uint64_t at;
-    size_t asked; /* which storage node */
-    bool is_small;
+    uint64_t at, sent_us;
+    struct ask asks[2]; /* the second one: the hedge */
+    unsigned asked, outstanding;
+    bool is_small, is_answered;
     size_t count;
     struct fetch_item items[];
 };
@@ -195,11 +203,46 @@ static void fetch_ended(struct fetch *fetch)
     fetch->worker->small_fetches -= fetch->is_small;
 }
 
+static void fetch_failed(struct fetch *fetch, int status)
+{
+    struct worker *worker = fetch->worker;
+    fetch_ended(fetch);
+    worker->fetch_at_us = worker_now(worker) + RETRY_US;
+    for (size_t i = 0; i < fetch->count; i++) {
+        item_failed(worker, &fetch->items[i], status);
+    }
+    bb_free(fetch);
+}
+
+static void fetch_filled(struct fetch *fetch, const Bb__Proto__ReadReply *reply)
+{
+    struct worker *worker = fetch->worker;
+    fetch_ended(fetch);
+    fetch->is_answered = true;
+    for (size_t i = 0; i < fetch->count; i++) {
+        item_filled(worker, &fetch->items[i], fetch->at, reply->results[i]);
+    }
+    /* Only now: what follows may use the scratch arena. */
+    for (size_t i = 0; i < fetch->count; i++) {
+        item_done(fetch->items[i].reading);
+    }
+    if (fetch->outstanding == 0) {
+        bb_free(fetch);
+    }
+}
+
 static void fetched(void *arg, int status, struct bb_slice bytes)
 {
-    struct fetch *fetch = arg;
+    const struct ask *ask = arg;
+    struct fetch *fetch = ask->fetch;
     struct worker *worker = fetch->worker;
     Bb__Proto__StorageReply *reply = NULL;
+    fetch->outstanding--;
+    if (fetch->is_answered) {
+        bb_assert(fetch->outstanding == 0);
+        bb_free(fetch);
+        return;
+    }
     bb_arena_reset(worker->scratch);
     if (status == BB_OK) {
         status = bb_unpack(worker->ctx, worker->scratch, &bb__proto__storage_reply__descriptor,
@@ -208,28 +251,19 @@ static void fetched(void *arg, int status, struct bb_slice bytes)
     if (status == BB_OK) {
         status = check_reply(worker, fetch, reply);
     }
-    fetch_ended(fetch);
-    if (status != BB_OK) {
-        bb_debug(worker->ctx, "worker.fetch_failed", "status=%s", bb_status_name(status));
-        worker_peer_failed(&worker->storage, fetch->asked);
-        worker->fetch_at_us = worker_now(worker) + RETRY_US;
-        for (size_t i = 0; i < fetch->count; i++) {
-            item_failed(worker, &fetch->items[i], status);
-        }
-        bb_free(fetch);
+    if (status == BB_OK) {
+        fetch_filled(fetch, reply->read);
         return;
     }
-    for (size_t i = 0; i < fetch->count; i++) {
-        item_filled(worker, &fetch->items[i], fetch->at, reply->read->results[i]);
+    bb_debug(worker->ctx, "worker.fetch_failed", "status=%s", bb_status_name(status));
+    worker_peer_failed(&worker->storage, ask->node);
+    if (fetch->outstanding == 0) { /* else the other node may answer */
+        fetch_failed(fetch, status);
     }
-    /* Only now: what follows may use the scratch arena. */
-    for (size_t i = 0; i < fetch->count; i++) {
-        item_done(fetch->items[i].reading);
-    }
-    bb_free(fetch);
 }
 
-static void send_fetch(struct worker *worker, struct fetch *fetch)
+/* The present storage node. */
+static int ask_for(struct worker *worker, struct fetch *fetch)
 {
     bb_arena_reset(worker->scratch);
     Bb__Proto__ReadOp *ops = bb_arena_alloc(worker->scratch, fetch->count * sizeof(*ops));
@@ -254,23 +288,39 @@ static void send_fetch(struct worker *worker, struct fetch *fetch)
     bb__proto__storage_request__init(&request);
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_READ;
     request.read = &read;
+    struct ask *ask = &fetch->asks[fetch->asked];
+    *ask = (struct ask){ .fetch = fetch, .node = worker->storage.current };
+    int rc = bb_peer_request(worker->ctx, worker_peer(&worker->storage), &request.base,
+                             FETCH_TIMEOUT_MS, fetched, ask);
+    if (rc == BB_OK) {
+        fetch->asked++;
+        fetch->outstanding++;
+    }
+    return rc;
+}
+
+static void send_fetch(struct worker *worker, struct fetch *fetch)
+{
     if (!bb_peer_is_connected(worker_peer(&worker->storage))) {
         worker_peer_rotate(&worker->storage); /* it ended while nothing was asked */
     }
     fetch_begun(fetch);
     bb_metric_add(worker->count.fetches, 1);
-    fetch->asked = worker->storage.current;
-    int rc = bb_peer_request(worker->ctx, worker_peer(&worker->storage), &request.base,
-                             FETCH_TIMEOUT_MS, fetched, fetch);
-    if (rc == BB_OK) {
-        return;
+    fetch->sent_us = worker_now(worker);
+    int rc = ask_for(worker, fetch);
+    if (rc != BB_OK) {
+        fetch_failed(fetch, rc);
     }
-    fetch_ended(fetch);
-    worker->fetch_at_us = worker_now(worker) + RETRY_US;
-    for (size_t i = 0; i < fetch->count; i++) {
-        item_failed(worker, &fetch->items[i], rc);
+}
+
+/* What comes next is asked of the other node alone. */
+static void hedge(struct worker *worker, struct fetch *fetch)
+{
+    worker_peer_failed(&worker->storage, fetch->asks[0].node);
+    if (worker->storage.current != fetch->asks[0].node &&
+        bb_peer_is_connected(worker_peer(&worker->storage)) && ask_for(worker, fetch) == BB_OK) {
+        bb_metric_add(worker->count.hedges, 1);
     }
-    bb_free(fetch);
 }
 
 /*
@@ -365,6 +415,12 @@ void worker_reads_overdue(struct worker *worker, uint64_t now_us)
             bb_list_remove(&reading->link);
             reading->status = BB_UNAVAILABLE;
             reading->done(reading, reading->arg);
+        }
+    }
+    bb_list_each(item, &worker->fetches) {
+        struct fetch *fetch = bb_container(item, struct fetch, link);
+        if (fetch->is_small && fetch->asked == 1 && now_us >= fetch->sent_us + HEDGE_US) {
+            hedge(worker, fetch);
         }
     }
 }

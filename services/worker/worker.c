@@ -305,6 +305,8 @@ static void make_metrics(struct worker_counters *count)
             bb_metric("bb_worker_slot_deaths_total", BB_COUNTER, "Slots that ended unasked."),
         .submits = bb_metric("bb_worker_submits_total", BB_COUNTER, "Submit messages."),
         .fetches = bb_metric("bb_worker_fetches_total", BB_COUNTER, "Read messages to storage."),
+        .hedges = bb_metric("bb_worker_hedges_total", BB_COUNTER,
+                            "Of these, sent to a second node, as the first was slow."),
         .forgotten = bb_metric("bb_worker_outcomes_removed_total", BB_COUNTER,
                                "Outcomes of client keys that were removed, kept long enough."),
         .queue = bb_metric("bb_worker_calls_open", BB_GAUGE, "Calls that are not answered yet."),

@@ -57,7 +57,7 @@ struct peers {
 
 struct worker_counters {
     struct bb_metric *calls, *retries, *queued, *chained, *overloaded, *cache_hits, *cache_misses,
-        *cache_bytes, *slots_busy, *slot_deaths, *submits, *fetches, *queue, *slot_reads,
+        *cache_bytes, *slots_busy, *slot_deaths, *submits, *fetches, *hedges, *queue, *slot_reads,
         *slot_recalled, *slot_hints, *forgotten;
     struct bb_histogram *call_time, *run_time;
 };

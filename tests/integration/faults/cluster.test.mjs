@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { eventually as wait, freePorts, ROOT, startSuite } from "../js/suite.mjs";
+import { post, query, subscribe } from "../http/api.mjs";
 import { app } from "../http/modes.mjs";
 import { verify, writers } from "./ledger.mjs";
 
@@ -77,6 +78,29 @@ describe("three storage nodes under load", () => {
     }
     await load.stop();
     await verify(suite.url, "leader", load);
+    await untilEqual(suite);
+  });
+
+  test("b22_hung_node: each of the three hangs for a while; writes, reads from storage and subscriptions go on", async (t) => {
+    const load = writers(suite.url, "hung", 8);
+    const stream = await subscribe(suite.url, "items:numbers", { group: "seen", above: -1, take: 60 });
+    t.after(() => (load.stop(), stream.close()));
+    for (const [round, name] of NODES.entries()) {
+      await moreAcknowledged(load);
+      const child = suite.child(name);
+      child.kill("SIGSTOP");
+      try {
+        await moreAcknowledged(load);
+        const add = { path: "items:add", args: { group: "seen", n: round } };
+        await eventually(async () => (await post(suite.url, "/api/mutation", add, { "idempotency-key": `seen-${round}` })).status === 200, "a write");
+        await eventually(() => stream.events.some(({ data }) => data?.value?.length === round + 1), "news on the stream");
+        await eventually(async () => (await query(suite.url, "items:numbers", { group: `none ${round}`, above: -1, take: 60 })).length === 0, "a range that nobody has read");
+      } finally {
+        child.kill("SIGCONT");
+      }
+    }
+    await load.stop();
+    await verify(suite.url, "hung", load);
     await untilEqual(suite);
   });
 

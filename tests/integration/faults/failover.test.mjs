@@ -12,7 +12,7 @@ import { verify, writers } from "./ledger.mjs";
 const ROUNDS = Number(process.env.FAILOVER_ROUNDS ?? 0);
 // What a write may wait at most on a machine that does nothing else. Others' work adds seconds to single rounds, so the
 // middle one of all rounds is held to it; the worst one is told.
-const GAP_MS = { storage: 1000, sequencer: 3000, worker: 3000, gateway: 1000 };
+const GAP_MS = { storage: 1000, sequencer: 3000, worker: 3000, gateway: 1000, hung: 1700 };
 const CTL = join(ROOT, process.env.BB_TEST_BUILD ?? "build/release", "bin/bb-ctl");
 
 const eventually = (probe, what) => wait(probe, { timeoutMs: 60_000, what });
@@ -88,6 +88,30 @@ describe("failover, many times", { skip: ROUNDS === 0 && "FAILOVER_ROUNDS is not
       assert.ok(middle(gaps) <= GAP_MS[role], `${role}: ${gaps.join(" ")} ms`);
     });
   }
+
+  // It keeps its connections and answers nothing. The others elect one of them, the sequencer hears of it by RENEW.
+  test(`b22_hung_leader: a storage leader that hangs holds writes up until the others have elected, ${ROUNDS} times`, async (t) => {
+    const load = writers(suite.urls, "hung-leader", 8);
+    t.after(() => load.stop());
+    const gaps = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      await untilWhole(suite);
+      await goesOn(load);
+      const child = suite.child(await victimOf(suite, "storage", round));
+      load.takeGapMs();
+      child.kill("SIGSTOP");
+      try {
+        await goesOn(load);
+        gaps.push(load.takeGapMs());
+      } finally {
+        child.kill("SIGCONT");
+      }
+    }
+    await load.stop();
+    await verify(suite.url, "hung-leader", load);
+    t.diagnostic(`no write was acknowledged for ${middle(gaps)} ms in the middle, ${Math.max(...gaps)} ms at worst of ${ROUNDS}`);
+    assert.ok(middle(gaps) <= GAP_MS.hung, `${gaps.join(" ")} ms`);
+  });
 });
 
 describe("five storage nodes", { skip: ROUNDS === 0 && "FAILOVER_ROUNDS is not set" }, () => {

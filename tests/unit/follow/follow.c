@@ -11,6 +11,7 @@
 
 #define NODES      2u
 #define LIMIT_MS   20000u
+#define HANG_MS    10000u /* five times what it takes to find out */
 #define CLUSTER_OF 16u
 
 struct world;
@@ -34,6 +35,7 @@ struct world {
     struct bb_buf told; /* what the user was told, a word each */
     const char *awaited;
     bool has_failed;
+    unsigned limit_ms; /* 0: LIMIT_MS */
     bool (*wants)(void *arg, uint32_t table);
 };
 
@@ -183,7 +185,7 @@ static void await(struct world *world, const char *text)
 {
     world->awaited = text;
     bb_timer_start(world->look, 1, 1);
-    bb_timer_start(world->limit, LIMIT_MS, 0);
+    bb_timer_start(world->limit, world->limit_ms == 0 ? LIMIT_MS : world->limit_ms, 0);
     bb_loop_run(world->loop);
     bb_timer_stop(world->look);
     bb_timer_stop(world->limit);
@@ -316,6 +318,20 @@ Test(follow, another_node_goes_on_where_the_first_went_away)
     close_node(&world.nodes[0]);
     world.nodes[1].last_tx = 8;
     await(&world, "up 6 lost up 7 8 ");
+    close_world(&world);
+}
+
+Test(follow, a_node_that_hangs_is_passed_over)
+{
+    struct world world = { .loop = bb_loop_new(bb_env_real(), NULL, "follow"),
+                           .limit_ms = HANG_MS };
+
+    open_node(&world, 0, 5);
+    open_node(&world, 1, 5);
+    open_world(&world, "inproc://follow-0,inproc://follow-1");
+    await(&world, "begin5 up ");
+    world.nodes[1].last_tx = 7; /* the other one has its Tail and is silent */
+    await(&world, "up lost up 6 7 ");
     close_world(&world);
 }
 

@@ -32,7 +32,8 @@ struct naming {
 };
 
 struct storage {
-    uint64_t node;                        /* its number; 0: it does not say */
+    uint64_t node;          /* its number; 0: it does not say */
+    _Atomic uint64_t leads; /* who leads as it says, in the term of that number; 0: 1 */
     _Atomic(const struct naming *) names; /* NULL: it does not say */
     atomic_uint renewals;
     struct bb_loop *loop;
@@ -49,6 +50,7 @@ struct storage {
     atomic_bool is_held;             /* another sequencer holds the epoch and renews */
     atomic_uint tails;
     atomic_uint appends, distinct;
+    atomic_uint renewals_at_append; /* that had come when the first batch came */
     _Atomic uint64_t last_seq, last_tx;
     struct bb_exchange *lost;           /* never answered in time */
     _Atomic(struct bb_exchange *) held; /* of an Append that is taken and not answered yet */
@@ -87,7 +89,8 @@ static void take_append(struct storage *storage, const Bb__Proto__Append *append
 {
     enum trouble trouble = atomic_exchange(&storage->trouble, NO_TROUBLE);
 
-    atomic_fetch_add(&storage->appends, 1);
+    if (atomic_fetch_add(&storage->appends, 1) == 0)
+        storage->renewals_at_append = storage->renewals;
     if (trouble == FENCE || trouble == REFUSE_ONCE || storage->is_deaf) {
         reply->status = trouble == FENCE ? BB_FENCED : BB_OVERLOADED;
         answer(exchange, reply);
@@ -168,7 +171,7 @@ static void take_renew(struct storage *storage, const Bb__Proto__Renew *asked,
 
     atomic_fetch_add(&storage->renewals, 1);
     bb__proto__renew_reply__init(&renew);
-    renew.term = renew.leader = 1;
+    renew.term = renew.leader = storage->leads == 0 ? 1 : storage->leads;
     renew.epoch = asked->epoch;
     renew.node = storage->node;
     renew.voters = list;
@@ -866,4 +869,38 @@ Test(service, a_voter_that_was_moved_is_asked_at_its_new_url, .timeout = 20)
     cr_assert_eq(finish(&suite), BB_OK);
     suite_stop(&suite);
     storage_stop(&moved);
+}
+
+Test(service, a_batch_that_a_hung_leader_has_goes_to_the_next_one, .timeout = 20)
+{
+    struct suite suite = { .storage.node = 1 };
+    struct storage next = { .node = 2, .url = "inproc://storage-next" };
+    struct naming both = { .count = 0 };
+    uint64_t tx = 0;
+
+    suite_start(&suite, "hung");
+    storage_start(&next);
+    name_voter(&both, 1, suite.storage.url);
+    name_voter(&both, 2, next.url);
+    suite.storage.names = &both;
+    first_contact(&suite);
+    wait_renewed(&next);
+    next.last_seq = suite.storage.last_seq;
+    next.last_tx = suite.storage.last_tx;
+    suite.storage.trouble = HOLD_THE_ANSWER; /* until the end: no timeout helps here */
+    cr_assert_eq(submit(&suite, 1, 0, &tx), BB_OK);
+    while (suite.storage.held == NULL)
+        continue;
+    next.leads = 2;
+    unsigned renewals = next.renewals;
+    wait_durable(&suite, tx);
+    /* As soon as a RENEW names it: after 2 s, when the first copy is given up, there were six. */
+    cr_assert_leq(next.renewals_at_append, renewals + 4);
+    release_append(&suite.storage); /* it wakes up: its answer is that of nobody's question */
+    cr_assert_eq(submit(&suite, 2, tx, &tx), BB_OK);
+    wait_durable(&suite, tx);
+    cr_assert_eq(suite.storage.appends, 1);
+    cr_assert_eq(next.distinct, 2);
+    suite_stop(&suite);
+    storage_stop(&next);
 }
