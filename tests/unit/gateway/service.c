@@ -428,7 +428,7 @@ static void suite_start_with(struct suite *suite, const char *storages)
     cr_assert_eq(bb_service_start(&ctx, &bb_gateway_service, suite->conf, bb_env_real(), NULL,
                                   on_event, suite, &suite->service),
                  BB_OK, "%s", ctx.error);
-    for (int i = 0; i < 300 && !suite->is_ready; i++)
+    for (int i = 0; i < 2000 && !suite->is_ready; i++)
         usleep(10000);
     cr_assert(suite->is_ready);
 }
@@ -660,6 +660,8 @@ Test(service, a_call_whose_client_leaves_is_cancelled_once)
         const char *text;
 
         cr_assert_eq(send(fd, requests[i], strlen(requests[i]), 0), (ssize_t)strlen(requests[i]));
+        for (int k = 0; k < 2000 && suite.calls == calls; k++)
+            usleep(10000);
         usleep(100000);
         cr_expect_eq(suite.cancels, i);
         (void)shutdown(fd, SHUT_WR); /* looks the same, and hears what became of it */

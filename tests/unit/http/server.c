@@ -28,8 +28,9 @@ struct host {
     int ended; /* streams */
     int gone;
     enum bb_http_end end;
-    bool is_stopped, is_task_done;
+    bool is_stopped, is_task_done, is_so;
     void (*work)(struct host *host);
+    bool (*condition)(const struct host *host);
     struct bb_http_options options;
 };
 
@@ -126,6 +127,33 @@ static void on_owner(struct host *host, void (*work)(struct host *host))
     while (!host->is_task_done)
         bb_cond_wait(host->cond, host->mutex);
     bb_mutex_unlock(host->mutex);
+}
+
+static void look(struct host *host)
+{
+    host->is_so = host->condition(host);
+}
+
+/* Until the server's thread finds it so; 20 s at most. */
+static void await(struct host *host, bool (*condition)(const struct host *host))
+{
+    host->condition = condition;
+    on_owner(host, look);
+    for (int i = 0; i < 20000 && !host->is_so; i++) {
+        usleep(1000);
+        on_owner(host, look);
+    }
+    cr_assert(host->is_so);
+}
+
+static bool is_held(const struct host *host)
+{
+    return host->held != NULL;
+}
+
+static bool is_left(const struct host *host)
+{
+    return bb_http_is_gone(host->held);
 }
 
 static void host_start(struct host *host, const char *folder)
@@ -279,7 +307,7 @@ Test(server, a_slow_answer_holds_back_the_ones_after_it)
     fd = dial(&host);
     put(fd,
         "GET /hold HTTP/1.1\r\nHost: x\r\n\r\nGET /next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    usleep(50000);
+    await(&host, is_held);
     on_owner(&host, answer_held);
     answer = get_until(fd, NULL);
     (void)close(fd);
@@ -296,10 +324,10 @@ Test(server, an_answer_to_a_client_that_left_goes_nowhere)
     host_start(&host, NULL);
     fd = dial(&host);
     put(fd, "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-    usleep(50000);
+    await(&host, is_held);
     on_owner(&host, check_waits);
     (void)close(fd);
-    usleep(50000);
+    await(&host, is_left);
     on_owner(&host, check_gone);
     on_owner(&host, answer_held);
     expect_in(once(&host, "GET /ok HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), "GET /ok");
@@ -314,9 +342,9 @@ Test(server, a_client_that_closed_its_half_counts_as_gone_and_hears_the_answer)
     host_start(&host, NULL);
     fd = dial(&host);
     put(fd, "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
-    usleep(50000);
+    await(&host, is_held);
     (void)shutdown(fd, SHUT_WR);
-    usleep(50000);
+    await(&host, is_left);
     on_owner(&host, check_gone);
     on_owner(&host, answer_held);
     expect_in(get_until(fd, NULL), "late");
@@ -448,19 +476,29 @@ Test(server, compressed_bodies_are_refused_except_brotli_where_welcome)
 
 Test(server, connections_beyond_the_limit_get_503)
 {
+    static const char ok[] = "GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     struct host host = { .options = { .connections_max = 2 } };
     int a;
     int b;
+    const char *answer = "";
 
     host_start(&host, NULL);
     a = dial(&host);
     b = dial(&host);
-    usleep(50000);
     expect_in(once(&host, ""), "503 Service Unavailable");
     (void)close(a);
     (void)close(b);
-    usleep(50000);
-    expect_in(once(&host, "GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), "200 OK");
+    /* Until the server has noticed. */
+    for (int i = 0; i < 1000 && strstr(answer, "200 OK") == NULL; i++) {
+        int fd = dial(&host);
+
+        (void)send(fd, ok, sizeof(ok) - 1,
+                   MSG_NOSIGNAL); /* one that is refused may be closed already */
+        answer = get_until(fd, NULL);
+        (void)close(fd);
+        usleep(1000);
+    }
+    expect_in(answer, "200 OK");
     host_stop(&host);
 }
 

@@ -179,6 +179,14 @@ static void host_stop(struct host *host)
     bb_loop_free(host->loop);
 }
 
+/* Until the server's thread has counted that many; 20 s at most. */
+static void await(const int *count, int wanted)
+{
+    for (int i = 0; i < 20000 && __atomic_load_n(count, __ATOMIC_ACQUIRE) < wanted; i++)
+        usleep(1000);
+    cr_assert_geq(__atomic_load_n(count, __ATOMIC_ACQUIRE), wanted);
+}
+
 static int dial(const struct host *host)
 {
     struct sockaddr_in address = { .sin_family = AF_INET,
@@ -353,8 +361,9 @@ Test(streamed, a_client_that_leaves_or_breaks_the_framing_ends_the_body)
         put(fd, bad[i]);
         usleep(30000);
         (void)close(fd);
-        usleep(30000);
+        await(&host.broken, (int)i + 1);
     }
+    await(&host.ended, 1);
     host_stop(&host);
     cr_expect_eq(host.broken, 3);
     cr_expect_eq(host.whole, 0);

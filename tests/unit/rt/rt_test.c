@@ -195,24 +195,31 @@ Test(pool, jobs_are_done_on_the_owner_loop, .timeout = 10)
     bb_loop_free(loop);
 }
 
-static void slow_work(struct bb_job *job, size_t thread_index)
+struct held_job {
+    struct bb_job job;
+    const bool *may_end;
+};
+
+static void work_until_told(struct bb_job *job, size_t thread_index)
 {
-    (void)job;
     (void)thread_index;
-    (void)usleep(200000);
+    while (!__atomic_load_n(bb_container(job, struct held_job, job)->may_end, __ATOMIC_ACQUIRE))
+        (void)usleep(1000);
 }
 
 Test(pool, a_full_queue_refuses, .timeout = 10)
 {
     struct bb_pool *pool = bb_pool_new("pool", 1, 2);
     struct bb_ctx ctx = { .env = bb_env_real() };
-    struct bb_job jobs[5];
+    struct held_job jobs[5];
+    bool may_end = false;
     int refused = 0;
 
     for (int i = 0; i < 5; i++) {
-        jobs[i] = (struct bb_job){ .work = slow_work };
-        refused += bb_pool_submit(&ctx, pool, &jobs[i]) == BB_OVERLOADED;
+        jobs[i] = (struct held_job){ .job.work = work_until_told, .may_end = &may_end };
+        refused += bb_pool_submit(&ctx, pool, &jobs[i].job) == BB_OVERLOADED;
     }
+    __atomic_store_n(&may_end, true, __ATOMIC_RELEASE);
     cr_assert(refused == 2 || refused == 3, "one runs or not yet, two wait: %d", refused);
     bb_pool_free(pool);
 }

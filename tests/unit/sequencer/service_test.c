@@ -586,7 +586,7 @@ Test(service, a_mark_is_refused_when_storage_takes_nothing_for_long, .timeout = 
     const Bb__Proto__SequencerReply *reply = ask_end(&suite);
     cr_assert_eq(reply->status, BB_UNAVAILABLE);
     cr_assert_str_eq(reply->error, "storage does not answer");
-    cr_assert_lt(bb_now_us(&ctx) - start_us, 4000000);
+    cr_assert_lt(bb_now_us(&ctx) - start_us, 12000000);
     suite.storage.is_deaf = false;
     mark_begin(&suite);
     cr_assert_eq(mark_end(&suite), tx);
@@ -711,7 +711,7 @@ Test(service, a_stop_does_not_wait_long_for_a_storage_that_takes_nothing, .timeo
     cr_assert_eq(submit(&suite, 1, 0, &tx), BB_OK);
     uint64_t start_us = bb_now_us(&ctx);
     suite_stop(&suite);
-    cr_assert_lt(bb_now_us(&ctx) - start_us, 5000000);
+    cr_assert_lt(bb_now_us(&ctx) - start_us, 12000000);
 }
 
 Test(service, after_a_take_over_every_id_of_the_log_is_known, .timeout = 20)

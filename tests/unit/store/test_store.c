@@ -487,9 +487,11 @@ Test(store, a_full_chunk_is_flushed_at_once, .timeout = 30)
     end();
 }
 
-/* The child: writes all documents in each transaction, until it is killed. */
-static void write_without_end(void)
+/* The child: writes all documents in each transaction, until it is killed; tells when some of it
+ * will stay. */
+static void write_without_end(int out)
 {
+    bool has_told = false;
     use_thread();
     for (;;) {
         struct change changes[DOCS];
@@ -500,6 +502,10 @@ static void write_without_end(void)
         }
         (void)world_write(&world, changes, DOCS);
         world.version_count = 0; /* the model is not asked */
+        if (!has_told && stats_now().durable_index > 0) {
+            has_told = true;
+            cr_assert_eq(write(out, "x", 1), 1);
+        }
     }
 }
 
@@ -542,10 +548,12 @@ Test(store, a_killed_process_leaves_one_whole_moment, .timeout = 60)
         if (child == 0) {
             begin();
             cr_assert_eq(write(ends[1], &world.folder, sizeof(world.folder)), sizeof(world.folder));
-            write_without_end();
+            write_without_end(ends[1]);
         }
         cr_assert_eq(read(ends[0], &folder, sizeof(folder)), sizeof(folder));
-        sleep_ms(300 + 37 * round);
+        char told;
+        cr_assert_eq(read(ends[0], &told, 1), 1);
+        sleep_ms(200 + 37 * round);
         cr_assert_eq(kill(child, SIGKILL), 0);
         cr_assert_eq(waitpid(child, NULL, 0), child);
         (void)close(ends[0]);
