@@ -35,18 +35,35 @@ for (const mode of testModes(["solo"])) {
       assert.deepEqual(await runs("one"), [null]);
     });
 
+    /** `look(id)` at a job before it is due; where the machine was too slow for that, at one that is due later. */
+    async function beforeItRuns(key, look, delay = 300) {
+      const id = await schedule("work:mark", { key }, { delay });
+      const seen = await look(id);
+      const { state } = await job(id);
+      if (state === "pending" || state === "cancelled") return { id, seen };
+      assert.equal(state, "done");
+      assert.ok(delay < 60_000, "a job never waited");
+      return await beforeItRuns(`${key}, later`, look, 4 * delay);
+    }
+
     test("a job waits until it is due", async () => {
-      const id = await schedule("work:mark", { key: "late" }, { delay: 600 });
-      assert.equal((await job(id)).state, "pending");
+      const { id } = await beforeItRuns("late", () => {});
       const row = await inState(id, "done");
       assert.ok(row.started >= row.due, `${row.started} >= ${row.due}`);
     });
 
     test("a job that is due earlier runs earlier, whatever was scheduled first", async () => {
-      await schedule("work:mark", { key: "order", n: 2 }, { delay: 900 });
-      await schedule("work:mark", { key: "order", n: 1 }, { delay: 300 });
-      await eventually(async () => (await runs("order")).length === 2);
-      assert.deepEqual(await runs("order"), [1, 2]);
+      // When both were due at once, since the machine stood still, nothing is promised: further apart then.
+      for (let apart = 600; ; apart *= 4) {
+        const key = `order ${apart}`;
+        const late = await schedule("work:mark", { key, n: 2 }, { delay: 300 + apart });
+        const early = await schedule("work:mark", { key, n: 1 }, { delay: 300 });
+        await eventually(async () => (await runs(key)).length === 2, 15_000 + apart);
+        const [first, second] = await Promise.all([early, late].map(job));
+        if (first.ended >= second.due && apart < 20_000) continue;
+        assert.deepEqual(await runs(key), [1, 2]);
+        break;
+      }
     });
 
     test("a transaction that is rolled back has scheduled nothing", async () => {
@@ -87,22 +104,22 @@ for (const mode of testModes(["solo"])) {
     });
 
     test("a cancelled job never runs", async () => {
-      const id = await schedule("work:mark", { key: "cancelled" }, { delay: 400 });
-      await mutation(url, "work:cancel", { id });
-      assert.equal((await job(id)).state, "cancelled");
-      const witness = await schedule("work:mark", { key: "witness" }, { delay: 600 });
+      const { id } = await beforeItRuns("cancelled", (one) => mutation(url, "work:cancel", { id: one }));
+      const { state, due, args } = await job(id);
+      assert.equal(state, "cancelled");
+      await eventually(() => Date.now() > due, 90_000);
+      const witness = await schedule("work:mark", { key: "witness" }, { delay: 200 });
       await inState(witness, "done");
-      assert.deepEqual(await runs("cancelled"), []);
+      assert.deepEqual(await runs(args.key), []);
       await mutation(url, "work:cancel", { id });
       assert.equal((await job(id)).state, "cancelled");
     });
 
     test("_scheduled_functions shows jobs in the other spelling", async () => {
-      const id = await schedule("work:mark", { key: "view" }, { delay: 300 });
-      const before = await query(url, "work:scheduled", { id });
+      const { id, seen: before } = await beforeItRuns("view", (one) => query(url, "work:scheduled", { id: one }));
       assert.deepEqual(before.state, { kind: "pending" });
       assert.equal(before.name, "work.js:mark");
-      assert.deepEqual(before.args, [{ key: "view" }]);
+      assert.match(before.args[0].key, /^view/);
       await inState(id, "done");
       const done = await query(url, "work:scheduled", { id });
       assert.deepEqual(done.state, { kind: "success" });
@@ -125,10 +142,15 @@ for (const mode of testModes(["solo"])) {
 
     test("a job can be watched like any document", async () => {
       const client = suite.client();
-      const states = [];
-      const id = await schedule("work:mark", { key: "watched" }, { delay: 300 });
-      const stop = client.onUpdate("work:job", { id }, (row) => states.push(row.state));
-      await eventually(() => states.at(-1) === "done");
+      let states;
+      let stop;
+      await beforeItRuns("watched", async (id) => {
+        const own = (states = []);
+        stop?.();
+        stop = client.onUpdate("work:job", { id }, (row) => own.push(row.state));
+        await eventually(() => own.length > 0);
+      });
+      await eventually(() => states.at(-1) === "done", 90_000);
       stop();
       assert.deepEqual(states, ["pending", "done"]);
     });
