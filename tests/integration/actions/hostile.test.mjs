@@ -37,7 +37,7 @@ const FILES = {
       await new Promise<void>((done) => ctx.signal.addEventListener("abort", () => { appendFileSync(file, "told "); done(); }));
       throw new Error("stopped");
     });
-    export const slow = action(async (_, { ms, file }) => { await sleep(ms); if (file) appendFileSync(file, "ended "); return "slept"; });
+    export const slow = action(async (_, { ms, file }) => { if (file) appendFileSync(file, "begun "); await sleep(ms); if (file) appendFileSync(file, "ended "); return "slept"; });
     export const env = action(async () => Object.keys(process.env).sort());
     export const timer = action(async () => { setInterval(() => {}, 10); return process.pid; });
   `,
@@ -85,8 +85,9 @@ describe("actions that misbehave", { skip: actionsMissing() }, () => {
   });
 
   test("a crash of the process fails what ran in it; the next action runs", async () => {
-    const beside = call("bad:slow", { ms: 60_000 });
-    await new Promise((done) => setTimeout(done, 300));
+    const file = join(dir, "beside");
+    const beside = call("bad:slow", { ms: 60_000, file });
+    await eventually(() => existsSync(file), { what: "the one beside it" });
     assert.match((await call("bad:crash")).errorMessage, /The process that ran the action ended \(SIGSEGV\)/);
     assert.match((await beside).errorMessage, /The process that ran the action ended/);
     assert.equal((await call("bad:fine", { n: 5 })).value, 10);
@@ -126,10 +127,10 @@ describe("actions that misbehave", { skip: actionsMissing() }, () => {
     const file = join(dir, "slow");
     const leave = new AbortController();
     const asked = fetch(`${stand.url}/api/action`, { method: "POST", body: JSON.stringify({ path: "bad:slow", args: { file, ms: 500 } }), signal: leave.signal });
-    await new Promise((done) => setTimeout(done, 200));
+    await eventually(() => existsSync(file), { what: "the start" });
     leave.abort();
     await assert.rejects(asked);
-    await eventually(() => existsSync(file) && readFileSync(file, "utf8") === "ended ", { what: "the end" });
+    await eventually(() => readFileSync(file, "utf8") === "begun ended ", { what: "the end" });
   });
 
   test("one that hangs and listens to nothing is ended by a cancel", async () => {
