@@ -91,7 +91,10 @@ test("a slot that is killed fails no call", { skip }, async (t) => {
   t.after(() => suite.stop());
   const client = suite.client();
   for (let round = 0; round < 3; round++) {
-    const slots = await eventually(() => (suite.slotPids().length >= 2 ? suite.slotPids() : null), { what: "two slots" });
+    const slots = await eventually(() => {
+      const found = suite.slotPids();
+      return found.length >= 2 && found;
+    }, { what: "two slots" });
     const calls = Array.from({ length: 20 }, () => client.query("counter:read", { name: "x" }));
     process.kill(slots[0], "SIGKILL");
     await Promise.all(calls);

@@ -193,14 +193,18 @@ test("the watcher calls once for changes that come together, and not for _genera
   const watcher = watchFiles([join(appDir, "bitbend")], () => calls++);
   t.after(() => watcher.close());
   watcher.setFiles([join(appDir, "shared/math.ts")]);
-  const settle = () => new Promise((done) => setTimeout(done, 300));
+  /** As many calls have come, and no more come. */
+  const settle = async (count = 0) => {
+    for (let left = 1000; left > 0 && calls < count; left--) await new Promise((done) => setTimeout(done, 10));
+    await new Promise((done) => setTimeout(done, 300));
+  };
   await settle();
   calls = 0;
   write(appDir, { "bitbend/a.ts": "export {};\n", "bitbend/sub/deep.ts": "export {};\n" });
-  await settle();
+  await settle(1);
   assert.equal(calls, 1);
   write(appDir, { "shared/math.ts": "export {};\n", "shared/other.ts": "" });
-  await settle();
+  await settle(2);
   assert.equal(calls, 2);
   generate(join(appDir, "bitbend"));
   await settle();
@@ -234,8 +238,9 @@ test("the watcher sees every save: by writing, by renaming over, in folders that
   for (const [name, step] of Object.entries(steps)) {
     calls = 0;
     step();
-    await new Promise((done) => setTimeout(done, 200));
+    for (let left = 1000; left > 0 && calls === 0; left--) await new Promise((done) => setTimeout(done, 10));
     assert.ok(calls > 0, name);
+    await new Promise((done) => setTimeout(done, 100)); // what else comes of this step
   }
 });
 

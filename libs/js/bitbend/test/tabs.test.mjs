@@ -72,7 +72,7 @@ function createBrowser(t) {
       return { set: 2 };
     },
   };
-  function openTab(authorization = "", timers = globalThis) {
+  function openTab(authorization = "", timers = createClock()) {
     const tab = { events: [], ended: [], authorization, late: null };
     /** While it hangs nothing that comes from outside runs in a tab. */
     const whenAwake = (run) => (tab.late === null ? run() : tab.late.push(run));
