@@ -293,7 +293,7 @@ export class Slot {
     this.send({
       start: {
         call: String(call), deployment: this.deployment ?? this.deploy(), kind: kind === "mutation" ? 2 : 1, path: file,
-        args: encode(args), snapshot: String(this.store.tx), nowMs: "1790000000000", seed: randomBytes(16), timeoutMs: 5000,
+        args: encode(args), snapshot: String(this.store.tx), nowMs: "1790000000000", seed: randomBytes(16), timeoutMs: 60_000,
         requestId: randomBytes(16), ...this.#news(), ...options,
       },
     });

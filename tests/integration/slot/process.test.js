@@ -20,9 +20,9 @@ test("b16 an endless loop ends at its deadline, without effect", { timeout: 3000
   for (const [kind, name] of [["mutation", "loop"], ["query", "asyncLoop"], ["query", "regexp"]]) {
     const slot = await start(FILES);
     const tx = slot.store.tx;
-    const started = Date.now();
+    const started = performance.now();
     const answer = await slot.call(kind, `f:${name}`, {}, { timeoutMs: 200 });
-    const took = Date.now() - started;
+    const took = performance.now() - started;
     assert.equal(answer.status, STATUS.FUNCTION_TIMEOUT, name);
     assert.match(answer.error, new RegExp(`f:${name}.*200 ms`, "s"));
     assert.ok(took >= 190, `${name} took ${took} ms`);
@@ -56,7 +56,7 @@ test("a realm that was tampered with is thrown away", async () => {
   assert.equal(await slot.exited, 0);
 });
 
-test("the slot ends when its supervisor is gone, also while a script loops", { timeout: 10000 }, async () => {
+test("the slot ends when its supervisor is gone, also while a script loops", { timeout: 30000 }, async () => {
   const idle = await start(FILES);
   assert.equal(await idle.hangUp(), 0);
   const busy = await start(FILES);
