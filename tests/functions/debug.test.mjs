@@ -5,13 +5,14 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
+import { untilTold } from "../integration/http/api.mjs";
 import { ROOT, startSuite } from "../integration/js/suite.mjs";
 import { makeApp } from "./app.mjs";
 
 describe("b12_trace: what a call did", () => {
   let app, suite;
   const ask = (name, args = {}, debug = undefined, key = suite.adminKey) =>
-    suite.http("/api/function", { body: { path: `debug:${name}`, args }, headers: { ...(key ? { Authorization: `BitBend ${key}` } : {}), ...(debug ? { "BitBend-Debug": debug } : {}) } });
+    untilTold(() => suite.http("/api/function", { body: { path: `debug:${name}`, args }, headers: { ...(key ? { Authorization: `BitBend ${key}` } : {}), ...(debug ? { "BitBend-Debug": debug } : {}) } }));
   const cli = (...words) =>
     new Promise((done) => {
       const child = spawn(process.execPath, [join(ROOT, "libs/js/bitbend/bin/bitbend.cjs"), ...words, "--url", suite.url, "--admin-key", suite.adminKey], { cwd: app.dir });

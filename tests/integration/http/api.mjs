@@ -26,6 +26,15 @@ async function finish(answer) {
   return { status: answer.status, headers: answer.headers, body, text };
 }
 
+/** Asks again while the machine is too busy to say how a call ended: for calls that may run more than once. */
+export async function untilTold(ask) {
+  for (let left = 6; ; left--) {
+    const answer = await ask();
+    const { code } = answer.body ?? answer.json ?? answer;
+    if (left === 0 || !["OutcomeUnknown", "Overloaded", "Unavailable"].includes(code)) return answer;
+  }
+}
+
 /** Calls a function and gives its value, or throws with the whole answer. */
 export async function value(url, route, path, args = {}, headers = {}) {
   const answer = await post(url, route, { path, args, format: "json" }, headers);
