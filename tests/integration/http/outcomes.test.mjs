@@ -10,17 +10,25 @@ const ROWS = 300; // more than one batch
 const uuid = "123e4567-e89b-42d3-a456-426614174000";
 const keyOf = (ms, n) => `${ms.toString(36)}-${uuid}-${n}`;
 
+/** What `use` gives for a key of now; once more when the machine was so slow that the key was old before the end. */
+async function withinItsTime(use) {
+  for (;;) {
+    const now = Date.now();
+    const found = await use(now);
+    if (Date.now() - now < SECONDS * 1000) return found;
+  }
+}
+
 inEachMode("outcomes", (suite) => {
   const send = (group, n, key) => post(suite.url, "/api/mutation", { path: "items:add", args: { group, n } }, { "idempotency-key": key });
   const count = (group) => query(suite.url, "items:count", { group });
   const rows = () => query(suite.url, "_system:tableData", { table: "_requests", limit: 1000 }, suite.admin).then(({ page }) => page.length);
 
   test("they are removed in batches after their time, and their keys are refused if they say when they were made", async () => {
-    const made = Date.now();
-    const first = await send("kept", 1, keyOf(made, 1));
+    const [made, first, again] = await withinItsTime(async (now) => [now, await send(`kept ${now}`, 1, keyOf(now, 1)), await send(`kept ${now}`, 1, keyOf(now, 1))]);
     assert.equal(first.body.status, "success", first.text);
-    assert.deepEqual((await send("kept", 1, keyOf(made, 1))).body.tx, first.body.tx);
-    assert.equal(await count("kept"), 1);
+    assert.deepEqual(again.body.tx, first.body.tx);
+    assert.equal(await count(`kept ${made}`), 1);
     for (let n = 0; n < ROWS; n += 50) {
       await Promise.all(Array.from({ length: 50 }, (_, i) => send("many", n + i, `opaque-${n + i}`)));
     }
@@ -29,9 +37,9 @@ inEachMode("outcomes", (suite) => {
       await mutation(suite.url, "items:add", { group: "clock", n: 0 }); // time is the time of transactions
       return (await rows()) === 0;
     }, 60_000);
-    const late = await send("kept", 1, keyOf(made, 1));
+    const late = await send(`kept ${made}`, 1, keyOf(made, 1));
     assert.deepEqual([late.status, late.body.code], [410, "IdempotencyKeyExpired"], late.text);
-    assert.equal(await count("kept"), 1);
+    assert.equal(await count(`kept ${made}`), 1);
     assert.equal(await count("many"), ROWS);
   });
 
@@ -40,8 +48,8 @@ inEachMode("outcomes", (suite) => {
     assert.deepEqual([old.status, old.body.code], [410, "IdempotencyKeyExpired"], old.text);
     const early = await send("ages", 2, keyOf(Date.now() + 3600_000, 2));
     assert.deepEqual([early.status, early.body.code], [400, "BadRequest"], early.text);
-    const fresh = await send("ages", 3, keyOf(Date.now(), 3));
+    const fresh = await withinItsTime((now) => send(`new ${now}`, 3, keyOf(now, 3)));
     assert.equal(fresh.body.status, "success", fresh.text);
-    assert.equal(await count("ages"), 1);
+    assert.equal(await count("ages"), 0);
   });
 }, { options: { solo: { "outcome-seconds": SECONDS }, worker: { "outcome-seconds": SECONDS } } });
