@@ -40,7 +40,13 @@ describe("links between three storage nodes are cut (cluster)", () => {
       await harm();
       if (stops) {
         await pause(ms);
-        const before = load.acknowledged.size;
+        // What was acknowledged before may still be on its way here.
+        let before;
+        await eventually(async () => {
+          before = load.acknowledged.size;
+          await pause(300);
+          return load.acknowledged.size === before;
+        }, 20_000);
         await pause(1000);
         assert.equal(load.acknowledged.size, before, "something was acknowledged without a majority");
       } else {

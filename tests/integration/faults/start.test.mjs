@@ -106,26 +106,28 @@ test("a second suite on one folder is refused, the first goes on", async () => {
   assert.equal(await stop(child), 0);
 });
 
-test("a data folder of another version, or one that is something else, is refused", () => {
+test("a data folder of another version, or one that is something else, is refused", async () => {
+  const [port] = await freePorts(1);
   const other = join(dir, "version");
   mkdirSync(other);
   writeFileSync(join(other, "VERSION"), "bitbend-data 999\ncluster 00000000000000000000000000000000\n");
-  const version = run(solo, "--data", other, "--listen", "127.0.0.1:19999", "--admin-listen", "off");
+  const version = run(solo, "--data", other, "--listen", `127.0.0.1:${port}`, "--admin-listen", "off");
   assert.equal(version.code, 1, version.output);
   assert.match(version.output, /version/i);
   const file = join(dir, "a-file");
   writeFileSync(file, "");
-  const notDir = run(solo, "--data", file, "--listen", "127.0.0.1:19999", "--admin-listen", "off");
+  const notDir = run(solo, "--data", file, "--listen", `127.0.0.1:${port}`, "--admin-listen", "off");
   assert.equal(notDir.code, 1, notDir.output);
   assert.match(notDir.output, new RegExp(file));
 });
 
-test("a full disk at start is said", { skip: process.getuid() !== 0 && "needs root to make a small file system" }, () => {
+test("a full disk at start is said", { skip: process.getuid() !== 0 && "needs root to make a small file system" }, async () => {
+  const [port] = await freePorts(1);
   const small = join(dir, "small");
   mkdirSync(small);
   if (spawnSync("mount", ["-t", "tmpfs", "-o", "size=4m", "tmpfs", small]).status !== 0) return;
   try {
-    const full = run(solo, "--data", join(small, "data"), "--listen", "127.0.0.1:19999", "--admin-listen", "off");
+    const full = run(solo, "--data", join(small, "data"), "--listen", `127.0.0.1:${port}`, "--admin-listen", "off");
     assert.equal(full.code, 1, full.output);
     assert.match(full.output, /space|full/i);
   } finally {
@@ -133,8 +135,9 @@ test("a full disk at start is said", { skip: process.getuid() !== 0 && "needs ro
   }
 });
 
-test("a missing part is named", () => {
-  const missing = run(solo, "--data", join(dir, "missing"), "--node", join(dir, "no-node"), "--listen", "127.0.0.1:19999");
+test("a missing part is named", async () => {
+  const [port] = await freePorts(1);
+  const missing = run(solo, "--data", join(dir, "missing"), "--node", join(dir, "no-node"), "--listen", `127.0.0.1:${port}`);
   assert.equal(missing.code, 1, missing.output);
   assert.match(missing.output, /no-node/);
 });

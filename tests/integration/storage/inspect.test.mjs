@@ -32,7 +32,7 @@ async function stop(child) {
   return await ended;
 }
 
-/** Asks until the node answers. */
+/** Asks until the node answers: on a machine that stands still for seconds a connection counts as lost. */
 async function until(answer) {
   for (let i = 0; i < 600; i++) {
     const result = answer();
@@ -55,15 +55,13 @@ test("inspect, hash and compact", async (t) => {
       const info = ctl("status", "--storage", url, "--json");
       return { code: info.code === 0 && JSON.parse(info.out)[0].epoch === 1 ? 0 : 1, info };
     });
-    const result = ctl("hash", "--storage", url, "--json");
-    assert.equal(result.code, 0, result.error);
+    const result = await until(() => ctl("hash", "--storage", url, "--json"));
     hash = JSON.parse(result.out).hash;
     assert.match(hash, /^[0-9a-f]{16}$/);
   });
 
-  await t.test("compact answers with the sizes", () => {
-    const result = ctl("compact", "--storage", url, "--json");
-    assert.equal(result.code, 0, result.error);
+  await t.test("compact answers with the sizes", async () => {
+    const result = await until(() => ctl("compact", "--storage", url, "--json"));
     const { beforeBytes, afterBytes } = JSON.parse(result.out);
     // What was still in memory goes into the new file, so that a small one may grow.
     assert.ok(beforeBytes > 0 && afterBytes > 0, result.out);
