@@ -68,20 +68,35 @@ test("depot: a webhook, an import with its progress, a reminder, a call to the o
   assert.equal((await stand.call("parcels:all"))[0].events, 2, "what was sent twice happened once");
 
   const csv = Array.from({ length: 700 }, (_, n) => `name ${n},street ${n}`).join("\n");
-  await page.fill("#csv", csv);
-  await page.click("#import");
-  await shows("#job", "done");
-  await shows("#count", "700");
+  // Once more where the machine was so slow that the page saw the end alone.
+  let imports = 0;
+  for (let seen = 0; seen === 0 && imports < 5; seen = Number(await page.locator("#job").getAttribute("data-seen"))) {
+    imports++;
+    await page.fill("#csv", csv);
+    await page.click("#import");
+    await shows("#count", String(700 * imports));
+    await shows("#job", "done");
+  }
   assert.ok(Number(await page.locator("#job").getAttribute("data-seen")) > 0, "its progress was seen on the page");
   const file = await (await fetch(`${stand.url}/http/addresses.csv`)).text();
-  assert.equal(file, `${csv}\n`);
+  assert.equal(file, `${csv}\n`.repeat(imports));
 
-  await page.fill("#text", "water the plants");
-  await page.fill("#seconds", "1");
-  await page.click("#reminder button");
-  await shows("#reminders li", "water the plants");
-  await shows("#reminders li", "now: water the plants");
-  await shows("#reminders li", ""); // the cron has been there
+  // What it shows in between may be short: the cron comes each 5 s, whenever the reminder was due.
+  await page.evaluate(() => {
+    window.shown = [];
+    const list = document.querySelector("#reminders");
+    new MutationObserver(() => window.shown.push([...list.querySelectorAll("li")].map((item) => item.textContent).join("|"))).observe(list, { childList: true });
+  });
+  const shown = async () => (await page.evaluate(() => window.shown)).filter((text, at, all) => text !== all[at - 1]);
+  const all = ["water the plants", "now: water the plants", ""];
+  for (let left = 5; left > 0 && (await shown()).join() !== all.join(); left--) {
+    await page.evaluate(() => (window.shown.length = 0));
+    await page.fill("#text", "water the plants");
+    await page.fill("#seconds", "1");
+    await page.click("#reminder button");
+    await page.waitForFunction(() => window.shown.at(-1) === "", undefined, { polling: 50 });
+  }
+  assert.deepEqual(await shown(), all);
 
   await page.fill("#town", "Ulm");
   await page.click("#weather button");

@@ -49,16 +49,26 @@ async function open(t, name, path = "") {
   }
   return { suite, pages };
 }
-const shows = (page, selector, text) => page.waitForFunction(([one, wanted]) => [...document.querySelectorAll(one)].map((item) => (item.tagName === "INPUT" ? item.value : item.textContent)).join("|") === wanted, [selector, text]);
+const shows = (page, selector, text, options) => page.waitForFunction(([one, wanted]) => [...document.querySelectorAll(one)].map((item) => (item.tagName === "INPUT" ? item.value : item.textContent)).join("|") === wanted, [selector, text], options);
 
 test("b20_dashboard: all see the same numbers, and the window moves without a write", { skip, timeout: 90_000 }, async (t) => {
   const { pages } = await open(t, "dashboard", "/?seconds=6");
   const [ann, bob] = pages;
-  for (const product of ["tea", "cake", "tea"]) await ann.click(`button[data-product=${product}]`);
-  for (const page of pages) await shows(page, "#totals td", "tea|2|8|cake|1|5");
-  await shows(bob, "#sum", "13");
-  await shows(bob, "#totals td", "");
-  await shows(bob, "#sum", "0");
+  const sell = async () => {
+    for (const product of ["tea", "cake", "tea"]) await ann.click(`button[data-product=${product}]`);
+    for (const page of pages) await shows(page, "#totals td", "tea|2|8|cake|1|5", { timeout: 6000, polling: 50 });
+    await shows(bob, "#sum", "13", { timeout: 6000, polling: 50 });
+  };
+  const untilNothing = async () => {
+    await shows(bob, "#totals td", "");
+    await shows(bob, "#sum", "0");
+  };
+  // The window has moved on where the machine was slow: all again.
+  for (let left = 4; left > 0; left--) {
+    const hasShown = await sell().then(() => true, (error) => (left > 1 ? false : Promise.reject(error)));
+    await untilNothing();
+    if (hasShown) break;
+  }
 });
 
 test("b20_document: two people write at once, each line ends as it was typed", { skip, timeout: 90_000 }, async (t) => {
