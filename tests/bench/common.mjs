@@ -110,11 +110,10 @@ export async function load({ run, workload, system, ports, pids, argv = [], prot
   const cpu = () => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
   let before = 0;
   let after = 0;
-  const text = await output(loader, all.map(String), (chunk) => {
+  const result = await runLoader(all, (chunk) => {
     if (chunk.includes("counting")) before = cpu();
     if (chunk.includes("{")) after = cpu();
   });
-  const result = JSON.parse(text.slice(text.indexOf("{")));
   const pss = pids.reduce((sum, pid) => sum + pssMb(pid), 0);
   const used = after - before;
   const more_ = retries === null ? {} : { retries: (await retries()) - retriesBefore };
@@ -122,14 +121,15 @@ export async function load({ run, workload, system, ports, pids, argv = [], prot
     server_cpu_us_per_op: Math.round((used * 1e7) / Math.max(1, result.ops)) / 10 });
 }
 
-function output(command, argv, onText) {
+/** What the load generator found; `onText` hears what it prints meanwhile. */
+export function runLoader(argv, onText = () => {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, argv, { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(loader, argv.map(String), { stdio: ["ignore", "pipe", "inherit"] });
     let text = "";
     child.stdout.on("data", (chunk) => {
       text += chunk;
       onText(String(chunk));
     });
-    child.once("exit", (code) => (code === 0 ? resolve(text) : reject(new Error(`the loader ended with ${code}`))));
+    child.once("exit", (code) => (code === 0 ? resolve(JSON.parse(text.slice(text.indexOf("{")))) : reject(new Error(`the loader ended with ${code}`))));
   });
 }

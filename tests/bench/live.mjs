@@ -1,23 +1,17 @@
 // Live queries: fan-out (w5), selectivity (w6), idle subscribers (w7). One cheap subscriber program in C for all systems.
 import { spawn } from "node:child_process";
-import { Agent, request } from "node:http";
-import { connect } from "node:net";
 import { join } from "node:path";
 
-import { load, record, root, seconds, sleep, wants, WORK } from "./common.mjs";
-import { openStatement } from "./pgwire.mjs";
+import { load, record, root, runLoader, seconds, sleep, wants, WORK } from "./common.mjs";
 import { cpuSeconds, pssMb } from "./processes.mjs";
 
 const program = join(root, "build/release/test/subscriber");
 const SUBSCRIBERS = 100;
 const PACE_MS = 50;
 const IDLE = 9000;
-const LIST = 50;
 const WRITERS = 4;
+const WARM_UP_SECONDS = 1;
 const round = (value, digits) => Math.round(value * 10 ** digits) / 10 ** digits;
-const nowUs = () => process.hrtime.bigint() / 1000n;
-/** About 150 bytes each: 50 of them are 9.5 KB as JSON. */
-const message = () => `@@${nowUs()}@@ a message of the length that people write to one another`;
 
 /** Starts subscribers; resolves when each has its first result. `stop` ends them and gives what they measured. */
 export async function subscribe(argv) {
@@ -36,33 +30,21 @@ export async function subscribe(argv) {
   };
 }
 
-/** Fan-out: 100 subscribers of the last 50 messages, at 20 writes a second and as fast as it goes. */
-async function fanOut({ run, system, pids, argv, post: write }) {
-  let writes = 0;
-  const post = async (text) => {
-    await write(text);
-    writes++;
-  };
-  for (let i = 0; i < LIST; i++) await post(message());
-  const stop = await subscribe([...argv, "--connections", SUBSCRIBERS]);
-  writes = 0;
-  const paced = await measure(pids, stop, async () => {
-    for (let at = performance.now(), end = at + seconds * 1000; at < end; at += PACE_MS) {
-      await sleep(Math.max(0, at - performance.now()));
-      await post(message());
-    }
-  });
-  record({ workload: "w5_fanout", system, run, writes, ...paced });
-  const again = await subscribe([...argv, "--connections", SUBSCRIBERS]);
-  writes = 0;
-  const full = await measure(pids, again, async () => {
-    const end = performance.now() + seconds * 1000;
-    const writer = async () => {
-      while (performance.now() < end) await post(message());
-    };
-    await Promise.all(Array.from({ length: WRITERS }, writer));
-  });
-  record({ workload: "w5_full", system, run, writes, ...full });
+/**
+ * Fan-out: 100 subscribers of the last 50 messages (about 150 bytes each: 9.5 KB as JSON), at 20 writes a second and as fast as
+ * four writers go, after a second of warm-up. The writer is the loader, as of all workloads.
+ */
+async function fanOut({ run, system, pids, argv, writer, writers = WRITERS }) {
+  const write = (time, ...more) => runLoader([...writer, "--work", "post", "--warmup", 0, "--seconds", time, ...more]);
+  const flood = (time) => write(time, "--connections", writers);
+  const watch = () => subscribe([...argv, "--connections", SUBSCRIBERS]);
+  const warm = await watch();
+  await flood(WARM_UP_SECONDS);
+  await warm();
+  const paced = await measure(pids, await watch(), () => write(seconds, "--connections", 1, "--pace-ms", PACE_MS));
+  record({ workload: "w5_fanout", system, run, ...paced });
+  const full = await measure(pids, await watch(), () => flood(seconds));
+  record({ workload: "w5_full", system, run, ...full });
 }
 
 /** Deliveries, their delay, and what they cost: the CPU of the servers, writes included. */
@@ -70,27 +52,22 @@ async function measure(pids, stop, work) {
   const cpu = () => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
   const before = cpu();
   const started = performance.now();
-  await work();
+  const written = await work();
   const took = (performance.now() - started) / 1000;
   await sleep(300);
   const used = cpu() - before;
   const { deliveries, ...found } = await stop();
   const pss = pids.reduce((sum, pid) => sum + pssMb(pid), 0);
-  return { ops: deliveries, ops_s: Math.round(deliveries / took), ...found, pss_mb: round(pss, 1), server_cpu_us_per_op: round((used * 1e6) / Math.max(1, deliveries), 1) };
+  return { writes: written.ops, call_p50_ms: written.p50_ms, errors: written.errors, ops: deliveries, ops_s: Math.round(deliveries / took), ...found, pss_mb: round(pss, 1), server_cpu_us_per_op: round((used * 1e6) / Math.max(1, deliveries), 1) };
 }
 
 export async function benchLive({ run, port, child, retries }) {
-  const agent = new Agent({ keepAlive: true, maxSockets: 8 });
-  const post = (text) =>
-    new Promise((resolve, reject) => {
-      const call = request({ agent, port, host: "127.0.0.1", method: "POST", path: "/api/mutation", headers: { "content-type": "application/json" } }, (answer) => {
-        answer.resume().once("end", () => (answer.statusCode === 200 ? resolve() : reject(new Error(`status ${answer.statusCode}`))));
-      });
-      call.once("error", reject).end(JSON.stringify({ path: "live:post", args: { key: 0, text } }));
-    });
   const pids = [child.pid];
   const argv = ["--port", port, "--mode", "subscribe"];
-  if (wants("w5_fanout")) await fanOut({ run, system: "bitbend", pids, argv: [...argv, "--path", "live:last"], post });
+  if (wants("w5_fanout")) {
+    const writer = ["--protocol", "http", "--port", port, "--route", "/api/mutation", "--path", "live:post"];
+    await fanOut({ run, system: "bitbend", pids, argv: [...argv, "--path", "live:last"], writer });
+  }
   const write = (workload) =>
     load({ run, workload, system: "bitbend", protocol: "http", ports: [port], pids, argv: ["--route", "/api/mutation", "--path", "bench:transfer"], retries });
   if (wants("w6_selectivity")) {
@@ -111,37 +88,20 @@ export async function benchLive({ run, port, child, retries }) {
     await write("w7_idle");
     await stop();
   }
-  agent.destroy();
 }
 
-/** Redis: the list travels inside PUBLISH, made by a script from the last 50. */
+/** Redis: the list travels inside PUBLISH, made by a script from the last 50. One writer keeps it busy: what four say in one turn of its loop costs it five times as much. */
 export async function benchLiveRedis({ run, port, child }) {
   if (!wants("w5_fanout")) return;
-  const script = "redis.call('LPUSH','last',ARGV[1]) redis.call('LTRIM','last',0,49) return redis.call('PUBLISH','news',cjson.encode(redis.call('LRANGE','last',0,49)))";
-  const socket = connect(port, "127.0.0.1").setNoDelay(true);
-  const waiting = [];
-  socket.on("data", (chunk) => {
-    for (const byte of chunk) if (byte === 10) waiting.shift()?.();
-  });
-  const words = (list) => `*${list.length}\r\n${list.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`).join("")}`;
-  const padding = "x".repeat(110);
-  const post = (text) => new Promise((resolve) => (waiting.push(resolve), socket.write(words(["EVAL", script, "0", text + padding]))));
-  await fanOut({ run, system: "redis", pids: [child.pid], argv: ["--port", port, "--mode", "redis", "--path", "news"], post });
-  socket.destroy();
+  const writer = ["--protocol", "redis", "--port", port];
+  await fanOut({ run, system: "redis", pids: [child.pid], argv: ["--port", port, "--mode", "redis", "--path", "news"], writer, writers: 1 });
 }
 
 /** PostgreSQL: a row and its NOTIFY are one transaction; each listener asks for the last 50 rows again. */
 export async function benchLivePostgres({ run, port, child }) {
   if (!wants("w5_fanout")) return;
-  const free = await Promise.all(Array.from({ length: WRITERS }, () => openStatement(port, "select post($1)")));
-  const padding = "x".repeat(60);
-  const post = async (text) => {
-    const writer = free.shift();
-    await writer.run(text + padding);
-    free.push(writer);
-  };
-  await fanOut({ run, system: "postgres", pids: [child.pid], argv: ["--port", port, "--mode", "postgres"], post });
-  for (const writer of free) writer.close();
+  const writer = ["--protocol", "postgres", "--port", port];
+  await fanOut({ run, system: "postgres", pids: [child.pid], argv: ["--port", port, "--mode", "postgres"], writer });
 }
 
 Object.assign(WORK, Object.fromEntries(["w6_few", "w6_selectivity", "w7_before", "w7_idle"].map((name) => [name, WORK.w2_zipf])));

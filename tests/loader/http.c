@@ -6,12 +6,15 @@
 
 static void begin(const struct loader *loader, struct connection *connection)
 {
-    char args[64];
-    char body[256];
+    char args[160];
+    char body[320];
 
     if (loader->work == WORK_TRANSFER)
         (void)snprintf(args, sizeof args, "{\"from\":%u,\"to\":%u}", connection->keys[0],
                        connection->keys[1]);
+    else if (loader->work == WORK_POST)
+        (void)snprintf(args, sizeof args, "{\"key\":0,\"text\":\"" LOADER_MESSAGE "\"}",
+                       connection->sent_us);
     else
         (void)snprintf(args, sizeof args, "{\"key\":%u}", connection->keys[0]);
     int size = snprintf(body, sizeof body, "{\"path\":\"%s\",\"args\":%s,\"format\":\"json\"}",

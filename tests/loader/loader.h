@@ -16,12 +16,14 @@ enum work {
     WORK_INCREMENT, /* add 1 to the counter `keys[0]` */
     WORK_TRANSFER,  /* move 1 from account `keys[0]` to `keys[1]` */
     WORK_GET,       /* read the counter `keys[0]` */
-    WORK_SCAN       /* read the 100 documents of the group `keys[0]` */
+    WORK_SCAN,      /* read the 100 documents of the group `keys[0]` */
+    WORK_POST       /* add a message to the list that subscribers watch */
 };
 
 struct connection {
     int fd;
     uint64_t sent_us;      /* when the operation under way began */
+    uint64_t next_us;      /* when the next one is due; 0: one is under way */
     unsigned keys[2];      /* what it is about */
     struct bb_buf in, out; /* `in`: what came and is not dealt with yet */
     struct bb_buf message; /* the protocol's: of an answer that comes in parts */
@@ -37,6 +39,7 @@ struct connection {
 struct loader {
     unsigned ports[PORTS_MAX], port_count, connections, keys;
     double seconds, warmup, zipf;
+    unsigned pace_ms; /* from the begin of one operation to that of the next; 0: at once */
     enum work work;
     const char *route, *path; /* of BitBend's function */
     uint64_t seed, retries;
@@ -62,6 +65,8 @@ static inline unsigned loader_key_count(const struct loader *loader)
 {
     return loader->work == WORK_TRANSFER ? 2 : 1;
 }
+/* What a subscriber finds in the message: when it was sent, by CLOCK_MONOTONIC. */
+#define LOADER_MESSAGE "@@%" PRIu64 "@@ a message of the length that people write to one another"
 /* Forget the first `size` bytes of what came. */
 static inline void loader_take(struct connection *connection, size_t size)
 {

@@ -1,14 +1,14 @@
 /*
  *   loader --port P[,P..] [--protocol http] [--work increment] [--connections 64] [--seconds 5]
  *          [--warmup 1] [--keys 10000] [--seed 1] [--zipf 1.5] [--route /api/mutation]
- *          [--path bench:increment]
+ *          [--path bench:increment] [--pace-ms 50]
  *
- * Protocols: http (BitBend), postgres, redis, etcd. Work: increment, transfer, get, scan, on keys
- * that are uniform in [0, keys), or by Zipf's law; http names a function instead and gives it
- * {"key"}, or {"from", "to"} for a transfer. Connections take the ports in turn. The clock starts
- * when all connections have greeted and the warm-up is over: then a line "counting" goes to stdout,
- * at the end one JSON object. A failed operation is an error, and the connection goes on with the
- * next.
+ * Protocols: http (BitBend), postgres, redis, etcd. Work: increment, transfer, get, scan, post, on
+ * keys that are uniform in [0, keys), or by Zipf's law; http names a function instead and gives it
+ * {"key"}, {"from", "to"} for a transfer, or {"key": 0, "text"} for a post. Connections take the
+ * ports in turn. The clock starts when all connections have greeted and the warm-up is over: then a
+ * line "counting" goes to stdout, at the end one JSON object. A failed operation is an error, and
+ * the connection goes on with the next.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -132,7 +132,17 @@ static void begin(struct run *run, struct connection *connection)
 {
     next_keys(&run->loader, connection);
     connection->sent_us = now_us();
+    connection->next_us = 0;
     run->protocol->begin(&run->loader, connection);
+}
+
+/* At once, or when its time comes. */
+static void go_on(struct run *run, struct connection *connection)
+{
+    if (run->loader.pace_ms == 0 || connection->sent_us == 0)
+        begin(run, connection);
+    else
+        connection->next_us = connection->sent_us + (uint64_t)run->loader.pace_ms * 1000;
 }
 
 static void open_connection(struct run *run, unsigned port, struct connection *connection,
@@ -196,8 +206,28 @@ static void receive(struct run *run, struct connection *connection)
     if (step == STEP_READY)
         run->ready_count++;
     if (step != STEP_MORE)
-        begin(run, connection);
+        go_on(run, connection);
     flush(connection);
+}
+
+/* Begins what is due; how long nothing else is. */
+static int begin_due(struct run *run)
+{
+    int wait_ms = 100;
+
+    for (unsigned i = 0; run->loader.pace_ms > 0 && i < run->loader.connections; i++) {
+        struct connection *connection = &run->connections[i];
+        uint64_t now = now_us();
+        if (connection->next_us == 0)
+            continue;
+        if (connection->next_us <= now) {
+            begin(run, connection);
+            flush(connection);
+        } else if ((connection->next_us - now) / 1000 < (uint64_t)wait_ms) {
+            wait_ms = (int)((connection->next_us - now) / 1000) + 1;
+        }
+    }
+    return wait_ms;
 }
 
 /* False: the time is over. */
@@ -230,7 +260,7 @@ static void run_all(struct run *run)
     if (run->protocol->greet == NULL)
         run->ready_count = loader->connections;
     while (keep_time(run)) {
-        int ready = epoll_wait(epoll, events, 256, 100);
+        int ready = epoll_wait(epoll, events, 256, begin_due(run));
         for (int i = 0; i < ready; i++)
             receive(run, events[i].data.ptr);
     }
@@ -307,7 +337,8 @@ static bool read_work(struct loader *loader, const char *name)
     static const char *const names[] = { [WORK_INCREMENT] = "increment",
                                          [WORK_TRANSFER] = "transfer",
                                          [WORK_GET] = "get",
-                                         [WORK_SCAN] = "scan" };
+                                         [WORK_SCAN] = "scan",
+                                         [WORK_POST] = "post" };
 
     for (size_t i = 0; i < BB_COUNT_OF(names); i++) {
         if (strcmp(names[i], name) == 0) {
@@ -336,6 +367,8 @@ static bool read_option(struct run *run, const char *name, const char *value)
         loader->zipf = strtod(value, NULL);
     else if (strcmp(name, "--seconds") == 0)
         loader->seconds = strtod(value, NULL);
+    else if (strcmp(name, "--pace-ms") == 0)
+        loader->pace_ms = (unsigned)strtoul(value, NULL, 10);
     else if (strcmp(name, "--warmup") == 0)
         loader->warmup = strtod(value, NULL);
     else if (strcmp(name, "--route") == 0)

@@ -1,6 +1,6 @@
 /*
  * Messages of PostgreSQL's protocol version 3, as far as the programs of the benchmarks send and
- * read them: one prepared statement "w" with integers as arguments.
+ * read them: one prepared statement "w" with integers or texts as arguments.
  */
 #ifndef PGWIRE_H
 #define PGWIRE_H
@@ -60,7 +60,11 @@ static inline void pgwire_query(struct bb_buf *to, const char *statement)
     pgwire_end(to, begin);
 }
 
-static inline void pgwire_prepare(struct bb_buf *to, const char *statement, unsigned count)
+#define PGWIRE_INT4 23
+#define PGWIRE_TEXT 25
+
+static inline void pgwire_prepare(struct bb_buf *to, const char *statement, uint32_t type,
+                                  unsigned count)
 {
     size_t begin = pgwire_begin(to, 'P');
 
@@ -68,11 +72,12 @@ static inline void pgwire_prepare(struct bb_buf *to, const char *statement, unsi
     pgwire_text(to, statement);
     pgwire_be(to, count, 2);
     for (unsigned i = 0; i < count; i++)
-        pgwire_be(to, 23, 4); /* int4 */
+        pgwire_be(to, type, 4);
     pgwire_end(to, begin);
 }
 
-static inline void pgwire_execute(struct bb_buf *to, const unsigned *arguments, unsigned count)
+static inline void pgwire_execute(struct bb_buf *to, const struct bb_slice *arguments,
+                                  unsigned count)
 {
     size_t begin = pgwire_begin(to, 'B');
 
@@ -81,10 +86,8 @@ static inline void pgwire_execute(struct bb_buf *to, const unsigned *arguments, 
     pgwire_be(to, 0, 2); /* arguments as text */
     pgwire_be(to, count, 2);
     for (unsigned i = 0; i < count; i++) {
-        char text[16];
-        int size = snprintf(text, sizeof text, "%u", arguments[i]);
-        pgwire_be(to, (uint32_t)size, 4);
-        bb_buf_append(to, text, (size_t)size);
+        pgwire_be(to, (uint32_t)arguments[i].size, 4);
+        bb_buf_append_slice(to, arguments[i]);
     }
     pgwire_be(to, 0, 2);
     pgwire_end(to, begin);

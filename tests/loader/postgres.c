@@ -8,6 +8,7 @@ static const char *const statements[] = {
     [WORK_TRANSFER] = "select transfer($1, $2)",
     [WORK_GET] = "select value from counters where key = $1",
     [WORK_SCAN] = "select * from documents where grp = $1 order by key limit 100",
+    [WORK_POST] = "select post($1)",
 };
 
 static void greet(const struct loader *loader, struct connection *connection)
@@ -18,13 +19,27 @@ static void greet(const struct loader *loader, struct connection *connection)
 
 static void prepare(const struct loader *loader, struct connection *connection)
 {
-    pgwire_prepare(&connection->out, statements[loader->work], loader_key_count(loader));
+    pgwire_prepare(&connection->out, statements[loader->work],
+                   loader->work == WORK_POST ? PGWIRE_TEXT : PGWIRE_INT4, loader_key_count(loader));
     pgwire_sync(&connection->out);
 }
 
 static void execute(const struct loader *loader, struct connection *connection)
 {
-    pgwire_execute(&connection->out, connection->keys, loader_key_count(loader));
+    char texts[2][256];
+    struct bb_slice arguments[2];
+    unsigned count = loader_key_count(loader);
+
+    for (unsigned i = 0; i < count; i++) {
+        /* A message is as long as one with what BitBend adds to it. */
+        if (loader->work == WORK_POST)
+            (void)snprintf(texts[i], sizeof texts[i], LOADER_MESSAGE "%060d", connection->sent_us,
+                           0);
+        else
+            (void)snprintf(texts[i], sizeof texts[i], "%u", connection->keys[i]);
+        arguments[i] = bb_slice_str(texts[i]);
+    }
+    pgwire_execute(&connection->out, arguments, count);
     pgwire_sync(&connection->out);
 }
 

@@ -12,6 +12,9 @@ static const char *const scripts[] = {
                       "redis.call('SET', KEYS[1], f) redis.call('SET', KEYS[2], t) return 1",
     [WORK_GET] = "return redis.call('GET', KEYS[1])",
     [WORK_SCAN] = "return redis.call('MGET', unpack(redis.call('ZRANGE', KEYS[1], 0, 99)))",
+    [WORK_POST] =
+        "redis.call('LPUSH', 'last', ARGV[1]) redis.call('LTRIM', 'last', 0, 49) "
+        "return redis.call('PUBLISH', 'news', cjson.encode(redis.call('LRANGE', 'last', 0, 49)))",
 };
 
 static void greet(const struct loader *loader, struct connection *connection)
@@ -30,6 +33,16 @@ static void append_key(struct bb_buf *to, const char *table, unsigned key)
     loader_append(to, "$%d\r\n%s\r\n", size, name);
 }
 
+/* As long as a message with what BitBend adds to it. */
+static void post(struct connection *connection)
+{
+    char text[256];
+    int size = snprintf(text, sizeof text, LOADER_MESSAGE "%0110d", connection->sent_us, 0);
+
+    loader_append(&connection->out, "*4\r\n$7\r\nEVALSHA\r\n$40\r\n%s\r\n$1\r\n0\r\n$%d\r\n%s\r\n",
+                  connection->name, size, text);
+}
+
 static void begin(const struct loader *loader, struct connection *connection)
 {
     const char *table = loader->work == WORK_TRANSFER ? "account"
@@ -37,6 +50,10 @@ static void begin(const struct loader *loader, struct connection *connection)
                                                       : "counter";
     unsigned count = loader_key_count(loader);
 
+    if (loader->work == WORK_POST) {
+        post(connection);
+        return;
+    }
     if (loader->work == WORK_GET) {
         loader_append(&connection->out, "*2\r\n$3\r\nGET\r\n");
     } else {

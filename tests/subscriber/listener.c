@@ -6,7 +6,7 @@
 
 #define LAST "select * from messages where channel = $1 order by key desc limit 50"
 
-static const unsigned channel = 0;
+static const struct bb_slice channel = { (const uint8_t *)"0", 1 };
 
 /* A statement alone sees one state at each level; this one spares the server predicate locks. */
 void listener_greet(struct bb_buf *to)
@@ -47,7 +47,7 @@ static bool ready(struct listener *listener, struct bb_buf *to)
         pgwire_query(to, "listen news");
         return false;
     case LISTENER_LISTENS:
-        pgwire_prepare(to, LAST, 1);
+        pgwire_prepare(to, LAST, PGWIRE_INT4, 1);
         ask(listener, to);
         return false;
     case LISTENER_ASKS:
