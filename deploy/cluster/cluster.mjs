@@ -27,7 +27,7 @@ const COUNTS = { storage: 3, sequencer: 2, worker: 2, scheduler: 2, gateway: 2 }
 const RUNNERS = 2;
 /** Who is asked stops after who asks, so that each can finish what it has begun. */
 const STOP_ORDER = ["runner", ...Object.keys(COUNTS).reverse(), "nats"];
-const FIRST_PORTS = { storage: 3501, raft: 3561, sequencer: 3511, worker: 3521, scheduler: 3541, gateway: 3210, admin: 3581 };
+const FIRST_PORTS = { storage: 3501, raft: 3561, sequencer: 3511, worker: 3521, scheduler: 3541, gateway: 3210, peer: 3531, admin: 3581 };
 const RESTART_MS = 1000;
 const READY_MS = 60_000;
 const STOP_MS = 15_000;
@@ -55,6 +55,7 @@ async function makeLayout() {
   const layout = {};
   for (const kind of Object.keys(COUNTS)) layout[kind] = await choose(kind, COUNTS[kind]);
   layout.raft = await choose("raft", COUNTS.storage);
+  layout.peer = await choose("peer", COUNTS.gateway);
   layout.admin = await choose("admin", Object.values(COUNTS).reduce((a, b) => a + b));
   writeFileSync(file, JSON.stringify(layout));
   return layout;
@@ -106,7 +107,7 @@ function makeParts(layout, nats) {
     sequencer: (port) => ({ listen: tcp(port), storage: list("storage") }),
     scheduler: (port, index) => ({ name: `scheduler-${index + 1}`, storage: list("storage"), workers: list("worker") }),
     worker: (port) => ({ listen: tcp(port), storage: list("storage"), sequencer: list("sequencer"), node, addon: join(BUILD, "bb_slot.node"), "slot-js": join(ROOT, "services/worker/slot.cjs") }),
-    gateway: (port) => ({ listen: `127.0.0.1:${port}`, storage: list("storage"), workers: list("worker"), "admin-key-file": key, "show-errors": true }),
+    gateway: (port, index) => ({ listen: `127.0.0.1:${port}`, "peer-listen": tcp(layout.peer[index]), storage: list("storage"), workers: list("worker"), "admin-key-file": key, "show-errors": true }),
   };
   const admins = [...layout.admin];
   const parts = Object.keys(COUNTS).flatMap((kind) =>
