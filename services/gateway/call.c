@@ -11,6 +11,13 @@
     1500u /* a worker ends a call itself; we wait a little longer than it does \
            */
 
+/* A request to a worker. Its call is NULL when that went to another worker meanwhile. */
+struct errand {
+    struct bb_list link;
+    struct worker *worker;
+    struct call *call;
+};
+
 /* ---- the end of a call ---- */
 
 int gateway_public_status(int status)
@@ -143,12 +150,18 @@ static void on_answer(struct call *call, const Bb__Proto__WorkerReply *reply)
 
 static void on_call_reply(void *arg, int status, struct bb_slice bytes)
 {
-    struct call *call = arg;
-    struct worker *worker = call->worker;
+    struct errand *errand = arg;
+    struct call *call = errand->call;
+    struct worker *worker = errand->worker;
     struct workers *workers = worker->workers;
-    struct bb_ctx ctx = *call->gateway->ctx;
+    struct bb_ctx ctx = *workers->gateway->ctx;
     Bb__Proto__WorkerReply *reply = NULL;
 
+    bb_list_remove(&errand->link);
+    bb_free(errand);
+    if (call == NULL)
+        return; /* what the others say of it counts */
+    call->errand = NULL;
     if (status == BB_OK) {
         status =
             bb_unpack(&ctx, workers->arena, &bb__proto__worker_reply__descriptor, bytes, &reply);
@@ -183,6 +196,39 @@ static void on_call_reply(void *arg, int status, struct bb_slice bytes)
 }
 
 /* ---- sending ---- */
+
+static void errand_begin(struct call *call, struct worker *worker)
+{
+    call->errand = bb_alloc(sizeof *call->errand);
+    *call->errand = (struct errand){ .worker = worker, .call = call };
+    bb_list_push_back(&worker->errands, &call->errand->link);
+}
+
+static void errand_drop(struct call *call)
+{
+    bb_list_remove(&call->errand->link);
+    bb_free(call->errand);
+    call->errand = NULL;
+}
+
+/*
+ * It keeps its connection and answers nothing. Another one runs the call again, under the same
+ * request id, so it counts once whatever the first one still does.
+ */
+void gateway_calls_move(struct worker *worker)
+{
+    bb_list_each(item, &worker->errands) {
+        struct errand *errand = bb_container(item, struct errand, link);
+        struct call *call = errand->call;
+
+        if (call == NULL)
+            continue;
+        errand->call = NULL;
+        call->errand = NULL;
+        call->may_have_run = true;
+        wait_for_worker(call, 0);
+    }
+}
 
 static void send_call(struct call *call)
 {
@@ -233,9 +279,12 @@ static void send_call(struct call *call)
     call->worker = worker;
     call->attempts++;
     bb_failpoint(ctx.env, BB_FAILPOINT_GATEWAY_CALL_BEFORE);
+    errand_begin(call, worker);
     rc = bb_peer_request(&ctx, worker->peer, &request.base, body.timeout_ms + REPLY_SLACK_MS,
-                         on_call_reply, call);
+                         on_call_reply, call->errand);
     bb_failpoint(ctx.env, BB_FAILPOINT_GATEWAY_CALL_AFTER);
+    if (rc != BB_OK)
+        errand_drop(call);
     if (rc == BB_OVERLOADED) {
         wait_for_worker(call, RETRY_US);
     } else if (rc != BB_OK) {
@@ -276,6 +325,7 @@ int gateway_call_start(struct bb_ctx *ctx, struct gateway *gateway, struct call 
     call->gateway = gateway;
     bb_list_init(&call->link);
     call->worker = NULL;
+    call->errand = NULL;
     call->attempts = 0;
     call->is_left = false;
     call->may_have_run = false;

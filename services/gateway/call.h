@@ -31,6 +31,7 @@ struct call {
     struct gateway *gateway;
     struct bb_list link; /* waiting for a worker, leaving, or alone */
     struct worker *worker;
+    struct errand *errand; /* the request that its answer is awaited of, or NULL */
     uint64_t started_us, deadline_us, retry_us;
     uint32_t attempts;
     bool is_left;      /* nobody waits for it any more */

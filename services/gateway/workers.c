@@ -9,6 +9,7 @@
 #define TICK_IDLE_MS    500u
 #define PROBE_DOWN_US   40000u
 #define PROBE_UP_US     1000000u
+#define PROBE_MS        1500u
 #define PREFER_SLACK    8u /* how much busier the preferred worker of a query may be */
 
 /* ---- which worker ---- */
@@ -111,6 +112,8 @@ static void on_probe_reply(void *arg, int status, struct bb_slice bytes)
     }
     if (worker->is_up && !was_up)
         gateway_calls_kick(workers, true);
+    if (status == BB_TIMEOUT && gateway_workers_any_up(workers))
+        gateway_calls_move(worker);
 }
 
 static void probe(struct worker *worker, uint64_t now)
@@ -125,8 +128,8 @@ static void probe(struct worker *worker, uint64_t now)
     request.op_case = BB__PROTO__WORKER_REQUEST__OP_INFO;
     request.info = &info;
     worker->probed_us = now;
-    worker->is_probing =
-        bb_peer_request(&ctx, worker->peer, &request.base, 2000, on_probe_reply, worker) == BB_OK;
+    worker->is_probing = bb_peer_request(&ctx, worker->peer, &request.base, PROBE_MS,
+                                         on_probe_reply, worker) == BB_OK;
 }
 
 static void on_tick(void *arg)
@@ -199,6 +202,7 @@ static int add_worker(struct bb_ctx *ctx, struct workers *workers, struct bb_sli
     if (rc != BB_OK)
         return rc;
     worker->workers = workers;
+    bb_list_init(&worker->errands);
     worker->hash = bb_hash64(url, 0);
     worker->isolation[0] = '\0';
     bb__proto__worker_info_reply__init(&worker->info);

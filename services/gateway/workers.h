@@ -15,6 +15,7 @@ struct worker {
     uint64_t hash;
     uint64_t probed_us;
     bool is_up, is_probing;
+    struct bb_list errands; /* its calls under way */
     Bb__Proto__WorkerInfoReply info;
     char isolation[128];
 };
@@ -40,6 +41,8 @@ void gateway_workers_tick_at(struct workers *workers, bool is_fast);
 /* call.c: send waiting calls whose time has come, or all; end all that wait. */
 void gateway_calls_kick(struct workers *workers, bool is_all);
 void gateway_calls_give_up(struct workers *workers);
+/* call.c: the worker hangs; all that it has goes to others, which are there. */
+void gateway_calls_move(struct worker *worker);
 /* call.c: tell workers of the calls that leave and whose time has come. */
 void gateway_calls_cancel(struct workers *workers);
 

@@ -29,6 +29,9 @@ struct suite {
     uint8_t held_id[16];
     struct bb_exchange *dead; /* the call that the worker died of */
     uint64_t tail_after;
+    struct bb_server *hung; /* another worker, which falls silent with a deploy */
+    struct bb_exchange *silent[16];
+    atomic_int silent_count;
     struct bb_server *second; /* another storage node, or NULL */
     atomic_bool second_lags;  /* it is behind the first */
     atomic_int second_asked;
@@ -230,6 +233,37 @@ static void open_worker(struct suite *suite)
                  BB_OK, "%s", ctx.error);
 }
 
+static void handle_hung(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
+{
+    struct suite *suite = arg;
+    struct bb_ctx ctx = *bb_loop_ctx(suite->loop);
+    Bb__Proto__WorkerRequest *request = NULL;
+
+    cr_assert_eq(bb_unpack(&ctx, bb_exchange_arena(exchange),
+                           &bb__proto__worker_request__descriptor, bytes, &request),
+                 BB_OK);
+    bool is_last = request->op_case == BB__PROTO__WORKER_REQUEST__OP_CALL &&
+                   strcmp(request->call->path, "_system:deploy") == 0;
+    if (suite->silent_count == 0 && !is_last) {
+        handle_worker(arg, exchange, bytes);
+        return;
+    }
+    cr_assert_lt((size_t)suite->silent_count, BB_COUNT_OF(suite->silent));
+    suite->silent[suite->silent_count++] = exchange;
+}
+
+/* It answers all that it was asked meanwhile. */
+static void wake_hung(struct suite *suite)
+{
+    Bb__Proto__CallReply reply = BB__PROTO__CALL_REPLY__INIT;
+
+    for (int i = 0; i < suite->silent_count; i++)
+        reply_call(suite->silent[i], &reply, BB_OK, "");
+    suite->silent_count = 0;
+    bb_server_close(suite->hung);
+    suite->hung = NULL;
+}
+
 /* ---- the storage node ---- */
 
 static void reply_tail(struct suite *suite, ProtobufCBinaryData *record)
@@ -389,7 +423,7 @@ static uint16_t free_port(void)
     return ntohs(address.sin_port);
 }
 
-static void suite_start_with(struct suite *suite, const char *storages)
+static void suite_start_with(struct suite *suite, const char *workers, const char *storages)
 {
     struct bb_ctx ctx = { .env = bb_env_real() };
     const struct bb_option *const tables[] = { bb_gateway_service.options, bb_service_options,
@@ -405,6 +439,12 @@ static void suite_start_with(struct suite *suite, const char *storages)
     suite->cond = bb_cond_new();
     suite->loop = bb_loop_new(bb_env_real(), NULL, "suite");
     open_worker(suite);
+    cr_assert_eq(bb_server_open(&ctx, suite->loop,
+                                &(struct bb_server_options){ .url = "inproc://test-hung",
+                                                             .handle = handle_hung,
+                                                             .arg = suite },
+                                &suite->hung),
+                 BB_OK);
     cr_assert_eq(bb_server_open(&ctx, suite->loop,
                                 &(struct bb_server_options){ .url = "inproc://test-storage",
                                                              .handle = handle_storage,
@@ -422,7 +462,7 @@ static void suite_start_with(struct suite *suite, const char *storages)
                  ctx.error);
     (void)snprintf(listen, sizeof(listen), "127.0.0.1:%u", (unsigned)suite->port);
     cr_assert_eq(bb_conf_set(&ctx, suite->conf, "listen", listen), BB_OK);
-    cr_assert_eq(bb_conf_set(&ctx, suite->conf, "workers", "inproc://test-worker"), BB_OK);
+    cr_assert_eq(bb_conf_set(&ctx, suite->conf, "workers", workers), BB_OK);
     cr_assert_eq(bb_conf_set(&ctx, suite->conf, "storage", storages), BB_OK);
     cr_assert_eq(bb_conf_set(&ctx, suite->conf, "admin-key", "secret"), BB_OK);
     cr_assert_eq(bb_service_start(&ctx, &bb_gateway_service, suite->conf, bb_env_real(), NULL,
@@ -435,7 +475,7 @@ static void suite_start_with(struct suite *suite, const char *storages)
 
 static void suite_start(struct suite *suite)
 {
-    suite_start_with(suite, "inproc://test-storage");
+    suite_start_with(suite, "inproc://test-worker", "inproc://test-storage");
 }
 
 static void answer_tail(struct suite *suite)
@@ -454,6 +494,7 @@ static void suite_stop(struct suite *suite)
     bb_server_close(suite->worker);
     bb_server_close(suite->storage);
     bb_server_close(suite->second);
+    bb_server_close(suite->hung);
     bb_loop_free(suite->loop);
     bb_mutex_free(suite->mutex);
     bb_cond_free(suite->cond);
@@ -633,6 +674,22 @@ Test(service, a_call_of_a_dead_worker_runs_again_under_the_same_id)
     suite_stop(&suite);
 }
 
+/* A deploy has 30 s: time enough on any machine for what takes 3 s at most. */
+Test(service, the_calls_of_a_worker_that_hangs_go_to_another_one, .timeout = 25)
+{
+    struct suite suite;
+
+    suite_start_with(&suite, "inproc://test-hung,inproc://test-worker", "inproc://test-storage");
+    usleep(300000); /* both are known to be there */
+    expect_in(ask(&suite, "POST /api/deploy", ADMIN, "{\"modules\":[]}"),
+              "Could not find function");
+    cr_expect_gt(suite.silent_count, 0, "it had the call first");
+    expect_in(ask(&suite, "POST /api/mutation", "", "{\"path\":\"t:seen\"}"), "200 OK");
+    on_owner(&suite, wake_hung);
+    expect_in(ask(&suite, "POST /api/mutation", "", "{\"path\":\"t:seen\"}"), "200 OK");
+    suite_stop(&suite);
+}
+
 Test(service, a_second_attempt_that_did_not_run_says_nothing_about_the_first)
 {
     struct suite suite;
@@ -744,7 +801,7 @@ Test(service, a_storage_node_that_lags_is_not_another_history)
     const char *text;
     int fd;
 
-    suite_start_with(&suite, "inproc://test-storage,inproc://test-second");
+    suite_start_with(&suite, "inproc://test-worker", "inproc://test-storage,inproc://test-second");
     suite.second_lags = true;
     fd = dial(&suite);
     cr_assert_eq(send(fd, request, sizeof(request) - 1, 0), (ssize_t)sizeof(request) - 1);
