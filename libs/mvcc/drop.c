@@ -78,36 +78,34 @@ static void walk_remove(struct walk *walk)
 /* The node goes when it has no versions any more. */
 static void walk_on(struct walk *walk)
 {
-    if (atomic_load_explicit(&walk->node->newest, memory_order_relaxed) == NULL) {
+    if (mvcc_node_newest(walk->node) == NULL) {
         walk_remove(walk);
     } else {
         walk_keep(walk);
     }
 }
 
-/* Drop the version that `link` points to and all older ones. */
-static void drop_chain(struct bb_mvcc *map, _Atomic(struct mvcc_version *) *link)
+static void free_version(struct bb_mvcc *map, struct mvcc_version *version)
 {
-    struct mvcc_version *version = atomic_load_explicit(link, memory_order_relaxed);
-    atomic_store_explicit(link, NULL, memory_order_relaxed);
-    while (version != NULL) {
-        struct mvcc_version *older = atomic_load_explicit(&version->older, memory_order_relaxed);
-        mvcc_account(map, -(ptrdiff_t)mvcc_version_bytes(version->value_size), 0);
-        bb_free(version);
-        version = older;
-    }
+    mvcc_account(map, -(ptrdiff_t)mvcc_version_bytes(version->value_size), 0);
+    bb_free(version);
 }
 
-/* The link to the newest version with tx <= at. */
-static _Atomic(struct mvcc_version *) *link_at(struct mvcc_node *node, struct bb_txtime at)
+/* Drop the versions with tx <= upto: from the oldest on, so it costs what it drops. */
+static void drop_upto(struct bb_mvcc *map, struct mvcc_node *node, struct bb_txtime upto)
 {
-    _Atomic(struct mvcc_version *) *link = &node->newest;
-    for (;;) {
-        struct mvcc_version *version = atomic_load_explicit(link, memory_order_relaxed);
-        if (version == NULL || version->tx.us <= at.us) {
-            return link;
-        }
-        link = &version->older;
+    struct mvcc_version *newest = mvcc_node_newest(node);
+    struct mvcc_version *oldest = newest == NULL ? NULL : newest->newer;
+    while (oldest != NULL && oldest->tx.us <= upto.us) {
+        struct mvcc_version *newer = oldest == newest ? NULL : oldest->newer;
+        free_version(map, oldest);
+        oldest = newer;
+    }
+    if (oldest == NULL) {
+        atomic_store_explicit(&node->newest, NULL, memory_order_relaxed);
+    } else {
+        atomic_store_explicit(&oldest->older, NULL, memory_order_relaxed);
+        newest->newer = oldest;
     }
 }
 
@@ -115,16 +113,16 @@ void bb_mvcc_prune(struct bb_mvcc *map, struct bb_txtime oldest, bool keep_last)
 {
     struct walk walk;
     for (walk_begin(&walk, map); walk.node != NULL; walk_on(&walk)) {
-        _Atomic(struct mvcc_version *) *link = link_at(walk.node, oldest);
-        struct mvcc_version *last = atomic_load_explicit(link, memory_order_relaxed);
+        const struct mvcc_version *last = mvcc_node_visible_old(walk.node, oldest);
         if (last == NULL) {
             continue;
         }
         /* Under a newer version the last one still answers reads between the two. */
-        if (keep_last || link != &walk.node->newest) {
-            drop_chain(map, &last->older);
-        } else {
-            drop_chain(map, link);
+        bool keeps = keep_last || last != mvcc_node_newest(walk.node);
+        if (!keeps) {
+            drop_upto(map, walk.node, last->tx);
+        } else if (last->tx.us > 0) {
+            drop_upto(map, walk.node, BB_TX(last->tx.us - 1));
         }
     }
 }
@@ -133,14 +131,16 @@ void bb_mvcc_drop_after(struct bb_mvcc *map, struct bb_txtime newest)
 {
     struct walk walk;
     for (walk_begin(&walk, map); walk.node != NULL; walk_on(&walk)) {
-        struct mvcc_version *version =
-            atomic_load_explicit(&walk.node->newest, memory_order_relaxed);
+        struct mvcc_version *version = mvcc_node_newest(walk.node);
+        struct mvcc_version *oldest = version->newer;
         while (version != NULL && version->tx.us > newest.us) {
             struct mvcc_version *older =
                 atomic_load_explicit(&version->older, memory_order_relaxed);
-            mvcc_account(map, -(ptrdiff_t)mvcc_version_bytes(version->value_size), 0);
-            bb_free(version);
+            free_version(map, version);
             version = older;
+        }
+        if (version != NULL) {
+            version->newer = oldest;
         }
         atomic_store_explicit(&walk.node->newest, version, memory_order_relaxed);
     }
@@ -152,7 +152,7 @@ void bb_mvcc_drop_range(struct bb_mvcc *map, struct bb_slice low, struct bb_slic
     struct walk walk;
     walk_seek(&walk, map, low);
     while (walk.node != NULL && mvcc_node_compare(walk.node, high) < 0) {
-        drop_chain(map, link_at(walk.node, upto));
+        drop_upto(map, walk.node, upto);
         walk_on(&walk);
     }
 }
@@ -170,8 +170,8 @@ void bb_mvcc_drop_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime
     if (node == NULL) {
         return;
     }
-    drop_chain(map, link_at(node, upto));
-    if (atomic_load_explicit(&node->newest, memory_order_relaxed) == NULL) {
+    drop_upto(map, node, upto);
+    if (mvcc_node_newest(node) == NULL) {
         walk_seek(&walk, map, key);
         walk_remove(&walk);
     }

@@ -31,7 +31,7 @@ static void free_nodes(struct bb_mvcc *map)
     struct mvcc_node *node = atomic_load_explicit(&map->head[0], memory_order_relaxed);
     while (node != NULL) {
         struct mvcc_node *next = atomic_load_explicit(&node->next[0], memory_order_relaxed);
-        struct mvcc_version *version = atomic_load_explicit(&node->newest, memory_order_relaxed);
+        struct mvcc_version *version = mvcc_node_newest(node);
         while (version != NULL) {
             struct mvcc_version *older =
                 atomic_load_explicit(&version->older, memory_order_relaxed);
@@ -139,15 +139,32 @@ void mvcc_version_out(const struct mvcc_node *node, const struct mvcc_version *v
     out->kind = version->kind;
 }
 
+static const struct mvcc_node *find_key(const struct bb_mvcc *map, struct bb_slice key)
+{
+    if (map->index != NULL) {
+        return bb_key_index_find(map->index, key);
+    }
+    const struct mvcc_node *node = mvcc_find(map, key);
+    return node != NULL && mvcc_node_compare(node, key) == 0 ? node : NULL;
+}
+
 bool bb_mvcc_get(const struct bb_mvcc *map, struct bb_slice key, struct bb_txtime at,
                  struct bb_mvcc_version *version)
 {
-    const struct mvcc_node *node =
-        map->index != NULL ? bb_key_index_find(map->index, key) : mvcc_find(map, key);
-    if (node == NULL || (map->index == NULL && mvcc_node_compare(node, key) != 0)) {
+    const struct mvcc_node *node = find_key(map, key);
+    const struct mvcc_version *visible = node == NULL ? NULL : mvcc_node_visible(node, at);
+    if (visible == NULL) {
         return false;
     }
-    const struct mvcc_version *visible = mvcc_node_visible(node, at);
+    mvcc_version_out(node, visible, version);
+    return true;
+}
+
+bool bb_mvcc_get_old(const struct bb_mvcc *map, struct bb_slice key, struct bb_txtime at,
+                     struct bb_mvcc_version *version)
+{
+    const struct mvcc_node *node = find_key(map, key);
+    const struct mvcc_version *visible = node == NULL ? NULL : mvcc_node_visible_old(node, at);
     if (visible == NULL) {
         return false;
     }
@@ -184,6 +201,7 @@ static struct mvcc_version *version_new(struct bb_mvcc *map, struct bb_slice val
 {
     struct mvcc_version *version = mvcc_alloc(map, mvcc_version_bytes(value.size));
     atomic_init(&version->older, older);
+    version->newer = version;
     version->tx = tx;
     version->kind = kind;
     version->value_size = (uint32_t)value.size;
@@ -267,7 +285,7 @@ int bb_mvcc_put(struct bb_ctx *ctx, struct bb_mvcc *map, struct bb_slice key, st
         return put_new_key(ctx, map, before, node, key, value, kind, tx);
     }
     size_t more = mvcc_version_bytes(value.size);
-    struct mvcc_version *newest = atomic_load_explicit(&node->newest, memory_order_relaxed);
+    struct mvcc_version *newest = mvcc_node_newest(node);
     bb_assert(newest->tx.us <= tx.us);
     /* A kept one stays in the chain behind the new one of the same tx, where no read comes to it.
      */
@@ -280,6 +298,10 @@ int bb_mvcc_put(struct bb_ctx *ctx, struct bb_mvcc *map, struct bb_slice key, st
     struct mvcc_version *older =
         replaces ? atomic_load_explicit(&newest->older, memory_order_relaxed) : newest;
     struct mvcc_version *version = version_new(map, value, kind, tx, older);
+    if (older != NULL) {
+        version->newer = newest->newer; /* the oldest */
+        older->newer = version;
+    }
     atomic_store_explicit(&node->newest, version, memory_order_release);
     if (replaces) {
         bb_free(newest);
@@ -297,24 +319,20 @@ int bb_mvcc_put_older(struct bb_ctx *ctx, struct bb_mvcc *map, struct bb_slice k
     if (node == NULL || mvcc_node_compare(node, key) != 0) {
         return put_new_key(ctx, map, before, node, key, value, kind, tx);
     }
-    struct mvcc_version *oldest = atomic_load_explicit(&node->newest, memory_order_relaxed);
-    for (;;) {
-        if (oldest->tx.us <= tx.us) {
-            return BB_OK;
-        }
-        struct mvcc_version *older = atomic_load_explicit(&oldest->older, memory_order_relaxed);
-        if (older == NULL) {
-            break;
-        }
-        oldest = older;
+    struct mvcc_version *newest = mvcc_node_newest(node);
+    struct mvcc_version *oldest = newest->newer;
+    if (oldest->tx.us <= tx.us) {
+        return BB_OK;
     }
     size_t more = mvcc_version_bytes(value.size);
     int rc = check_room(ctx, map, more);
     if (rc != BB_OK) {
         return rc;
     }
-    atomic_store_explicit(&oldest->older, version_new(map, value, kind, tx, NULL),
-                          memory_order_release);
+    struct mvcc_version *version = version_new(map, value, kind, tx, NULL);
+    version->newer = oldest;
+    newest->newer = version;
+    atomic_store_explicit(&oldest->older, version, memory_order_release);
     account_added(map, (ptrdiff_t)more, 0);
     return BB_OK;
 }

@@ -18,8 +18,11 @@
 /* 4^12 keys before a search degrades beyond a chain of four a level. */
 #define MVCC_LEVELS 12
 
+/* The chain is a circle for its writer: what nobody reads any more is taken off its old end,
+ * however many newer versions there are. */
 struct mvcc_version {
     _Atomic(struct mvcc_version *) older;
+    struct mvcc_version *newer; /* of the newest one: the oldest; the writer's */
     struct bb_txtime tx;
     enum bb_mvcc_kind kind;
     uint32_t value_size;
@@ -81,6 +84,24 @@ static inline size_t mvcc_version_bytes(size_t value_size)
     return sizeof(struct mvcc_version) + value_size;
 }
 
+static inline struct mvcc_version *mvcc_node_newest(const struct mvcc_node *node)
+{
+    return atomic_load_explicit(&node->newest, memory_order_relaxed);
+}
+/* Newest version <= at, or NULL, looked for from the oldest one on: by the writer. */
+static inline struct mvcc_version *mvcc_node_visible_old(const struct mvcc_node *node,
+                                                         struct bb_txtime at)
+{
+    struct mvcc_version *newest = mvcc_node_newest(node);
+    struct mvcc_version *version = newest == NULL ? NULL : newest->newer;
+    if (version == NULL || version->tx.us > at.us) {
+        return NULL;
+    }
+    while (version != newest && version->newer->tx.us <= at.us) {
+        version = version->newer;
+    }
+    return version;
+}
 /* Newest version <= at, or NULL. */
 static inline const struct mvcc_version *mvcc_node_visible(const struct mvcc_node *node,
                                                            struct bb_txtime at)

@@ -205,7 +205,7 @@ static bool prune_key(struct cache *cache, struct bb_slice key, uint64_t tx, uin
     bool is_covered = worker_coverage_at(cache->covered, key) != NULL;
     if (is_covered) {
         struct bb_mvcc_version version;
-        bool is_there = bb_mvcc_get(cache->map, key, BB_TX(horizon), &version);
+        bool is_there = bb_mvcc_get_old(cache->map, key, BB_TX(horizon), &version);
         if (!is_there || version.tx.us == 0) {
             return true;
         }

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "model.h"
 
@@ -222,6 +223,37 @@ Test(mvcc, prune_gives_the_memory_back)
     bb_mvcc_free(map);
 }
 
+/* Of this test's own process, however busy the machine is: what is quadratic takes many times as
+ * much, and is ended. */
+static void may_compute_for(rlim_t seconds)
+{
+    struct rlimit limit = { .rlim_cur = seconds, .rlim_max = seconds };
+    cr_assert_eq(setrlimit(RLIMIT_CPU, &limit), 0);
+}
+
+Test(mvcc, what_goes_of_a_hot_key_costs_what_it_is_and_not_what_stays)
+{
+    may_compute_for(30);
+    struct bb_ctx ctx = { 0 };
+    struct bb_mvcc *map = bb_mvcc_new(0);
+    struct bb_mvcc_version version;
+    const uint64_t count = 300000;
+    bb_mvcc_index_keys(map);
+    for (uint64_t tx = 1; tx <= count; tx++) {
+        bb_mvcc_put(&ctx, map, KEY("hot"), bb_slice(&tx, sizeof(tx)), BB_MVCC_PUT, BB_TX(tx));
+    }
+    for (uint64_t tx = 1; tx <= count; tx++) {
+        cr_assert(bb_mvcc_get_old(map, KEY("hot"), BB_TX(tx), &version));
+        cr_assert_eq(version.tx.us, tx);
+        cr_assert_eq(version.newest.us, count);
+        bb_mvcc_drop_key(map, KEY("hot"), BB_TX(tx));
+        cr_assert_not(bb_mvcc_get_old(map, KEY("hot"), BB_TX(tx), &version));
+    }
+    cr_assert_eq(bb_mvcc_keys(map), 0);
+    cr_assert_eq(bb_mvcc_bytes(map), 0);
+    bb_mvcc_free(map);
+}
+
 /* ---- everything at once, against the model ---- */
 
 static uint64_t random_state;
@@ -261,6 +293,8 @@ static void compare_get(const struct bb_mvcc *map, const struct model *model, ui
     cr_assert(!found || same(&version, expected), "seed %" PRIu64, seed);
     cr_assert(!found || version.newest.us == model_get(model, wanted, UINT64_MAX)->tx,
               "seed %" PRIu64, seed);
+    cr_assert_eq(bb_mvcc_get_old(map, wanted, BB_TX(at), &version), found, "seed %" PRIu64, seed);
+    cr_assert(!found || same(&version, expected), "seed %" PRIu64, seed);
 }
 
 static void compare_scan(const struct bb_mvcc *map, const struct model *model, uint64_t at,

@@ -1,5 +1,6 @@
 /* What eviction takes, it takes wholly. */
 #include <criterion/criterion.h>
+#include <sys/resource.h>
 
 #include "bb/value.h"
 
@@ -98,6 +99,43 @@ Test(cache, what_was_written_and_then_read_stays)
     worker_cache_prune(cache, 50);
     cr_expect(knows(cache, 50));
     worker_cache_free(cache);
+}
+
+/* A document that is written all the time, and the cache lets go of what it was a while ago. */
+static void write_and_prune(struct cache *cache, uint64_t count, uint64_t kept)
+{
+    struct bb_ctx ctx = { 0 };
+    for (uint64_t tx = 100; tx < 100 + count; tx++) {
+        write_one(&ctx, cache, tx);
+        if (tx >= 100 + kept) {
+            worker_cache_prune(cache, tx - kept);
+        }
+    }
+}
+
+/* Of this test's own process, however busy the machine is: what is quadratic takes many times as
+ * much, and is ended. */
+static void may_compute_for(rlim_t seconds)
+{
+    struct rlimit limit = { .rlim_cur = seconds, .rlim_max = seconds };
+    cr_assert_eq(setrlimit(RLIMIT_CPU, &limit), 0);
+}
+
+Test(cache, letting_go_of_what_a_hot_document_was_does_not_depend_on_how_hot_it_is)
+{
+    may_compute_for(30);
+    for (int is_read = 0; is_read < 2; is_read++) {
+        struct bb_ctx ctx = { 0 };
+        struct cache *cache = worker_cache_new(1u << 30);
+        worker_cache_reset(cache, 10);
+        write_one(&ctx, cache, 20);
+        cr_expect(is_read == 0 || knows(cache, 20), "it is kept since");
+        write_and_prune(cache, 300000, 150000);
+        cr_expect(knows(cache, 250100));
+        worker_cache_prune(cache, 400000);
+        cr_expect_lt(worker_cache_stats(cache).bytes, 2048, "its newest version at most");
+        worker_cache_free(cache);
+    }
 }
 
 /* All of the index with its documents at `snapshot`. False: storage must be asked. */
