@@ -122,7 +122,7 @@ static bool key_hits(void *arg, struct bb_slice key)
     const struct live_entry *entry = arg;
 
     for (size_t i = 0; i < entry->range_count; i++)
-        if (gateway_interval_holds(entry->ranges[i].low, entry->ranges[i].high, key))
+        if (bb_interval_holds(entry->ranges[i].low, entry->ranges[i].high, key))
             return true;
     return false;
 }
@@ -195,7 +195,7 @@ static void take_result(struct live_entry *entry, const struct live_answer *answ
     }
     /* The ring knows exactly what was written in (T, cursor]; whatever hit the old ranges while
      * this ran is in there, too. */
-    if (gateway_ring_hits(&live->ring, entry->run_tx, key_hits, entry, &hit_tx)) {
+    if (bb_recent_hits(&live->ring, entry->run_tx, key_hits, entry, &hit_tx)) {
         entry->hit_tx = hit_tx;
         tell_hit(entry);
     }
@@ -397,7 +397,7 @@ struct hit {
     uint64_t tx;
 };
 
-static void on_hit(void *arg, struct interval *node)
+static void on_hit(void *arg, struct bb_interval *node)
 {
     const struct hit *hit = arg;
     struct live_entry *entry = node->owner;
@@ -413,9 +413,9 @@ void gateway_live_write(struct live *live, uint64_t tx, const struct bb_slice *k
 {
     struct hit hit = { .live = live, .tx = tx };
 
-    gateway_ring_add(&live->ring, tx, keys, key_count, live->entry_count > 0);
+    bb_recent_add(&live->ring, tx, keys, key_count, live->entry_count > 0);
     for (size_t i = 0; i < key_count && live->ranges.count > 0; i++)
-        gateway_interval_stab(&live->ranges, keys[i], on_hit, &hit);
+        bb_interval_stab(&live->ranges, keys[i], on_hit, &hit);
 }
 
 /* Entries that nobody watches need not run: whoever comes next starts afresh. */
@@ -451,7 +451,7 @@ void gateway_live_skip(struct live *live, uint64_t cursor)
     if (cursor > live->cursor)
         live->cursor = cursor;
     /* What runs now finds that the ring does not reach back to it, and holds at its moment only. */
-    gateway_ring_clear(&live->ring, live->cursor);
+    bb_recent_clear(&live->ring, live->cursor);
     all_void(live);
 }
 
@@ -459,7 +459,7 @@ void gateway_live_restart(struct live *live, uint64_t cursor)
 {
     live->cursor = cursor;
     live->history++;
-    gateway_ring_clear(&live->ring, cursor);
+    bb_recent_clear(&live->ring, cursor);
     for (size_t i = 0; i < live->bucket_count; i++) {
         for (struct live_entry *entry = live->buckets[i]; entry != NULL; entry = entry->next) {
             while (!bb_list_is_empty(&entry->waiting))
@@ -528,8 +528,8 @@ struct live *gateway_live_new(struct bb_ctx *ctx, const struct live_options *opt
     live->options = *options;
     live->bucket_count = BUCKETS_MIN;
     live->buckets = bb_alloc_zero(BUCKETS_MIN, sizeof(struct live_entry *));
-    gateway_interval_index_init(&live->ranges);
-    gateway_ring_init(&live->ring, options->ring_bytes_max);
+    bb_interval_index_init(&live->ranges);
+    bb_recent_init(&live->ring, options->ring_bytes_max);
     bb_list_init(&live->due);
     bb_list_init(&live->later);
     bb_list_init(&live->again);
@@ -553,7 +553,7 @@ void gateway_live_free(struct live *live)
             gateway_live_entry_free(live->buckets[i]);
         }
     }
-    gateway_ring_fini(&live->ring);
+    bb_recent_fini(&live->ring);
     bb_buf_fini(&live->deployment_low);
     bb_buf_fini(&live->deployment_high);
     bb_buf_fini(&live->catalog_low);

@@ -24,7 +24,7 @@
 #define GATEWAY_LIVE_H
 
 #include "bb/base.h"
-#include "interval.h"
+#include "bb/interval.h"
 
 struct live;
 
@@ -58,7 +58,7 @@ struct live_entry {
     uint64_t from_tx, hit_tx;   /* where it holds; hit_tx 0: to the cursor and on */
     bool is_void;               /* it holds nowhere any more */
     /* what it was read from */
-    struct interval *ranges;
+    struct bb_interval *ranges;
     size_t range_count;
     uint8_t *range_bytes;
     size_t size_bytes; /* accounted, without the result */

@@ -79,7 +79,7 @@ struct live_entry *gateway_live_entry_add(struct live *live, const struct live_k
 static void drop_ranges(struct live_entry *entry)
 {
     for (size_t i = 0; i < entry->range_count; i++)
-        gateway_interval_remove(&entry->live->ranges, &entry->ranges[i]);
+        bb_interval_remove(&entry->live->ranges, &entry->ranges[i]);
     bb_free(entry->ranges);
     bb_free(entry->range_bytes);
     entry->ranges = NULL;
@@ -149,7 +149,7 @@ static struct bb_slice copy_bytes(uint8_t **at, struct bb_slice from)
 static void account(struct live_entry *entry)
 {
     size_t size = sizeof(*entry) + entry->key.args.size + entry->key.identity.size +
-                  entry->range_count * sizeof(struct interval);
+                  entry->range_count * sizeof(struct bb_interval);
 
     for (size_t i = 0; i < entry->range_count; i++)
         size += entry->ranges[i].low.size + entry->ranges[i].high.size;
@@ -161,7 +161,7 @@ void gateway_live_entry_register(struct live_entry *entry, const struct live_ran
                                  size_t count, bool is_failure)
 {
     struct live *live = entry->live;
-    struct interval *nodes = bb_alloc_zero(count + 1, sizeof(*nodes));
+    struct bb_interval *nodes = bb_alloc_zero(count + 1, sizeof(*nodes));
     uint8_t *bytes = bb_alloc(ranges_size(ranges, count) + 1);
     uint8_t *at = bytes;
     size_t kept = 0;
@@ -169,18 +169,18 @@ void gateway_live_entry_register(struct live_entry *entry, const struct live_ran
     for (size_t i = 0; i < count; i++) {
         if (bb_slice_compare(ranges[i].low, ranges[i].high) >= 0)
             continue;
-        nodes[kept++] = (struct interval){ .low = copy_bytes(&at, ranges[i].low),
-                                           .high = copy_bytes(&at, ranges[i].high),
-                                           .owner = entry };
+        nodes[kept++] = (struct bb_interval){ .low = copy_bytes(&at, ranges[i].low),
+                                              .high = copy_bytes(&at, ranges[i].high),
+                                              .owner = entry };
     }
-    nodes[kept++] = (struct interval){
+    nodes[kept++] = (struct bb_interval){
         .low = bb_buf_slice(is_failure ? &live->catalog_low : &live->deployment_low),
         .high = bb_buf_slice(is_failure ? &live->catalog_high : &live->deployment_high),
         .owner = entry
     };
     drop_ranges(entry);
     for (size_t i = 0; i < kept; i++)
-        gateway_interval_insert(&live->ranges, &nodes[i]);
+        bb_interval_insert(&live->ranges, &nodes[i]);
     entry->ranges = nodes;
     entry->range_count = kept;
     entry->range_bytes = bytes;

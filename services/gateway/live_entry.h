@@ -5,8 +5,8 @@
 #ifndef GATEWAY_LIVE_ENTRY_H
 #define GATEWAY_LIVE_ENTRY_H
 
+#include "bb/recent.h"
 #include "live.h"
-#include "ring.h"
 
 struct live {
     const struct live_ops *ops;
@@ -15,8 +15,8 @@ struct live {
     struct live_options options;
     struct live_entry **buckets;
     size_t bucket_count, entry_count;
-    struct interval_index ranges;
-    struct ring ring;
+    struct bb_interval_index ranges;
+    struct bb_recent ring;
     uint64_t cursor;
     struct bb_list due;   /* entries that should run, in order */
     struct bb_list later; /* entries that wait for a retry */

@@ -1,12 +1,12 @@
-#include "interval.h"
+#include "bb/interval.h"
 
-void gateway_interval_index_init(struct interval_index *index)
+void bb_interval_index_init(struct bb_interval_index *index)
 {
-    *index = (struct interval_index){ .random = 0x9e3779b97f4a7c15u };
+    *index = (struct bb_interval_index){ .random = 0x9e3779b97f4a7c15u };
 }
 
 /* splitmix64: the same sequence in every run, so that a run can be repeated. */
-static uint64_t next_random(struct interval_index *index)
+static uint64_t next_random(struct bb_interval_index *index)
 {
     uint64_t z = index->random += 0x9e3779b97f4a7c15u;
 
@@ -15,7 +15,7 @@ static uint64_t next_random(struct interval_index *index)
     return z ^ (z >> 31);
 }
 
-static int order(const struct interval *a, const struct interval *b)
+static int order(const struct bb_interval *a, const struct bb_interval *b)
 {
     int c = bb_slice_compare(a->low, b->low);
 
@@ -24,7 +24,7 @@ static int order(const struct interval *a, const struct interval *b)
     return c;
 }
 
-static void refresh(struct interval *node)
+static void refresh(struct bb_interval *node)
 {
     node->high_max = node->high;
     if (node->left != NULL && bb_slice_compare(node->left->high_max, node->high_max) > 0)
@@ -34,8 +34,8 @@ static void refresh(struct interval *node)
 }
 
 /* `tree` into what sorts before `at` and the rest. */
-static void split(struct interval *tree, const struct interval *at, struct interval **before,
-                  struct interval **after)
+static void split(struct bb_interval *tree, const struct bb_interval *at,
+                  struct bb_interval **before, struct bb_interval **after)
 {
     if (tree == NULL) {
         *before = *after = NULL;
@@ -50,7 +50,7 @@ static void split(struct interval *tree, const struct interval *at, struct inter
     }
 }
 
-static struct interval *merge(struct interval *before, struct interval *after)
+static struct bb_interval *merge(struct bb_interval *before, struct bb_interval *after)
 {
     if (before == NULL)
         return after;
@@ -66,7 +66,7 @@ static struct interval *merge(struct interval *before, struct interval *after)
     return after;
 }
 
-static struct interval *insert(struct interval *tree, struct interval *node)
+static struct bb_interval *insert(struct bb_interval *tree, struct bb_interval *node)
 {
     if (tree == NULL || node->priority > tree->priority) {
         split(tree, node, &node->left, &node->right);
@@ -82,7 +82,7 @@ static struct interval *insert(struct interval *tree, struct interval *node)
     return tree;
 }
 
-void gateway_interval_insert(struct interval_index *index, struct interval *node)
+void bb_interval_insert(struct bb_interval_index *index, struct bb_interval *node)
 {
     bb_assert(bb_slice_compare(node->low, node->high) < 0);
     node->left = node->right = NULL;
@@ -92,7 +92,7 @@ void gateway_interval_insert(struct interval_index *index, struct interval *node
     index->count++;
 }
 
-static struct interval *take_out(struct interval *tree, const struct interval *node)
+static struct bb_interval *take_out(struct bb_interval *tree, const struct bb_interval *node)
 {
     int c;
 
@@ -110,15 +110,15 @@ static struct interval *take_out(struct interval *tree, const struct interval *n
     return tree;
 }
 
-void gateway_interval_remove(struct interval_index *index, struct interval *node)
+void bb_interval_remove(struct bb_interval_index *index, struct bb_interval *node)
 {
     index->root = take_out(index->root, node);
     index->count--;
     node->left = node->right = NULL;
 }
 
-static void stab(struct interval *node, struct bb_slice key,
-                 void (*each)(void *arg, struct interval *node), void *arg)
+static void stab(struct bb_interval *node, struct bb_slice key,
+                 void (*each)(void *arg, struct bb_interval *node), void *arg)
 {
     while (node != NULL && bb_slice_compare(node->high_max, key) > 0) {
         stab(node->left, key, each, arg);
@@ -130,8 +130,8 @@ static void stab(struct interval *node, struct bb_slice key,
     }
 }
 
-void gateway_interval_stab(const struct interval_index *index, struct bb_slice key,
-                           void (*each)(void *arg, struct interval *node), void *arg)
+void bb_interval_stab(const struct bb_interval_index *index, struct bb_slice key,
+                      void (*each)(void *arg, struct bb_interval *node), void *arg)
 {
     stab(index->root, key, each, arg);
 }

@@ -1,4 +1,4 @@
-#include "ring.h"
+#include "bb/recent.h"
 
 struct record {
     struct bb_list link;
@@ -7,13 +7,13 @@ struct record {
     uint8_t bytes[]; /* u32 size, key; .. */
 };
 
-void gateway_ring_init(struct ring *ring, size_t bytes_max)
+void bb_recent_init(struct bb_recent *ring, size_t bytes_max)
 {
-    *ring = (struct ring){ .bytes_max = bytes_max };
+    *ring = (struct bb_recent){ .bytes_max = bytes_max };
     bb_list_init(&ring->records);
 }
 
-static void pop(struct ring *ring)
+static void pop(struct bb_recent *ring)
 {
     struct record *record = bb_container(ring->records.next, struct record, link);
 
@@ -23,7 +23,7 @@ static void pop(struct ring *ring)
     bb_free(record);
 }
 
-void gateway_ring_clear(struct ring *ring, uint64_t tx)
+void bb_recent_clear(struct bb_recent *ring, uint64_t tx)
 {
     while (!bb_list_is_empty(&ring->records))
         pop(ring);
@@ -31,13 +31,13 @@ void gateway_ring_clear(struct ring *ring, uint64_t tx)
     ring->newest_tx = tx;
 }
 
-void gateway_ring_fini(struct ring *ring)
+void bb_recent_fini(struct bb_recent *ring)
 {
-    gateway_ring_clear(ring, 0);
+    bb_recent_clear(ring, 0);
 }
 
-void gateway_ring_add(struct ring *ring, uint64_t tx, const struct bb_slice *keys, size_t count,
-                      bool is_wanted)
+void bb_recent_add(struct bb_recent *ring, uint64_t tx, const struct bb_slice *keys, size_t count,
+                   bool is_wanted)
 {
     struct record *record;
     size_t size = 0;
@@ -48,7 +48,7 @@ void gateway_ring_add(struct ring *ring, uint64_t tx, const struct bb_slice *key
     for (size_t i = 0; i < count; i++)
         size += 4 + keys[i].size;
     if (!is_wanted || sizeof(*record) + size > ring->bytes_max) {
-        gateway_ring_clear(ring, tx);
+        bb_recent_clear(ring, tx);
         return;
     }
     record = bb_alloc(sizeof(*record) + size);
@@ -81,8 +81,8 @@ static bool record_hits(const struct record *record, bool (*hits)(void *arg, str
     return false;
 }
 
-bool gateway_ring_hits(const struct ring *ring, uint64_t tx,
-                       bool (*hits)(void *arg, struct bb_slice key), void *arg, uint64_t *hit_tx)
+bool bb_recent_hits(const struct bb_recent *ring, uint64_t tx,
+                    bool (*hits)(void *arg, struct bb_slice key), void *arg, uint64_t *hit_tx)
 {
     bool is_hit = false;
 
