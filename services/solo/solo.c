@@ -163,7 +163,7 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
     struct part *scheduler = &solo->parts[PART_SCHEDULER];
     struct part *gateway = &solo->parts[PART_GATEWAY];
     const char *show_errors = bb_conf_bool(conf, "show-errors") ? "true" : "false";
-    char text[64], outcome_seconds[32], cache_bytes[32], memtable_bytes[32];
+    char text[64], outcome_seconds[32], cache_bytes[32], results_bytes[32], memtable_bytes[32];
     int rc = BB_OK;
 
     for (size_t i = 0; i < PART_COUNT && rc == BB_OK; i++)
@@ -175,6 +175,8 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
                    bb_conf_number(conf, "outcome-seconds"));
     (void)snprintf(cache_bytes, sizeof cache_bytes, "%" PRIu64,
                    bb_conf_number(conf, "cache-bytes"));
+    (void)snprintf(results_bytes, sizeof results_bytes, "%" PRIu64,
+                   bb_conf_number(conf, "results-bytes"));
     (void)snprintf(memtable_bytes, sizeof memtable_bytes, "%" PRIu64,
                    bb_conf_number(conf, "memtable-bytes"));
     const struct {
@@ -192,6 +194,7 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
         { worker, "slots", text },
         { worker, "outcome-seconds", outcome_seconds },
         { worker, "cache-bytes", cache_bytes },
+        { worker, "results-bytes", results_bytes },
         { worker, "node", solo->layout.node },
         { worker, "addon", solo->layout.addon },
         { worker, "slot-js", solo->layout.slot_js },

@@ -25,6 +25,7 @@
 
 #include "catalog.h"
 #include "feed.h"
+#include "results.h"
 
 #define CALL_MS_MAX   5000u
 #define DEPLOY_MS_MAX 30000u /* it loads every module of the application */
@@ -92,6 +93,8 @@ struct call {
     const Bb__Proto__SlotDone *done;
     struct bb_slice value; /* a value from elsewhere: a request row, the log; see has_value */
     uint64_t tx, tx_epoch; /* sequenced as; 0: a Finish */
+
+    struct result_sight sight; /* of a query: what results.c remembers of it */
 
     bool is_system, is_low_priority;
     bool has_mark, has_value;

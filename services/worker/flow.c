@@ -86,7 +86,11 @@ static void enter(struct worker *worker, struct call *call)
 {
     bool is_plain_query =
         call->kind == FUNCTION_QUERY && !call->request->is_live && call->request->at_tx == 0;
-    worker_call_to(worker, call, is_plain_query ? CALL_WAIT_MARK : CALL_QUEUED);
+    if (is_plain_query) {
+        worker_call_to(worker, call, CALL_WAIT_MARK);
+    } else if (!worker_recall_early(worker, call)) {
+        worker_call_to(worker, call, CALL_QUEUED);
+    }
 }
 
 /*
@@ -210,7 +214,9 @@ void worker_call_marked(struct worker *worker, struct call *call, uint64_t mark)
 {
     call->has_mark = true;
     call->mark = mark;
-    worker_call_to(worker, call, CALL_QUEUED);
+    if (!worker_recall_early(worker, call)) {
+        worker_call_to(worker, call, CALL_QUEUED);
+    }
 }
 
 void worker_call_again(struct worker *worker, struct call *call, uint64_t epoch, uint64_t tx)
@@ -259,6 +265,7 @@ void worker_call_ran(struct worker *worker, struct call *call, const Bb__Proto__
                           "a slot became free when most of the time was over; what was left was "
                           "too little for the function");
         } else {
+            worker_recall_keep(worker, call);
             worker_answer(worker, call, status, NULL);
         }
         break;

@@ -21,6 +21,44 @@ static void tell_copies(struct worker *worker, const Bb__Proto__TxBody *body, ui
     }
 }
 
+/* All keys that the record names, its documents' and those in indexes. */
+static size_t keys_of(const Bb__Proto__TxBody *body, struct bb_slice *keys)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < body->n_writes; i++) {
+        const Bb__Proto__Write *write = body->writes[i];
+        if (!write->is_index_only && write->doc_key.len > 0) {
+            keys[count++] = bb_pb_slice(write->doc_key);
+        }
+        for (size_t k = 0; k < write->n_keys; k++) {
+            keys[count++] = bb_pb_slice(write->keys[k]->key);
+        }
+    }
+    return count;
+}
+
+static void tell_results(struct worker *worker, struct bb_arena *arena,
+                         const Bb__Proto__TxBody *body, uint64_t tx)
+{
+    size_t count = 0;
+    if (worker->results == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < body->n_writes; i++) {
+        count += 1 + body->writes[i]->n_keys;
+    }
+    struct bb_slice *keys = bb_arena_alloc(arena, (count + 1) * sizeof(*keys));
+    bb_assert(keys != NULL);
+    worker_results_written(worker->results, tx, keys, keys_of(body, keys));
+}
+
+static void forget_results(struct worker *worker)
+{
+    if (worker->results != NULL) {
+        worker_results_forget(worker->results, worker->feed.cursor);
+    }
+}
+
 static bool apply_record(struct worker *worker, struct bb_arena *arena, ProtobufCBinaryData bytes)
 {
     Bb__Proto__TxRecord *record;
@@ -39,6 +77,7 @@ static bool apply_record(struct worker *worker, struct bb_arena *arena, Protobuf
     }
     uint32_t tables = worker_cache_apply(worker->ctx, worker->cache, body, record->tx);
     tell_copies(worker, body, record->tx);
+    tell_results(worker, arena, body, record->tx);
     if (tables != 0) {
         worker_catalogs_written(worker->catalogs, record->tx, tables);
         worker->wants_catalog = true;
@@ -51,6 +90,7 @@ static void apply_records(struct worker *worker, const Bb__Proto__FollowReply *r
     for (size_t i = 0; i < reply->n_records; i++) {
         if (!apply_record(worker, worker->scratch, reply->records[i])) {
             worker_feed_lost(&worker->feed);
+            forget_results(worker);
             return;
         }
     }
@@ -65,6 +105,7 @@ static void enter_epoch(struct worker *worker, enum feed_verdict verdict)
         worker_cache_drop_after(worker->cache, feed->claim_tx);
     }
     worker_copies_forget(worker->copies);
+    forget_results(worker);
     worker_catalogs_forget(worker->catalogs);
     worker->wants_catalog = true;
     bb_info(worker->ctx, "worker.epoch",

@@ -23,6 +23,9 @@ const struct bb_option worker_options[] = {
       "Show messages and stacks of errors thrown by functions to every caller." },
     { "cache-bytes", BB_OPTION_SIZE, "512M", 32u << 20, 1ull << 40, "SIZE",
       "Memory for documents and ranges that were read or written lately; a small document takes 450 bytes." },
+    { "results-bytes", BB_OPTION_SIZE, "32M", 0, 1ull << 40, "SIZE",
+      "Memory for results of queries that came more than once, which answer them until something that "
+      "they read is written; 0: each query is run." },
     { "queue-max", BB_OPTION_NUMBER, "1024", 16, 65536, "COUNT",
       "Calls that may be here at once; more are refused." },
     { "outcome-seconds", BB_OPTION_NUMBER, "604800", 1, 31536000, "SECONDS",

@@ -394,6 +394,9 @@ enum prepared worker_prepare(struct worker *worker, struct call *call)
             break; /* the moment was chosen by the kind that it has */
         }
     }
+    if (worker_recall(worker, call)) {
+        return PREPARED_MOVED;
+    }
     enum prepared lined_up = line_up(worker, call);
     if (lined_up != PREPARED_RUNS) {
         return lined_up;

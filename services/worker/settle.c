@@ -34,7 +34,7 @@ void worker_progress(struct worker *worker)
     for (struct bb_list *item = head->prev, *before; item != head; item = before) {
         before = item->prev;
         struct call *call = bb_container(item, struct call, link);
-        if (worker_call_has_come(call, &worker->feed)) {
+        if (worker_call_has_come(call, &worker->feed) && !worker_recall_early(worker, call)) {
             worker_call_requeue(worker, call);
         }
     }

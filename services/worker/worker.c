@@ -90,6 +90,11 @@ static void on_info(struct worker *worker, struct bb_exchange *exchange)
     info.cache_hits = cache.hits;
     info.cache_misses = cache.misses;
     info.cache_bytes = cache.bytes;
+    if (worker->results != NULL) {
+        struct results_stats results = worker_results_stats(worker->results);
+        info.result_hits = results.hits;
+        info.result_bytes = results.bytes;
+    }
     const char *holds = worker_sandbox_holds(worker->sandbox);
     info.isolation = bb_arena_str(bb_exchange_arena(exchange), bb_slice_str(holds));
     Bb__Proto__WorkerReply reply;
@@ -178,12 +183,24 @@ static void check_ready(struct worker *worker)
     }
 }
 
+static void set_result_metrics(struct worker *worker)
+{
+    if (worker->results == NULL) {
+        return;
+    }
+    struct results_stats results = worker_results_stats(worker->results);
+    bb_metric_set(worker->count.result_count, (int64_t)results.count);
+    bb_metric_set(worker->count.result_bytes, (int64_t)results.bytes);
+    bb_metric_set(worker->count.results_dropped, (int64_t)results.dropped);
+}
+
 static void set_metrics(struct worker *worker)
 {
     struct cache_stats cache = worker_cache_stats(worker->cache);
     bb_metric_set(worker->count.cache_hits, (int64_t)cache.hits);
     bb_metric_set(worker->count.cache_misses, (int64_t)cache.misses);
     bb_metric_set(worker->count.cache_bytes, (int64_t)cache.bytes);
+    set_result_metrics(worker);
     bb_metric_set(worker->count.slots_busy, (int64_t)worker_slots_busy(worker));
     bb_metric_set(worker->count.queue, (int64_t)worker->call_count);
 }
@@ -300,6 +317,15 @@ static void make_metrics(struct worker_counters *count)
         .slot_hints = bb_metric("bb_worker_slot_hints_total", BB_COUNTER,
                                 "Documents that were sent along with calls."),
         .cache_bytes = bb_metric("bb_worker_cache_bytes", BB_GAUGE, "Memory of the cache."),
+        .result_hits = bb_metric("bb_worker_result_hits_total", BB_COUNTER,
+                                 "Queries that were answered by a result that was kept."),
+        .result_misses = bb_metric("bb_worker_result_misses_total", BB_COUNTER,
+                                   "Queries that no kept result answered."),
+        .result_count = bb_metric("bb_worker_results", BB_GAUGE, "Results that are kept."),
+        .result_bytes =
+            bb_metric("bb_worker_result_bytes", BB_GAUGE, "Memory of the results that are kept."),
+        .results_dropped = bb_metric("bb_worker_results_dropped_total", BB_COUNTER,
+                                     "Kept results that a write into what they read has ended."),
         .slots_busy = bb_metric("bb_worker_slots_busy", BB_GAUGE, "Slots that run a call."),
         .slot_deaths =
             bb_metric("bb_worker_slot_deaths_total", BB_COUNTER, "Slots that ended unasked."),
@@ -329,6 +355,9 @@ static struct worker *worker_new(struct bb_service *service)
     worker->queue_max = (size_t)bb_conf_number(conf, "queue-max");
     worker->cache_bytes_max = (size_t)bb_conf_number(conf, "cache-bytes");
     worker->cache = worker_cache_new(worker->cache_bytes_max);
+    size_t results_bytes = (size_t)bb_conf_number(conf, "results-bytes");
+    worker->results =
+        results_bytes == 0 ? NULL : worker_results_new(results_bytes, worker->session);
     worker->catalogs = worker_catalogs_new();
     worker->lanes = worker_lanes_new();
     worker->logs = worker_logs_new(LOG_ENTRIES, LOG_BYTES);
@@ -425,6 +454,7 @@ static void worker_close(struct bb_service *service, void *state)
     worker_forget_free(worker->forget);
     worker_warm_free(worker->warm);
     worker_cache_free(worker->cache);
+    worker_results_free(worker->results);
     worker_catalogs_free(worker->catalogs);
     worker_lanes_free(worker->lanes);
     worker_logs_free(worker->logs);

@@ -4,6 +4,7 @@
  *   worker.c    the service: options, requests of gateways, the turn of the loop
  *   flow.c      what happens to a call, event by event       (decisions: call.c, lane.c)
  *   chain.c     calls that meet hot ranges, in a row on one slot     (decisions: lane.c)
+ *   recall.c    queries that are answered without a run        (decisions: results.c)
  *   settle.c    what the feed and the clock do to calls that wait
  *   prepare.c   what must be known before a call can run     (decisions: catalog.c)
  *   answer.c    replies to gateways
@@ -36,6 +37,7 @@
 #include "logs.h"
 #include "outcome.h"
 #include "pace.h"
+#include "results.h"
 #include "sandbox.h"
 
 #define CALL_US_MAX      5000000ull
@@ -58,7 +60,8 @@ struct peers {
 struct worker_counters {
     struct bb_metric *calls, *retries, *queued, *chained, *overloaded, *cache_hits, *cache_misses,
         *cache_bytes, *slots_busy, *slot_deaths, *submits, *fetches, *hedges, *queue, *slot_reads,
-        *slot_recalled, *slot_hints, *forgotten;
+        *slot_recalled, *slot_hints, *forgotten, *result_hits, *result_misses, *result_count,
+        *result_bytes, *results_dropped;
     struct bb_histogram *call_time, *run_time;
 };
 
@@ -78,7 +81,8 @@ struct worker {
     struct feed feed;
     struct cache *cache;
     size_t cache_bytes_max;
-    struct copies *copies; /* what the slots keep of it */
+    struct copies *copies;   /* what the slots keep of it */
+    struct results *results; /* of queries; NULL: none are kept */
     struct catalogs *catalogs;
     struct lanes *lanes;
     struct logs *logs;
@@ -156,6 +160,15 @@ void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoc
 /* A Submit ended without an answer: nobody knows. */
 void worker_call_unanswered(struct worker *worker, struct call *call);
 void worker_call_marked(struct worker *worker, struct call *call, uint64_t mark);
+
+/* ---- recall.c ---- */
+
+/* The call's moment is known. True: it is answered. */
+bool worker_recall(struct worker *worker, struct call *call);
+/* The same for a call of which nothing was prepared yet. */
+bool worker_recall_early(struct worker *worker, struct call *call);
+/* The run of a query has ended, and is about to be answered. */
+void worker_recall_keep(struct worker *worker, struct call *call);
 
 /* ---- chain.c ---- */
 

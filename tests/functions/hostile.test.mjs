@@ -17,7 +17,7 @@ describe("hostile: functions", () => {
   };
   before(async () => {
     app = await makeApp();
-    suite = await startSuite({ memory: true, appDir: app.dir, options: { solo: { slots: 2 } } });
+    suite = await startSuite({ memory: true, appDir: app.dir, options: { solo: { slots: 2, "results-bytes": 0 } } });
   });
   after(async () => {
     await suite?.stop();

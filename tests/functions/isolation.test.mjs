@@ -22,7 +22,7 @@ describe("isolation: nothing is smuggled from call to call", () => {
   const call = (name, args) => callIn("smuggle", name, args);
   before(async () => {
     app = await makeApp();
-    suite = await startSuite({ memory: true, appDir: app.dir, options: { solo: { slots: 1 } } });
+    suite = await startSuite({ memory: true, appDir: app.dir, options: { solo: { slots: 1, "results-bytes": 0 } } });
   });
   after(async () => {
     await suite?.stop();

@@ -32,7 +32,7 @@ describe("limits", () => {
   const leavesNothing = async (group) => assert.equal((await ask("query", "count", { group })).value, 0);
   before(async () => {
     app = await makeApp();
-    suite = await startSuite({ mode: "processes", memory: true, appDir: app.dir, options: { worker: { slots: 6, "heap-mb": 64 } } });
+    suite = await startSuite({ mode: "processes", memory: true, appDir: app.dir, options: { worker: { slots: 6, "heap-mb": 64, "results-bytes": 0 } } });
   });
   after(async () => {
     await suite?.stop();
@@ -127,7 +127,7 @@ test("b16_limits: a call over which the engine gives up twice is told so", async
   const app = await makeApp();
   t.after(() => app.remove());
   // In a namespace of its own a slot is its first process, which no signal of others ends but SIGKILL.
-  const suite = await startSuite({ memory: true, appDir: app.dir, options: { solo: { slots: 3, sandbox: "off" } } });
+  const suite = await startSuite({ memory: true, appDir: app.dir, options: { solo: { slots: 3, sandbox: "off", "results-bytes": 0 } } });
   t.after(() => suite.stop());
   // Only slots that stood before: one that starts in the place of another is busy, too. The call may be given to such
   // a one, which nobody stops: then it is made again.

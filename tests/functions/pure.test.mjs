@@ -11,7 +11,7 @@ const app = await makeApp({ hasPure: true });
 describe("functions: the same here and in Node.js", { concurrency: 4 }, () => {
   let suite;
   before(async () => {
-    suite = await startSuite({ memory: true, appDir: app.dir });
+    suite = await startSuite({ memory: true, appDir: app.dir, options: { solo: { "results-bytes": 0 } } });
   });
   after(async () => {
     await suite?.stop();

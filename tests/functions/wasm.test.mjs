@@ -13,7 +13,7 @@ const EXAMPLE = join(dirname(fileURLToPath(import.meta.url)), "../../docs/exampl
 describe("b29_wasm: the example", () => {
   let suite;
   before(async () => {
-    suite = await startSuite({ memory: true, appDir: EXAMPLE });
+    suite = await startSuite({ memory: true, appDir: EXAMPLE, options: { solo: { "results-bytes": 0 } } });
   });
   after(() => suite?.stop());
 
@@ -41,7 +41,7 @@ describe("b29_wasm: modules put together by hand", () => {
   const call = (name, args) => suite.call(`wasm:${name}`, args);
   before(async () => {
     app = await makeApp();
-    suite = await startSuite({ memory: true, appDir: app.dir });
+    suite = await startSuite({ memory: true, appDir: app.dir, options: { solo: { "results-bytes": 0 } } });
   });
   after(async () => {
     await suite?.stop();

@@ -243,9 +243,11 @@ static int run_one(const struct options *options, const struct sim_scenario *sce
     } else if (!is_quiet) {
         (void)printf("%s seed %" PRIu64 ": hash %016" PRIx64 ", %" PRIu64
                      " events, %zu transactions"
-                     ", %" PRIu64 " retries, %" PRIu64 " deaths by failpoint\n",
+                     ", %" PRIu64 " retries, %" PRIu64 " deaths by failpoint, %" PRId64
+                     " queries answered by kept results\n",
                      scenario->name, seed, sim.hash, sim.events, world.history.txn_count,
-                     world.retried, sim.failpoints);
+                     world.retried, sim.failpoints,
+                     bb_metric_get(bb_metric("bb_worker_result_hits_total", BB_COUNTER, "")));
     }
     return is_right ? 0 : 1;
 }

@@ -202,7 +202,9 @@ test("what is not there yet says so", async () => {
     assert.equal(failed.status, STATUS.NOT_AVAILABLE_HERE);
     assert.match(failed.error, new RegExp(`ctx\\.${name}`));
   }
-  assert.equal((await slot.query("f:snapshot", {}, { snapshot: "123" })).value, 123000n);
+  const snapshot = await slot.query("f:snapshot", {}, { snapshot: "123" });
+  assert.equal(snapshot.value, 123000n);
+  assert.equal(snapshot.sawTime, true, "it says when the call runs, as the clock does");
 });
 
 test("nothing leads from ctx to what is behind it", async () => {
