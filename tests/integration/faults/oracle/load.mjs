@@ -14,6 +14,7 @@ const READERS = 2;
 const ANSWER_TIMEOUT_MS = 40_000;
 const SETTLE_TIMEOUT_MS = 15_000;
 const SESSIONS = 3;
+const ROUND_MUTATIONS = 40; // at least, however slow the machine is
 const PROBES = 12; // single mutations per round that every subscription must show
 
 export const now = () => performance.now();
@@ -83,18 +84,20 @@ function registersOf(round) {
 
 async function loadRound(state, ms) {
   const end = now() + ms;
+  const enough = state.history.mutations.length + ROUND_MUTATIONS;
+  const isOver = () => now() >= end && (state.history.mutations.length >= enough || now() >= end + ANSWER_TIMEOUT_MS);
   const clients = [];
-  for (let i = 0; i < WRITERS; i++) clients.push(untilThen(end, (n) => mutate(state, `${state.round}-${i}-${n}`)));
-  for (let i = 0; i < READERS; i++) clients.push(untilThen(end, () => look(state)));
-  for (const session of state.sessions) clients.push(untilThen(end, () => disturb(state, session)));
+  for (let i = 0; i < WRITERS; i++) clients.push(untilThen(isOver, (n) => mutate(state, `${state.round}-${i}-${n}`)));
+  for (let i = 0; i < READERS; i++) clients.push(untilThen(isOver, () => look(state)));
+  for (const session of state.sessions) clients.push(untilThen(isOver, () => disturb(state, session)));
   clients.push(makeFaults(state, end));
   const results = await Promise.allSettled(clients);
   const failed = results.find(({ status }) => status === "rejected");
   if (failed) throw failed.reason;
 }
 
-async function untilThen(end, act) {
-  for (let n = 0; now() < end; n++) await act(n);
+async function untilThen(isOver, act) {
+  for (let n = 0; !isOver(); n++) await act(n);
 }
 
 /* ---- mutations ---- */
