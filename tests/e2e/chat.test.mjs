@@ -33,13 +33,13 @@ before(async () => {
   dev = spawn(process.execPath, ["node_modules/bitbend/bin/bitbend.cjs", "dev", "--port", String(port)], { cwd: app });
   dev.exited = new Promise((done) => dev.once("exit", done));
   for (const stream of [dev.stdout, dev.stderr]) stream.setEncoding("utf8").on("data", (text) => (output += text));
-  url = await eventually(() => /BitBend is ready: (http:\S+)/.exec(output)?.[1], { timeoutMs: 30_000, what: "the ready line" });
+  url = await eventually(() => /BitBend is ready: (http:\S+)/.exec(output)?.[1], { what: "the ready line" });
   for (let i = 0; i < 2; i++) {
     const profile = mkdtempSync(join(tmpdir(), "bitbend-browser-"));
     const browser = await chromium.launchPersistentContext(profile, { executablePath: CHROMIUM, headless: true, args: FLAGS });
     browsers.push({ browser, profile });
     const page = browser.pages()[0] ?? (await browser.newPage());
-    page.setDefaultTimeout(15_000);
+    page.setDefaultTimeout(60_000);
     page.on("pageerror", (error) => (output += `page error: ${error.stack}\n`));
     await page.goto(url);
     pages.push(page);
@@ -60,7 +60,7 @@ after(async () => {
 
 /** A test that shows what `bitbend dev` printed when it fails. */
 function check(name, body) {
-  test(name, { skip, timeout: 60_000 }, async () => {
+  test(name, { skip, timeout: 170_000 }, async () => {
     try {
       await body();
     } catch (error) {

@@ -32,7 +32,7 @@ async function startWeather(t, key) {
   return `http://127.0.0.1:${port}/now`;
 }
 
-test("depot: a webhook, an import with its progress, a reminder, a call to the outside, all live on the page", { skip, timeout: 120_000 }, async (t) => {
+test("depot: a webhook, an import with its progress, a reminder, a call to the outside, all live on the page", { skip, timeout: 170_000 }, async (t) => {
   const app = mkdtempSync(join(tmpdir(), "bitbend-depot-"));
   t.after(() => rmSync(app, { recursive: true, force: true }));
   const isSource = (file) => !/(^|\/)(node_modules|\.bitbend|_generated)(\/|$)/.test(file.slice(ROOT.length));
@@ -51,7 +51,7 @@ test("depot: a webhook, an import with its progress, a reminder, a call to the o
   const browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
   t.after(() => browser.close());
   const page = await browser.newPage();
-  page.setDefaultTimeout(30_000);
+  page.setDefaultTimeout(60_000);
   page.on("pageerror", (error) => t.diagnostic(`page error: ${error.stack}`));
   await page.goto(stand.url);
   await page.locator('#connection[data-state="connected"]').waitFor();

@@ -41,7 +41,7 @@ async function open(t, name, path = "") {
     const context = await browser.newContext();
     t.after(() => context.close());
     const page = await context.newPage();
-    page.setDefaultTimeout(15_000);
+    page.setDefaultTimeout(60_000);
     page.on("pageerror", (error) => t.diagnostic(`page error: ${error.stack}`));
     await page.goto(suite.url + path);
     await page.locator('#connection[data-state="connected"]').waitFor();
@@ -51,7 +51,7 @@ async function open(t, name, path = "") {
 }
 const shows = (page, selector, text, options) => page.waitForFunction(([one, wanted]) => [...document.querySelectorAll(one)].map((item) => (item.tagName === "INPUT" ? item.value : item.textContent)).join("|") === wanted, [selector, text], options);
 
-test("b20_dashboard: all see the same numbers, and the window moves without a write", { skip, timeout: 90_000 }, async (t) => {
+test("b20_dashboard: all see the same numbers, and the window moves without a write", { skip, timeout: 170_000 }, async (t) => {
   const { pages } = await open(t, "dashboard", "/?seconds=6");
   const [ann, bob] = pages;
   const sell = async () => {
@@ -71,7 +71,7 @@ test("b20_dashboard: all see the same numbers, and the window moves without a wr
   }
 });
 
-test("b20_document: two people write at once, each line ends as it was typed", { skip, timeout: 90_000 }, async (t) => {
+test("b20_document: two people write at once, each line ends as it was typed", { skip, timeout: 170_000 }, async (t) => {
   const { pages } = await open(t, "document");
   const [ann, bob] = pages;
   for (const page of pages) {
@@ -88,7 +88,7 @@ test("b20_document: two people write at once, each line ends as it was typed", {
   await shows(bob, "#lines input", "the quick brown fox jumps|(high)|over the lazy dog");
 });
 
-test("b20_todo: what is done offline shows at once and happens once, when the server is back", { skip, timeout: 90_000 }, async (t) => {
+test("b20_todo: what is done offline shows at once and happens once, when the server is back", { skip, timeout: 170_000 }, async (t) => {
   const { pages, suite } = await open(t, "todo");
   const [ann, bob] = pages;
   const add = async (page, text) => {

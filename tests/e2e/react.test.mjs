@@ -148,7 +148,7 @@ before(async () => {
   suite = await startSuite({ functions: FUNCTIONS, staticDir: join(dir, "web") });
   browser = await chromium.launch({ executablePath: CHROMIUM, headless: true, args: FLAGS });
   page = await browser.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(60_000);
   page.on("pageerror", (error) => errors.push(error.message));
   page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
   await page.goto(suite.url);

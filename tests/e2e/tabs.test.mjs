@@ -52,7 +52,7 @@ async function openSite(t) {
   return {
     async openTab(tab) {
       const page = await context.newPage();
-      page.setDefaultTimeout(20_000);
+      page.setDefaultTimeout(60_000);
       page.on("pageerror", (error) => t.diagnostic(`page error: ${error.stack}`));
       await page.goto(`${suite.url}/?tab=${tab}`);
       return page;
@@ -62,7 +62,7 @@ async function openSite(t) {
   };
 }
 
-test("b20_tabs: eight tabs share one stream, and go on when the leading one closes or crashes", { skip, timeout: 150_000 }, async (t) => {
+test("b20_tabs: eight tabs share one stream, and go on when the leading one closes or crashes", { skip, timeout: 170_000 }, async (t) => {
   const { openTab, shows, streams } = await openSite(t);
   let tabs = [];
   for (let tab = 0; tab < TABS; tab++) tabs.push(await openTab(tab));
@@ -88,7 +88,7 @@ test("b20_tabs: eight tabs share one stream, and go on when the leading one clos
   await eventually(async () => (await streams()) === 0);
 });
 
-test("b20_hung_tab: tabs go on while the leading one hangs, and it is one of them when it is back", { skip, timeout: 150_000 }, async (t) => {
+test("b20_hung_tab: tabs go on while the leading one hangs, and it is one of them when it is back", { skip, timeout: 170_000 }, async (t) => {
   let release;
   const gate = createServer((request, response) => {
     response.setHeader("Access-Control-Allow-Origin", "*");

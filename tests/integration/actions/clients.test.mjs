@@ -76,7 +76,7 @@ describe("actions by clients", { skip: actionsMissing() }, () => {
     const { json } = await stand.http("/api/action?wait=false", { body: { path: "a:add", args: { a: 20, b: 1 } } });
     assert.equal(json.status, "success", JSON.stringify(json));
     const job = () => stand.call("_system:tableData", { table: "_jobs" }).then(({ page }) => page.find(({ _id }) => _id === json.value));
-    await eventually(async () => (await job())?.state === "done", { what: "the job", timeoutMs: 20_000 });
+    await eventually(async () => (await job())?.state === "done", { what: "the job" });
     assert.equal((await job()).result, 21);
   });
 

@@ -122,7 +122,7 @@ describe("actions and faults", { skip: actionsMissing() }, () => {
     await eventually(() => existsSync(begun), { what: "the start" });
     await stand.restart();
     await lost;
-    await eventually(async () => (await stand.call("work:total")) === before + 60, { what: "60 counts", timeoutMs: 30_000 });
+    await eventually(async () => (await stand.call("work:total")) === before + 60, { what: "60 counts" });
     await eventually(async () => (await ask("work:version")).json.value === 2, { what: "actions again" });
   });
 

@@ -141,7 +141,7 @@ describe("actions that misbehave", { skip: actionsMissing() }, () => {
     await new Promise((done) => setTimeout(done, 300));
     leave.abort();
     await assert.rejects(asked);
-    await eventually(async () => (await running()) === 0, { what: "the end", timeoutMs: 15_000 });
+    await eventually(async () => (await running()) === 0, { what: "the end" });
     assert.equal((await call("bad:fine", { n: 7 })).value, 14);
   });
 

@@ -92,7 +92,7 @@ describe("actions as jobs", { skip: actionsMissing() }, () => {
     const id = await start("j:listens", { begun });
     await eventually(() => existsSync(begun), { what: "the start" });
     await stand.call("j:stop", { id });
-    await eventually(() => readFileSync(begun, "utf8") === "xtold", { what: "the cancel", timeoutMs: 30_000 });
+    await eventually(() => readFileSync(begun, "utf8") === "xtold", { what: "the cancel" });
     assert.equal((await row(id)).state, "cancelled");
   });
 

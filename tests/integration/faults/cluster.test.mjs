@@ -14,7 +14,7 @@ import { verify, writers } from "./ledger.mjs";
 const CTL = join(ROOT, process.env.BB_TEST_BUILD ?? "build/release", "bin/bb-ctl");
 const NODES = ["storage", "storage2", "storage3"];
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const eventually = (probe, what) => wait(probe, { timeoutMs: 30_000, what });
+const eventually = (probe, what) => wait(probe, { what });
 
 function ctl(...args) {
   return new Promise((resolve) => {

@@ -33,7 +33,7 @@ describe("the process ends at a named point (processes)", () => {
     assert.equal(await child.exited, "SIGKILL", `${point} was not reached`);
     await suite.start(part);
     const acknowledged = load.acknowledged.size;
-    await eventually(() => load.acknowledged.size > acknowledged + 10, 30000);
+    await eventually(() => load.acknowledged.size > acknowledged + 10);
   }
 
   test("there are points of every part", () => {
@@ -65,7 +65,7 @@ describe("the process ends at a named point (processes)", () => {
     await suite.kill("storage", "SIGTERM");
     const child = suite.startWith("storage", { failpoint: point });
     const load = writers(suite.url, point, 2);
-    await eventually(() => load.acknowledged.size > 10, 30000);
+    await eventually(() => load.acknowledged.size > 10);
     await load.stop();
     assert.equal(await child.exited, "SIGKILL", `${point} was not reached`);
     await suite.start("storage");
@@ -91,7 +91,7 @@ describe("the process ends at a named point (processes)", () => {
         assert.equal(await child.exited, "SIGKILL", `${point} was not reached`);
         await fresh.start("storage");
         await first;
-        await eventually(() => fresh.deployApp(app), 30000);
+        await eventually(() => fresh.deployApp(app));
         await mutation(fresh.url, "items:add", { group: point, n: 1 });
       } finally {
         await fresh.stop();

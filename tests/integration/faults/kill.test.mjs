@@ -28,7 +28,7 @@ describe("kill -9 under load (processes)", () => {
         await pause(150);
         await suite.start(role);
         const before = load.acknowledged.size;
-        await eventually(() => load.acknowledged.size > before + 20, 30000);
+        await eventually(() => load.acknowledged.size > before + 20);
       }
       await load.stop();
       await verify(suite.url, group, load);
@@ -42,7 +42,7 @@ describe("kill -9 under load (processes)", () => {
     await suite.kill();
     await suite.start();
     const before = load.acknowledged.size;
-    await eventually(() => load.acknowledged.size > before + 20, 30000);
+    await eventually(() => load.acknowledged.size > before + 20);
     await load.stop();
     await verify(suite.url, group, load);
   });
@@ -60,12 +60,12 @@ describe("kill -9 of the embedded suite", () => {
     const load = writers(suite.url, group, 8);
     for (let round = 0; round < 3; round++) {
       const before = load.acknowledged.size;
-      await eventually(() => load.acknowledged.size > before + 30, 30000);
+      await eventually(() => load.acknowledged.size > before + 30);
       await suite.kill("solo");
       await suite.start("solo");
     }
     const before = load.acknowledged.size;
-    await eventually(() => load.acknowledged.size > before + 10, 30000);
+    await eventually(() => load.acknowledged.size > before + 10);
     await load.stop();
     await verify(suite.url, group, load);
   });
@@ -83,7 +83,7 @@ describe("kill -9 of the embedded suite", () => {
         }
       }
       const before = load.acknowledged.size;
-      await eventually(() => load.acknowledged.size > before + 10, 30000);
+      await eventually(() => load.acknowledged.size > before + 10);
     }
     await load.stop();
     assert.equal(load.unknown, 0);

@@ -57,7 +57,7 @@ export function writers(urls, group, count, body) {
 export async function verify(url, group, state) {
   const numbers = [];
   for (let page = null; page === null || page.length > 0; numbers.push(...page)) {
-    page = await eventually(() => query(url, "items:numbers", { group, above: numbers.at(-1) ?? -1, take: 60 }), 30000);
+    page = await eventually(() => query(url, "items:numbers", { group, above: numbers.at(-1) ?? -1, take: 60 }));
   }
   const found = new Set(numbers);
   assert.equal(found.size, numbers.length, "something was applied twice");

@@ -26,7 +26,7 @@ function request(port, subject, body) {
   return new Promise((done, fail) => {
     const socket = connect(port, "127.0.0.1");
     let text = "";
-    socket.setTimeout(5000, () => socket.destroy(new Error("NATS is silent")));
+    socket.setTimeout(30_000, () => socket.destroy(new Error("NATS is silent")));
     socket.on("error", fail);
     socket.on("connect", () => socket.write(`CONNECT {"verbose":false,"headers":true}\r\nSUB inbox.1 1\r\nPUB ${subject} inbox.1 ${body.length}\r\n${body}\r\n`));
     socket.on("data", (bytes) => {
@@ -80,7 +80,7 @@ describe("the feed in NATS", { skip }, () => {
     await write("away", 5);
     assert.equal((await status()).isUp, false, "without NATS the suite works");
     server = startServer(dir, port);
-    await eventually(async () => (await status()).isUp, 30_000);
+    await eventually(async () => (await status()).isUp);
     await write("up", 10);
     await server.kill();
     await write("killed", 10);
@@ -93,7 +93,7 @@ describe("the feed in NATS", { skip }, () => {
     const messages = await eventually(async () => {
       const found = await messagesOf(port);
       return found.at(-1)?.tx === txs.at(-1).tx && found;
-    }, 30_000);
+    });
     assert.deepEqual(messages.map(({ tx }) => tx), txs.map(({ tx }) => tx));
     messages.forEach(({ tx, prev, id, subject, body }, i) => {
       assert.equal(prev, txs[i].prev);
@@ -114,7 +114,7 @@ describe("the feed in NATS", { skip }, () => {
     const messages = await eventually(async () => {
       const { state } = await request(port, "$JS.API.STREAM.INFO.bb", "");
       return state.messages >= 3 && (await messagesOf(port));
-    }, 30_000);
+    });
     await new Promise((done) => setTimeout(done, 300));
     const { txs } = await pull({ url: suite.url, admin: suite.adminHeaders }, "from=earliest");
     assert.deepEqual((await messagesOf(port)).map(({ tx }) => tx), txs.slice(-3).map(({ tx }) => tx), "only what is new");

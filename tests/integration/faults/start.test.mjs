@@ -18,7 +18,7 @@ after(() => rmSync(dir, { recursive: true, force: true }));
 
 /** Runs a program that is expected to end by itself. */
 function run(program, ...args) {
-  const done = spawnSync(program, args, { encoding: "utf8", timeout: 20000 });
+  const done = spawnSync(program, args, { encoding: "utf8", timeout: 90_000 });
   return { code: done.status, output: done.stdout + done.stderr };
 }
 
@@ -27,7 +27,7 @@ async function start(...args) {
   const child = spawn(solo, [...args, "--admin-listen", "off"], { stdio: ["ignore", "pipe", "pipe"] });
   let text = "";
   await new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`not ready: ${text}`)), 20000);
+    const timer = setTimeout(() => reject(new Error(`not ready: ${text}`)), 90_000);
     const more = (chunk) => {
       text += chunk;
       if (!/^bitbend: ready /m.test(text)) return;
@@ -69,13 +69,13 @@ test("t21_ready_line: one ready line, a clean end on SIGINT, nothing left runnin
   assert.equal(await stop(child, "SIGINT"), 0, child.text());
   assert.throws(() => statSync(join(dir, "clean/dev.json")));
   // What the suite ended is there until init has noticed.
-  await eventually(() => tree.every(isGone), 5000);
+  await eventually(() => tree.every(isGone));
 });
 
 test("p12_small_at_rest: a suite with its slots takes little memory", { skip: build.includes("release") ? false : "a build for tests takes more" }, async () => {
   const [port] = await freePorts(1);
   const child = await start("--data", join(dir, "at-rest"), "--listen", `127.0.0.1:${port}`, "--slots", "3");
-  await eventually(() => treeOf(child.pid).length > 3, 20000);
+  await eventually(() => treeOf(child.pid).length > 3);
   const mb = pssMb(child.pid);
   assert.ok(mb > 10 && mb <= 150, `${mb} MB`);
   assert.equal(await stop(child), 0, child.text());

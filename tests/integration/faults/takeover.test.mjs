@@ -10,7 +10,7 @@ import { app } from "../http/modes.mjs";
 import { ROOT, startSuite } from "../js/suite.mjs";
 import { verify, writers } from "./ledger.mjs";
 
-const generous = 15000; // what a test may assert on a machine that does other things too; the target is 3 s
+const generous = 60_000; // on a machine that does other things too; the target is 3 s
 const ctl = join(ROOT, process.env.BB_TEST_BUILD ?? "build/release", "bin/bb-ctl");
 
 /** What each sequencer says of itself, by name. */
@@ -91,7 +91,7 @@ describe("a standby takes over", () => {
     await Promise.all([suite.kill(name), suite.kill("storage")]);
     await suite.start("storage");
     const size = load.acknowledged.size;
-    await eventually(() => load.acknowledged.size > size + 20, 2 * generous);
+    await eventually(() => load.acknowledged.size > size + 20, generous);
     t.diagnostic(`no write was acknowledged for ${load.takeGapMs()} ms`);
     await suite.start(name);
     await load.stop();

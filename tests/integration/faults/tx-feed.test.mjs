@@ -68,19 +68,19 @@ describe("the transaction feed over kills (processes)", () => {
     const load = writers(suite.urls, "peers", 6);
     for (const role of ["gateway", "worker", "gateway2", "sequencer", "storage"]) {
       const before = load.acknowledged.size;
-      await eventually(() => load.acknowledged.size > before + 20, 30000);
+      await eventually(() => load.acknowledged.size > before + 20);
       await suite.kill(role);
       await pause(100);
       await suite.start(role);
     }
     const before = load.acknowledged.size;
-    await eventually(() => load.acknowledged.size > before + 20, 30000);
+    await eventually(() => load.acknowledged.size > before + 20);
     await load.stop();
 
     const truth = (await pull({ url: suite.url, admin: suite.admin2 }, `from=${next}`)).txs;
     assert.ok(truth.length >= load.acknowledged.size);
-    await eventually(() => peers.slice(0, 2).every(({ seen }) => seen.length >= truth.length), 20000);
-    await eventually(() => peers[2].seen.length >= truth.filter(({ changes }) => changes.length > 0).length, 20000);
+    await eventually(() => peers.slice(0, 2).every(({ seen }) => seen.length >= truth.length));
+    await eventually(() => peers[2].seen.length >= truth.filter(({ changes }) => changes.length > 0).length);
     for (const peer of peers) await peer.stop();
     const txsOf = (records) => records.map(({ tx }) => tx);
     assert.deepEqual(txsOf(peers[0].seen), txsOf(truth), "the first peer saw what storage has");

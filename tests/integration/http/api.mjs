@@ -45,8 +45,8 @@ export async function value(url, route, path, args = {}, headers = {}) {
 export const query = (url, path, args, headers) => value(url, "/api/query", path, args, headers);
 export const mutation = (url, path, args, headers) => value(url, "/api/mutation", path, args, headers);
 
-/** Tries until `check` gives something truthy; the last failure is the error. */
-export async function eventually(check, timeoutMs = 15000) {
+/** Tries until `check` gives something truthy; the last failure is the error. The time is for a machine that is very slow. */
+export async function eventually(check, timeoutMs = 60_000) {
   const end = performance.now() + timeoutMs;
   for (;;) {
     let failure;
@@ -100,7 +100,7 @@ export async function openStream(url, options = {}) {
     stream.ended = true;
     wake();
   })();
-  stream.next = async (test, timeoutMs = 15000) => {
+  stream.next = async (test, timeoutMs = 60_000) => {
     const end = performance.now() + timeoutMs;
     for (let at = 0; ; ) {
       for (; at < events.length; at++) if (test(events[at])) return events[at];
@@ -120,7 +120,7 @@ export async function openStream(url, options = {}) {
 }
 
 /** Raw bytes in, raw bytes out until the server closes or `until` matches. */
-export function raw(url, bytes, until = null, timeoutMs = 10000) {
+export function raw(url, bytes, until = null, timeoutMs = 60_000) {
   const { hostname, port } = new URL(url);
   return new Promise((resolve, reject) => {
     let text = "";

@@ -106,7 +106,7 @@ describe("users", () => {
     for (let i = 0; i < 20; i++) assert.ok([401, 503].includes((await ask(oidc.token({}, { header: { kid: `guess-${i}` } }))).status));
     assert.ok(oidc.asked <= asked + 2, `strangers make us ask: ${oidc.asked - asked} times`);
     oidc.rotate();
-    await eventually(async () => (await ask(oidc.token({ sub: "new" }), "who:name")).body.value === "new", 30_000);
+    await eventually(async () => (await ask(oidc.token({ sub: "new" }), "who:name")).body.value === "new");
     assert.equal((await ask(old)).status, 401, "the key was taken back");
   });
 
@@ -151,7 +151,7 @@ describe("users", () => {
     };
     await whileItLives(open);
     const kept = await subscribe(suite.url, "who:name", {}, bearer(oidc.token({ sub: "kept" })));
-    await eventually(() => session.events.some(({ event }) => event === "expired"), 30_000);
+    await eventually(() => session.events.some(({ event }) => event === "expired"));
     await eventually(() => session.events.at(-1).event === "changes" && session.events.at(-1).data.changes[0].value === null);
     await eventually(() => single.ended);
     assert.equal(single.events.at(-1).event, "failed");
@@ -166,7 +166,7 @@ describe("users", () => {
     let socket, received;
     const send = (message) => socket.send(JSON.stringify(message));
     const isShown = (value, identity) => received.some(({ endVersion, modifications }) => endVersion?.identity === identity && modifications.some((part) => part.value === value));
-    const shows = (value, identity) => eventually(() => isShown(value, identity), 10_000);
+    const shows = (value, identity) => eventually(() => isShown(value, identity));
     const authError = () => received.find(({ type }) => type === "AuthError");
     const open = async (life) => {
       socket?.close();
@@ -181,7 +181,7 @@ describe("users", () => {
       return isShown("first", 1);
     };
     await whileItLives(open);
-    const expired = await eventually(authError, 30_000);
+    const expired = await eventually(authError);
     assert.deepEqual([expired.authUpdateAttempted, expired.baseVersion], [false, 0]);
     send({ type: "Mutation", requestId: 1, udfPath: "who:order", args: [{}] });
     const refused = await eventually(() => received.find(({ type }) => type === "MutationResponse"));
@@ -209,7 +209,7 @@ describe("users", () => {
       let count = 0;
       client.setAuth(async () => oidc.token({ sub: `user-${++count}`, exp: seconds(count === 1 ? life : 3600) }));
       await eventually(() => own.includes("user-1") || count > 1);
-      await eventually(() => own.at(-1) === `user-${count}` && count > 1, 30_000);
+      await eventually(() => own.at(-1) === `user-${count}` && count > 1);
       return own.includes("user-1");
     });
     assert.equal(shown.at(-1), "user-2");
@@ -250,7 +250,7 @@ describe("users", () => {
     await mutation(suite.url, "who:order", {}, bearer(token));
     await eventually(() => stream.events.some(({ event }) => event === "message"));
     assert.deepEqual(stream.events.filter(({ event }) => event === "message").flatMap(({ data }) => data.changes.map(({ table }) => table)), ["orders"]);
-    await eventually(() => brief.ended, 30_000);
+    await eventually(() => brief.ended);
     assert.deepEqual([brief.events.at(-1).event, brief.events.at(-1).data.code], ["failed", "Unauthorized"]);
     await mutation(suite.url, "who:admit", { name: "auditor", yes: false });
     await eventually(() => stream.ended);
@@ -269,8 +269,8 @@ describe("users", () => {
     assert.equal(status, 503, JSON.stringify(body));
     assert.ok(headers.get("retry-after"));
     away.setAway(false);
-    await eventually(async () => (await askSecond(away.token())).body?.value === "ann", 30_000);
-    await eventually(async () => (await askSecond(oidc.token({ sub: "both" }))).body?.value === "both", 30_000);
+    await eventually(async () => (await askSecond(away.token())).body?.value === "ann");
+    await eventually(async () => (await askSecond(oidc.token({ sub: "both" }))).body?.value === "both");
     await away.stop();
   });
 

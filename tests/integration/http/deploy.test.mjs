@@ -21,7 +21,7 @@ const cli = join(dirname(fileURLToPath(import.meta.url)), "../../../libs/js/bitb
 
 function run(suite, dir, ...args) {
   return new Promise((resolve) => {
-    execFile(process.execPath, [cli, ...args, "--url", suite.url, "--admin-key", suite.adminKey], { cwd: dir, timeout: 60000 }, (error, stdout, stderr) =>
+    execFile(process.execPath, [cli, ...args, "--url", suite.url, "--admin-key", suite.adminKey], { cwd: dir, timeout: 150_000 }, (error, stdout, stderr) =>
       resolve({ code: error ? error.code : 0, output: stdout + stderr }),
     );
   });

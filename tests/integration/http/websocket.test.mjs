@@ -123,7 +123,7 @@ describe("WebSocket", () => {
     socket.resume();
     for (let seen = -1; received.length < count && received.length > seen; ) {
       seen = received.length; // as long as more come, it goes on
-      await eventually(() => received.length > seen, 20_000);
+      await eventually(() => received.length > seen);
     }
     assert.equal(received.length, count);
     socket.close();

@@ -76,7 +76,7 @@ test("a standby goes on when the active scheduler is killed and does not come ba
   const { holder } = (await suite.call("_system:tableData", { table: "_leases" })).page[0];
   await suite.kill(holder);
   await mutation(suite.url, "work:schedule", { path: "work:mark", args: { key: "k" } });
-  await eventually(async () => (await runs()).length === 2, 20_000);
+  await eventually(async () => (await runs()).length === 2);
   const after = (await suite.call("_system:tableData", { table: "_leases" })).page[0];
   assert.notEqual(after.holder, holder);
 });

@@ -43,7 +43,7 @@ function bitbend(t, cwd, ...args) {
     return code;
   };
   t.after(() => stop("SIGTERM"));
-  return { out: () => out, code, stop, says: (pattern) => eventually(() => pattern.exec(out), { timeoutMs: 20_000, what: `${pattern} in:\n${out}` }) };
+  return { out: () => out, code, stop, says: (pattern) => eventually(() => pattern.exec(out), { what: `${pattern} in:\n${out}` }) };
 }
 
 async function run(t, cwd, ...args) {

@@ -73,11 +73,11 @@ for (const mode of testModes()) {
     })();
     for (const victim of mode === "solo" ? ["solo"] : [...suite.names, undefined]) {
       const before = acknowledged.length;
-      await eventually(() => acknowledged.length > before + 20, { timeoutMs: 20_000, what: `writes before the kill of ${victim ?? "all"}` });
+      await eventually(() => acknowledged.length > before + 20, { what: `writes before the kill of ${victim ?? "all"}` });
       await suite.restart(victim);
     }
     const before = acknowledged.length;
-    await eventually(() => acknowledged.length > before + 20, { timeoutMs: 20_000, what: "writes after the last restart" });
+    await eventually(() => acknowledged.length > before + 20, { what: "writes after the last restart" });
     isRunning = false;
     await load;
     assert.deepEqual(await client.query("counter:marks"), acknowledged, "each exactly once, in order");

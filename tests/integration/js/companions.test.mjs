@@ -60,7 +60,7 @@ test("p10_embedded_mode: dev starts nats-server and a runner, starts them again,
   };
   const hello = () => call("/api/action", { path: "a:hello", args: {} });
   await call("/api/mutation", { path: "_system:changeEnvironment", args: { changes: [{ name: "GREETING", value: "and hi" }] } });
-  const answers = (what) => eventually(async () => (await hello()).value?.startsWith(`hello from ${"v24."}`), { timeoutMs: 30_000, what });
+  const answers = (what) => eventually(async () => (await hello()).value?.startsWith(`hello from ${"v24."}`), { what });
   await answers("an action's answer");
   assert.match((await hello()).value, / and hi$/, "actions have the deployment's variables");
 

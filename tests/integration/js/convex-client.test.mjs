@@ -84,9 +84,9 @@ test("a transition of more than 5 MB arrives whole, in pieces", { skip }, async 
   t.after(() => client.close());
   const seen = [];
   client.onUpdate(api.notes.large, { group: "large" }, (value) => seen.push(value));
-  await eventually(() => seen.length === 1, { timeoutMs: 20_000 });
+  await eventually(() => seen.length === 1);
   await client.mutation(api.notes.add, { group: "large", n: 1 });
-  await eventually(() => seen.length === 2, { timeoutMs: 20_000 });
+  await eventually(() => seen.length === 2);
   assert.deepEqual(seen.map((value) => value === "ä€😀x".repeat(1_000_000) + value.at(-1)), [true, true]);
   assert.deepEqual(seen.map((value) => value.at(-1)), ["0", "1"]);
   const typesFor = async (version) => {
@@ -97,7 +97,7 @@ test("a transition of more than 5 MB arrives whole, in pieces", { skip }, async 
     await new Promise((done) => (socket.onopen = done));
     socket.send(JSON.stringify({ type: "Connect", sessionId: version, connectionCount: 0, lastCloseReason: null, clientTs: 0 }));
     socket.send(JSON.stringify({ type: "ModifyQuerySet", baseVersion: 0, newVersion: 1, modifications: [{ type: "Add", queryId: 1, udfPath: "notes:large", args: [{ group: "large" }] }] }));
-    await eventually(() => types.length >= (version === "1.27.0" ? 1 : 3), { timeoutMs: 20_000 });
+    await eventually(() => types.length >= (version === "1.27.0" ? 1 : 3));
     return types;
   };
   assert.deepEqual(await typesFor("1.28.0"), ["TransitionChunk", "TransitionChunk", "TransitionChunk"]);
@@ -113,7 +113,7 @@ test("setAuth: tokens say who calls, are renewed when they expire, and one that 
   await eventually(() => seen.length === 1);
   const exp = () => Math.floor(Date.now() / 1000) + 3600;
   client.setAuth(async ({ forceRefreshToken }) => (forceRefreshToken ? issuer.token({ sub: "fresh", exp: exp() }) : issuer.token({ sub: "stale", exp: 1 })), (isAuthenticated) => heard.push(isAuthenticated));
-  await eventually(() => seen.at(-1) === "fresh", { timeoutMs: 20_000 });
+  await eventually(() => seen.at(-1) === "fresh");
   assert.equal(heard.at(-1), true);
   assert.ok(!seen.includes("stale"));
 });
@@ -141,7 +141,7 @@ function open(t, Client = ConvexClient, more = {}, ...args) {
 function listen(client, query, args) {
   const heard = [];
   const stop = client.onUpdate(query, args, (value) => heard.push(value), (error) => heard.push(error));
-  const until = (test) => eventually(() => heard.length > 0 && test(heard.at(-1)), { timeoutMs: 20_000, what: `an update (last: ${JSON.stringify(heard.at(-1))})` });
+  const until = (test) => eventually(() => heard.length > 0 && test(heard.at(-1)), { what: `an update (last: ${JSON.stringify(heard.at(-1))})` });
   return { heard, stop, until };
 }
 
@@ -284,7 +284,7 @@ test("pages stay gapless while rows come and go", { skip }, async (t) => {
   assert.deepEqual(view(), all);
   sockets.at(-1).close();
   await client.mutation("notes:add", { group: "pages", n: 7 });
-  await eventually(() => view().length === all.length + 1, { timeoutMs: 20_000 });
+  await eventually(() => view().length === all.length + 1);
   assert.deepEqual(view(), [...all, 7].sort((a, b) => a - b), "the journal survives a reconnect");
   checkTransitions(sockets);
 });
@@ -300,7 +300,7 @@ test("authentication messages are answered", { skip }, async (t) => {
   const states = [];
   const refused = open(t);
   refused.client.setAuth(async () => "not.a.token", (isAuthenticated) => states.push(isAuthenticated));
-  await eventually(() => states.includes(false), { timeoutMs: 20_000 });
+  await eventually(() => states.includes(false));
   const errors = refused.sockets.flatMap(({ received }) => received.filter(({ type }) => type === "AuthError"));
   assert.ok(errors.length > 0 && errors.every(({ authUpdateAttempted, baseVersion }) => authUpdateAttempted === true && baseVersion === 0));
   checkTransitions(sockets);

@@ -24,8 +24,10 @@ import { Client } from "../../../libs/js/bitbend/index.js";
 export const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "../../..");
 const BUILD = resolve(ROOT, process.env.BB_TEST_BUILD ?? "build/release");
 const NODE = join(ROOT, `services/worker/node_modules/node-linux-${process.arch === "arm64" ? "arm64" : "x64"}/bin/node`);
-const READY_TIMEOUT_MS = 30_000;
-const STOP_TIMEOUT_MS = 15_000;
+// Nobody waits for these but a test that fails: long enough for a machine on which a slot takes half a minute to start.
+const READY_TIMEOUT_MS = 90_000;
+const STOP_TIMEOUT_MS = 30_000;
+const WAIT_TIMEOUT_MS = 60_000;
 const ADMIN_KEY = "test|00112233445566778899aabbccddeeff";
 
 const alive = new Set();
@@ -225,7 +227,7 @@ export async function freePorts(count) {
 }
 
 /** Waits until `probe` returns something true; returns that. */
-export async function eventually(probe, { timeoutMs = 10_000, what = "the condition" } = {}) {
+export async function eventually(probe, { timeoutMs = WAIT_TIMEOUT_MS, what = "the condition" } = {}) {
   const end = Date.now() + timeoutMs;
   for (;;) {
     const found = await probe();

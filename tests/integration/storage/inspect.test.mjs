@@ -13,7 +13,7 @@ const dir = mkdtempSync(join(tmpdir(), "bitbend-inspect-"));
 after(() => rmSync(dir, { recursive: true, force: true }));
 
 function ctl(...args) {
-  const done = spawnSync(join(build, "bin/bb-ctl"), args, { encoding: "utf8", timeout: 30000 });
+  const done = spawnSync(join(build, "bin/bb-ctl"), args, { encoding: "utf8", timeout: 120_000 });
   return { code: done.status, out: done.stdout, error: done.stderr };
 }
 
