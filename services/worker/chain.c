@@ -15,7 +15,7 @@ struct chain {
     unsigned lane;
     size_t count, open; /* open: have not run yet */
     size_t trusted;     /* the first so many saw nothing but what is submitted before them */
-    uint64_t started_us, cpu_us;
+    uint64_t started_us;
     struct call *calls[LINK_ROW_MAX]; /* NULL: has left */
 };
 
@@ -177,8 +177,7 @@ static void end_if_over(struct worker *worker, struct chain *chain)
     if (chain->open > 0) {
         return;
     }
-    uint64_t us = worker_now(worker) - chain->started_us;
-    worker_lane_took(worker->lanes, chain->lane, chain->count, us, chain->cpu_us);
+    bb_histogram_observe(worker->count.row_time, worker_now(worker) - chain->started_us);
     bb_list_remove(&chain->link);
     submit(worker, chain);
     bb_free(chain);
@@ -206,10 +205,12 @@ static void learn(struct worker *worker, const struct call *call)
 void worker_chain_ran(struct worker *worker, struct call *call)
 {
     learn(worker, call);
+    if (call->is_in_lane) { /* alone, too: rows that were one call long may be longer again */
+        worker_lane_took(worker->lanes, call->lane, call->done->took_us, call->done->cpu_us);
+    }
     struct chain *chain = call->chain;
     if (chain != NULL) {
         call->has_chain_run = true;
-        chain->cpu_us += call->done->cpu_us;
         chain->open--;
         end_if_over(worker, chain);
     }

@@ -1,18 +1,19 @@
 #include "lane.h"
 
-#define HOT_MAX   128u /* ranges */
-#define HOT_US    1000000u
-#define LIKES     1024u  /* slots of the table of what calls are like */
-#define LIKE_MOST 256u   /* a call alike was met for certain */
-#define LIKE_STEP 8u     /* how fast what was met counts: one in so many */
-#define CHAIN_US  4000u  /* of work in a slot that runs in a row */
-#define WAIT_US   20000u /* and how long that may take with all its reads */
-#define CHAIN_MAX 32u
-#define KEEP_US   25000u   /* a reservation is renewed each so often */
-#define IDLE_US   5000u    /* and kept so long when nobody waits */
-#define UNUSED_US 50000u   /* others wait, and it cannot run */
-#define ALONE_US  1500000u /* without an answer: run all the same, the sequencer decides */
-#define RUN_US    200u     /* taken for a run of which nothing is known */
+#define HOT_MAX    128u /* ranges */
+#define HOT_US     1000000u
+#define LIKES      1024u  /* slots of the table of what calls are like */
+#define LIKE_MOST  256u   /* a call alike was met for certain */
+#define LIKE_STEP  8u     /* how fast what was met counts: one in so many */
+#define CHAIN_US   4000u  /* of work in a slot that runs in a row */
+#define WAIT_US    20000u /* and how long that may take with all its reads */
+#define CHAIN_MAX  32u
+#define KEEP_US    25000u   /* a reservation is renewed each so often */
+#define IDLE_US    5000u    /* and kept so long when nobody waits */
+#define UNUSED_US  50000u   /* others wait, and it cannot run */
+#define ALONE_US   1500000u /* without an answer: run all the same, the sequencer decides */
+#define RUN_US     200u     /* taken for a run of which nothing is known */
+#define RUN_WEIGHT 8u       /* the newest run counts one in so many */
 
 struct hot {
     uint8_t *bytes; /* low, then high */
@@ -379,15 +380,13 @@ size_t worker_lane_length(const struct lanes *lanes, unsigned lane)
     return fit < 1 ? 1 : fit > CHAIN_MAX ? CHAIN_MAX : (size_t)fit;
 }
 
-void worker_lane_took(struct lanes *lanes, unsigned lane, size_t count, uint64_t us,
-                      uint64_t cpu_us)
+void worker_lane_took(struct lanes *lanes, unsigned lane, uint64_t us, uint64_t cpu_us)
 {
     unsigned root = worker_lanes_root(lanes, lane);
-    bb_assert(count > 0);
     if (root != 0) {
         struct lane *at = &lanes->lane[root];
-        at->run_us = (at->run_us * 3 + us / count) / 4;
-        at->cpu_us = (at->cpu_us * 3 + cpu_us / count) / 4;
+        at->run_us = (at->run_us * (RUN_WEIGHT - 1) + us) / RUN_WEIGHT;
+        at->cpu_us = (at->cpu_us * (RUN_WEIGHT - 1) + cpu_us) / RUN_WEIGHT;
     }
 }
 

@@ -67,9 +67,9 @@ uint64_t worker_lane_least(const struct lanes *lanes, unsigned lane);
 /* How many calls may run in a row: as many as take a few milliseconds, as their runs went so far.
  */
 size_t worker_lane_length(const struct lanes *lanes, unsigned lane);
-/* `count` runs in a row took `us` in all, and kept a slot busy for `cpu_us` of that. */
-void worker_lane_took(struct lanes *lanes, unsigned lane, size_t count, uint64_t us,
-                      uint64_t cpu_us);
+/* One run took `us` in its slot, and kept that busy for `cpu_us` of it. What it waited for before
+ * and after says nothing about the next ones: a busy supervisor must not make rows short. */
+void worker_lane_took(struct lanes *lanes, unsigned lane, uint64_t us, uint64_t cpu_us);
 
 /* ---- reservations ---- */
 

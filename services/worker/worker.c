@@ -338,6 +338,7 @@ static void make_metrics(struct worker_counters *count)
         .queue = bb_metric("bb_worker_calls_open", BB_GAUGE, "Calls that are not answered yet."),
         .call_time = bb_histogram("bb_worker_call", "From a call's arrival to its answer."),
         .run_time = bb_histogram("bb_worker_run", "One run in a slot."),
+        .row_time = bb_histogram("bb_worker_row", "A row of calls of one lane, all its runs."),
     };
 }
 

@@ -62,7 +62,7 @@ struct worker_counters {
         *cache_bytes, *slots_busy, *slot_deaths, *submits, *fetches, *hedges, *queue, *slot_reads,
         *slot_recalled, *slot_hints, *forgotten, *result_hits, *result_misses, *result_count,
         *result_bytes, *results_dropped;
-    struct bb_histogram *call_time, *run_time;
+    struct bb_histogram *call_time, *run_time, *row_time;
 };
 
 struct worker {

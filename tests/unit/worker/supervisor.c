@@ -32,6 +32,7 @@ static void make_metrics(struct worker_counters *count)
     count->forgotten = bb_metric("forgotten", BB_COUNTER, "");
     count->call_time = bb_histogram("call", "");
     count->run_time = bb_histogram("run", "");
+    count->row_time = bb_histogram("row", "");
 }
 
 static void know_code(struct world *w)
@@ -199,6 +200,30 @@ Test(supervisor, a_slot_that_is_sent_calls_ahead_is_free_now_and_then)
     } while (ran == 1 || (w.slot.state != SLOT_IDLE && ran < 10000));
     cr_assert_eq(w.slot.state, SLOT_IDLE, "others wait, and a lane would get it");
     cr_assert_leq(ran, 2 * SLOT_AHEAD_ROW);
+    done(&w);
+}
+
+/* While a lane's calls take long, they go one by one. What each of them took is noted all the same:
+ * else they would for as long as the lane is hot. */
+Test(supervisor, a_lane_whose_calls_were_slow_runs_in_rows_again)
+{
+    struct world w;
+    Bb__Proto__SlotDone message;
+    make(&w);
+    struct lanes *lanes = w.worker.lanes;
+    struct call call = { .is_system = true, .is_in_lane = true, .done = &message };
+    call.lane = worker_lanes_heat(lanes, bb_slice_str("k"), bb_slice_str("l"), 0, 1000000);
+    bb__proto__slot_done__init(&message);
+    message.took_us = message.cpu_us = 40000;
+    for (int i = 0; i < 3; i++) {
+        worker_chain_ran(&w.worker, &call);
+    }
+    cr_assert_eq(worker_lane_length(lanes, call.lane), 1);
+    message.took_us = message.cpu_us = 60;
+    for (int i = 0; i < 50; i++) {
+        worker_chain_ran(&w.worker, &call);
+    }
+    cr_assert_geq(worker_lane_length(lanes, call.lane), 16);
     done(&w);
 }
 
