@@ -16,6 +16,8 @@
 #include "storage.pb-c.h"
 #include "worker.pb-c.h"
 
+#include "port.h"
+
 /* The initialisers that protoc-c makes for messages with texts cast const away. */
 #pragma GCC diagnostic ignored "-Wcast-qual"
 
@@ -410,19 +412,6 @@ static void on_event(void *arg, enum bb_service_state state)
         suite->is_ready = true;
 }
 
-static uint16_t free_port(void)
-{
-    struct sockaddr_in address = { .sin_family = AF_INET,
-                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t size = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    cr_assert_eq(getsockname(fd, (struct sockaddr *)&address, &size), 0);
-    (void)close(fd);
-    return ntohs(address.sin_port);
-}
-
 static void suite_start_with(struct suite *suite, const char *workers, const char *storages)
 {
     struct bb_ctx ctx = { .env = bb_env_real() };
@@ -434,7 +423,7 @@ static void suite_start_with(struct suite *suite, const char *workers, const cha
 
     memset(suite, 0, sizeof(*suite));
     suite->tx = 1000;
-    suite->port = free_port();
+    suite->port = test_free_port();
     suite->mutex = bb_mutex_new();
     suite->cond = bb_cond_new();
     suite->loop = bb_loop_new(bb_env_real(), NULL, "suite");
@@ -680,7 +669,12 @@ Test(service, the_calls_of_a_worker_that_hangs_go_to_another_one, .timeout = 25)
     struct suite suite;
 
     suite_start_with(&suite, "inproc://test-hung,inproc://test-worker", "inproc://test-storage");
-    usleep(300000); /* both are known to be there */
+    /* Both are known to be there. */
+    for (int i = 0; i < 1000; i++) {
+        if (strstr(ask(&suite, "GET /api/admin/status", ADMIN, ""), "\"isUp\":false") == NULL)
+            break;
+        usleep(10000);
+    }
     expect_in(ask(&suite, "POST /api/deploy", ADMIN, "{\"modules\":[]}"),
               "Could not find function");
     cr_expect_gt(suite.silent_count, 0, "it had the call first");

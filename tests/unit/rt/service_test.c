@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "port.h"
+
 struct small {
     struct bb_service *service;
     struct bb_timer *timer;
@@ -168,15 +170,10 @@ static void http(unsigned port, const char *request, char *reply, size_t size)
 
 static unsigned free_port(char *address, size_t size)
 {
-    struct sockaddr_in where = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t length = sizeof where;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    unsigned port = test_free_port();
 
-    cr_assert_eq(bind(fd, (const struct sockaddr *)&where, sizeof where), 0);
-    cr_assert_eq(getsockname(fd, (struct sockaddr *)&where, &length), 0);
-    (void)close(fd);
-    (void)snprintf(address, size, "127.0.0.1:%u", ntohs(where.sin_port));
-    return ntohs(where.sin_port);
+    (void)snprintf(address, size, "127.0.0.1:%u", port);
+    return port;
 }
 
 Test(service, the_admin_port_tells_life_readiness_and_metrics, .timeout = 20)

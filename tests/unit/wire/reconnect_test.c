@@ -11,6 +11,8 @@
 #include "bb/env.h"
 #include "bb/wire.h"
 
+#include "port.h"
+
 #define PEERS       24
 #define RESTARTS    20
 #define RUDE_US     200000
@@ -128,9 +130,10 @@ static void place_ipc(struct place *place)
     (void)snprintf(place->url, sizeof place->url, "ipc:///tmp/bb-reconnect-%d", (int)getpid());
 }
 
-/* The tests run at the same time: each has a port of its own. */
-static void place_tcp(struct place *place, uint16_t port)
+static void place_tcp(struct place *place)
 {
+    uint16_t port = test_free_port();
+
     *place = (struct place){ .size = sizeof(struct sockaddr_in) };
     (void)snprintf(place->url, sizeof place->url, "tcp://127.0.0.1:%u", port);
     place->address.in.sin_family = AF_INET;
@@ -188,7 +191,7 @@ Test(peer, one_whose_server_died_during_the_greeting_dials_anew, .timeout = 30)
 
     place_ipc(&place);
     check_rude(&place);
-    place_tcp(&place, (uint16_t)(20000 + (unsigned)getpid() * 7 % 12000));
+    place_tcp(&place);
     check_rude(&place);
 }
 
@@ -216,6 +219,6 @@ Test(peer, a_server_may_come_and_go_many_times, .timeout = 60)
 
     place_ipc(&place);
     check_restarts(&place);
-    place_tcp(&place, (uint16_t)(20000 + (unsigned)getpid() * 7 % 12000));
+    place_tcp(&place);
     check_restarts(&place);
 }
