@@ -209,11 +209,7 @@ void worker_chain_ran(struct worker *worker, struct call *call)
         worker_lane_took(worker->lanes, call->lane, call->done->took_us, call->done->cpu_us);
     }
     struct chain *chain = call->chain;
-    if (chain == NULL && call->is_in_lane && !call->is_system) {
-        /* It ran alone. Where that was because runs took long, this says when rows fit again. */
-        worker_lane_took(worker->lanes, call->lane, 1, worker_now(worker) - call->run_started_us,
-                         call->done->cpu_us);
-    } else if (chain != NULL) {
+    if (chain != NULL) {
         call->has_chain_run = true;
         chain->open--;
         end_if_over(worker, chain);

@@ -251,45 +251,6 @@ Test(supervisor, a_slot_that_still_runs_what_was_taken_back_is_looked_at)
     done(&w);
 }
 
-/* ---- calls of a lane ---- */
-
-/* Its run in a slot, by itself, has ended. */
-static void run_alone(struct world *w, struct call *call, uint64_t us)
-{
-    Bb__Proto__SlotDone ran;
-    bb__proto__slot_done__init(&ran);
-    ran.cpu_us = us;
-    call->done = &ran;
-    call->run_started_us = worker_now(&w->worker) - us;
-    worker_chain_ran(&w->worker, call);
-    call->done = NULL;
-}
-
-Test(supervisor, a_lane_whose_calls_took_long_runs_them_in_rows_again_when_they_are_quick)
-{
-    struct world w;
-    make(&w);
-    struct lanes *lanes = w.worker.lanes;
-    unsigned lane =
-        worker_lanes_heat(lanes, bb_slice_str("b"), bb_slice_str("c"), 0, worker_now(&w.worker));
-    worker_call_arrive(&w.worker, NULL, &w.request);
-    struct call *call = bb_container(w.worker.calls[CALL_QUEUED].next, struct call, link);
-    call->is_system = false;
-    call->is_in_lane = true;
-    call->lane = lane;
-    worker_lane_enter(lanes, lane);
-    worker_lane_took(lanes, lane, 1, 200000, 200000); /* the machine stood still */
-    cr_assert_eq(worker_lane_length(lanes, lane), 1);
-    for (int i = 0; i < 30; i++) {
-        run_alone(&w, call, 200);
-    }
-    cr_assert_gt(worker_lane_length(lanes, lane), 10, "%zu", worker_lane_length(lanes, lane));
-    run_alone(&w, call, 200000);
-    cr_assert_eq(worker_lane_length(lanes, lane), 1);
-    worker_chain_leave(&w.worker, call);
-    done(&w);
-}
-
 /* ---- outcomes of client keys are removed ---- */
 
 /* The worker's own call, whose value is not that of its own run. */
