@@ -34,15 +34,20 @@ int worker_link_open(struct worker *worker)
     return rc != BB_OK ? rc : open_peers(worker, bb_conf_text(conf, "storage"), &worker->storage);
 }
 
+/* What was asked ends here, and is not asked of one that is closed already. */
+static void close_peers(struct peers *peers)
+{
+    size_t count = peers->count;
+    peers->count = 0;
+    for (size_t i = 0; i < count; i++) {
+        bb_peer_close(peers->peer[i]);
+    }
+}
+
 void worker_link_close(struct worker *worker)
 {
-    for (size_t i = 0; i < worker->sequencer.count; i++) {
-        bb_peer_close(worker->sequencer.peer[i]);
-    }
-    for (size_t i = 0; i < worker->storage.count; i++) {
-        bb_peer_close(worker->storage.peer[i]);
-    }
-    worker->sequencer.count = worker->storage.count = 0;
+    close_peers(&worker->sequencer);
+    close_peers(&worker->storage);
     bb_free(worker->submitted);
 }
 

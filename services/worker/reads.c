@@ -316,9 +316,12 @@ static void send_fetch(struct worker *worker, struct fetch *fetch)
 /* What comes next is asked of the other node alone. */
 static void hedge(struct worker *worker, struct fetch *fetch)
 {
-    worker_peer_failed(&worker->storage, fetch->asks[0].node);
-    if (worker->storage.current != fetch->asks[0].node &&
-        bb_peer_is_connected(worker_peer(&worker->storage)) && ask_for(worker, fetch) == BB_OK) {
+    size_t slow = fetch->asks[0].node;
+    worker_peer_failed(&worker->storage, slow);
+    if (!bb_peer_is_connected(worker_peer(&worker->storage))) {
+        worker->storage.current = slow; /* no other one is there */
+    }
+    if (worker->storage.current != slow && ask_for(worker, fetch) == BB_OK) {
         bb_metric_add(worker->count.hedges, 1);
     }
 }
