@@ -154,14 +154,19 @@ void sequencer_append_next(struct sequencer *sequencer)
 /*
  * The voters have elected another one. A batch that the former leader has and does not answer, as
  * it hangs or is cut off, goes to the new one at once: whatever became of the first copy, a batch
- * counts once.
+ * counts once. In one term others are heard once, so that an old word moves nothing. The leader
+ * itself is heard again while a batch is under way: it may have been asked before it was ready, and
+ * the batch went on from it to the former one.
  */
 static void heed_leader(struct sequencer *sequencer, const struct sequencer_renewed *answer)
 {
+    bool is_own_word = answer->node == answer->leader && sequencer->core.is_appending;
+    bool is_news = answer->term > sequencer->leader_term ||
+                   (answer->term == sequencer->leader_term && is_own_word);
     size_t leader;
 
-    if (answer->term <= sequencer->leader_term ||
-        !sequencer_voters_find(sequencer, answer->leader, &leader))
+    if (!is_news || !sequencer_voters_find(sequencer, answer->leader, &leader) ||
+        !bb_peer_is_connected(sequencer->voters[leader].peer))
         return;
     sequencer->leader_term = answer->term;
     if (leader == sequencer->leader)

@@ -21,6 +21,7 @@ enum trouble {
     LOSE_THE_ANSWER,
     HOLD_THE_ANSWER, /* until release_append */
     REFUSE_ONCE,
+    NOT_READY_ONCE, /* it was elected a moment ago */
     FENCE
 };
 
@@ -91,6 +92,11 @@ static void take_append(struct storage *storage, const Bb__Proto__Append *append
 
     if (atomic_fetch_add(&storage->appends, 1) == 0)
         storage->renewals_at_append = storage->renewals;
+    if (trouble == NOT_READY_ONCE) {
+        reply->status = BB_NOT_YET;
+        answer(exchange, reply);
+        return;
+    }
     if (trouble == FENCE || trouble == REFUSE_ONCE || storage->is_deaf) {
         reply->status = trouble == FENCE ? BB_FENCED : BB_OVERLOADED;
         answer(exchange, reply);
@@ -901,6 +907,38 @@ Test(service, a_batch_that_a_hung_leader_has_goes_to_the_next_one, .timeout = 20
     wait_durable(&suite, tx);
     cr_assert_eq(suite.storage.appends, 1);
     cr_assert_eq(next.distinct, 2);
+    suite_stop(&suite);
+    storage_stop(&next);
+}
+
+Test(service, a_new_leader_that_is_not_ready_does_not_send_the_batch_back_to_the_hung_one,
+     .timeout = 20)
+{
+    struct suite suite = { .storage.node = 1 };
+    struct storage next = { .node = 2, .url = "inproc://storage-elected" };
+    struct naming both = { .count = 0 };
+    uint64_t tx = 0;
+
+    suite_start(&suite, "unready");
+    storage_start(&next);
+    name_voter(&both, 1, suite.storage.url);
+    name_voter(&both, 2, next.url);
+    suite.storage.names = &both;
+    first_contact(&suite);
+    wait_renewed(&next);
+    next.last_seq = suite.storage.last_seq;
+    next.last_tx = suite.storage.last_tx;
+    suite.storage.trouble = HOLD_THE_ANSWER;
+    cr_assert_eq(submit(&suite, 1, 0, &tx), BB_OK);
+    while (suite.storage.held == NULL)
+        continue;
+    next.trouble = NOT_READY_ONCE;
+    suite.storage.trouble = LOSE_THE_ANSWER; /* of a second copy */
+    next.leads = 2;
+    unsigned renewals = next.renewals;
+    wait_durable(&suite, tx);
+    /* Two words of the leader: after 2 s, when the second copy is given up, there were six. */
+    cr_assert_leq(next.renewals, renewals + 4);
     suite_stop(&suite);
     storage_stop(&next);
 }
