@@ -5,11 +5,13 @@
 
 #define TAIL_BYTES (4u << 20)
 /* How long a Tail waits for news, and how much later it is given up. A node that hangs keeps its
- * connections: where another one could go on, that is found out soon. */
+ * connections: where another one could go on, that is found out soon. When all of them are slow,
+ * each round gives them twice as long, so that one is heard in the end. */
 #define TAIL_WAIT_MS 10000u
 #define TAIL_LATE_MS 5000u
 #define SOON_WAIT_MS 1000u
 #define SOON_LATE_MS 1000u
+#define ROUNDS_MAX   4u
 #define PAUSE_MS     50u
 
 static void ask_tail(struct bb_follow *follow);
@@ -223,6 +225,7 @@ static void on_tail(void *arg, int status, struct bb_slice bytes)
 
     if (follow->is_closing)
         return;
+    follow->late = status == BB_TIMEOUT ? follow->late + 1 : 0;
     status = follow_unpack(follow, status, bytes, &reply);
     if (status == BB_OK)
         status = (int)reply->status;
@@ -245,14 +248,22 @@ static void on_tail(void *arg, int status, struct bb_slice bytes)
     }
 }
 
+/* How much longer than it may wait for news. */
+static uint32_t late_ms(const struct bb_follow *follow)
+{
+    size_t rounds = follow->late / follow->count;
+
+    if (follow->count == 1)
+        return TAIL_LATE_MS;
+    return SOON_LATE_MS << (rounds < ROUNDS_MAX ? rounds : ROUNDS_MAX);
+}
+
 static void ask_tail(struct bb_follow *follow)
 {
     Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
     Bb__Proto__Tail tail = BB__PROTO__TAIL__INIT;
     struct bb_ctx ctx = *follow->ctx;
-    bool is_alone = follow->count == 1;
-    uint32_t wait_ms = is_alone ? TAIL_WAIT_MS : SOON_WAIT_MS;
-    uint32_t late_ms = is_alone ? TAIL_LATE_MS : SOON_LATE_MS;
+    uint32_t wait_ms = follow->count == 1 ? TAIL_WAIT_MS : SOON_WAIT_MS;
 
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
     request.tail = &tail;
@@ -260,8 +271,8 @@ static void ask_tail(struct bb_follow *follow)
     tail.max_bytes = TAIL_BYTES;
     /* The first answer shows that the node is there; it need not wait for news. */
     tail.wait_ms = follow->is_following ? wait_ms : 0;
-    if (bb_peer_request(&ctx, follow->nodes[follow->current], &request.base, tail.wait_ms + late_ms,
-                        on_tail, follow) != BB_OK)
+    if (bb_peer_request(&ctx, follow->nodes[follow->current], &request.base,
+                        tail.wait_ms + late_ms(follow), on_tail, follow) != BB_OK)
         try_next(follow);
 }
 

@@ -17,6 +17,7 @@ struct bb_follow {
     struct bb_follow_user user;
     struct bb_peer *nodes[BEHIND_NODES_MAX];
     size_t count, current;
+    unsigned late; /* Tails in a row that nobody answered in time */
     struct bb_timer *pause;
     struct bb_arena *arena;
     uint64_t cursor;

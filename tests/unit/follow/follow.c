@@ -36,6 +36,8 @@ struct world {
     const char *awaited;
     bool has_failed;
     unsigned limit_ms; /* 0: LIMIT_MS */
+    unsigned slow_ms;  /* what an answer to a Tail takes */
+    struct bb_timer *slow[2];
     bool (*wants)(void *arg, uint32_t table);
 };
 
@@ -108,6 +110,14 @@ static void reply_info(struct node *node, struct bb_exchange *exchange)
     bb_exchange_reply(exchange, &reply.base);
 }
 
+static void on_slow(void *arg)
+{
+    struct node *node = arg;
+
+    if (node->tail != NULL)
+        reply_tail(node);
+}
+
 static void handle(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
 {
     struct node *node = arg;
@@ -123,6 +133,10 @@ static void handle(void *arg, struct bb_exchange *exchange, struct bb_slice byte
     }
     node->tail = exchange;
     node->tail_after = request->tail->after;
+    if (node->world->slow_ms != 0) {
+        bb_timer_start(node->world->slow[node - node->world->nodes], node->world->slow_ms, 0);
+        return;
+    }
     if (request->tail->wait_ms == 0 || node->tail_after < node->last_tx ||
         node->tail_after < node->earliest)
         reply_tail(node);
@@ -332,6 +346,22 @@ Test(follow, a_node_that_hangs_is_passed_over)
     await(&world, "begin5 up ");
     world.nodes[1].last_tx = 7; /* the other one has its Tail and is silent */
     await(&world, "up lost up 6 7 ");
+    close_world(&world);
+}
+
+Test(follow, nodes_that_take_long_for_an_answer_are_followed)
+{
+    struct world world = { .loop = bb_loop_new(bb_env_real(), NULL, "follow") };
+
+    open_node(&world, 0, 5);
+    open_node(&world, 1, 5);
+    world.slow_ms = 1300;
+    for (size_t i = 0; i < NODES; i++)
+        world.slow[i] = bb_timer_new(world.loop, on_slow, &world.nodes[i]);
+    open_world(&world, "inproc://follow-0,inproc://follow-1");
+    await(&world, "begin5 up ");
+    for (size_t i = 0; i < NODES; i++)
+        bb_timer_free(world.slow[i]);
     close_world(&world);
 }
 
