@@ -174,6 +174,35 @@ static bool is_key(struct bb_slice expected, struct bb_slice given)
     return bb_equal_constant_time(bb_slice(a, sizeof(a)), bb_slice(b, sizeof(b)));
 }
 
+struct bb_slice gateway_ask_identity(struct bb_arena *arena, struct bb_slice value)
+{
+    struct bb_slice issuer = bb_value_field_str(value, "issuer");
+    struct bb_slice subject = bb_value_field_str(value, "subject");
+    bool is_complete = issuer.data == NULL || bb_value_tag(issuer) != BB_TAG_STRING ||
+                       subject.data == NULL || bb_value_tag(subject) != BB_TAG_STRING ||
+                       bb_value_field_str(value, "tokenIdentifier").data != NULL;
+    struct bb_buf json;
+    struct bb_buf name;
+    struct bb_slice kept;
+
+    bb_buf_init(&json);
+    bb_buf_init(&name);
+    bb_json_encode(value, BB_JSON_CLEAN, &json);
+    if (!is_complete) {
+        bb_buf_append_slice(&name, bb_value_bytes(issuer));
+        bb_buf_append_byte(&name, '|');
+        bb_buf_append_slice(&name, bb_value_bytes(subject));
+        json.size--; /* the brace */
+        bb_buf_append_str(&json, ",\"tokenIdentifier\":");
+        bb_json_string(&json, bb_buf_slice(&name));
+        bb_buf_append_byte(&json, '}');
+    }
+    kept = bb_arena_dup(arena, bb_buf_slice(&json));
+    bb_buf_fini(&json);
+    bb_buf_fini(&name);
+    return kept;
+}
+
 /* "<key>:<base64 of a JSON identity>": the key, acting as a user. */
 static int authorize_as(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice key,
                         struct bb_slice given, struct caller *caller)
@@ -197,7 +226,7 @@ static int authorize_as(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_sl
                      "The identity after the admin key is not base64 of a JSON object.");
     } else {
         caller->is_admin = true;
-        caller->identity = bb_arena_dup(arena, bb_buf_slice(&identity));
+        caller->identity = gateway_ask_identity(arena, bb_buf_slice(&value));
     }
     bb_buf_fini(&identity);
     bb_buf_fini(&value);

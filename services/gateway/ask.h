@@ -38,6 +38,9 @@ struct caller {
     int64_t attempt;          /* of the job */
     uint64_t expires_us;      /* wall clock: the identity ends then; 0: never */
 };
+/* What functions see of a user that the admin key acts as, as JSON in the arena, from the BBV of an
+ * object: `tokenIdentifier` is added where it is missing. */
+struct bb_slice gateway_ask_identity(struct bb_arena *arena, struct bb_slice value);
 /* Is it `Bearer <token>`? */
 bool gateway_ask_bearer(struct bb_slice header, struct bb_slice *token);
 /* From the value of an Authorization header (data == NULL: none) that is no token's.

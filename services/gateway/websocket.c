@@ -50,7 +50,6 @@ static void connect_client(struct websocket_client *client, const struct websock
 static int take_token(struct bb_ctx *ctx, struct gateway *gateway, struct bb_arena *arena,
                       const struct websocket_message *message, struct caller *caller)
 {
-    struct bb_buf identity;
     const char *header;
     int rc;
 
@@ -61,12 +60,8 @@ static int take_token(struct bb_ctx *ctx, struct gateway *gateway, struct bb_are
         return gateway_auth_token(ctx, gateway, arena, message->token, caller);
     header = bb_arena_printf(arena, "BitBend %.*s", BB_SLICE_ARG(message->token));
     rc = gateway_auth_caller(ctx, gateway, arena, bb_slice_str(header), caller);
-    if (rc == BB_OK && message->impersonating.size > 0) {
-        bb_buf_init(&identity);
-        bb_json_encode(message->impersonating, BB_JSON_CLEAN, &identity);
-        caller->identity = bb_arena_dup(arena, bb_buf_slice(&identity));
-        bb_buf_fini(&identity);
-    }
+    if (rc == BB_OK && message->impersonating.size > 0)
+        caller->identity = gateway_ask_identity(arena, message->impersonating);
     return rc;
 }
 

@@ -116,6 +116,15 @@ Test(ask, only_the_right_key_opens)
                                    bb_slice_str("Convex name|secret:eyJhIjoxfQ=="), &caller),
                  BB_OK);
     cr_expect(bb_slice_equal_str(caller.identity, "{\"a\":1}"));
+    /* {"issuer":"i","subject":"s"}, as tools send it: what a function looks users up by is added.
+     */
+    cr_expect_eq(gateway_authorize(
+                     &ctx, arena, key,
+                     bb_slice_str("Convex name|secret:eyJpc3N1ZXIiOiJpIiwic3ViamVjdCI6InMifQ=="),
+                     &caller),
+                 BB_OK);
+    cr_expect(bb_slice_equal_str(
+        caller.identity, "{\"issuer\":\"i\",\"subject\":\"s\",\"tokenIdentifier\":\"i|s\"}"));
     for (size_t i = 0; i < BB_COUNT_OF(wrong); i++) {
         cr_expect_eq(gateway_authorize(&ctx, arena, key, bb_slice_str(wrong[i]), &caller),
                      BB_UNAUTHORIZED, "%s", wrong[i]);
