@@ -89,6 +89,12 @@ test("dev starts the suite, deploys, follows saves, shows logs and errors, and e
   rmSync(join(app, "bitbend/more.ts"));
   await dev.says(/- function more:two/);
 
+  // A mistake in a file outside of the folder, which no build has read yet: it is watched all the same.
+  write(app, { "lib/three.ts": "export const three = ;\n", "bitbend/outside.ts": 'import { three } from "../lib/three";\nimport { query } from "./_generated/server";\nexport const get = query(() => three);\n' });
+  await dev.says(/lib\/three\.ts:1:22: /);
+  write(app, { "lib/three.ts": "export const three = 3;\n" });
+  await dev.says(/\+ function outside:get/);
+
   // npx passes on what the terminal has sent to both.
   dev.stop();
   await new Promise((done) => setTimeout(done, 20));

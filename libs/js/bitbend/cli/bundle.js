@@ -32,6 +32,8 @@ export class BundleError extends CliError {
   constructor(messages) {
     super(messages.map(formatMessage).join("\n"), { json: { status: "error", code: "BundleFailed", message: messages.map(formatMessage).join("\n") } });
     this.messages = messages;
+    /** Those that it is about, in the form of esbuild: relative to the application's folder. */
+    this.files = messages.flatMap(({ location, notes = [] }) => [location, ...notes.map((note) => note.location)]).flatMap((location) => (location ? [location.file] : []));
   }
 }
 

@@ -3,7 +3,7 @@
  * that it started. A mistake in the sources leaves what was deployed before running.
  */
 
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
 import { createAdmin, isConnectionTrouble } from "../admin.js";
 import { dataDirOf, functionsDirOf, namedDeployment } from "../app.js";
@@ -132,6 +132,8 @@ function createDeployer({ output, appDir, functionsDir, deployment, signal }) {
     } catch (error) {
       if (signal.aborted) return false;
       if (!(error instanceof CliError)) throw error;
+      // A build that fails does not tell what it read: where the mistake is must be watched, or nobody sees that it is gone.
+      inputs = [...new Set([...inputs, ...(error.files ?? []).map((file) => resolve(appDir, file))])];
       const after = deployed === null ? "" : "\nThe functions deployed before go on answering.";
       if (error.message !== lastTrouble) output.error(`${relativeTo(appDir, error.message)}${after}`);
       lastTrouble = error.message;
