@@ -127,16 +127,16 @@ static void check_heap(struct bb_vm_call *call)
     vm->must_recycle |= heap_used(vm) > vm->heap_bytes / 2;
 }
 
-/* Did the function leave something behind that the next one would meet? Costs a microsecond. */
+/* Did the function leave something behind that the next one would meet? */
 static void check_sound(struct bb_vm_call *call)
 {
     struct bb_vm *vm = call->vm;
     v8::Isolate *isolate = vm->isolate;
     v8::TryCatch quiet(isolate);
-    v8::Local<v8::Value> is_sound;
+    v8::Local<v8::Value> is_sound, is_known = v8::Boolean::New(isolate, is_regexp_class_known(vm));
 
     if (!vm->is_sound.Get(isolate)
-             ->Call(vm->home.context.Get(isolate), v8::Undefined(isolate), 0, nullptr)
+             ->Call(vm->home.context.Get(isolate), v8::Undefined(isolate), 1, &is_known)
              .ToLocal(&is_sound) ||
         !is_sound->IsTrue()) {
         vm->must_recycle = true;
@@ -196,6 +196,25 @@ static void settle(struct bb_vm_call *call)
     }
 }
 
+static v8::MaybeLocal<v8::String> path_string(struct bb_vm *vm, struct bb_slice path)
+{
+    const std::string_view text(reinterpret_cast<const char *>(path.data), path.size);
+    Path &kept = vm->paths[std::hash<std::string_view>()(text) % PATH_CACHE_SIZE];
+    v8::Local<v8::String> made;
+
+    if (!kept.string.IsEmpty() && kept.text == text) {
+        return kept.string.Get(vm->isolate);
+    }
+    if (!v8::String::NewFromUtf8(vm->isolate, text.data(), v8::NewStringType::kInternalized,
+                                 (int)text.size())
+             .ToLocal(&made)) {
+        return v8::MaybeLocal<v8::String>();
+    }
+    kept.text = text;
+    kept.string.Reset(vm->isolate, made);
+    return made;
+}
+
 static void start(struct bb_vm_call *call, const struct bb_vm_call_options *options)
 {
     struct bb_vm *vm = call->vm;
@@ -204,17 +223,13 @@ static void start(struct bb_vm_call *call, const struct bb_vm_call_options *opti
     v8::TryCatch caught(isolate);
     v8::Local<v8::Value> arguments[5], returned;
     v8::Local<v8::String> path;
-    const char *const path_text = reinterpret_cast<const char *>(options->path.data);
     v8::Local<v8::Object> view;
 
     arguments[0] = v8::Null(isolate);
     if (call->bundle != nullptr && view_of(call->bundle, call->realm).ToLocal(&view)) {
         arguments[0] = view;
     }
-    /* Internalized: the same object each time, whose hash is known, for the maps of the runtime. */
-    if (v8::String::NewFromUtf8(isolate, path_text, v8::NewStringType::kInternalized,
-                                (int)options->path.size)
-            .ToLocal(&path) &&
+    if (path_string(vm, options->path).ToLocal(&path) &&
         decode(vm, options->args).ToLocal(&arguments[2])) {
         arguments[1] = path;
         arguments[3] = vm->kinds[options->is_mutation].Get(isolate);

@@ -279,6 +279,8 @@ int open_realm(struct bb_ctx *ctx, struct bb_vm *vm, const struct bb_vm_options 
         return bb_fail(ctx, BB_INTERNAL, "start of the realm: %s: %s", what,
                        first_line_of(vm, caught).c_str());
     }
+    v8::Context::Scope context_scope(vm->home.context.Get(isolate));
+    watch_regexp(vm);
     vm->is_open = true;
     return BB_OK;
 }

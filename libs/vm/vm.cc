@@ -102,6 +102,7 @@ void bb_vm_close(struct bb_vm *vm)
     while (!vm->bundles.empty()) {
         bb_vm_unload(vm->bundles.back());
     }
+    bb::unwatch_regexp(vm);
     v8::Isolate *isolate = vm->isolate;
     node::MultiIsolatePlatform *platform = vm->platform;
     std::unique_ptr<bb::Allocator> allocator = std::move(vm->allocator);

@@ -38,7 +38,8 @@ struct Profile;  /* profile.cc */
 
 enum {
     KEY_CACHE_MAX = 8192,
-    SHAPE_CACHE_MAX = 512
+    SHAPE_CACHE_MAX = 512,
+    PATH_CACHE_SIZE = 16
 };
 
 /* So that a text that lies elsewhere is looked for as it is. */
@@ -87,6 +88,12 @@ struct Realm {
     bool is_own = false;     /* of one call */
 };
 
+/* As V8 knows it: the same string each time, whose hash is known, for the maps of the runtime. */
+struct Path {
+    std::string text;
+    v8::Global<v8::String> string;
+};
+
 struct Text {
     const char *name;
     const uint8_t *data;
@@ -100,9 +107,12 @@ struct bb_vm {
     std::unique_ptr<bb::Allocator> allocator;
     std::shared_ptr<bb::Tasks> tasks;
     node::MultiIsolatePlatform *platform = nullptr;
-    bb::Realm home;                                /* the one that calls share */
-    v8::Global<v8::Function> is_sound;             /* js/harden.js: nothing was left behind */
-    v8::Global<v8::String> kinds[2];               /* "query", "mutation" */
+    bb::Realm home;                      /* the one that calls share */
+    v8::Global<v8::Function> is_sound;   /* js/harden.js: nothing was left behind */
+    v8::Global<v8::Object> regexp;       /* RegExp.prototype */
+    uintptr_t regexp_class = 0;          /* its hidden class (sound.cc); 0: look closely */
+    v8::Global<v8::String> kinds[2];     /* "query", "mutation" */
+    bb::Path paths[bb::PATH_CACHE_SIZE]; /* of functions called lately, by hash */
     std::vector<std::unique_ptr<bb::Realm>> ready; /* contexts made ahead */
     bool wants_contexts = false;                   /* a bundle is loaded that needs them */
     uint64_t context_count = 0;                    /* used since their number was looked at */
@@ -292,6 +302,12 @@ v8::MaybeLocal<v8::Function> bind_script(struct bb_vm *vm, const std::string &na
 /* thrown.cc */
 /* The end of the call by an error that nobody caught. */
 void describe_error(struct bb_vm_call *call, v8::Local<v8::Value> reason);
+
+/* sound.cc */
+void watch_regexp(struct bb_vm *vm); /* in the shared context, when its realm is up */
+void unwatch_regexp(struct bb_vm *vm);
+/* Is it as it was made, but for the values that its properties have? */
+bool is_regexp_class_known(struct bb_vm *vm);
 
 /* contexts.cc */
 Realm *own_realm(struct bb_vm_call *call); /* nullptr: the call was stopped meanwhile */

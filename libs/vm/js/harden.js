@@ -120,10 +120,7 @@ const isLimitAsItWas = () => {
   return getOwnPropertyDescriptor(Error, "stackTraceLimit").writable;
 };
 
-internals.isSound = () => {
-  if (!isLimitAsItWas()) {
-    return false;
-  }
+const isAsItWas = () => {
   if (getPrototypeOf(regexp) !== parent || !isExtensible(regexp) || ownKeys(regexp).length !== count) {
     return false;
   }
@@ -137,3 +134,21 @@ internals.isSound = () => {
   }
   return true;
 };
+
+// What the hidden class (sound.cc) does not say: the values of what is no accessor, and what has a number for a name,
+// which is enumerable or belongs to another class. Named one by one, each value is a load.
+const { keys: enumerableKeys } = Object;
+const { constructor, exec, compile, test, toString } = regexp;
+const { [Symbol.match]: match, [Symbol.matchAll]: matchAll, [Symbol.replace]: replace, [Symbol.search]: search,
+  [Symbol.split]: split } = regexp;
+const MATCH = Symbol.match, MATCH_ALL = Symbol.matchAll, REPLACE = Symbol.replace, SEARCH = Symbol.search, SPLIT = Symbol.split;
+const NAMED = new Set(["constructor", "exec", "compile", "test", "toString", MATCH, MATCH_ALL, REPLACE, SEARCH, SPLIT]);
+const isAllNamed = keys.every((key, i) => NAMED.has(key) || kept[i].get !== undefined);
+
+const areValuesAsTheyWere = () =>
+  regexp.constructor === constructor && regexp.exec === exec && regexp.compile === compile && regexp.test === test &&
+  regexp.toString === toString && regexp[MATCH] === match && regexp[MATCH_ALL] === matchAll && regexp[REPLACE] === replace &&
+  regexp[SEARCH] === search && regexp[SPLIT] === split && enumerableKeys(regexp).length === 0;
+
+internals.isSound = (isClassKnown) =>
+  isLimitAsItWas() && (isClassKnown && isAllNamed ? areValuesAsTheyWere() : isAsItWas());

@@ -12,7 +12,33 @@ exports.asyncLoop = query(async () => { for (;;) await null; });
 exports.regexp = query(() => /^(a+)+$/.test("a".repeat(40) + "b"));
 exports.memory = query(() => { const list = []; for (;;) list.push(new Array(10000).fill(list.length)); });
 exports.slow = query((ctx) => ctx.db.query("docs").collect());
-exports.tampers = query(() => { RegExp.prototype.test = () => true; return 1; });
+const TAMPERS = {
+  value: (r) => { r.test = () => true; },
+  symbol: (r) => { r[Symbol.split] = () => []; },
+  hidden: (r) => { Object.defineProperty(r, "extra", { value: 1 }); },
+  unnamed: (r) => { r[Symbol("extra")] = 1; },
+  number: (r) => { r[7] = 1; },
+  removed: (r) => { delete r.exec; },
+  getter: (r) => { Object.defineProperty(r, "flags", { get: () => "" }); },
+  accessor: (r) => { const { exec } = r; Object.defineProperty(r, "exec", { get: () => exec }); },
+  enumerable: (r) => { Object.defineProperty(r, "test", { enumerable: true }); },
+  parent: (r) => { Object.setPrototypeOf(r, {}); },
+  closed: (r) => { Object.preventExtensions(r); },
+};
+exports.tampers = query((_, { how }) => { TAMPERS[how](RegExp.prototype); return 1; });
+exports.restores = query(() => {
+  const { prototype } = RegExp;
+  const was = Object.getOwnPropertyDescriptor(prototype, "flags");
+  Object.defineProperty(prototype, "flags", { ...was, enumerable: true });
+  Object.defineProperty(prototype, "flags", was);
+  const { test } = prototype;
+  prototype.test = null;
+  prototype.test = test;
+  return "a,b".split(/,/).length;
+});
+// Leaves more garbage than half of the heap may be: its end collects all of it.
+exports.collects = query(() => new Array(4500000).fill(7).length);
+exports.uses = query(() => "a1b2".replace(/\d/g, (digit) => digit * 2).split(/b/).concat([..."x".matchAll(/x/g)].length));
 `;
 const FILES = { "schema.js": `exports.default = schema({ docs: {} });`, "f.js": FUNCTIONS };
 
@@ -49,11 +75,19 @@ test("too much memory is the call's error", { timeout: 30000 }, async () => {
   assert.equal(await slot.exited, 0);
 });
 
-test("a realm that was tampered with is thrown away", async () => {
-  const slot = await start(FILES);
-  const answer = await slot.query("f:tampers");
-  assert.equal(answer.mustRecycle, true);
-  assert.equal(await slot.exited, 0);
+test("a realm that was tampered with is thrown away", { timeout: 90000 }, async () => {
+  const ways = ["value", "symbol", "hidden", "unnamed", "number", "removed", "getter", "accessor", "enumerable", "parent", "closed"];
+  const cases = [...ways.map((how) => [how]), ["hidden", "restores"], ["getter", "collects"], ["hidden", "restores", "collects"]];
+  for (const [how, ...before] of cases) {
+    const slot = await start(FILES);
+    for (const name of ["uses", ...before, "uses"]) {
+      const { error, mustRecycle } = await slot.query(`f:${name}`);
+      assert.deepEqual([error, mustRecycle], ["", false], `${name} before ${how}`);
+    }
+    const answer = await slot.query("f:tampers", { how });
+    assert.deepEqual([answer.error, answer.mustRecycle], ["", true], `${how} after ${before}`);
+    assert.equal(await slot.exited, 0);
+  }
 });
 
 test("the slot ends when its supervisor is gone, also while a script loops", { timeout: 30000 }, async () => {
