@@ -7,11 +7,19 @@ const { op } = bb;
 const PREFETCH_FIRST = 16;
 const PREFETCH_MAX = 1000;
 
+// A method that was taken out of its object: `const { eq } = q`.
+const lost = (name, what) => bb.fail("BadQuery", `${name} does not know what it belongs to: call it on ${what}.`);
+
 // q of withIndex: equalities, then bounds. What does not fit the index is said by the host.
 class IndexRange {
   #steps = [];
-  static steps(range) {
-    return range.#steps;
+  static #add(range, name, field, value) {
+    try {
+      range.#steps.push([name, field, value]);
+    } catch {
+      lost(name, 'q, as in withIndex("by_field", (q) => q.eq("field", value))');
+    }
+    return range;
   }
   static of(table, index, build) {
     const range = new IndexRange();
@@ -25,24 +33,19 @@ class IndexRange {
     return range.#steps;
   }
   eq(field, value) {
-    this.#steps.push(["eq", field, value]);
-    return this;
+    return IndexRange.#add(this, "eq", field, value);
   }
   gt(field, value) {
-    this.#steps.push(["gt", field, value]);
-    return this;
+    return IndexRange.#add(this, "gt", field, value);
   }
   gte(field, value) {
-    this.#steps.push(["gte", field, value]);
-    return this;
+    return IndexRange.#add(this, "gte", field, value);
   }
   lt(field, value) {
-    this.#steps.push(["lt", field, value]);
-    return this;
+    return IndexRange.#add(this, "lt", field, value);
   }
   lte(field, value) {
-    this.#steps.push(["lte", field, value]);
-    return this;
+    return IndexRange.#add(this, "lte", field, value);
   }
 }
 const rangeOf = IndexRange.of;
@@ -229,51 +232,59 @@ class Query {
   constructor(spec) {
     this.#spec = spec;
   }
-  #with(changes) {
-    return new Query({ ...this.#spec, ...changes });
+  static #of(query, name) {
+    try {
+      return query.#spec;
+    } catch {
+      return lost(name, `the query, as in ctx.db.query("table").${name}(..)`);
+    }
   }
   withIndex(index, build) {
-    const { table } = this.#spec;
+    const spec = Query.#of(this, "withIndex");
+    const { table } = spec;
     if (typeof index !== "string" || index === "") {
       bb.fail("BadQuery", `withIndex on "${table}" takes the name of an index.`);
     }
-    if (this.#spec.view !== null && index !== "by_id" && index !== "by_creation_time") {
+    if (spec.view !== null && index !== "by_id" && index !== "by_creation_time") {
       bb.fail("IndexNotFound", `_scheduled_functions has the indexes by_id and by_creation_time; _jobs has more.`);
     }
-    if (this.#spec.index !== null) {
+    if (spec.index !== null) {
       bb.fail("BadQuery", `query("${table}"): withIndex can be used once, and before filter.`);
     }
-    return this.#with({ index, range: rangeOf(table, index, build) });
+    return new Query({ ...spec, index, range: rangeOf(table, index, build) });
   }
   fullTableScan() {
-    return this.#with({});
+    return new Query(Query.#of(this, "fullTableScan"));
   }
   order(order) {
+    const spec = Query.#of(this, "order");
     if (order !== "asc" && order !== "desc") {
-      bb.fail("BadQuery", `query("${this.#spec.table}"): order takes "asc" or "desc", it got ${String(order)}.`);
+      bb.fail("BadQuery", `query("${spec.table}"): order takes "asc" or "desc", it got ${String(order)}.`);
     }
-    if (this.#spec.order !== null) {
-      bb.fail("BadQuery", `query("${this.#spec.table}"): order can be used once.`);
+    if (spec.order !== null) {
+      bb.fail("BadQuery", `query("${spec.table}"): order can be used once.`);
     }
-    return this.#with({ order });
+    return new Query({ ...spec, order });
   }
   filter(build) {
-    return this.#with({ filters: [...this.#spec.filters, bb.makeFilter(build)] });
+    const spec = Query.#of(this, "filter");
+    return new Query({ ...spec, filters: [...spec.filters, bb.makeFilter(build)] });
   }
   async collect() {
-    return collect(this.#spec);
+    return collect(Query.#of(this, "collect"));
   }
   async take(n) {
-    return take(this.#spec, countArgument("take", n));
+    return take(Query.#of(this, "take"), countArgument("take", n));
   }
   async first() {
-    const [document = null] = await take(this.#spec, 1);
+    const [document = null] = await take(Query.#of(this, "first"), 1);
     return document;
   }
   async unique() {
-    const [document = null, another] = await take(this.#spec, 2);
+    const spec = Query.#of(this, "unique");
+    const [document = null, another] = await take(spec, 2);
     if (another !== undefined) {
-      const { table, index } = this.#spec;
+      const { table, index } = spec;
       bb.fail(
         "NotUnique",
         `unique() on ${table}${index === null ? "" : `.${index}`} found more than one document ` +
@@ -283,13 +294,13 @@ class Query {
     return document;
   }
   async paginate(options) {
-    return paginate(this.#spec, options);
+    return paginate(Query.#of(this, "paginate"), options);
   }
   async count() {
-    return count(this.#spec);
+    return count(Query.#of(this, "count"));
   }
   withSearchIndex() {
-    bb.fail("NotAvailableHere", `withSearchIndex on "${this.#spec.table}": text search is not available.`);
+    bb.fail("NotAvailableHere", `withSearchIndex on "${Query.#of(this, "withSearchIndex").table}": text search is not available.`);
   }
   [Symbol.asyncIterator]() {
     return new Rows(this.#spec);

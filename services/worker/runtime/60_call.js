@@ -154,17 +154,16 @@ const AUTH = bb.freeze({
   },
 });
 
-const makeMeta = (frame) =>
-  Object.freeze({
-    async getFunctionMetadata() {
-      return { name: frame.path, kind: frame.kind };
-    },
-    // Another moment than the clock's gives another result, as the clock does: the call has looked at it.
-    async getSnapshotTs() {
-      now();
-      return BigInt(frame.call.snapshot) * 1000n;
-    },
-  });
+const makeMeta = (frame) => ({
+  async getFunctionMetadata() {
+    return { name: frame.path, kind: frame.kind };
+  },
+  // Another moment than the clock's gives another result, as the clock does: the call has looked at it.
+  async getSnapshotTs() {
+    now();
+    return BigInt(frame.call.snapshot) * 1000n;
+  },
+});
 
 const makeContext = (frame) => {
   const isMutation = frame.kind === "mutation";

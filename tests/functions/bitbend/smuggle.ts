@@ -63,7 +63,7 @@ const channels: Record<string, Channel> = {
     put: () => { class Stamp extends (function (o: any) { return o; } as any) { #x = 1; static has(o: any) { return #x in o; } } quietly(() => new (Stamp as any)(Object.prototype)); anyGlobal.Stamp = Stamp; },
     look: () => (anyGlobal.Stamp === undefined ? 0 : 1),
   },
-  contextOfTheCall: { put: (ctx) => { quietly(() => { ctx.db.leak = 1; }); quietly(() => { Object.getPrototypeOf(ctx.db).leak = 1; }); quietly(() => { ctx.auth.getUserIdentity.leak = 1; }); quietly(() => { ctx.db.query("things").__proto__.leak = 1; }); }, look: (ctx) => (ctx.db.leak ?? ctx.auth.getUserIdentity.leak ?? (ctx.db.query("things") as any).leak ?? 0) },
+  contextOfTheCall: { put: (ctx) => { quietly(() => { ctx.db.leak = 1; ctx.db.get.leak = 1; ctx.db.system.leak = 1; }); quietly(() => { Object.getPrototypeOf(ctx.db).leak = 1; }); quietly(() => { ctx.auth.getUserIdentity.leak = 1; }); quietly(() => { ctx.db.query("things").__proto__.leak = 1; }); }, look: (ctx) => (ctx.db.leak ?? ctx.db.get.leak ?? ctx.db.system.leak ?? ctx.auth.getUserIdentity.leak ?? (ctx.db.query("things") as any).leak ?? 0) },
   promiseLeftRunning: { put: () => { void Promise.resolve().then(async () => { for (let i = 0; i < 5; i++) await null; variable = 7; anyGlobal.late = 1; }); }, look: () => (anyGlobal.late ?? 0) + variable },
   webassemblyMemory: { put: () => { if (typeof WebAssembly === "undefined") return; const m = new WebAssembly.Memory({ initial: 1 }); new Uint8Array(m.buffer)[0] = 7; anyGlobal.memory = m; return m.buffer.byteLength; }, look: () => (typeof WebAssembly === "undefined" ? 0 : anyGlobal.memory === undefined ? new Uint8Array(new WebAssembly.Memory({ initial: 1 }).buffer)[0] : 1) },
 };

