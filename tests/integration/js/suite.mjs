@@ -184,7 +184,7 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
     await suite.start();
     if (functions) await suite.deploy(functions);
     if (appDir) await suite.deployApp(appDir);
-    if ((functions || appDir) && urls.length > 1) await heardByAll(urls, adminKey);
+    if (functions || appDir) await heardByAll(urls, adminKey);
     return suite;
   } catch (error) {
     error.message += `\n${suite.logs()}`;
