@@ -120,6 +120,9 @@ static void on_exit_of_child(void *arg, int exit_code, int signal)
     struct worker *worker = slot->worker;
     worker_slot_io_drain(slot); /* its last words may be an answer */
     bool was_ready = slot->state != SLOT_STARTING;
+    if (was_ready && slot->state != SLOT_ENDING && exit_code == 0 && signal == 0) {
+        worker_warm_ended(worker);
+    }
     uint64_t now = worker_now(worker);
     log_end(slot, exit_code, signal, was_ready);
     bb_child_free(slot->child);
@@ -163,6 +166,7 @@ static void send_hello(struct worker *worker, struct slot *slot)
     bb__proto__slot_hello__init(&hello);
     hello.heap_mb = worker->heap_mb;
     hello.show_errors = worker->show_errors;
+    hello.no_warm = worker_warm_is_off(worker->warm);
     Bb__Proto__ToSlot message;
     bb__proto__to_slot__init(&message);
     message.op_case = BB__PROTO__TO_SLOT__OP_HELLO;

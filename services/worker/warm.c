@@ -4,7 +4,11 @@
  */
 #include "slot.h"
 
+#define ENDS_MAX 3u
+
 struct warm {
+    uint64_t code;           /* the newest */
+    unsigned ends;           /* slots that ended by themselves since it came */
     struct reading *reading; /* of the modules; NULL: none is under way */
     struct catalog *catalog; /* whose they are */
 };
@@ -18,7 +22,8 @@ void worker_warm_reset(struct warm *warm)
 {
     worker_reading_free(warm->reading);
     worker_catalog_release(warm->catalog);
-    *warm = (struct warm){ .reading = NULL };
+    warm->reading = NULL;
+    warm->catalog = NULL;
 }
 
 void worker_warm_free(struct warm *warm)
@@ -28,6 +33,24 @@ void worker_warm_free(struct warm *warm)
     }
     worker_warm_reset(warm);
     bb_free(warm);
+}
+
+bool worker_warm_is_off(const struct warm *warm)
+{
+    return warm != NULL && warm->ends >= ENDS_MAX;
+}
+
+void worker_warm_ended(struct worker *worker)
+{
+    struct warm *warm = worker->warm;
+    if (warm == NULL || worker->is_stopping || ++warm->ends != ENDS_MAX) {
+        return;
+    }
+    bb_warn(
+        worker->ctx, "worker.warm_off",
+        "slots=%u hint=\"a module takes too long to load, or too much memory; modules are loaded "
+        "by the calls that need them from now on\"",
+        warm->ends);
 }
 
 static bool lacks_code(const struct slot *slot, const struct catalog *catalog)
@@ -71,6 +94,10 @@ void worker_warm_watch(struct worker *worker, uint64_t now_us)
     struct catalog *catalog = worker_catalogs_at(worker->catalogs, snapshot);
     if (catalog == NULL || !catalog->has_deployment || !is_needed(worker, catalog)) {
         return;
+    }
+    if (warm->code != catalog->code) {
+        warm->code = catalog->code;
+        warm->ends = 0;
     }
     struct reading *reading = worker_reading_new(worker, snapshot, now_us + CALL_US_MAX);
     *worker_reading_reads(reading, 1) = worker_catalog_modules_read(reading->arena, snapshot);

@@ -312,6 +312,11 @@ void worker_slot_start_after(struct worker *worker, struct call *call, const str
 
 struct warm *worker_warm_new(void);
 void worker_warm_free(struct warm *warm); /* accepts NULL */
+/* A slot ended by itself, as one does that could not make a module ready. Where several did so with
+ * the newest code, slots that start from then on leave modules to the calls that need them: slow
+ * code must cost its own callers, and never those of other functions. */
+void worker_warm_ended(struct worker *worker);
+bool worker_warm_is_off(const struct warm *warm);
 /* The epoch changed: what is read may be of a moment that is gone. */
 void worker_warm_reset(struct warm *warm);
 /* From time to time: code that is new goes to slots that have nothing to do. */

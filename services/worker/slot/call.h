@@ -84,6 +84,7 @@ struct slot {
     struct slot_call call_memory;
     uint64_t warming; /* the deployment whose modules are made ready; 0: none */
     uint32_t warm_at; /* which is next */
+    bool no_warm;     /* modules are made ready by the calls that need them */
     bool must_end;    /* after what is written */
 };
 

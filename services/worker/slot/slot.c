@@ -130,6 +130,7 @@ static int hello(struct program *program, const Bb__Proto__SlotHello *message)
     if (program->slot.vm != NULL)
         return bb_fail(&program->slot.ctx, BB_BAD_REQUEST, "a second hello");
     set_limits(&program->slot.limits, message);
+    program->slot.no_warm = message->no_warm;
     rc = open_vm(program, message);
     if (rc != BB_OK)
         program->exit_code = BB_SLOT_EXIT_START;
@@ -183,7 +184,7 @@ static int add_deployment(struct slot *slot, const Bb__Proto__SlotDeployment *me
     if (slot_deployment_add(&slot->ctx, &slot->deployments, slot->vm, message) != BB_OK) {
         /* Its calls will say that it is not here; the reason is told once, here. */
         notice(slot, "error", slot->ctx.error);
-    } else if (message->same_code_as == 0) {
+    } else if (message->same_code_as == 0 && !slot->no_warm) {
         slot_warm_begin(slot, message->deployment);
     }
     return BB_OK;
