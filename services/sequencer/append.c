@@ -69,22 +69,21 @@ void sequencer_other_leader(struct sequencer *sequencer, const char *named)
 /* ---- batches ---- */
 
 /* One time that the batch under way was sent. */
-struct
-try {
+struct attempt {
     struct sequencer *sequencer;
     uint64_t number;
 };
 
 static void on_appended(void *arg, int status, struct bb_slice bytes)
 {
-    struct try try = *(struct try *)arg;
-    struct sequencer *sequencer = bb_cast(struct sequencer, try.sequencer, SEQUENCER_MAGIC);
+    struct attempt attempt = *(struct attempt *)arg;
+    struct sequencer *sequencer = bb_cast(struct sequencer, attempt.sequencer, SEQUENCER_MAGIC);
     Bb__Proto__StorageReply *reply = NULL;
 
     bb_free(arg);
     if (sequencer->core.epoch == 0 || sequencer->phase == SEQUENCER_LOOKING)
         return; /* closing, or over */
-    if (try.number != sequencer->append_tries)
+    if (attempt.number != sequencer->append_tries)
         return; /* sent again since; that one's answer counts */
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
     bool has_seq = reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_APPEND;
@@ -133,12 +132,12 @@ void sequencer_append_again(struct sequencer *sequencer)
     append.batch = bb_slice_pb(next->batch);
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_APPEND;
     request.append = &append;
-    struct try *try = bb_alloc(sizeof *try);
-    *try = (struct try){ .sequencer = sequencer, .number = ++sequencer->append_tries };
+    struct attempt *attempt = bb_alloc(sizeof *attempt);
+    *attempt = (struct attempt){ .sequencer = sequencer, .number = ++sequencer->append_tries };
     int rc = bb_peer_request(sequencer->ctx, sequencer->voters[sequencer->leader].peer,
-                             &request.base, APPEND_TIMEOUT_MS, on_appended, try);
+                             &request.base, APPEND_TIMEOUT_MS, on_appended, attempt);
     if (rc != BB_OK) {
-        bb_free(try);
+        bb_free(attempt);
         bb_timer_start(sequencer->resend_timer, RESEND_MS, 0);
     }
 }

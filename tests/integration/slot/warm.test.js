@@ -51,3 +51,14 @@ test("a call that comes meanwhile is served", async (t) => {
   assert.deepEqual(answers.map(({ value }) => value), [7, 59, 0]);
   await noticed(slot, "modules are ready");
 });
+
+test("where modules are left to the calls that need them, a slow one holds up no other", async (t) => {
+  const slot = new Slot({ hello: { noWarm: true } });
+  t.after(() => slot.stop());
+  await slot.ready;
+  await slot.mutation("_system:deploy", { modules: makeModules({ "after.js": FILES["after.js"] }) });
+  const files = { "after.js": FILES["after.js"], "slow.js": "for (;;) {}" };
+  slot.deployModules(makeModules(files).map(({ path, source }) => ({ path, source: Buffer.from(source), sourceMap: Buffer.alloc(0) })));
+  for (let i = 0; i < 50; i++) assert.equal((await slot.query("after:answer")).value, 42);
+  assert.deepEqual(slot.notices.filter(({ text }) => text.includes("ready")), []);
+});

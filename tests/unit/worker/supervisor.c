@@ -292,3 +292,18 @@ Test(supervisor, a_batch_that_an_earlier_run_removed_counts)
     bb_value_builder_free(value);
     done(&w);
 }
+
+/* As it happens when a module takes longer to load than a slot may take to make it ready. */
+Test(supervisor, slots_that_end_by_themselves_leave_modules_to_the_calls)
+{
+    struct world w;
+    make(&w);
+    w.worker.warm = worker_warm_new();
+    for (int i = 0; i < 3; i++) {
+        cr_expect_not(worker_warm_is_off(w.worker.warm), "after %d", i);
+        worker_warm_ended(&w.worker);
+    }
+    cr_expect(worker_warm_is_off(w.worker.warm));
+    worker_warm_free(w.worker.warm);
+    done(&w);
+}
