@@ -13,7 +13,9 @@ struct bb_kv {
     MDB_dbi data, meta;
     char *dir;
     uint64_t map_bytes;
-    int lock_fd; /* held as long as the store is open; -1: not yet */
+    uintptr_t map;  /* where LMDB's map begins; 0: not known */
+    size_t trim_at; /* in the map: where letting go goes on */
+    int lock_fd;    /* held as long as the store is open; -1: not yet */
     bool is_volatile;
 };
 
@@ -35,6 +37,8 @@ static inline struct bb_slice kv_slice(MDB_val val)
     return bb_slice(val.mv_data, val.mv_size);
 }
 void kv_damage_asserted(MDB_env *env, const char *assertion); /* damage.c */
+/* resident.c: from the address of something in a leaf page of the map. */
+void kv_map_find(struct bb_kv *kv, const void *inside, size_t page_bytes);
 /* The status for what LMDB or the system said, with a text; BB_OK for 0. */
 int kv_fail(struct bb_ctx *ctx, const struct bb_kv *kv, int rc, const char *what);
 

@@ -196,6 +196,28 @@ static int open_env(struct bb_ctx *ctx, struct bb_kv *kv, const struct bb_kv_opt
     return kv_fail(ctx, kv, rc, "opening data.mdb");
 }
 
+/* The format is a leaf page's, and was committed when the databases were opened. */
+static int find_map(struct bb_ctx *ctx, struct bb_kv *kv)
+{
+    MDB_txn *txn = NULL;
+    MDB_stat stat;
+    MDB_val key = kv_val(bb_slice_str(format_name)), value;
+    int rc = mdb_env_stat(kv->env, &stat);
+    if (rc == 0) {
+        rc = mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &txn);
+    }
+    if (rc == 0) {
+        rc = mdb_get(txn, kv->meta, &key, &value);
+    }
+    if (rc == 0) {
+        kv_map_find(kv, value.mv_data, stat.ms_psize);
+    }
+    if (txn != NULL) {
+        mdb_txn_abort(txn);
+    }
+    return kv_fail(ctx, kv, rc, "finding the map");
+}
+
 int bb_kv_open(struct bb_ctx *ctx, const struct bb_kv_options *options, struct bb_kv **out)
 {
     struct bb_kv *kv = bb_alloc_zero(1, sizeof(*kv));
@@ -212,6 +234,9 @@ int bb_kv_open(struct bb_ctx *ctx, const struct bb_kv_options *options, struct b
     }
     if (rc == BB_OK) {
         rc = options->is_read_only ? find_databases(ctx, kv) : open_databases(ctx, kv);
+    }
+    if (rc == BB_OK && !options->is_read_only) {
+        rc = find_map(ctx, kv);
     }
     if (rc != BB_OK) {
         bb_kv_close(kv);

@@ -70,6 +70,7 @@ static int write_stream(struct bb_ctx *ctx, struct compaction *work, struct bb_k
             rc = ops->write(ctx, file, total, chunk, done);
         }
         total += done;
+        store_touched(store, 0, done);
         if (rc == BB_OK && total - synced >= COPY_SYNC_BYTES && !store->options.is_volatile) {
             synced = total;
             rc = ops->sync(ctx, file);
@@ -127,7 +128,7 @@ static int catch_up(struct bb_ctx *ctx, struct compaction *work)
         if (chunk == NULL || rc != BB_OK) {
             return rc; /* it is the newest */
         }
-        rc = store_write(ctx, work->next, chunk, NULL);
+        rc = store_write(ctx, store, work->next, chunk, NULL);
         bb_mutex_lock(store->view);
         struct store_generation *newer = next_of(work);
         newer->pins++;
@@ -167,7 +168,8 @@ static int change_places(struct bb_ctx *ctx, struct compaction *work)
     struct store_generation *generation = NULL;
     int rc = catch_up(ctx, work);
     if (rc == BB_OK) {
-        rc = store_write(ctx, work->next, NULL, &store->flushed); /* only the turn changes it */
+        rc = store_write(ctx, store, work->next, NULL,
+                         &store->flushed); /* only the turn changes it */
     }
     if (rc == BB_OK && !store->options.is_volatile) {
         rc = bb_kv_sync(ctx, work->next);

@@ -64,6 +64,7 @@ int bb_store_copy_read(struct bb_ctx *ctx, struct bb_store_copy *copy, void *to,
 {
     int rc = bb_kv_stream_read(ctx, copy->stream, to, size, done);
     copy->total += *done;
+    store_touched(copy->store, 0, *done);
     if (rc != BB_OK) {
         return rc;
     }

@@ -72,7 +72,7 @@ static bool seal(struct bb_store *store, struct flush *flush)
     return has_work;
 }
 
-static int write_chunk(struct bb_ctx *ctx, struct bb_kv_batch *batch,
+static int write_chunk(struct bb_ctx *ctx, struct bb_store *store, struct bb_kv_batch *batch,
                        const struct store_chunk *chunk)
 {
     struct bb_mvcc_cursor cursor;
@@ -83,12 +83,13 @@ static int write_chunk(struct bb_ctx *ctx, struct bb_kv_batch *batch,
         const struct bb_mvcc_version *version = &cursor.version;
         rc = version->kind == BB_MVCC_REMOVE ? bb_kv_delete(ctx, batch, version->key)
                                              : bb_kv_put(ctx, batch, version->key, version->value);
+        store_touched(store, 1, 0);
     }
     return rc;
 }
 
-int store_write(struct bb_ctx *ctx, struct bb_kv *kv, const struct store_chunk *chunk,
-                const struct store_mark *mark)
+int store_write(struct bb_ctx *ctx, struct bb_store *store, struct bb_kv *kv,
+                const struct store_chunk *chunk, const struct store_mark *mark)
 {
     struct bb_kv_batch *batch = NULL;
     bb_failpoint(ctx->env, BB_FAILPOINT_STORE_FLUSH_BEFORE);
@@ -97,7 +98,7 @@ int store_write(struct bb_ctx *ctx, struct bb_kv *kv, const struct store_chunk *
         return rc;
     }
     if (chunk != NULL) {
-        rc = write_chunk(ctx, batch, chunk);
+        rc = write_chunk(ctx, store, batch, chunk);
     }
     if (rc == BB_OK && mark != NULL) {
         struct bb_buf state;
@@ -147,7 +148,7 @@ static int flush_once(struct bb_ctx *ctx, struct bb_store *store)
     int rc = store_check(ctx, store);
     if (rc == BB_OK && seal(store, &flush)) {
         struct store_generation *generation = NULL;
-        rc = store_write(ctx, store->base->kv, flush.chunk, &flush.mark);
+        rc = store_write(ctx, store, store->base->kv, flush.chunk, &flush.mark);
         if (rc == BB_OK && flush.chunk != NULL) {
             rc = store_generation_new(ctx, store, store->base, flush.mark.last_tx, &generation);
         }

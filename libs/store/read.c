@@ -50,6 +50,7 @@ void bb_store_snapshot_close(struct bb_store_snapshot *snapshot)
     }
     struct bb_store *store = snapshot->store;
     bb_kv_cursor_close(snapshot->cursor);
+    store_touched(store, snapshot->lookups, snapshot->bytes);
     bb_mutex_lock(store->view);
     bb_assert(snapshot->generation->pins > 0);
     snapshot->generation->pins--;
@@ -100,6 +101,7 @@ static bool fits(struct collector *collector, const struct bb_store_entry *entry
         return false;
     }
     collector->snapshot->has_delivered = true;
+    collector->snapshot->bytes += size;
     *collector->bytes_left -= size < *collector->bytes_left ? size : *collector->bytes_left;
     return true;
 }
@@ -114,7 +116,7 @@ static int set_document(struct bb_ctx *ctx, struct bb_store_entry *entry, struct
     return BB_OK;
 }
 
-static int join(struct bb_ctx *ctx, const struct bb_store_snapshot *snapshot, uint32_t doc_index,
+static int join(struct bb_ctx *ctx, struct bb_store_snapshot *snapshot, uint32_t doc_index,
                 struct bb_store_entry *entry)
 {
     uint8_t key[4 + ID_SIZE];
@@ -125,6 +127,7 @@ static int join(struct bb_ctx *ctx, const struct bb_store_snapshot *snapshot, ui
     bb_put_be32(key, doc_index);
     memcpy(key + 4, entry->key.data + entry->key.size - ID_SIZE, ID_SIZE);
     struct bb_slice stored;
+    snapshot->lookups++;
     int rc = store_lookup(ctx, snapshot, bb_slice(key, sizeof(key)), &stored);
     if (rc == BB_NOT_FOUND) {
         return bb_fail(ctx, BB_CORRUPT,
@@ -134,7 +137,7 @@ static int join(struct bb_ctx *ctx, const struct bb_store_snapshot *snapshot, ui
     return rc == BB_OK ? set_document(ctx, entry, stored) : rc;
 }
 
-static int fill(struct bb_ctx *ctx, const struct bb_store_snapshot *snapshot, uint32_t doc_index,
+static int fill(struct bb_ctx *ctx, struct bb_store_snapshot *snapshot, uint32_t doc_index,
                 struct bb_slice stored, struct bb_store_entry *entry)
 {
     if (stored.size > 0) {
@@ -206,5 +209,6 @@ int bb_store_read(struct bb_ctx *ctx, struct bb_store_snapshot *snapshot,
     struct collector collector = { .snapshot = snapshot,
                                    .result = result,
                                    .bytes_left = bytes_left };
+    snapshot->lookups++;
     return op->high.size == 0 ? read_get(ctx, op, &collector) : read_range(ctx, op, &collector);
 }

@@ -77,6 +77,14 @@ struct store_counters {
     uint64_t compactions;
 };
 
+/* What reads and flushes may have mapped since the last look, an upper estimate. */
+struct store_resident {
+    _Atomic size_t touched;
+    atomic_flag is_looking; /* one thread looks, the others go on */
+    _Atomic size_t bytes;   /* at the last look */
+    _Atomic uint64_t trims;
+};
+
 struct bb_store {
     struct bb_store_options options; /* defaults filled in */
     char *dir;
@@ -91,6 +99,7 @@ struct bb_store {
     struct bb_buf value; /* the owner thread's */
 
     _Atomic uint64_t applied_us;
+    struct store_resident resident;
 
     /* Under `view`. */
     struct bb_list generations;
@@ -116,6 +125,7 @@ struct bb_store_snapshot {
     size_t chunk_count;
     struct bb_kv_cursor *cursor; /* opened by the first range */
     bool has_delivered;
+    size_t lookups, bytes; /* what its reads took from the file, at most */
 };
 
 /* Folders beside the file, made and removed by the store; leftovers go at the start. */
@@ -173,13 +183,17 @@ void store_copy_end(struct bb_store *store);
 int store_copy_pace(struct bb_ctx *ctx, struct bb_store *store, const struct bb_kv_stream *stream,
                     uint64_t total, uint64_t start_us);
 
+/* resident.c; any thread, no lock held */
+/* So many keys were looked up in the file, and so many bytes of it delivered. */
+void store_touched(struct bb_store *store, size_t lookups, size_t bytes);
+
 /* flush.c */
 void store_thread(void *arg);
 void store_expire(struct bb_store *store);
 /* One batch: the newest version of each key of the chunk (NULL: none), and the mark (NULL: as it
  * was). */
-int store_write(struct bb_ctx *ctx, struct bb_kv *kv, const struct store_chunk *chunk,
-                const struct store_mark *mark);
+int store_write(struct bb_ctx *ctx, struct bb_store *store, struct bb_kv *kv,
+                const struct store_chunk *chunk, const struct store_mark *mark);
 int store_fail_stop(struct bb_ctx *ctx, struct bb_store *store, int rc);
 /* The status with which the disk failed before, with its text; BB_OK. Takes `view`. */
 int store_check(struct bb_ctx *ctx, const struct bb_store *store);

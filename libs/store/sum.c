@@ -9,7 +9,8 @@
 #include "store.h"
 
 enum {
-    CHECK_EVERY = 4096 /* entries */
+    CHECK_EVERY = 4096, /* entries */
+    CHECK_BYTES = 1 << 20
 };
 
 /* Order and lengths are part of it: XXH64 of the key, seeded with the hash so far and the sizes,
@@ -31,6 +32,7 @@ int bb_store_hash(struct bb_ctx *ctx, struct bb_store *store, size_t reader_inde
                               .high = bb_slice(high, sizeof(high)) };
     struct bb_store_snapshot *snapshot = NULL;
     struct store_merge merge;
+    size_t touched = 0;
     int rc = bb_store_snapshot_open(ctx, store, reader_index, at, &snapshot);
     if (rc != BB_OK) {
         return rc;
@@ -42,7 +44,10 @@ int bb_store_hash(struct bb_ctx *ctx, struct bb_store *store, size_t reader_inde
         if (rc == BB_OK) {
             sum_add(sum, merge.key, merge.value);
         }
-        if (rc == BB_OK && sum->entries % CHECK_EVERY == 0) {
+        if (rc == BB_OK &&
+            (sum->entries % CHECK_EVERY == 0 || sum->bytes - touched >= CHECK_BYTES)) {
+            store_touched(store, 0, sum->bytes - touched);
+            touched = sum->bytes;
             rc = bb_check(ctx);
         }
     }

@@ -163,7 +163,8 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
     struct part *scheduler = &solo->parts[PART_SCHEDULER];
     struct part *gateway = &solo->parts[PART_GATEWAY];
     const char *show_errors = bb_conf_bool(conf, "show-errors") ? "true" : "false";
-    char text[64], outcome_seconds[32], cache_bytes[32], results_bytes[32], memtable_bytes[32];
+    char text[64], outcome_seconds[32], cache_bytes[32], results_bytes[32], memtable_bytes[32],
+        resident_bytes[32];
     int rc = BB_OK;
 
     for (size_t i = 0; i < PART_COUNT && rc == BB_OK; i++)
@@ -179,6 +180,8 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
                    bb_conf_number(conf, "results-bytes"));
     (void)snprintf(memtable_bytes, sizeof memtable_bytes, "%" PRIu64,
                    bb_conf_number(conf, "memtable-bytes"));
+    (void)snprintf(resident_bytes, sizeof resident_bytes, "%" PRIu64,
+                   bb_conf_number(conf, "map-resident-bytes"));
     const struct {
         struct part *part;
         const char *name, *value;
@@ -186,6 +189,7 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
         { storage, "listen", "inproc://bb-storage" },
         { storage, "data", solo->data },
         { storage, "memtable-bytes", memtable_bytes },
+        { storage, "map-resident-bytes", resident_bytes },
         { sequencer, "listen", "inproc://bb-sequencer" },
         { sequencer, "storage", "inproc://bb-storage" },
         { worker, "listen", "inproc://bb-worker" },

@@ -14,6 +14,8 @@ const struct bb_option storage_options[] = {
       "Committed changes that the data file lacks take at most this much memory; then commits are refused until it has caught up. Older versions for reads take as much again." },
     { "map-bytes", BB_OPTION_SIZE, "256G", 1 << 20, 64ull << 40, "SIZE",
       "Address space reserved for the data file; a file that comes near gets twice its size at the next start." },
+    { "map-resident-bytes", BB_OPTION_SIZE, "512M", 32 << 20, 1ull << 46, "SIZE",
+      "Pages of files that this process has mapped, the data file's above all, take at most this much memory; the kernel keeps others in its cache while it has room." },
     { "compact-percent", BB_OPTION_NUMBER, "50", 0, 100, "PERCENT",
       "The data file is written anew when this much of it is free and it has 256 MB; 0: only when bb-ctl compact asks." },
     { "copy-rate", BB_OPTION_SIZE, "100M", 1 << 20, 64ull << 30, "SIZE",

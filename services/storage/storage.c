@@ -217,6 +217,7 @@ static void on_wait_timer(void *arg)
 static void on_tick(void *arg)
 {
     struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
+    bb_metric_set(node->mapped, (int64_t)bb_store_resident(node->store));
     storage_sync_feed(node, false);
     storage_care_tick(node);
     storage_members_tick(node);
@@ -237,6 +238,8 @@ static void find_metrics(struct storage *node)
     node->tails = bb_metric("bb_storage_tail_total", BB_COUNTER, "Feed requests answered");
     node->tails_waiting = bb_metric("bb_storage_tails_waiting", BB_GAUGE, "Feed requests waiting");
     node->applied_tx = bb_metric("bb_storage_applied_tx", BB_GAUGE, "Newest applied transaction");
+    node->mapped = bb_metric("bb_storage_mapped_bytes", BB_GAUGE,
+                             "Pages of files that the process had mapped at the last look");
     node->append_time = bb_histogram("bb_storage_append", "From a batch's arrival to its answer");
     node->read_time = bb_histogram("bb_storage_read", "From a read's arrival to its answer");
 }
@@ -253,6 +256,7 @@ static int open_data(struct bb_ctx *ctx, struct storage *node, struct bb_conf *c
                                       .memory_max = memory * 2,
                                       .unflushed_max = memory,
                                       .map_bytes = bb_conf_number(conf, "map-bytes"),
+                                      .resident_max = bb_conf_number(conf, "map-resident-bytes"),
                                       .copy_rate = bb_conf_number(conf, "copy-rate"),
                                       .copy_pinned_max = bb_conf_number(conf, "copy-pinned-max"),
                                       .is_volatile = node->is_volatile,

@@ -146,7 +146,7 @@ struct storage {
     size_t record_count, record_capacity;
 
     struct bb_metric *appends, *append_bytes, *append_refused, *reads, *read_entries, *tails,
-        *tails_waiting, *applied_tx;
+        *tails_waiting, *applied_tx, *mapped;
     struct bb_histogram *append_time, *read_time;
 };
 

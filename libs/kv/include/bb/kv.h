@@ -118,6 +118,18 @@ int bb_kv_verify(struct bb_ctx *ctx, const char *dir);
  * (SIGBUS), a page that is damaged (an assertion). `end` gets a sentence that names file and place,
  * on the thread that read, maybe in a signal handler; it ends the process. For all stores of it. */
 void bb_kv_at_damage(void (*end)(const char *what));
+/*
+ * Pages of files that this process has mapped, in bytes: those of all its stores, and of its
+ * programs. Some ten microseconds. Any thread. 0: the system does not say.
+ */
+size_t bb_kv_resident(void);
+/*
+ * Lets go of mapped pages of `kv` until the process has at most `bytes_max` of files mapped; they
+ * stay in the kernel's cache and are mapped again by whoever reads them. Gives what is mapped then.
+ * One thread at a time, beside reads and a batch of others; at most 64 steps, each of which costs
+ * what it lets go.
+ */
+size_t bb_kv_trim(struct bb_kv *kv, size_t bytes_max);
 /* Frees reader slots of processes that died. */
 int bb_kv_reader_check(struct bb_ctx *ctx, struct bb_kv *kv);
 

@@ -38,6 +38,7 @@ struct bb_store_options {
     size_t memory_max;        /* of all chunks; beyond, old generations end early; 0: 384 MB */
     size_t unflushed_max;     /* bb_store_is_full beyond; 0: 192 MB */
     uint64_t map_bytes;       /* the largest LMDB file; 0: 256 GiB */
+    size_t resident_max;      /* pages of files that this process has mapped; 0: 512 MB */
     uint64_t copy_rate;       /* bytes a second of a copy; 0: 100 MB */
     uint64_t copy_pinned_max; /* a copy that makes the file grow by more is given up; 0: 1 GB */
     bool is_volatile;         /* never sync (option `memory`) */
@@ -211,11 +212,15 @@ struct bb_store_stats {
     uint64_t applied_index, flushed_index, durable_index;
     uint64_t memory_bytes, unflushed_bytes;
     uint64_t data_bytes, entries; /* of the LMDB file */
+    uint64_t resident_bytes;      /* pages of files that the process had mapped at the last look */
+    uint64_t trims;               /* how often pages were let go since start */
     uint64_t generations, oldest_generation_us;
     uint64_t flushes, flush_keys, flush_us, flush_us_max; /* since start; keys and us are sums */
     uint64_t compactions;
     bool is_copying;
 };
 void bb_store_stats(struct bb_ctx *ctx, struct bb_store *store, struct bb_store_stats *stats);
+/* Its resident_bytes alone, at once. */
+uint64_t bb_store_resident(const struct bb_store *store);
 
 #endif

@@ -1,0 +1,47 @@
+/*
+ * Reading maps pages of the file into the process, one after the other until all of it is there.
+ * Whoever reads or writes adds up what it may have mapped, an upper estimate; when that is a
+ * sixteenth of the bound, it looks what is mapped, and lets go when it is too much. So the bound
+ * holds however fast anybody reads, and nothing is looked at while nothing is read.
+ */
+#include "store.h"
+
+enum {
+    LOOKUP_BYTES = 64 << 10, /* the kernel maps 16 pages around the one that was read */
+    DELIVERED_TIMES = 4,     /* pages are not full, and lie beside others' */
+    LOOKS = 16,              /* until the bound is reached, at least */
+    LEAVE_NUMERATOR = 3,     /* of the bound, when it is let go: */
+    LEAVE_DENOMINATOR = 4
+};
+
+static void look(struct bb_store *store)
+{
+    size_t bound = store->options.resident_max;
+    size_t resident = bb_kv_resident();
+    if (resident > bound - bound / LOOKS) {
+        struct store_base *base = store_base_use(store);
+        resident = bb_kv_trim(base->kv, bound / LEAVE_DENOMINATOR * LEAVE_NUMERATOR);
+        store_base_release(store, base);
+        atomic_fetch_add_explicit(&store->resident.trims, 1, memory_order_relaxed);
+    }
+    atomic_store_explicit(&store->resident.bytes, resident, memory_order_relaxed);
+}
+
+uint64_t bb_store_resident(const struct bb_store *store)
+{
+    return atomic_load_explicit(&store->resident.bytes, memory_order_relaxed);
+}
+
+void store_touched(struct bb_store *store, size_t lookups, size_t bytes)
+{
+    struct store_resident *of = &store->resident;
+    size_t more = lookups * LOOKUP_BYTES + bytes * DELIVERED_TIMES;
+    size_t touched = atomic_fetch_add_explicit(&of->touched, more, memory_order_relaxed) + more;
+    if (touched < store->options.resident_max / LOOKS ||
+        atomic_flag_test_and_set(&of->is_looking)) {
+        return;
+    }
+    atomic_store_explicit(&of->touched, 0, memory_order_relaxed);
+    look(store);
+    atomic_flag_clear(&of->is_looking);
+}
