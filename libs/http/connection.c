@@ -27,6 +27,7 @@ static void on_closed(uv_handle_t *handle)
         http_stream_ended(stream);
     bb_buf_fini(&connection->rest);
     bb_buf_fini(&connection->out);
+    http_connection_drop_pieces(connection);
     bb_free(connection);
     http_handle_closed(http);
 }
@@ -234,7 +235,8 @@ static bool must_wait(const struct http_connection *connection)
     }
     return connection->is_handling || connection->is_closing || connection->is_lingering ||
            connection->closes_after_write || connection->stream != NULL ||
-           connection->out.size + connection->writing_bytes > HTTP_OUT_MAX;
+           connection->out.size + connection->piece_bytes + connection->writing_bytes >
+               HTTP_OUT_MAX;
 }
 
 /* One step of the request at the front of `bytes`. False: nothing more to do with them now. */

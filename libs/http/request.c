@@ -323,9 +323,23 @@ void http_head_append(struct bb_http_request *request, struct bb_buf *to, int st
     bb_buf_append_str(to, "\r\n");
 }
 
-void bb_http_respond(struct bb_http_request *request, int status, const char *content_type,
-                     struct bb_slice headers, struct bb_slice body)
+/* Bytes that are not copied, if that is worth it. */
+static void append_shared(struct http_connection *connection, struct bb_http_buffer *buffer)
 {
+    if (buffer->size <= HTTP_COPIED_MAX || connection->piece_count == HTTP_PIECES_MAX) {
+        bb_buf_append(&connection->out, buffer->data, buffer->size);
+        return;
+    }
+    connection->pieces[connection->piece_count++] =
+        (struct http_piece){ connection->out.size, bb_http_buffer_retain(buffer) };
+    connection->piece_bytes += buffer->size;
+}
+
+static void respond(struct bb_http_request *request, int status, const char *content_type,
+                    struct bb_slice headers, struct bb_slice before, struct bb_http_buffer *shared,
+                    struct bb_slice after)
+{
+    size_t size = before.size + (shared == NULL ? 0 : shared->size) + after.size;
     struct http_connection *connection = request->connection;
     bool has_body = status >= 200 && status != 204 && status != 304;
     bool closes;
@@ -343,10 +357,14 @@ void bb_http_respond(struct bb_http_request *request, int status, const char *co
     }
     closes = connection->is_lingering || connection->is_eof || request->http->is_stopping ||
              !request->message.keeps_alive;
-    http_head_append(request, &connection->out, status, content_type,
-                     has_body ? (int64_t)body.size : -1, closes, headers);
-    if (has_body && request->message.method != BB_HTTP_HEAD)
-        bb_buf_append_slice(&connection->out, body);
+    http_head_append(request, &connection->out, status, content_type, has_body ? (int64_t)size : -1,
+                     closes, headers);
+    if (has_body && request->message.method != BB_HTTP_HEAD) {
+        bb_buf_append_slice(&connection->out, before);
+        if (shared != NULL)
+            append_shared(connection, shared);
+        bb_buf_append_slice(&connection->out, after);
+    }
     connection->request = NULL;
     connection->is_handling = false;
     if (closes && !connection->is_lingering)
@@ -358,6 +376,19 @@ void bb_http_respond(struct bb_http_request *request, int status, const char *co
     http_request_release(request);
     http_connection_dirty(connection);
     http_connection_next(connection);
+}
+
+void bb_http_respond(struct bb_http_request *request, int status, const char *content_type,
+                     struct bb_slice headers, struct bb_slice body)
+{
+    respond(request, status, content_type, headers, body, NULL, BB_SLICE_EMPTY);
+}
+
+void bb_http_respond_shared(struct bb_http_request *request, int status, const char *content_type,
+                            struct bb_slice headers, struct bb_slice before,
+                            struct bb_http_buffer *shared, struct bb_slice after)
+{
+    respond(request, status, content_type, headers, before, shared, after);
 }
 
 void bb_http_respond_error(struct bb_http_request *request, int status, const char *code,

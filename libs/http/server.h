@@ -26,7 +26,9 @@
 #define HTTP_LINGER_BYTES     (4u << 20)
 #define HTTP_LINGER_MS        2000u
 #define HTTP_REQUEST_POOL     64u
-#define HTTP_SOCKET_QUEUE_MAX 32u /* events of a blocked WebSocket, before reading stops */
+#define HTTP_PIECES_MAX       4u
+#define HTTP_COPIED_MAX       4096u /* shared bytes that are copied all the same */
+#define HTTP_SOCKET_QUEUE_MAX 32u   /* events of a blocked WebSocket, before reading stops */
 #define HTTP_TICK_MS          500u
 #define HTTP_ARENA_MAX        (64u << 20)
 
@@ -86,6 +88,12 @@ struct bb_http_stream {
     struct http_socket *socket;   /* NULL: a stream of events */
 };
 
+/* Bytes that others send, too: they come behind the first `at` bytes of `out`. */
+struct http_piece {
+    size_t at;
+    struct bb_http_buffer *buffer;
+};
+
 struct http_connection {
     uv_tcp_t tcp;
     struct bb_http *http;
@@ -95,6 +103,9 @@ struct http_connection {
     struct bb_http_stream *stream;
     struct bb_buf rest;
     struct bb_buf out;
+    struct http_piece pieces[HTTP_PIECES_MAX]; /* shared bytes among those of `out` */
+    unsigned piece_count;
+    size_t piece_bytes;
     size_t writing_bytes;
     size_t counted_body;  /* its part of bodies_bytes */
     uint64_t deadline_us; /* 0: none */
@@ -123,6 +134,8 @@ void http_connection_resume(struct http_connection *connection);
 /* write.c: there is something to send; send it. */
 void http_connection_dirty(struct http_connection *connection);
 void http_connection_flush(struct http_connection *connection);
+/* The connection's references to shared bytes. */
+void http_connection_drop_pieces(struct http_connection *connection);
 /* Hand the queue of a stream to the kernel as far as it goes; who waits for that hears of it with
  * the next flush. */
 void http_connection_make_room(struct http_connection *connection);

@@ -2,7 +2,7 @@
 
 #include "server.h"
 
-#define IOV_MAX_COUNT (2 + BB_HTTP_STREAM_EVENTS_MAX)
+#define IOV_MAX_COUNT (2 + 2 * HTTP_PIECES_MAX + BB_HTTP_STREAM_EVENTS_MAX)
 
 /* What one write call carries when the kernel did not take all at once. */
 struct write_job {
@@ -10,6 +10,8 @@ struct write_job {
     struct http_connection *connection;
     struct bb_buf bytes;
     size_t event_count, event_bytes;
+    struct http_piece pieces[HTTP_PIECES_MAX];
+    unsigned piece_count;
     struct bb_http_buffer *events[];
 };
 
@@ -68,8 +70,21 @@ static void all_written(struct http_connection *connection)
     }
 }
 
+static void release_pieces(struct http_piece *pieces, unsigned *count)
+{
+    while (*count > 0)
+        bb_http_buffer_release(pieces[--*count].buffer);
+}
+
+void http_connection_drop_pieces(struct http_connection *connection)
+{
+    release_pieces(connection->pieces, &connection->piece_count);
+    connection->piece_bytes = 0;
+}
+
 static void job_free(struct write_job *job)
 {
+    release_pieces(job->pieces, &job->piece_count);
     for (size_t i = 0; i < job->event_count; i++)
         bb_http_buffer_release(job->events[i]);
     bb_buf_fini(&job->bytes);
@@ -126,6 +141,10 @@ static void write_rest(struct http_connection *connection, uv_buf_t *parts, unsi
     job->write.data = job;
     job->bytes = connection->out;
     bb_buf_init(&connection->out);
+    memcpy(job->pieces, connection->pieces, sizeof(job->pieces));
+    job->piece_count = connection->piece_count;
+    connection->piece_count = 0;
+    connection->piece_bytes = 0;
     job->event_count = events;
     for (size_t i = 0; i < events; i++) {
         job->events[i] = connection->stream->queue[i];
@@ -154,17 +173,34 @@ static void write_rest(struct http_connection *connection, uv_buf_t *parts, unsi
     }
 }
 
+/* What is to be written beside the events of a stream; returns how many parts. */
+static unsigned out_parts(const struct http_connection *connection, uv_buf_t *parts)
+{
+    char *out = (char *)connection->out.data;
+    size_t from = 0;
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < connection->piece_count; i++) {
+        const struct http_piece *piece = &connection->pieces[i];
+
+        parts[count++] = uv_buf_init(out + from, (unsigned)(piece->at - from));
+        parts[count++] = uv_buf_init((char *)piece->buffer->data, (unsigned)piece->buffer->size);
+        from = piece->at;
+    }
+    if (connection->out.size > from)
+        parts[count++] = uv_buf_init(out + from, (unsigned)(connection->out.size - from));
+    return count;
+}
+
 /* True: the kernel has all of it. */
 static bool write_queue(struct http_connection *connection)
 {
     struct bb_http_stream *stream = connection->stream;
     uv_buf_t parts[IOV_MAX_COUNT];
-    unsigned part_count = 0;
-    size_t total = connection->out.size;
+    unsigned part_count = out_parts(connection, parts);
+    size_t total = connection->out.size + connection->piece_bytes;
     int sent;
 
-    if (total > 0)
-        parts[part_count++] = uv_buf_init((char *)connection->out.data, (unsigned)total);
     for (size_t i = 0; i < queue_count(connection); i++) {
         struct bb_http_buffer *event = stream->queue[i];
 
@@ -189,6 +225,7 @@ static bool write_queue(struct http_connection *connection)
         bb_buf_init(&connection->out);
     }
     bb_buf_clear(&connection->out);
+    http_connection_drop_pieces(connection);
     for (size_t i = 0; i < queue_count(connection); i++) {
         stream->bytes -= stream->queue[i]->size;
         bb_http_buffer_release(stream->queue[i]);

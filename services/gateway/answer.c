@@ -147,7 +147,12 @@ static void append_debug(struct bb_buf *to, const struct outcome *outcome)
     }
 }
 
-static void append_success(struct bb_buf *to, const struct outcome *outcome)
+void gateway_success_begin(struct bb_buf *to)
+{
+    bb_buf_append_str(to, "{\"status\":\"success\",\"value\":");
+}
+
+void gateway_success_end(struct bb_buf *to, const struct outcome *outcome)
 {
     const Bb__Proto__CallReply *reply = outcome->reply;
     Bb__Proto__FunctionKind kind =
@@ -155,8 +160,6 @@ static void append_success(struct bb_buf *to, const struct outcome *outcome)
     bool is_query = kind == BB__PROTO__FUNCTION_KIND__KIND_QUERY;
     uint64_t tx = is_query && reply->tx == 0 ? reply->read_tx : reply->tx;
 
-    bb_buf_append_str(to, "{\"status\":\"success\",\"value\":");
-    append_value(to, bb_pb_slice(reply->value), outcome->format);
     /* A query's tx is the moment it was read at; a mutation that changed nothing has none. */
     if (kind == BB__PROTO__FUNCTION_KIND__KIND_ACTION) {
         /* An action is no transaction. */
@@ -176,7 +179,12 @@ int gateway_envelope(struct bb_buf *to, const struct outcome *outcome, bool is_p
 
     if (outcome->status == BB_OK) {
         bb_assert(outcome->reply != NULL);
-        append_success(to, outcome);
+        gateway_success_begin(to);
+        if (outcome->json.size > 0)
+            bb_buf_append_slice(to, outcome->json);
+        else
+            append_value(to, bb_pb_slice(outcome->reply->value), outcome->format);
+        gateway_success_end(to, outcome);
         return 200;
     }
     if (is_part || bb_status_in_function(outcome->status)) {

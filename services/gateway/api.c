@@ -3,6 +3,7 @@
 #include "answer.h"
 #include "call.h"
 #include "key.h"
+#include "known.h"
 #include "routes.h"
 
 #define KEY_MAX 256u
@@ -22,7 +23,22 @@ struct api {
 
 /* ---- the answer ---- */
 
-static void answer(struct api *api, struct outcome outcome)
+static void respond_shared(struct gateway *gateway, struct bb_http_request *request,
+                           const struct outcome *outcome, struct bb_http_buffer *json)
+{
+    struct bb_buf *text = &gateway->json;
+    size_t size;
+
+    gateway_success_begin(text);
+    size = text->size;
+    gateway_success_end(text, outcome);
+    bb_http_respond_shared(request, 200, "application/json", BB_SLICE_EMPTY,
+                           bb_slice(text->data, size), json,
+                           bb_slice(text->data + size, text->size - size));
+}
+
+/* `json`: of the value, which others are answered with, too; or NULL. */
+static void answer(struct api *api, struct outcome outcome, struct bb_http_buffer *json)
 {
     struct gateway *gateway = api->gateway;
     const Bb__Proto__CallReply *reply = outcome.reply;
@@ -34,7 +50,7 @@ static void answer(struct api *api, struct outcome outcome)
 
     /* What a worker sends was checked there; a value that cannot be read must not stop the gateway.
      */
-    if (outcome.status == BB_OK && reply->value.len > 0 &&
+    if (outcome.status == BB_OK && json == NULL && reply->value.len > 0 &&
         bb_value_validate(&ctx, bb_pb_slice(reply->value)) != BB_OK) {
         bb_error(gateway->ctx, "gateway.bad_value", "path=%s why=\"%s\"", api->call.path,
                  ctx.error);
@@ -42,8 +58,12 @@ static void answer(struct api *api, struct outcome outcome)
         outcome.error = "A worker's answer could not be read.";
     }
     bb_buf_clear(&gateway->json);
-    http = gateway_envelope(&gateway->json, &outcome, false);
     bb_buf_fini(&api->body);
+    if (json != NULL) {
+        respond_shared(gateway, api->request, &outcome, json);
+        return;
+    }
+    http = gateway_envelope(&gateway->json, &outcome, false);
     gateway_respond_json(api->request, http, bb_buf_slice(&gateway->json));
     if (gateway->json.capacity > 1u << 20) {
         bb_buf_fini(&gateway->json);
@@ -58,6 +78,7 @@ static void on_done(struct call *call, int status, const char *error,
 {
     struct api *api = call->arg;
     struct bb_ctx ctx = *api->gateway->ctx;
+    struct bb_http_buffer *json;
 
     /* Whatever it is turned out to be an action. */
     if (status == BB_WRONG_KIND && call->kind == BB__PROTO__FUNCTION_KIND__KIND_ANY &&
@@ -65,21 +86,27 @@ static void on_done(struct call *call, int status, const char *error,
         start_action(&ctx, api);
         return;
     }
-    answer(api, (struct outcome){ .status = status,
-                                  .error = error,
-                                  .reply = reply,
-                                  .kind = call->kind,
-                                  .request_id = call->request_id });
+    json = status == BB_OK ? gateway_known_json(call, reply) : NULL;
+    answer(api,
+           (struct outcome){ .status = status,
+                             .error = error,
+                             .reply = reply,
+                             .kind = call->kind,
+                             .request_id = call->request_id },
+           json);
+    bb_http_buffer_release(json);
 }
 
 static void on_action_done(struct action *action, int status, const char *error,
                            const Bb__Proto__CallReply *reply)
 {
-    answer(action->arg, (struct outcome){ .status = status,
-                                          .error = error,
-                                          .reply = reply,
-                                          .kind = BB__PROTO__FUNCTION_KIND__KIND_ACTION,
-                                          .request_id = action->id });
+    answer(action->arg,
+           (struct outcome){ .status = status,
+                             .error = error,
+                             .reply = reply,
+                             .kind = BB__PROTO__FUNCTION_KIND__KIND_ACTION,
+                             .request_id = action->id },
+           NULL);
 }
 
 /* ---- the question ---- */
@@ -241,6 +268,8 @@ static void api_go(struct bb_ctx *ctx, struct api *api, int rc)
         fence(api);
         api->call.is_admin = api->caller.is_admin || api->caller.is_action || api->is_ours;
         api->call.identity = api->caller.identity;
+        api->call.wants_json = true;
+        api->call.format = api->format;
         rc = take_headers(ctx, api);
     }
     if (rc == BB_OK)

@@ -3,6 +3,7 @@
  */
 #include "answer.h"
 #include "call.h"
+#include "known.h"
 #include "routes.h"
 
 struct batch;
@@ -102,9 +103,13 @@ static void on_done(struct call *call, int status, const char *error,
                                .shows_errors =
                                    batch->gateway->shows_errors || batch->caller.is_admin };
 
+    struct bb_http_buffer *json = status == BB_OK ? gateway_known_json(call, reply) : NULL;
+
+    if (json != NULL)
+        outcome.json = bb_slice(json->data, json->size);
     batch->done_count++;
     part->is_done = true;
-    if (status == BB_OK && reply->value.len > 0 &&
+    if (status == BB_OK && json == NULL && reply->value.len > 0 &&
         bb_value_validate(&ctx, bb_pb_slice(reply->value)) != BB_OK) {
         fail(batch, BB_INTERNAL, "A worker's answer could not be read.");
     } else if (status != BB_OK && bb_status_http(status) >= 500) {
@@ -112,6 +117,7 @@ static void on_done(struct call *call, int status, const char *error,
     } else {
         (void)gateway_envelope(&part->answer, &outcome, true);
     }
+    bb_http_buffer_release(json);
     if (batch->tx == 0 && reply != NULL)
         batch->tx = reply->tx != 0 ? reply->tx : reply->read_tx;
     start_more(batch);
@@ -162,6 +168,8 @@ static int take_parts(struct bb_ctx *ctx, struct batch *batch)
                                     .args = ask.args,
                                     .identity = batch->caller.identity,
                                     .is_admin = batch->caller.is_admin,
+                                    .wants_json = true,
+                                    .format = ask.format,
                                     .done = on_done,
                                     .arg = part };
         bb_buf_init(&part->answer);

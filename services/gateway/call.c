@@ -1,5 +1,7 @@
 #include "workers.h"
 
+#include "known.h"
+
 #include "bb/failpoint.h"
 #include "bb/wire_validate.h"
 
@@ -63,7 +65,9 @@ static void finish(struct call *call, int status, const char *error,
         bb_metric_add(gateway->call_errors, 1);
     bb_histogram_observe(gateway->call_time, bb_loop_now_us(gateway->loop) - call->started_us);
     bb_failpoint(gateway->ctx->env, BB_FAILPOINT_GATEWAY_ANSWER_BEFORE);
+    struct bb_http_buffer *known = call->known.bytes; /* the call may end with its request */
     call->done(call, status, error, reply);
+    bb_http_buffer_release(known);
     bb_failpoint(gateway->ctx->env, BB_FAILPOINT_GATEWAY_ANSWER_AFTER);
 }
 
@@ -171,6 +175,9 @@ static void on_call_reply(void *arg, int status, struct bb_slice bytes)
     if (status == BB_OK && reply->status == BB_OK &&
         reply->op_case != BB__PROTO__WORKER_REPLY__OP_CALL)
         status = bb_fail(&ctx, BB_INTERNAL, "a worker answered something else");
+    if (status == BB_OK && reply->op_case == BB__PROTO__WORKER_REPLY__OP_CALL &&
+        gateway_known_is_bad(call, reply->call))
+        status = bb_fail(&ctx, BB_INTERNAL, "a worker left out a value that nobody has");
     if (status == BB_OK) {
         on_answer(call, reply);
     } else if (status == BB_PEER_GONE && !workers->is_closing) {
@@ -252,6 +259,7 @@ static void send_call(struct call *call)
         wait_for_worker(call, RETRY_US);
         return;
     }
+    gateway_known_find(call, worker->hash);
     bb__proto__call__init(&body);
     request.op_case = BB__PROTO__WORKER_REQUEST__OP_CALL;
     request.call = &body;
@@ -270,6 +278,10 @@ static void send_call(struct call *call)
     body.wants_trace = call->wants_trace;
     body.profile = call->profile;
     body.timeout_ms = (uint32_t)((call->deadline_us - now) / 1000 + 1);
+    if (call->known.bytes != NULL) {
+        body.known_source = call->known.source;
+        body.known_number = call->known.number;
+    }
     if (call->client_key != NULL) {
         body.client_key = bb_slice_pb(bb_slice(call->client_key, 32));
         body.client_digest = bb_slice_pb(bb_slice(call->client_digest, 32));
@@ -326,6 +338,7 @@ int gateway_call_start(struct bb_ctx *ctx, struct gateway *gateway, struct call 
     bb_list_init(&call->link);
     call->worker = NULL;
     call->errand = NULL;
+    call->known = (struct memo_json){ .bytes = NULL };
     call->attempts = 0;
     call->is_left = false;
     call->may_have_run = false;

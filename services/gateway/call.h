@@ -9,6 +9,7 @@
 #define GATEWAY_CALL_H
 
 #include "gateway.h"
+#include "memo.h"
 
 struct call {
     /* Set by the caller. */
@@ -22,6 +23,9 @@ struct call {
     uint64_t at_tx, min_tx;
     uint64_t limit_us; /* 0: GATEWAY_CALL_US */
     bool is_admin, is_live, is_shared, wants_trace;
+    /* Takes the JSON of a result in this format, see known.h: the reply may leave the value out. */
+    bool wants_json;
+    enum bb_json_format format;
     Bb__Proto__Profile profile;
     /* `reply` (NULL unless a worker answered) lives during the call only. */
     void (*done)(struct call *call, int status, const char *error,
@@ -31,7 +35,9 @@ struct call {
     struct gateway *gateway;
     struct bb_list link; /* waiting for a worker, leaving, or alone */
     struct worker *worker;
-    struct errand *errand; /* the request that its answer is awaited of, or NULL */
+    struct errand *errand;  /* the request that its answer is awaited of, or NULL */
+    struct memo_json known; /* what its worker need not send; with a reference */
+    uint64_t known_worker;
     uint64_t started_us, deadline_us, retry_us;
     uint32_t attempts;
     bool is_left;      /* nobody waits for it any more */

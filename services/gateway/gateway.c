@@ -10,6 +10,7 @@
 #include "endpoint.h"
 #include "feed.h"
 #include "forward.h"
+#include "memo.h"
 #include "nats.h"
 #include "options.h"
 #include "routes.h"
@@ -95,6 +96,17 @@ static int load_admin_key(struct bb_ctx *ctx, struct gateway *gateway, const str
     return rc;
 }
 
+static void open_memo(struct bb_ctx *ctx, struct gateway *gateway, size_t bytes_max)
+{
+    gateway->json_hits = bb_metric("bb_gateway_json_hits_total", BB_COUNTER,
+                                   "Answers whose value neither crossed from the worker nor was "
+                                   "encoded, as both were here from an answer before.");
+    gateway->json_bytes =
+        bb_metric("bb_gateway_json_bytes", BB_GAUGE, "Memory of the JSON that is kept for that.");
+    bb_random(ctx, &gateway->memo_seed, sizeof(gateway->memo_seed));
+    gateway->memo = bytes_max == 0 ? NULL : gateway_memo_new(bytes_max);
+}
+
 static int open_http(struct bb_ctx *ctx, struct gateway *gateway, const struct bb_conf *conf)
 {
     const char *folder = bb_conf_text(conf, "static");
@@ -134,6 +146,7 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
     gateway->call_time =
         bb_histogram("bb_gateway_call_seconds", "From acceptance of a call to its answer.");
     bb_random(ctx, gateway->random_key, sizeof(gateway->random_key));
+    open_memo(ctx, gateway, (size_t)bb_conf_number(conf, "json-bytes"));
     rc = load_admin_key(ctx, gateway, conf);
     if (rc == BB_OK) {
         rc = gateway_workers_open(ctx, gateway, bb_conf_text(conf, "workers"),
@@ -231,6 +244,7 @@ static void close_gateway(struct bb_service *service, void *state)
     gateway_subscriptions_close(gateway->subscriptions);
     gateway_txfeed_close(gateway->txfeed);
     bb_http_files_close(gateway->files);
+    gateway_memo_free(gateway->memo);
     bb_buf_fini(&gateway->admin_key);
     bb_buf_fini(&gateway->json);
     gateway->magic = 0;

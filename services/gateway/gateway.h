@@ -32,6 +32,7 @@ struct bus;
 struct actions;
 struct auth;
 struct endpoints;
+struct memo;
 struct bb_follow;
 
 struct gateway {
@@ -53,6 +54,8 @@ struct gateway {
     struct actions *actions;
     struct auth *auth; /* who callers are */
     struct endpoints *endpoints;
+    struct memo *memo; /* NULL: nothing is kept */
+    uint64_t memo_seed;
     size_t session_queries_max, session_bytes_max;
     struct bb_list logs; /* requests for log lines that wait */
     struct bb_buf admin_key;
@@ -62,7 +65,7 @@ struct gateway {
     struct bb_buf json;    /* the answer that is being written */
     struct bb_slice *keys; /* of the record that is being told; they live in it */
     size_t key_count, key_capacity;
-    struct bb_metric *calls, *call_errors;
+    struct bb_metric *calls, *call_errors, *json_hits, *json_bytes;
     struct bb_histogram *call_time;
 };
 

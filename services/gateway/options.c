@@ -27,6 +27,9 @@ const struct bb_option gateway_options[] = {
       "The largest body of a request; larger ones get 413." },
     { "live-bytes", BB_OPTION_SIZE, "64M", 1u << 20, 1ull << 40, "SIZE",
       "Memory for results and read ranges of live queries; beyond it new subscriptions get 503." },
+    { "json-bytes", BB_OPTION_SIZE, "32M", 0, 1ull << 40, "SIZE",
+      "Memory for the JSON of results that workers keep, so that it is made once and their values are "
+      "not sent again; 0: each answer is encoded." },
     { "nats", BB_OPTION_TEXT, NULL, 0, 0, "URL",
       "A NATS server with JetStream: through it actions reach runners." },
     { "deployment", BB_OPTION_TEXT, "main", 0, 0, "NAME",

@@ -30,6 +30,8 @@ const struct bb_option solo_options[] = {
       "memory for documents and ranges that were read or written lately; a small one takes 450 bytes" },
     { "results-bytes", BB_OPTION_SIZE, "32M", 0, 1ull << 40, "SIZE",
       "memory for results of queries that came more than once; 0: each query is run" },
+    { "json-bytes", BB_OPTION_SIZE, "32M", 0, 1ull << 40, "SIZE",
+      "memory for the JSON of these results; 0: each answer is encoded" },
     { "memtable-bytes", BB_OPTION_SIZE, "192M", 4u << 20, 64ull << 30, "SIZE",
       "committed changes that the data file lacks take at most this much memory, older versions for "
       "reads as much again" },

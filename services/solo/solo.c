@@ -163,8 +163,8 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
     struct part *scheduler = &solo->parts[PART_SCHEDULER];
     struct part *gateway = &solo->parts[PART_GATEWAY];
     const char *show_errors = bb_conf_bool(conf, "show-errors") ? "true" : "false";
-    char text[64], outcome_seconds[32], cache_bytes[32], results_bytes[32], memtable_bytes[32],
-        resident_bytes[32];
+    char text[64], outcome_seconds[32], cache_bytes[32], results_bytes[32], json_bytes[32],
+        memtable_bytes[32], resident_bytes[32];
     int rc = BB_OK;
 
     for (size_t i = 0; i < PART_COUNT && rc == BB_OK; i++)
@@ -178,6 +178,7 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
                    bb_conf_number(conf, "cache-bytes"));
     (void)snprintf(results_bytes, sizeof results_bytes, "%" PRIu64,
                    bb_conf_number(conf, "results-bytes"));
+    (void)snprintf(json_bytes, sizeof json_bytes, "%" PRIu64, bb_conf_number(conf, "json-bytes"));
     (void)snprintf(memtable_bytes, sizeof memtable_bytes, "%" PRIu64,
                    bb_conf_number(conf, "memtable-bytes"));
     (void)snprintf(resident_bytes, sizeof resident_bytes, "%" PRIu64,
@@ -211,6 +212,7 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
         { gateway, "workers", "inproc://bb-worker" },
         { gateway, "storage", "inproc://bb-storage" },
         { gateway, "show-errors", show_errors },
+        { gateway, "json-bytes", json_bytes },
         { gateway, "admin-key", (const char *)solo->admin_key.data },
         { gateway, "deployment", bb_conf_text(conf, "deployment") },
     };

@@ -58,6 +58,23 @@ static char *trace_of(struct worker *worker, struct call *call, const Bb__Proto_
     return whole == NULL ? done->trace : whole;
 }
 
+/* A kept result is told by its number, and to who has it by nothing else. */
+static void tell_kept(const struct worker *worker, const struct call *call,
+                      Bb__Proto__CallReply *body)
+{
+    const Bb__Proto__Call *request = call->request;
+    uint64_t number = call->sight.number;
+    if (number == 0) {
+        return;
+    }
+    body->result_source = worker->session;
+    body->result_number = number;
+    body->is_known = request->known_source == worker->session && request->known_number == number;
+    if (body->is_known) {
+        body->value = bb_slice_pb(BB_SLICE_EMPTY);
+    }
+}
+
 static void fill_reply(struct worker *worker, struct call *call, int status, const char *error,
                        Bb__Proto__WorkerReply *reply, Bb__Proto__CallReply *body)
 {
@@ -77,6 +94,7 @@ static void fill_reply(struct worker *worker, struct call *call, int status, con
     if (status == BB_OK) {
         struct bb_slice value = worker_call_value(call);
         body->value = bb_slice_pb(value.size > 0 ? value : bb_slice(null_value, 1));
+        tell_kept(worker, call, body);
     }
     if (done != NULL && error == NULL) {
         body->error_data = done->error_data;

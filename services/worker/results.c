@@ -17,6 +17,7 @@ struct result {
     struct bb_list doomed;
     uint64_t hash;
     uint64_t since;                             /* when it was evaluated */
+    uint64_t number;                            /* no other one has or had it */
     struct bb_slice path, args, identity, seed; /* identity, seed: if they matter */
     bool is_used;                               /* since the hand passed */
     bool is_for_admin;
@@ -33,7 +34,7 @@ struct results {
     struct sightings *sightings;
     struct bb_recent recent;
     uint64_t idle_records; /* since somebody may have asked for the newest keys */
-    uint64_t seed;
+    uint64_t seed, last_number;
     size_t bytes, bytes_max;
     uint8_t deployment[20]; /* key of the row that every run reads */
     struct results_stats stats;
@@ -200,6 +201,7 @@ const Bb__Proto__SlotDone *worker_results_find(struct results *results,
     if (result != NULL && result->since <= snapshot && (!result->is_for_admin || query->is_admin)) {
         result->is_used = true;
         results->stats.hits++;
+        sight->number = result->number;
         return &result->done;
     }
     if (is_first) {
@@ -374,6 +376,7 @@ void worker_results_add(struct results *results, const struct result_query *quer
     struct result **bucket = bucket_of(results, hash);
     result->hash = hash;
     result->since = snapshot;
+    result->number = ++results->last_number;
     result->next = *bucket;
     *bucket = result;
     bb_list_push_back(&results->clock, &result->clock);

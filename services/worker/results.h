@@ -46,6 +46,7 @@ struct result_query {
 struct result_sight {
     uint64_t hash, own_hash;     /* without and with the identity */
     bool was_seen, was_own_seen; /* it came before */
+    uint64_t number;             /* of what was found: no other result ever has it; 0: none */
 };
 
 /* What the query gives at `snapshot`, which is not after the cursor; NULL: it must be run. Valid

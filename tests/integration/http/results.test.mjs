@@ -23,6 +23,11 @@ export const who = query(async (ctx) => (await ctx.auth.getUserIdentity())?.subj
 export const now = query(() => Date.now());
 export const snapshot = query(async (ctx) => Number(await ctx.meta.getSnapshotTs()));
 export const say = query(() => { console.log("said"); return 1; });
+export const odd = query(async (ctx) => [
+  ...Array.from({ length: 60 }, (_, i) => ({ name: ["row", i, String.fromCharCode(34, 92, 10, 1, 127, 0x2028, 0xd83d, 0xde00)].join(" "), n: i / 7, whole: i * 1e15,
+    big: BigInt(i) * 123456789012345678n, bytes: new Uint8Array([i, 255]).buffer, nested: [{ ["k" + i]: null }, [], {}] })),
+  -0, NaN, Infinity, 1e21, 5e-324, "", (await ctx.db.getByKey("rows", "odd"))?.n ?? null,
+]);
 export const version = query(() => 1);`,
 };
 
@@ -44,6 +49,15 @@ describe("results that are kept", { skip: suiteMissing() }, () => {
   };
   const ask = async (url, path, args = {}) => (await send(url, "query", path, args)).value;
   const change = (url, path, args) => send(url, "mutation", path, args);
+  /** Of all gateways: answers whose value was there already. */
+  const jsonHits = async () => {
+    let sum = 0;
+    for (const name of suite.names.filter((name) => name.startsWith("gateway"))) {
+      const text = await (await fetch(`http://${suite.settings(name)["admin-listen"]}/metrics`)).text();
+      sum += Number(/^bb_gateway_json_hits_total(?:\{.*\})? (\d+)$/m.exec(text)[1]);
+    }
+    return sum;
+  };
   const hits = async () => (await suite.admin.status()).workers.reduce((sum, { resultHits }) => sum + resultHits, 0);
 
   test("b21_kept_results: what one gateway wrote, the other one reads at once, however often it was asked before", async () => {
@@ -96,6 +110,32 @@ describe("results that are kept", { skip: suiteMissing() }, () => {
     await Promise.all(readers);
     assert.equal(await ask(suite.url, "rows:sum", { group }), 80);
     await eventually(async () => (await hits()) > before);
+  });
+
+  test("b21_kept_results: the JSON of a value is the same bytes, however it came to the gateway", async () => {
+    const texts = async (format) => {
+      const seen = new Set();
+      for (let i = 0; i < 5; i++) {
+        for (const url of suite.urls) {
+          const response = await fetch(`${url}/api/query`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ path: "rows:odd", args: {}, format }) });
+          const text = await response.text();
+          assert.equal(Number(response.headers.get("content-length")), Buffer.byteLength(text));
+          seen.add(text.replace(/,"tx":\d+,/, ","));
+        }
+      }
+      return [...seen];
+    };
+    const had = await jsonHits();
+    const [clean, ...others] = await texts("json");
+    assert.deepEqual(others, []);
+    assert.match(clean, /^\{"status":"success","value":\[.*\],"logLines":\[\]\}$/s);
+    const [encoded, ...more] = await texts("convex_encoded_json");
+    assert.deepEqual(more, []);
+    assert.notEqual(encoded, clean);
+    assert.ok((await jsonHits()) >= had + 4, "most values were there already");
+    // A write ends it; the next one is of its own.
+    await change(suite.url, "rows:put", { key: "odd", n: 7 });
+    for (let i = 0; i < 4; i++) for (const url of suite.urls) assert.equal((await ask(url, "rows:odd")).at(-1), 7);
   });
 
   test("the clock, the moment and what was said are of each call", async () => {

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -39,6 +40,9 @@ struct suite {
     atomic_int second_asked;
     atomic_uint_fast64_t tx;
     atomic_int counter, calls, deaths, cancels;
+    atomic_uint_fast64_t source, number; /* of the result that the worker keeps; 0: it keeps none */
+    atomic_int left_out;                 /* values that the gateway had */
+    atomic_bool is_liar;                 /* it leaves out what the gateway does not have */
     uint8_t died_id[16];
     atomic_bool is_same_id;
     struct bb_task task;
@@ -108,6 +112,24 @@ static void answer_seen(struct bb_value_builder *builder, const Bb__Proto__Call 
     bb_value_end_object(builder);
 }
 
+/* A value of some 9 KB that its source and number tell. */
+static void answer_kept(struct suite *suite, struct bb_value_builder *builder,
+                        const Bb__Proto__Call *call, Bb__Proto__CallReply *reply)
+{
+    char text[9000];
+    int size = snprintf(text, sizeof(text), "kept %" PRIu64 " of %" PRIu64 " \"", suite->number,
+                        suite->source);
+
+    memset(text + size, 'x', sizeof(text) - (size_t)size);
+    bb_value_put_string(builder, bb_slice(text, sizeof(text)));
+    reply->result_source = suite->source;
+    reply->result_number = suite->number;
+    reply->is_known =
+        suite->is_liar || (suite->number != 0 && call->known_source == suite->source &&
+                           call->known_number == suite->number);
+    suite->left_out += reply->is_known;
+}
+
 static void handle_call(struct suite *suite, struct bb_exchange *exchange,
                         const Bb__Proto__Call *call)
 {
@@ -123,6 +145,8 @@ static void handle_call(struct suite *suite, struct bb_exchange *exchange,
     reply.kind = call->kind;
     if (strcmp(call->path, "t:seen") == 0) {
         answer_seen(builder, call);
+    } else if (strcmp(call->path, "t:kept") == 0) {
+        answer_kept(suite, builder, call, &reply);
     } else if (strcmp(call->path, "t:count") == 0) {
         bb_value_put_int64(builder, suite->counter);
         range.low = bb_slice_pb(bb_slice_str("k1"));
@@ -161,7 +185,9 @@ static void handle_call(struct suite *suite, struct bb_exchange *exchange,
         error = "Could not find function";
         bb_value_null(builder);
     }
-    reply.value = bb_slice_pb(bb_value_finish(builder));
+    struct bb_slice value = bb_value_finish(builder);
+    if (!reply.is_known)
+        reply.value = bb_slice_pb(value);
     reply_call(exchange, &reply, status, error);
     bb_value_builder_free(builder);
 }
@@ -578,6 +604,97 @@ Test(service, calls_reach_the_worker_and_answers_come_back)
     cr_expect(strstr(text, "kaput") == NULL);
     expect_in(ask(&suite, "POST /api/query", ADMIN, "{\"path\":\"t:throw\"}"),
               "Server Error\\nUncaught Error: kaput");
+    suite_stop(&suite);
+}
+
+static const char *ask_kept(struct suite *suite, const char *format)
+{
+    char body[100];
+
+    (void)snprintf(body, sizeof(body), "{\"path\":\"t:kept\",\"format\":\"%s\"}", format);
+    return ask(suite, "POST /api/query", "", body);
+}
+
+/* Asks `times`, and gets what the worker keeps now; `left_out` values were not sent again. */
+static void expect_kept(struct suite *suite, const char *format, int times, int left_out)
+{
+    int before = suite->left_out;
+    char wanted[200], end[100];
+
+    (void)snprintf(wanted, sizeof(wanted),
+                   "{\"status\":\"success\",\"value\":\"kept %" PRIu64 " of %" PRIu64 " \\\"xxx",
+                   suite->number, suite->source);
+    for (int i = 0; i < times; i++) {
+        const char *text = ask_kept(suite, format);
+
+        expect_in(text, wanted);
+        (void)snprintf(end, sizeof(end), "xxx\",\"tx\":%" PRIu64 ",\"logLines\":[]}", suite->tx++);
+        expect_in(text, end);
+        cr_expect_eq(strlen(strstr(text, "\r\n\r\n") + 4),
+                     strtoul(strstr(text, "Content-Length: ") + 16, NULL, 10));
+    }
+    cr_expect_eq(suite->left_out - before, left_out);
+}
+
+Test(service, a_kept_result_crosses_once_and_is_the_same_ever_after)
+{
+    struct suite suite;
+
+    suite_start(&suite);
+    expect_kept(&suite, "json", 3, 0); /* not kept there: each is sent */
+    suite.source = 5;
+    suite.number = 1;
+    expect_kept(&suite, "json", 4, 3);
+    expect_kept(&suite, "convex_encoded_json", 3, 2); /* another text of it */
+    suite.number = 2;                                 /* something was written */
+    expect_kept(&suite, "json", 3, 2);
+    suite.source = 6; /* the worker was started again, and counts from 1 */
+    expect_kept(&suite, "json", 3, 2);
+    suite.number = 1;
+    expect_kept(&suite, "json", 2, 1);
+    suite.source = 5;
+    expect_kept(&suite, "convex_encoded_json", 1, 1);
+    suite.number = 0;
+    expect_kept(&suite, "json", 2, 0);
+    suite_stop(&suite);
+}
+
+Test(service, a_batch_takes_kept_results_too)
+{
+    struct suite suite;
+
+    suite_start(&suite);
+    suite.source = 5;
+    suite.number = 1;
+    for (int i = 0; i < 3; i++) {
+        const char *text = ask(&suite, "POST /api/query_batch", "",
+                               "{\"queries\":[{\"path\":\"t:kept\"},{\"path\":\"t:count\"}]}");
+
+        expect_in(text, "{\"results\":[{\"status\":\"success\",\"value\":\"kept 1 of 5 ");
+        expect_in(text,
+                  "xxx\",\"tx\":1000,\"logLines\":[]},{\"status\":\"success\",\"value\":\"0\"");
+    }
+    cr_expect_eq((int)suite.left_out, 2);
+    suite_stop(&suite);
+}
+
+Test(service, a_value_that_is_left_out_and_not_known_is_no_answer)
+{
+    struct suite suite;
+
+    suite_start(&suite);
+    suite.source = 5;
+    suite.number = 1;
+    suite.is_liar = true;
+    expect_in(ask_kept(&suite, "json"), "500 Internal");
+    suite.is_liar = false;
+    expect_kept(&suite, "json", 2, 1);
+    suite.is_liar = true;
+    suite.number = 2;
+    expect_in(ask_kept(&suite, "json"), "500 Internal");
+    suite.source = 6;
+    suite.number = 1;
+    expect_in(ask_kept(&suite, "json"), "500 Internal");
     suite_stop(&suite);
 }
 

@@ -21,6 +21,7 @@ struct host {
     struct bb_http_files *files;
     struct bb_thread *thread;
     struct bb_http_request *held;
+    struct bb_http_buffer *shared;
     struct bb_http_stream *stream;
     struct bb_task task;
     struct bb_mutex *mutex;
@@ -65,6 +66,9 @@ static void handle(void *arg, struct bb_http_request *request)
         host->stream = bb_http_stream_begin(
             request, "text/event-stream",
             &(struct bb_http_stream_events){ .on_end = on_stream_end, .arg = host });
+    } else if (bb_slice_equal_str(path, "/shared")) {
+        bb_http_respond_shared(request, 200, "text/plain", BB_SLICE_EMPTY, bb_slice_str("<"),
+                               host->shared, bb_slice_str(">"));
     } else if (bb_slice_equal_str(path, "/big")) {
         struct bb_buf body = { 0 };
 
@@ -274,6 +278,86 @@ Test(server, pipelined_requests_are_answered_in_order)
     b = strstr(answer, "POST /b [two]");
     cr_assert(a != NULL && b != NULL && strstr(b, "GET /c []") != NULL && a < b);
     host_stop(&host);
+}
+
+/* A host that answers /shared with a buffer of this size, from "start" to "end". */
+static void start_sharing(struct host *host, size_t size)
+{
+    struct bb_buf text = { 0 };
+
+    memset(bb_buf_reserve(&text, size), 's', size);
+    text.size = size;
+    memcpy(text.data, "start", 5);
+    memcpy(text.data + size - 3, "end", 3);
+    host->shared = bb_http_buffer_new(bb_buf_slice(&text));
+    bb_buf_fini(&text);
+    host_start(host, NULL);
+}
+
+/* Nobody but us holds the buffer any more. */
+static void stop_sharing(struct host *host)
+{
+    host_stop(host);
+    cr_expect_eq(host->shared->reference_count, 1u);
+    bb_http_buffer_release(host->shared);
+}
+
+Test(server, shared_bytes_are_sent_in_their_place)
+{
+    static const size_t sizes[] = { 8, 4096, 4097, 30000, 400000 };
+
+    for (size_t i = 0; i < BB_COUNT_OF(sizes); i++) {
+        struct host host = { .ended = 0 };
+        int fd;
+        char length[64];
+        const char *at;
+
+        start_sharing(&host, sizes[i]);
+        fd = dial(&host);
+        for (int round = 0; round < 9; round++)
+            put(fd, "GET /shared HTTP/1.1\r\nHost: x\r\n\r\nGET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+        put(fd,
+            "HEAD /shared HTTP/1.1\r\nHost: x\r\n\r\nGET /c HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        at = get_until(fd, NULL);
+        (void)close(fd);
+        (void)snprintf(length, sizeof(length), "Content-Length: %zu\r\n", sizes[i] + 2);
+        cr_expect_eq(count_of(at, length), 10u);
+        for (int round = 0; round < 9; round++) {
+            at = strstr(at, "\r\n\r\n<start");
+            cr_assert_not_null(at);
+            at += 5 + sizes[i];
+            cr_assert_eq(strncmp(at - 3, "end>HTTP/1.1 200 OK", 19), 0);
+            at = strstr(at, "GET /a []HTTP/1.1 200 OK");
+            cr_assert_not_null(at);
+        }
+        at = strstr(at, "\r\n\r\nHTTP/1.1 200 OK");
+        cr_assert(at != NULL && strstr(at, "GET /c []") != NULL);
+        stop_sharing(&host);
+    }
+}
+
+Test(server, shared_bytes_of_a_client_that_leaves_or_never_reads_are_let_go)
+{
+    struct host host = { .ended = 0 };
+    int fds[4];
+
+    start_sharing(&host, 3 << 20);
+    for (size_t i = 0; i < BB_COUNT_OF(fds); i++) {
+        fds[i] = dial(&host);
+        put(fds[i],
+            "GET /shared HTTP/1.1\r\nHost: x\r\n\r\nGET /shared HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
+    for (size_t i = 0; i < BB_COUNT_OF(fds); i++) {
+        char some[1000];
+
+        cr_assert_eq(recv(fds[i], some, sizeof(some), MSG_WAITALL), (ssize_t)sizeof(some));
+        if (i % 2 == 0)
+            (void)close(fds[i]);
+    }
+    expect_in(once(&host, "GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), "GET /a []");
+    stop_sharing(&host); /* the others are cut off */
+    (void)close(fds[1]);
+    (void)close(fds[3]);
 }
 
 static void answer_held(struct host *host)

@@ -17,11 +17,14 @@
 
 /* ---- a database of versions ---- */
 
+#define NUMBERS 65536u
+
 struct world {
     struct results *results;
     uint64_t random;
     uint64_t versions[KEYS][VERSIONS]; /* txs that wrote it, in order */
     size_t version_count[KEYS];
+    uint64_t told[NUMBERS]; /* the value of each number of a result */
     uint64_t cursor;
     uint8_t deployment[KEY_SIZE];
     uint64_t deployments[VERSIONS];
@@ -238,6 +241,11 @@ static void look(struct world *w, struct pending *pending, size_t *count)
     cr_assert_eq(done->value.len, sizeof(found));
     memcpy(&found, done->value.data, sizeof(found));
     cr_assert_eq(found, wanted, "query %u at %" PRIu64 " of %" PRIu64, query, made.at, w->cursor);
+    cr_assert(made.sight.number > 0 && made.sight.number < NUMBERS);
+    uint64_t *told = &w->told[made.sight.number];
+    cr_assert(*told == 0 || *told == found, "number %" PRIu64 " was of another value",
+              made.sight.number);
+    *told = found;
     struct answer answer;
     run(w, query, &asked, made.at, &answer);
     cr_assert_eq(done->n_reads, answer.done.n_reads);

@@ -38,7 +38,7 @@ enum bb_http_method {
     BB_HTTP_OTHER
 };
 
-/* ---- bytes shared by many streams: immutable, counted ---- */
+/* ---- bytes shared by many streams and responses: immutable, counted ---- */
 
 struct bb_http_buffer {
     uint32_t reference_count;
@@ -146,6 +146,11 @@ void bb_http_on_gone(struct bb_http_request *request, void (*gone)(void *arg), v
  * HEAD request gets no body. `content_type` NULL: no such line. */
 void bb_http_respond(struct bb_http_request *request, int status, const char *content_type,
                      struct bb_slice headers, struct bb_slice body);
+/* The body is `before`, `shared`, `after`; of a large `shared` a reference is taken (the caller
+ * keeps its own) instead of a copy. */
+void bb_http_respond_shared(struct bb_http_request *request, int status, const char *content_type,
+                            struct bb_slice headers, struct bb_slice before,
+                            struct bb_http_buffer *shared, struct bb_slice after);
 /* {code, message} as JSON; 503 with Retry-After. */
 void bb_http_respond_error(struct bb_http_request *request, int status, const char *code,
                            const char *message);
