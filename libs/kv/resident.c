@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "kv.h"
@@ -40,6 +41,12 @@ size_t bb_kv_resident(void)
     text[size] = 0;
     const char *line = strstr(text, "\nRssFile:");
     return line == NULL ? 0 : (size_t)strtoull(line + strlen("\nRssFile:"), NULL, 10) << 10;
+}
+
+uint64_t bb_kv_waits(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? (uint64_t)usage.ru_majflt : 0;
 }
 
 /* Pages of the file that were ever used, so that the rest of the address space is left out. */

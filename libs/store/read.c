@@ -50,7 +50,12 @@ void bb_store_snapshot_close(struct bb_store_snapshot *snapshot)
     }
     struct bb_store *store = snapshot->store;
     bb_kv_cursor_close(snapshot->cursor);
-    store_touched(store, snapshot->lookups, snapshot->bytes);
+    if (store->options.has_quick_reader &&
+        snapshot->reader_index == store->options.reader_count - 1) {
+        store_touched_quickly(store, snapshot->lookups, snapshot->bytes);
+    } else {
+        store_touched(store, snapshot->lookups, snapshot->bytes);
+    }
     bb_mutex_lock(store->view);
     bb_assert(snapshot->generation->pins > 0);
     snapshot->generation->pins--;

@@ -32,13 +32,23 @@ uint64_t bb_store_resident(const struct bb_store *store)
     return atomic_load_explicit(&store->resident.bytes, memory_order_relaxed);
 }
 
+void store_touched_quickly(struct bb_store *store, size_t lookups, size_t bytes)
+{
+    size_t more = lookups * LOOKUP_BYTES + bytes * DELIVERED_TIMES;
+    (void)atomic_fetch_add_explicit(&store->resident.touched, more, memory_order_relaxed);
+}
+
+bool bb_store_wants_look(const struct bb_store *store)
+{
+    size_t touched = atomic_load_explicit(&store->resident.touched, memory_order_relaxed);
+    return touched >= store->options.resident_max / LOOKS;
+}
+
 void store_touched(struct bb_store *store, size_t lookups, size_t bytes)
 {
     struct store_resident *of = &store->resident;
-    size_t more = lookups * LOOKUP_BYTES + bytes * DELIVERED_TIMES;
-    size_t touched = atomic_fetch_add_explicit(&of->touched, more, memory_order_relaxed) + more;
-    if (touched < store->options.resident_max / LOOKS ||
-        atomic_flag_test_and_set(&of->is_looking)) {
+    store_touched_quickly(store, lookups, bytes);
+    if (!bb_store_wants_look(store) || atomic_flag_test_and_set(&of->is_looking)) {
         return;
     }
     atomic_store_explicit(&of->touched, 0, memory_order_relaxed);

@@ -28,7 +28,7 @@
 #include "bb/mvcc.h"
 #include "bb/store.h"
 
-#define STORE_READERS_MAX 64
+#define STORE_READERS_MAX 66
 #define STORE_OPAQUE_MAX  (64u << 10)
 
 /* ---- state: where the machine stands ---- */
@@ -184,8 +184,11 @@ int store_copy_pace(struct bb_ctx *ctx, struct bb_store *store, const struct bb_
                     uint64_t total, uint64_t start_us);
 
 /* resident.c; any thread, no lock held */
-/* So many keys were looked up in the file, and so many bytes of it delivered. */
+/* So many keys were looked up in the file, and so many bytes of it delivered: looks when it is
+ * time. */
 void store_touched(struct bb_store *store, size_t lookups, size_t bytes);
+/* The same, and leaves the look to others. */
+void store_touched_quickly(struct bb_store *store, size_t lookups, size_t bytes);
 
 /* flush.c */
 void store_thread(void *arg);

@@ -1,7 +1,21 @@
 /*
- * Reads at one tx, on the reader threads. A tx that is not applied yet is waited for a moment.
+ * Reads at one tx. A tx that is not applied yet is waited for a moment.
+ *
+ * Reader threads answer them, as a page that is not in memory comes from the disk. Gets of a few
+ * keys take less time than it takes to wake such a thread, so they are answered at once, by the
+ * owner thread, as long as it does not have to wait: after a wait it leaves them to the readers for
+ * a second, and for ever longer times while it meets waits again.
  */
+#include "bb/kv.h"
+
 #include "storage.h"
+
+enum {
+    HERE_OPS_MAX = 16,
+    PAUSE_MS_MIN = 1000,
+    PAUSE_MS_MAX = 60000,
+    WARM_READS = 1000 /* without a wait: what was cold before counts no more */
+};
 
 struct read_job {
     struct bb_job job; /* in the exchange's arena */
@@ -72,11 +86,9 @@ static int read_ops(struct bb_ctx *ctx, struct bb_store_snapshot *snapshot,
     return rc;
 }
 
-static void read_work(struct bb_job *job, size_t thread_index)
+static void answer(struct read_job *work, struct bb_arena *arena, size_t reader_index)
 {
-    struct read_job *work = bb_container(job, struct read_job, job);
     struct storage *node = work->node;
-    struct bb_arena *arena = node->reader_arenas[thread_index];
     struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log, .arena = arena };
     Bb__Proto__ReadReply read = BB__PROTO__READ_REPLY__INIT;
     Bb__Proto__StorageReply reply = storage_new_reply();
@@ -84,7 +96,7 @@ static void read_work(struct bb_job *job, size_t thread_index)
     uint64_t start_us = work->start_us;
     size_t entry_count = 0;
     int rc =
-        bb_store_snapshot_open(&ctx, node->store, thread_index, BB_TX(work->read->tx), &snapshot);
+        bb_store_snapshot_open(&ctx, node->store, reader_index, BB_TX(work->read->tx), &snapshot);
 
     if (rc == BB_OK) {
         rc = read_ops(&ctx, snapshot, work->read, &read, &entry_count);
@@ -104,7 +116,58 @@ static void read_work(struct bb_job *job, size_t thread_index)
     bb_histogram_observe(node->read_time, bb_now_us(&ctx) - start_us);
 }
 
+static void read_work(struct bb_job *job, size_t thread_index)
+{
+    struct read_job *work = bb_container(job, struct read_job, job);
+
+    answer(work, work->node->reader_arenas[thread_index], thread_index);
+}
+
 /* ---- on the owner thread ---- */
+
+static bool is_quick(const struct storage *node, const Bb__Proto__Read *read)
+{
+    if (read->n_ops > HERE_OPS_MAX || bb_loop_now_us(node->loop) < node->warmth.since_us ||
+        bb_store_wants_look(node->store)) {
+        return false;
+    }
+    for (size_t i = 0; i < read->n_ops; i++) {
+        if (read->ops[i]->high.len > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Had this thread to wait for the disk just now? */
+static void look_back(struct storage *node)
+{
+    struct storage_warmth *warmth = &node->warmth;
+    uint64_t waits = bb_kv_waits();
+
+    if (waits == warmth->waits) {
+        warmth->reads += warmth->reads < WARM_READS;
+        return;
+    }
+    warmth->waits = waits;
+    warmth->pause_ms = warmth->reads == WARM_READS || warmth->pause_ms == 0 ? PAUSE_MS_MIN
+                       : warmth->pause_ms > PAUSE_MS_MAX / 2                ? PAUSE_MS_MAX
+                                                                            : warmth->pause_ms * 2;
+    warmth->reads = 0;
+    warmth->since_us = bb_loop_now_us(node->loop) + warmth->pause_ms * 1000ull;
+}
+
+static void read_here(struct storage *node, struct bb_exchange *exchange,
+                      const Bb__Proto__Read *read)
+{
+    struct read_job work = {
+        .node = node, .exchange = exchange, .read = read, .start_us = bb_loop_now_us(node->loop)
+    };
+
+    answer(&work, node->scratch, node->reader_count + 1);
+    bb_metric_add(node->reads_here, 1);
+    look_back(node);
+}
 
 void storage_read(struct storage *node, struct bb_exchange *exchange,
                   const Bb__Proto__StorageRequest *request)
@@ -117,6 +180,10 @@ void storage_read(struct storage *node, struct bb_exchange *exchange,
     if (!node->has_been_ready || read->tx > bb_store_applied(node->store).us) {
         storage_wait(node, STORAGE_WAIT_READ, exchange, request,
                      bb_loop_now_us(node->loop) + (uint64_t)STORAGE_READ_WAIT_MS * 1000);
+        return;
+    }
+    if (is_quick(node, read)) {
+        read_here(node, exchange, read);
         return;
     }
     work = bb_arena_zero(bb_exchange_arena(exchange), 1, sizeof *work);

@@ -233,6 +233,8 @@ static void find_metrics(struct storage *node)
     node->append_refused = bb_metric("bb_storage_append_refused_total", BB_COUNTER,
                                      "Batches and claims refused or repeated");
     node->reads = bb_metric("bb_storage_read_total", BB_COUNTER, "Read requests answered");
+    node->reads_here = bb_metric("bb_storage_read_here_total", BB_COUNTER,
+                                 "Of them, small ones that needed no reader thread");
     node->read_entries =
         bb_metric("bb_storage_read_entries_total", BB_COUNTER, "Entries delivered by reads");
     node->tails = bb_metric("bb_storage_tail_total", BB_COUNTER, "Feed requests answered");
@@ -250,7 +252,9 @@ static int open_data(struct bb_ctx *ctx, struct storage *node, struct bb_conf *c
     uint64_t days = bb_conf_number(conf, "retention-days");
     size_t memory = bb_conf_number(conf, "memtable-bytes");
     struct bb_store_options store = { .dir = path,
-                                      .reader_count = node->reader_count + 1, /* and the hash */
+                                      .reader_count =
+                                          node->reader_count + 2, /* the hash; this thread */
+                                      .has_quick_reader = true,
                                       .flush_ms = (uint32_t)bb_conf_number(conf, "flush-ms"),
                                       .flush_bytes = memory / 3,
                                       .memory_max = memory * 2,

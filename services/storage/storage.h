@@ -62,6 +62,14 @@ struct storage_peer {
     struct bb_peer *peer;
 };
 
+/* Whether what reads look up is in memory, as far as it was seen: read.c. */
+struct storage_warmth {
+    uint64_t waits;    /* for the disk, of this thread, when it was looked at last */
+    uint64_t since_us; /* only from then on this thread reads itself */
+    uint32_t pause_ms; /* after the next wait */
+    uint32_t reads;    /* of this thread without a wait */
+};
+
 /* compare.c */
 enum {
     COMPARE_STEP = 1024, /* entries */
@@ -95,7 +103,8 @@ struct storage {
     struct bb_replog *replog;
     struct bb_server *server;
     struct bb_pool *readers;
-    size_t reader_count;
+    size_t reader_count; /* of the pool; then come the hash and this thread */
+    struct storage_warmth warmth;
     struct bb_arena **reader_arenas; /* one for each reader thread */
     struct bb_arena *scratch;        /* the owner thread's; reset after each use */
 
@@ -145,8 +154,8 @@ struct storage {
     ProtobufCBinaryData *records; /* scratch of tail replies */
     size_t record_count, record_capacity;
 
-    struct bb_metric *appends, *append_bytes, *append_refused, *reads, *read_entries, *tails,
-        *tails_waiting, *applied_tx, *mapped;
+    struct bb_metric *appends, *append_bytes, *append_refused, *reads, *reads_here, *read_entries,
+        *tails, *tails_waiting, *applied_tx, *mapped;
     struct bb_histogram *append_time, *read_time;
 };
 

@@ -545,6 +545,14 @@ int bb_kv_stat(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_kv_stat *stat)
     return BB_OK;
 }
 
+/* Now and then a page is not in memory. */
+uint64_t bb_kv_waits(void)
+{
+    static uint64_t waits; /* nobody takes two looks that must agree */
+    waits += sim_below(200) == 0;
+    return waits;
+}
+
 /* Nothing is mapped here. */
 size_t bb_kv_resident(void)
 {

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bb/obs.h"
 #include "bb/storage_service.h"
 #include "client.h"
 
@@ -96,6 +97,51 @@ static size_t tail_all(struct client *client, uint64_t after, uint32_t max_bytes
             cr_assert_eq(tail->last_tx, at);
     } while (client->reply->tail->n_records > 0);
     return count;
+}
+
+/* `count` gets in one request; with `is_range` the first one is a range. */
+static void read_many(struct client *client, size_t count, bool is_range)
+{
+    Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
+    Bb__Proto__Read read = BB__PROTO__READ__INIT;
+    Bb__Proto__ReadOp ops[32], *list[32];
+    uint8_t keys[32][20], high[4] = { 0xff, 0xff, 0xff, 0xff };
+    for (size_t i = 0; i < count; i++) {
+        bb__proto__read_op__init(&ops[i]);
+        client_key(i, keys[i]);
+        ops[i].low = bb_slice_pb(bb_slice(keys[i], sizeof keys[i]));
+        list[i] = &ops[i];
+    }
+    if (is_range)
+        ops[0].high = bb_slice_pb(bb_slice(high, sizeof high));
+    read.n_ops = count;
+    read.ops = list;
+    request.op_case = BB__PROTO__STORAGE_REQUEST__OP_READ;
+    request.read = &read;
+    cr_assert_eq(client_call(client, &request, 5000), BB_OK);
+    cr_assert_eq(client->reply->read->n_results, count);
+    cr_assert_eq(client->reply->read->results[1]->n_entries, 1);
+}
+
+Test(storage, a_few_gets_are_answered_at_once_and_all_else_by_a_reader, .timeout = 30)
+{
+    struct node_world world;
+    struct client client;
+    struct bb_metric *here = bb_metric("bb_storage_read_here_total", BB_COUNTER, "");
+    node_begin(&world);
+    client_open(&client, URL);
+    client_claim_next(&client);
+    cr_assert_eq(client_append(&client, 0, 20, 100), BB_OK);
+    for (int i = 0; i < 20; i++) {
+        read_many(&client, 17, false);
+        read_many(&client, 2, true);
+    }
+    cr_assert_eq(bb_metric_get(here), 0);
+    for (int i = 0; i < 20; i++)
+        read_many(&client, 16, false);
+    cr_assert_gt(bb_metric_get(here), 0, "all of them, if this thread never waited for the disk");
+    client_close(&client);
+    node_end(&world);
 }
 
 Test(storage, append_is_read_back_and_in_the_feed, .timeout = 30)

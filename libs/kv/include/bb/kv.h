@@ -123,6 +123,8 @@ void bb_kv_at_damage(void (*end)(const char *what));
  * programs. Some ten microseconds. Any thread. 0: the system does not say.
  */
 size_t bb_kv_resident(void);
+/* How often this thread had to wait for the disk because memory was not there, since it began. */
+uint64_t bb_kv_waits(void);
 /*
  * Lets go of mapped pages of `kv` until the process has at most `bytes_max` of files mapped; they
  * stay in the kernel's cache and are mapped again by whoever reads them. Gives what is mapped then.

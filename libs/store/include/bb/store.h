@@ -31,7 +31,7 @@ struct bb_store_state {
 
 struct bb_store_options {
     const char *dir;          /* created when missing */
-    size_t reader_count;      /* reader threads have indexes 0 .. reader_count - 1; at most 64 */
+    size_t reader_count;      /* reader threads have indexes 0 .. reader_count - 1; at most 66 */
     uint32_t flush_ms;        /* after the first change since the last flush; 0: 500 */
     size_t flush_bytes;       /* of memory, then flush at once; 0: 64 MB */
     uint32_t generation_ms;   /* how long a superseded generation stays; 0: 6000 */
@@ -41,6 +41,7 @@ struct bb_store_options {
     size_t resident_max;      /* pages of files that this process has mapped; 0: 512 MB */
     uint64_t copy_rate;       /* bytes a second of a copy; 0: 100 MB */
     uint64_t copy_pinned_max; /* a copy that makes the file grow by more is given up; 0: 1 GB */
+    bool has_quick_reader;    /* the last reader's thread is one that nothing should hold up */
     bool is_volatile;         /* never sync (option `memory`) */
     bool has_no_thread;       /* flush only when bb_store_flush is called: tests, simulation */
     /* Any of these may be NULL. On the flushing thread, without locks held. */
@@ -220,6 +221,9 @@ struct bb_store_stats {
     bool is_copying;
 };
 void bb_store_stats(struct bb_ctx *ctx, struct bb_store *store, struct bb_store_stats *stats);
+/* Another than the quick reader should read now, as some mapped pages may have to go. Any thread.
+ */
+bool bb_store_wants_look(const struct bb_store *store);
 /* Its resident_bytes alone, at once. */
 uint64_t bb_store_resident(const struct bb_store *store);
 
