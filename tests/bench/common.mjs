@@ -42,6 +42,7 @@ export const WORK = {
   w3_single: { connections: 1, work: "get" },
   growth_counter: { connections: 64, work: "increment", more: [] },
   growth_get: { connections: 64, work: "get", more: [] },
+  growth_get_kept: { connections: 64, work: "get", more: [] },
   w4_scan: { connections: 64, work: "scan", more: ["--keys", groups] },
 };
 
@@ -100,7 +101,7 @@ export async function until(what, isThere, ms = 20000) {
 }
 
 /** Runs one workload against the servers whose process trees begin at `pids`, and records it. */
-export async function load({ run, workload, system, ports, pids, argv = [], protocol, retries = null }) {
+export async function load({ run, workload, system, ports, pids, argv = [], protocol, retries = null, threads = null }) {
   const isPart = /^(w[67]|growth)_/.test(workload); // of a workload that was asked for
   if (!wants(workload) && !isPart) return;
   const { connections, work, more = ["--keys", keys] } = WORK[workload];
@@ -110,15 +111,22 @@ export async function load({ run, workload, system, ports, pids, argv = [], prot
   const cpu = () => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
   let before = 0;
   let after = 0;
+  let usedBefore;
+  let usedAfter;
   const result = await runLoader(all, (chunk) => {
-    if (chunk.includes("counting")) before = cpu();
-    if (chunk.includes("{")) after = cpu();
+    if (chunk.includes("counting")) [before, usedBefore] = [cpu(), threads?.()];
+    if (chunk.includes("{")) [after, usedAfter] = [cpu(), threads?.()];
   });
   const pss = pids.reduce((sum, pid) => sum + pssMb(pid), 0);
   const used = after - before;
   const more_ = retries === null ? {} : { retries: (await retries()) - retriesBefore };
-  record({ workload, system, run, ...result, ...more_, pss_mb: Math.round(pss * 10) / 10,
-    server_cpu_us_per_op: Math.round((used * 1e7) / Math.max(1, result.ops)) / 10 });
+  const perOp = (us) => Math.round((us * 10) / Math.max(1, result.ops)) / 10;
+  if (threads !== null) {
+    more_.threads = Object.fromEntries([...usedAfter].map(([kind, us]) => [kind, perOp(us - (usedBefore.get(kind) ?? 0))])
+      .filter(([, us]) => us >= 0.5).sort(([, a], [, b]) => b - a));
+  }
+  record({ workload, system, run, ...result, ...more_, pss_mb: Math.round(pss * 10) / 10, server_cpu_us_per_op: perOp(used * 1e6) });
+  return records.at(-1);
 }
 
 /** What the load generator found; `onText` hears what it prints meanwhile. */

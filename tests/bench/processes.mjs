@@ -37,6 +37,27 @@ export function cpuSeconds(root) {
   return ticks / ticksPerSecond;
 }
 
+/** Microseconds of CPU that each kind of thread of the tree has used so far: its process's name and its own. */
+export function cpuOfThreads(root) {
+  const used = new Map();
+  for (const pid of treeOf(root)) {
+    try {
+      const name = readFileSync(`/proc/${pid}/comm`, "utf8").trim();
+      for (const task of readdirSync(`/proc/${pid}/task`)) {
+        const thread = readFileSync(`/proc/${pid}/task/${task}/comm`, "utf8").trim();
+        const kind = thread === name ? name : `${name}/${thread}`;
+        used.set(kind, (used.get(kind) ?? 0) + Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, "utf8").split(" ")[0]) / 1000);
+      }
+    } catch {
+      // ended
+    }
+  }
+  return used;
+}
+
+/** What /proc/PID/status says of `field`, in MB. */
+export const statusMb = (pid, field) => Math.round(Number(new RegExp(`^${field}:\\s+(\\d+)`, "m").exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 102.4) / 10;
+
 /** Proportional memory of the tree in MB. */
 export function pssMb(root) {
   let kb = 0;
