@@ -73,6 +73,51 @@ Test(occ, writes_up_to_what_is_asked_for_are_not_found)
     bb_occ_free(occ);
 }
 
+/* [key, key + 0x00) is looked up, other ranges are gone through or asked of a tree. */
+static uint64_t newest_of_key(struct bb_occ *occ, unsigned number, uint64_t after)
+{
+    char text[16] = { 0 };
+    struct bb_slice low = key(number, text);
+
+    return bb_occ_newest_in(occ, low, bb_slice(low.data, low.size + 1), BB_TX(after)).us;
+}
+
+Test(occ, a_single_key_is_told_from_keys_that_begin_like_it)
+{
+    struct bb_occ *occ = bb_occ_new(BB_TX_NONE, 1 << 20, 1);
+
+    bb_occ_add(occ, bb_slice_str("00001x"), BB_TX(10));
+    cr_assert_eq(newest_of_key(occ, 1, 0), 0);
+    bb_occ_add(occ, bb_slice("00001\0", 6), BB_TX(11));
+    cr_assert_eq(newest_of_key(occ, 1, 0), 0);
+    add(occ, 1, 12);
+    cr_assert_eq(newest_of_key(occ, 1, 0), 12);
+    cr_assert_eq(newest_of_key(occ, 1, 12), 0);
+    cr_assert_eq(newest(occ, 1, 2), 12);
+    bb_occ_free(occ);
+}
+
+/* So many ranges that the span gets a tree; what is written from then on must come into it. */
+Test(occ, ranges_are_answered_the_same_before_and_after_there_is_a_tree)
+{
+    enum {
+        KEYS = 500
+    };
+    struct bb_occ *occ = bb_occ_new(BB_TX_NONE, 1 << 20, 7);
+
+    for (uint64_t tx = 1; tx <= 4000; tx++) {
+        unsigned number = (unsigned)(tx * 7919 % KEYS);
+        add(occ, number, tx);
+        cr_assert_eq(newest(occ, number, KEYS), tx);
+        cr_assert_eq(newest(occ, 0, number + 1), tx);
+        uint64_t before = tx >= KEYS ? tx - KEYS + 1 : 0; /* the keys take turns: the oldest */
+        unsigned oldest = (unsigned)(before * 7919 % KEYS);
+        cr_assert_eq(newest(occ, oldest, oldest + 1), before, "tx %d", (int)tx);
+        cr_assert_eq(newest_of_key(occ, oldest, 0), before);
+    }
+    bb_occ_free(occ);
+}
+
 /* Far more than one tree holds, most of them keys that earlier trees have as well. */
 Test(occ, a_key_is_found_at_its_last_write_however_much_was_written_since)
 {
@@ -164,6 +209,9 @@ Test(occ, answers_as_a_plain_array_would)
                         expected = model[i];
                 }
                 cr_assert_eq(newest(occ, low, high), expected, "seed %d step %d", (int)seed, step);
+                uint64_t own = model[number] > floor ? model[number] : 0;
+                cr_assert_eq(newest_of_key(occ, number, 0), own, "seed %d step %d", (int)seed,
+                             step);
                 uint64_t after = tx > 9 ? tx - (random >> 30) % 10 : 0;
                 char a[16];
                 char b[16];
