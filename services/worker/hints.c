@@ -1,7 +1,7 @@
 #include "hints.h"
 
 enum {
-    SETS = 4096,
+    SETS = 8192,
     WAYS = 4
 };
 

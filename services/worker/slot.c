@@ -12,9 +12,12 @@
 #define AHEAD_US      2000u    /* a call that runs longer holds up what was sent behind it */
 #define QUICK_US      1000u    /* a function whose calls take less may be sent ahead */
 /* A slot has so much to do before another one is woken, which takes as long; and at most, when all
- * are busy. */
+ * are busy. Where the supervisor, the gateway and one slot fill the cores, what a second slot runs
+ * it takes from them: there it is woken for more only. */
 #define AHEAD_WORK_US     200u
+#define AHEAD_WORK_US_FEW 1000u
 #define AHEAD_WORK_US_MAX 2000u
+#define FEW_CORES         2
 #define END_MAX_US        2000000u  /* from its last answer to its end */
 #define START_MAX_US      30000000u /* from exec to SlotReady */
 #define BACKOFF_FIRST_US  100000u
@@ -253,6 +256,7 @@ int worker_slots_open(struct worker *worker)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     size_t count = (size_t)bb_conf_number(conf, "slots");
     worker->slot_count = count > 0 ? count : (cores < 1 ? 1 : (size_t)cores) + 1;
+    worker->ahead_work_us = cores <= FEW_CORES ? AHEAD_WORK_US_FEW : AHEAD_WORK_US;
     worker->slots = bb_alloc_zero(worker->slot_count, sizeof(struct slot));
     worker->copies = worker_copies_new(worker->slot_count);
     worker->hints = worker_hints_new();
@@ -344,23 +348,25 @@ bool worker_slot_is_quick(uint32_t expected_us)
     return expected_us > 0 && expected_us <= QUICK_US;
 }
 
-static bool may_have_more(const struct slot *slot, uint64_t now_us, uint64_t work_us_max)
+static bool may_have_more(const struct slot *slot, uint64_t now_us, uint64_t work_us_max,
+                          bool has_idle)
 {
     const struct call *call = slot->call;
     return slot->state == SLOT_BUSY && call != NULL && !call->is_in_lane &&
            worker_slot_is_quick(call->expected_us) && slot->revoked_count == 0 &&
            slot->behind_count < SLOT_AHEAD_MAX && slot->expected_us < work_us_max &&
-           slot->ahead_count < SLOT_AHEAD_ROW && now_us < call->run_started_us + AHEAD_US;
+           (has_idle || slot->ahead_count < SLOT_AHEAD_ROW) &&
+           now_us < call->run_started_us + AHEAD_US;
 }
 
 struct slot *worker_slot_ahead(struct worker *worker, const struct catalog *catalog, bool has_idle)
 {
     struct slot *best = NULL;
     uint64_t now = worker_now(worker);
-    uint64_t work_us_max = has_idle ? AHEAD_WORK_US : AHEAD_WORK_US_MAX;
+    uint64_t work_us_max = has_idle ? worker->ahead_work_us : AHEAD_WORK_US_MAX;
     for (size_t i = 0; i < worker->slot_count; i++) {
         struct slot *slot = &worker->slots[i];
-        if (may_have_more(slot, now, work_us_max) &&
+        if (may_have_more(slot, now, work_us_max, has_idle) &&
             (catalog == NULL || worker_slot_has_deployment(slot, catalog)) &&
             (best == NULL || slot->expected_us < best->expected_us)) {
             best = slot;

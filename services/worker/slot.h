@@ -6,7 +6,7 @@
 
 #define SLOT_MAGIC     0x534c4f54u
 #define SLOT_KNOWN_MAX 3
-#define SLOT_AHEAD_MAX 16 /* calls that a busy slot may have to run next */
+#define SLOT_AHEAD_MAX 48 /* calls that a busy slot may have to run next */
 /* So many, then it runs empty once: those who need a free slot (lanes, calls of other code)
  * shall get one. */
 #define SLOT_AHEAD_ROW 64

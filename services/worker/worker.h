@@ -122,7 +122,8 @@ struct worker {
     /* slot.c */
     struct slot *slots;
     size_t slot_count;
-    struct pace pace; /* how long calls take */
+    uint64_t ahead_work_us; /* what a slot has to do before another one is woken */
+    struct pace pace;       /* how long calls take */
     struct hints *hints;
     struct sandbox *sandbox;
     struct cgroups *cgroups;

@@ -11,7 +11,7 @@ enum {
     KEPT_MAX = 1 << 20,
     TICK_MS = 50,
     BELL_BYTES = 256,
-    UNRUNG_US_MAX = 150 /* an answer waits so long at most before the supervisor is woken for it */
+    UNRUNG_US_MAX = 300 /* an answer waits so long at most before the supervisor is woken for it */
 };
 #define FRAME_MAX (48u << 20)
 

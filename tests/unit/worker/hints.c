@@ -38,7 +38,7 @@ Test(hints, what_was_used_least_lately_goes_first)
 {
     struct hints *hints = worker_hints_new();
     struct bb_slice found[HINTS_MAX];
-    const uint64_t set = 4096; /* keys that meet in one set */
+    const uint64_t set = 8192; /* keys that meet in one set */
 
     for (uint32_t n = 1; n <= 4; n++)
         worker_hints_learn(hints, n * set, document(n));

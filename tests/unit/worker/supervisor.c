@@ -131,7 +131,7 @@ static void answer(struct world *w, uint64_t call)
 }
 
 /* Two slots, and calls that take so long; how many each of them was sent. */
-static void send_out(uint64_t took_us, size_t calls, size_t sent[2])
+static void send_out_with(uint64_t ahead_work_us, uint64_t took_us, size_t calls, size_t sent[2])
 {
     struct world w;
     struct slot two[2];
@@ -143,6 +143,7 @@ static void send_out(uint64_t took_us, size_t calls, size_t sent[2])
     }
     w.worker.slots = two;
     w.worker.slot_count = 2;
+    w.worker.ahead_work_us = ahead_work_us;
     if (took_us > 0) {
         worker_pace_observe(&w.worker.pace, bb_hash64(bb_slice_str(w.request.path), 1), took_us);
     }
@@ -166,13 +167,27 @@ static void send_out(uint64_t took_us, size_t calls, size_t sent[2])
     done(&w);
 }
 
+static void send_out(uint64_t took_us, size_t calls, size_t sent[2])
+{
+    send_out_with(200, took_us, calls, sent);
+}
+
+Test(supervisor, where_cores_are_few_a_second_slot_is_woken_for_more_work_only)
+{
+    size_t sent[2];
+    send_out_with(200, 60, 6, sent);
+    cr_assert(sent[0] == 4 && sent[1] == 2, "%zu %zu", sent[0], sent[1]);
+    send_out_with(1000, 60, 6, sent);
+    cr_assert(sent[0] == 6 && sent[1] == 0, "%zu %zu", sent[0], sent[1]);
+}
+
 Test(supervisor, short_calls_gather_on_one_slot_and_long_ones_spread)
 {
     size_t sent[2];
     send_out(30, 4, sent);
     cr_assert(sent[0] == 4 && sent[1] == 0, "%zu %zu", sent[0], sent[1]);
     send_out(30, 100, sent);
-    cr_assert(sent[0] == 17 && sent[1] == 17, "%zu %zu: bounded by number", sent[0], sent[1]);
+    cr_assert(sent[0] == 49 && sent[1] == 49, "%zu %zu: bounded by number", sent[0], sent[1]);
     send_out(400, 3, sent);
     cr_assert(sent[0] == 2 && sent[1] == 1, "%zu %zu", sent[0], sent[1]);
     send_out(400, 100, sent);
