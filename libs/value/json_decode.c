@@ -5,7 +5,8 @@
 
 #include "value_internal.h"
 
-/* JSON text is parsed by jansson; what the special objects mean is ours: docs/formats/value.md. */
+/* JSON text that is not plain is parsed by jansson; what the special objects mean is ours:
+ * docs/formats/value.md. */
 
 struct decoder {
     struct bb_ctx *ctx;
@@ -133,25 +134,35 @@ static int decode(struct decoder *decoder, json_t *json, unsigned depth)
     BB_UNREACHABLE("jansson has no other types");
 }
 
-int bb_json_decode(struct bb_ctx *ctx, struct bb_slice json, bool allow_undefined,
-                   struct bb_buf *to)
+static int decode_any(struct decoder *decoder, struct bb_slice json)
 {
     json_error_t error;
-    struct decoder decoder = { .ctx = ctx, .allow_undefined = allow_undefined };
-
-    if (json.size == 0)
-        return bb_fail(ctx, BB_BAD_JSON, "the JSON text is empty");
     json_t *parsed = json_loadb((const char *)json.data, json.size,
                                 JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &error);
     if (parsed == NULL) {
-        return bb_fail(ctx, BB_BAD_JSON, "bad JSON at line %d, column %d: %s", error.line,
+        return bb_fail(decoder->ctx, BB_BAD_JSON, "bad JSON at line %d, column %d: %s", error.line,
                        error.column, error.text);
     }
+    int rc = decode(decoder, parsed, 0);
+    json_decref(parsed);
+    return rc;
+}
+
+int bb_json_decode(struct bb_ctx *ctx, struct bb_slice json, bool allow_undefined,
+                   struct bb_buf *to)
+{
+    struct decoder decoder = { .ctx = ctx, .allow_undefined = allow_undefined };
+    int rc = BB_OK;
+
+    if (json.size == 0)
+        return bb_fail(ctx, BB_BAD_JSON, "the JSON text is empty");
     decoder.builder = bb_value_builder_new();
-    int rc = decode(&decoder, parsed, 0);
+    if (!value_json_plain(decoder.builder, json)) {
+        bb_value_builder_clear(decoder.builder);
+        rc = decode_any(&decoder, json);
+    }
     if (rc == BB_OK)
         bb_buf_append_slice(to, bb_value_finish(decoder.builder));
-    json_decref(parsed);
     bb_buf_fini(&decoder.bytes);
     bb_value_builder_free(decoder.builder);
     return rc;

@@ -6,6 +6,9 @@
 
 /* Arrays and objects start: tag u8, u32 size of what follows, u32 count. */
 #define VALUE_HEAD 9u
+/* Takes all of `json` if it is plain. False: it is not, or it is wrong; what is in the builder then
+ * means nothing, and is to be cleared. */
+bool value_json_plain(struct bb_value_builder *builder, struct bb_slice json);
 /* The whole size of the value that `bytes` starts with; 0 when it does not fit into `bytes`. */
 size_t value_whole_size(struct bb_slice bytes);
 #define VALUE_NAN 0x7ff8000000000000ull

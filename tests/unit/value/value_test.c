@@ -72,6 +72,101 @@ Test(value, json_round_trips_with_special_encodings)
     bb_buf_fini(&text);
 }
 
+/* ["\u0061",TEXT] is not plain, so jansson reads it. True: TEXT alone is what it is in there, and
+ * wrong when that is. */
+static bool is_read_alike(struct bb_slice text)
+{
+    struct bb_ctx ctx = { 0 };
+    struct bb_buf wrapped = { 0 }, plain = { 0 }, other = { 0 };
+
+    bb_buf_append_str(&wrapped, "[\"\\u0061\",");
+    bb_buf_append_slice(&wrapped, text);
+    bb_buf_append_byte(&wrapped, ']');
+    int rc = bb_json_decode(&ctx, text, false, &plain);
+    int other_rc = bb_json_decode(&ctx, bb_buf_slice(&wrapped), false, &other);
+    bool is_list = other_rc == BB_OK && bb_value_count(bb_buf_slice(&other)) != 2; /* of "1,2" */
+    bool is_alike = (rc == BB_OK) == (other_rc == BB_OK && !is_list);
+    if (rc == BB_OK && is_alike)
+        is_alike = bb_slice_equal(bb_buf_slice(&plain), bb_value_at(bb_buf_slice(&other), 1));
+    bb_buf_fini(&wrapped);
+    bb_buf_fini(&plain);
+    bb_buf_fini(&other);
+    return is_alike;
+}
+
+static void random_json(struct bb_buf *to, uint64_t *random, unsigned depth)
+{
+    static const char *const leaves[] = {
+        "0",
+        "-0",
+        "7",
+        "-12",
+        "120",
+        "0.5",
+        "-0.25",
+        "3.14159",
+        "123456789012345",
+        "0.1",
+        "1234567890123456",
+        "9007199254740993",
+        "0.30000000000000004",
+        "1e3",
+        "-1.5E-2",
+        "12.",
+        "01",
+        ".5",
+        "-",
+        "00",
+        "1.0",
+        "-0.0",
+        "99999999.9999999",
+        "true",
+        "false",
+        "null",
+        "nul",
+        "\"\"",
+        "\"a\"",
+        "\"two words\"",
+        "\"\\n\"",
+        "\"\xc3\xa9\"",
+        "\"\xff\"",
+        "\"a\tb\"",
+        "\"$a\"",
+        "",
+        "x",
+    };
+    static const char *const names[] = { "a", "b", "", "zebra", "a", "\\u0061", "$x" };
+
+    *random = *random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    unsigned what = (unsigned)(*random >> 59), which = (unsigned)(*random >> 33);
+    bool is_object = what < 8;
+    if (depth > 3 || what > 15) {
+        bb_buf_append_str(to, leaves[which % (which & 64 ? BB_COUNT_OF(leaves) : 10)]);
+        return;
+    }
+    bb_buf_append_byte(to, is_object ? '{' : '[');
+    for (unsigned i = 0, count = which % 4; i < count; i++) {
+        bb_buf_append_str(to, i == 0 ? which & 128 ? " " : "" : which & 256 ? ",\n" : ",");
+        if (is_object)
+            bb_buf_printf(to, "\"%s\" :", names[(which >> i) % (which & 1024 ? 7 : 5)]);
+        random_json(to, random, depth + 1);
+    }
+    bb_buf_append_byte(to, is_object == ((which & 0x7000) != 0) ? '}' : ']');
+}
+
+Test(value, plain_json_means_what_the_same_text_means_to_jansson)
+{
+    struct bb_buf text = { 0 };
+    uint64_t random = 42;
+
+    for (int i = 0; i < 20000; i++) {
+        bb_buf_clear(&text);
+        random_json(&text, &random, 0);
+        cr_assert(is_read_alike(bb_buf_slice(&text)), "%.*s", BB_SLICE_ARG(bb_buf_slice(&text)));
+    }
+    bb_buf_fini(&text);
+}
+
 Test(value, bad_json_is_refused_with_a_reason)
 {
     static const char *const cases[] = {
