@@ -3,7 +3,7 @@ import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
-import { accounts, bench, freePort, groups, keys, load, record, root, sleep, stop, wants } from "./common.mjs";
+import { accounts, bench, freePort, groups, keys, load, options, record, root, sleep, stop, wants } from "./common.mjs";
 import { benchFirstCall } from "./deploy.mjs";
 import { benchGrowth } from "./growth.mjs";
 import { benchLive } from "./live.mjs";
@@ -46,17 +46,19 @@ async function once(port, path, args, tries = 20) {
   await once(port, path, args, tries - 1);
 }
 
-/** Four transactions of `batch` documents at a time. */
-async function seed(port, name, count, first = 0, batch = 500) {
+/** Four transactions of `batch` documents at a time, for at most `ms`; how many there are then. */
+async function seed(port, name, count, first = 0, batch = 500, ms = Infinity) {
   let next = first;
+  const end = performance.now() + ms;
   const work = async () => {
-    while (next < first + count) {
+    while (next < first + count && performance.now() < end) {
       const from = next;
       next += batch;
       await once(port, name, { from, count: Math.min(batch, first + count - from) });
     }
   };
   await Promise.all([work(), work(), work(), work()]);
+  return Math.min(next, first + count);
 }
 
 async function retriesOf(url, adminKey) {

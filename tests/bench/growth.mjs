@@ -11,6 +11,7 @@ import { cpuOfThreads, cpuSeconds, pssMb, statusMb, treeOf } from "./processes.m
 
 const SIZES = [10_000, 50_000, 200_000, 1_000_000, 5_000_000];
 const BATCH = 1000; // documents of a transaction
+const LOAD_MS_MAX = 600_000; // then it goes on with as many as there are
 const WORK = [["counter", "/api/mutation", "bench:increment"], ["get", "/api/query", "bench:get"]];
 
 function sizes() {
@@ -26,11 +27,13 @@ function memory({ child, data }) {
 }
 
 async function fill({ run, suite, seed, from, size }) {
-  const [start, cpu] = [performance.now(), cpuSeconds(suite.child.pid)];
-  await seed(suite.port, "bench:seed", size - from, from, BATCH);
-  const seconds = (performance.now() - start) / 1000;
-  record({ workload: "growth_load", system: `${size}`, run, ops: size - from, ops_s: Math.round((size - from) / seconds), seconds: Math.round(seconds),
-    server_cpu_us_per_op: Math.round(((cpuSeconds(suite.child.pid) - cpu) * 1e7) / (size - from)) / 10, ...memory(suite) });
+  const [start, cpu, before] = [performance.now(), cpuSeconds(suite.child.pid), cpuOfThreads(suite.child.pid)];
+  const there = await seed(suite.port, "bench:seed", size - from, from, BATCH, LOAD_MS_MAX);
+  const [seconds, count] = [(performance.now() - start) / 1000, there - from];
+  const threads = Object.fromEntries([...cpuOfThreads(suite.child.pid)].map(([kind, us]) => [kind, Math.round((us - (before.get(kind) ?? 0)) / count)]).filter(([, us]) => us > 0));
+  record({ workload: "growth_load", system: `${there}`, run, ops: count, ops_s: Math.round(count / seconds), seconds: Math.round(seconds), threads,
+    server_cpu_us_per_op: Math.round(((cpuSeconds(suite.child.pid) - cpu) * 1e7) / count) / 10, ...memory(suite) });
+  return there;
 }
 
 async function measure({ run, suite, size, keys, name, route, path, row }) {
@@ -61,9 +64,9 @@ export async function benchGrowth({ run, startSuite, deploy, seed }) {
   try {
     deploy(suite);
     let there = 0;
-    for (const size of sizes()) {
-      await fill({ run, suite, seed, from: there, size });
-      there = size;
+    for (const wanted of sizes()) {
+      there = await fill({ run, suite, seed, from: there, size: wanted });
+      const size = there;
       await sleep(2000); // the last flush
       for (const [name, route, path] of WORK) rows.push(await measure({ run, suite, size, keys: size, name, route, path, row: `${size}` }));
       record({ workload: "growth_memory", system: `${size}`, run, ...memory(suite) });
