@@ -407,6 +407,20 @@ void bb_http_respond(struct bb_http_request *request, int status, const char *co
     answered(call);
 }
 
+void bb_http_respond_shared(struct bb_http_request *request, int status, const char *content_type,
+                            struct bb_slice headers, struct bb_slice before,
+                            struct bb_http_buffer *shared, struct bb_slice after)
+{
+    struct bb_buf body;
+
+    bb_buf_init(&body);
+    bb_buf_append_slice(&body, before);
+    bb_buf_append(&body, shared->data, shared->size);
+    bb_buf_append_slice(&body, after);
+    bb_http_respond(request, status, content_type, headers, bb_buf_slice(&body));
+    bb_buf_fini(&body);
+}
+
 void bb_http_respond_error(struct bb_http_request *request, int status, const char *code,
                            const char *message)
 {
