@@ -85,11 +85,11 @@ static void describe_worker(struct bb_ctx *ctx, struct bb_arena *arena, struct b
         return;
     const Bb__Proto__WorkerInfoReply *info = message->info;
     bb_buf_printf(to,
-                  "\"slots\":%" PRIu32 ",\"busy\":%" PRIu32 ",\"durable\":%" PRIu64
-                  ",\"calls\":%" PRIu64 ",\"retries\":%" PRIu64 ",\"cacheHits\":%" PRIu64
-                  ",\"cacheMisses\":%" PRIu64,
-                  info->slots, info->slots_busy, info->durable, info->calls, info->retries,
-                  info->cache_hits, info->cache_misses);
+                  "\"slots\":%" PRIu32 ",\"busy\":%" PRIu32 ",\"spare\":%" PRIu32
+                  ",\"durable\":%" PRIu64 ",\"calls\":%" PRIu64 ",\"retries\":%" PRIu64
+                  ",\"cacheHits\":%" PRIu64 ",\"cacheMisses\":%" PRIu64,
+                  info->slots, info->slots_busy, info->spare_slots, info->durable, info->calls,
+                  info->retries, info->cache_hits, info->cache_misses);
 }
 
 static void on_reply(void *arg, int status, struct bb_slice reply)

@@ -39,14 +39,14 @@ static void append_workers(struct gateway *gateway, struct bb_buf *json)
         bb_buf_printf(
             json,
             ",\"isUp\":%s,\"outstanding\":%zu,\"slots\":%" PRIu32 ",\"slotsBusy\":%" PRIu32
-            ",\"epoch\":%" PRIu64 ",\"sequenced\":%" PRIu64 ",\"durable\":%" PRIu64
-            ",\"calls\":%" PRIu64 ",\"retries\":%" PRIu64 ",\"cacheHits\":%" PRIu64
-            ",\"cacheMisses\":%" PRIu64 ",\"cacheBytes\":%" PRIu64 ",\"resultHits\":%" PRIu64
-            ",\"resultBytes\":%" PRIu64 ",\"isolation\":",
+            ",\"spareSlots\":%" PRIu32 ",\"epoch\":%" PRIu64 ",\"sequenced\":%" PRIu64
+            ",\"durable\":%" PRIu64 ",\"calls\":%" PRIu64 ",\"retries\":%" PRIu64
+            ",\"cacheHits\":%" PRIu64 ",\"cacheMisses\":%" PRIu64 ",\"cacheBytes\":%" PRIu64
+            ",\"resultHits\":%" PRIu64 ",\"resultBytes\":%" PRIu64 ",\"isolation\":",
             view.is_up ? "true" : "false", view.outstanding, view.info.slots, view.info.slots_busy,
-            view.info.epoch, view.info.sequenced, view.info.durable, view.info.calls,
-            view.info.retries, view.info.cache_hits, view.info.cache_misses, view.info.cache_bytes,
-            view.info.result_hits, view.info.result_bytes);
+            view.info.spare_slots, view.info.epoch, view.info.sequenced, view.info.durable,
+            view.info.calls, view.info.retries, view.info.cache_hits, view.info.cache_misses,
+            view.info.cache_bytes, view.info.result_hits, view.info.result_bytes);
         bb_json_string(json, bb_slice_str(view.isolation));
         bb_buf_append_byte(json, '}');
     }

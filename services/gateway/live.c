@@ -8,6 +8,10 @@
 #define RETRY_MAX_US   2000000u
 /* A function that never ends costs its five seconds this often, as long as somebody watches. */
 #define AGAIN_US 30000000u
+/* A run that takes longer leaves its place to another one: few that never end must not keep all
+ * others waiting. So many may do so. */
+#define LONG_US       500000u
+#define LONG_RUNS_MAX 64u
 
 /* ---- where a result holds ---- */
 
@@ -109,6 +113,9 @@ void gateway_live_go(struct live *live)
         if (bb_list_is_empty(&entry->waiting))
             continue;
         entry->is_running = true;
+        entry->runs_long = false;
+        entry->run_us = bb_now_us(&live->ctx);
+        bb_list_push_back(&live->runs, &entry->run);
         entry->run_tx = oldest_wanted(entry);
         entry->history = live->history;
         live->running_count++;
@@ -277,7 +284,8 @@ void gateway_live_answered(struct live_entry *entry, const struct live_answer *a
 
     bb_assert(entry->is_running);
     entry->is_running = false;
-    live->running_count--;
+    bb_list_remove(&entry->run);
+    *(entry->runs_long ? &live->long_count : &live->running_count) -= 1;
     if (bb_list_is_empty(&entry->watches)) {
         /* Nobody waits for it: what it says may be out of date before anybody comes. */
         gateway_live_entry_free(entry);
@@ -492,10 +500,25 @@ static void try_again(struct live *live, uint64_t now)
     }
 }
 
+static void leave_places(struct live *live, uint64_t now)
+{
+    while (!bb_list_is_empty(&live->runs) && live->long_count < LONG_RUNS_MAX) {
+        struct live_entry *entry = bb_container(live->runs.next, struct live_entry, run);
+
+        if (now < entry->run_us + LONG_US)
+            return;
+        bb_list_remove(&entry->run);
+        entry->runs_long = true;
+        live->running_count--;
+        live->long_count++;
+    }
+}
+
 void gateway_live_tick(struct live *live)
 {
     uint64_t now = bb_now_us(&live->ctx);
 
+    leave_places(live, now);
     try_again(live, now);
     drop_idle_hit(live);
     bb_list_each_safe(item, &live->later) {
@@ -533,6 +556,7 @@ struct live *gateway_live_new(struct bb_ctx *ctx, const struct live_options *opt
     bb_list_init(&live->due);
     bb_list_init(&live->later);
     bb_list_init(&live->again);
+    bb_list_init(&live->runs);
     bb_list_init(&live->idle);
     bb_id_of_key(BB_TABLE_DEPLOYMENT, bb_slice_str("current"), &id);
     bb_key_by_id(&live->deployment_low, BB_TABLE_DEPLOYMENT, &id);
@@ -550,6 +574,7 @@ void gateway_live_free(struct live *live)
     for (size_t i = 0; i < live->bucket_count; i++) {
         while (live->buckets[i] != NULL) {
             live->buckets[i]->is_running = false;
+            bb_list_remove(&live->buckets[i]->run);
             gateway_live_entry_free(live->buckets[i]);
         }
     }
@@ -589,7 +614,7 @@ size_t gateway_live_bytes(const struct live *live)
 
 size_t gateway_live_running(const struct live *live)
 {
-    return live->running_count;
+    return live->running_count + live->long_count;
 }
 
 void gateway_live_set_running_max(struct live *live, size_t running_max)

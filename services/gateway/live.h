@@ -63,7 +63,9 @@ struct live_entry {
     uint8_t *range_bytes;
     size_t size_bytes; /* accounted, without the result */
     /* what is to come */
-    bool is_running;
+    bool is_running, runs_long;
+    struct bb_list run;   /* in live->runs, or alone */
+    uint64_t run_us;      /* when it began */
     uint64_t run_tx;      /* the moment of the present run */
     uint32_t history;     /* in which it began, see gateway_live_restart */
     struct bb_list due;   /* in live->due or live->later, or alone */
@@ -124,7 +126,7 @@ struct live_ops {
 struct live_options {
     const struct live_ops *ops;
     void *arg;
-    size_t running_max; /* evaluations at once */
+    size_t running_max; /* evaluations at once; those that take long do not count */
     size_t bytes_max;   /* entries and results; beyond: no new ones */
     size_t ring_bytes_max;
     uint64_t idle_us; /* how long an unwatched entry is kept */

@@ -68,6 +68,7 @@ struct live_entry *gateway_live_entry_add(struct live *live, const struct live_k
     bb_list_init(&entry->watches);
     bb_list_init(&entry->waiting);
     bb_list_init(&entry->idle);
+    bb_list_init(&entry->run);
     entry->size_bytes = sizeof(*entry) + key->args.size + entry->key.identity.size;
     live->bytes += entry->size_bytes;
     entry->next = live->buckets[entry->key_hash % live->bucket_count];
@@ -116,6 +117,7 @@ void gateway_live_entry_free(struct live_entry *entry)
     bb_list_remove(&entry->due);
     bb_list_remove(&entry->again);
     bb_list_remove(&entry->idle);
+    bb_list_remove(&entry->run);
     drop_ranges(entry);
     gateway_live_release(entry->result);
     free_path(entry->key.path);

@@ -22,8 +22,10 @@ struct live {
     struct bb_list later; /* entries that wait for a retry */
     struct bb_list again; /* entries that failed and may not fail later, in order of again_us */
     struct bb_list idle;  /* entries that nobody watches, those that were hit first, then oldest */
+    struct bb_list runs;  /* entries that run and are counted, in order of run_us */
     size_t running_count;
-    uint32_t history; /* counts restarts: answers to older questions mean nothing */
+    size_t long_count; /* of those that run and take long */
+    uint32_t history;  /* counts restarts: answers to older questions mean nothing */
     size_t bytes;
     struct bb_buf deployment_low, deployment_high; /* the row that every deploy writes */
     struct bb_buf catalog_low, catalog_high;       /* all rows that say what can run */

@@ -163,8 +163,8 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
     struct part *scheduler = &solo->parts[PART_SCHEDULER];
     struct part *gateway = &solo->parts[PART_GATEWAY];
     const char *show_errors = bb_conf_bool(conf, "show-errors") ? "true" : "false";
-    char text[64], outcome_seconds[32], cache_bytes[32], results_bytes[32], json_bytes[32],
-        memtable_bytes[32], resident_bytes[32];
+    char text[64], spare_slots[32], outcome_seconds[32], cache_bytes[32], results_bytes[32],
+        json_bytes[32], memtable_bytes[32], resident_bytes[32];
     int rc = BB_OK;
 
     for (size_t i = 0; i < PART_COUNT && rc == BB_OK; i++)
@@ -172,6 +172,8 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
     if (rc != BB_OK)
         return rc;
     (void)snprintf(text, sizeof text, "%" PRIu64, bb_conf_number(conf, "slots"));
+    (void)snprintf(spare_slots, sizeof spare_slots, "%" PRIu64,
+                   bb_conf_number(conf, "spare-slots"));
     (void)snprintf(outcome_seconds, sizeof outcome_seconds, "%" PRIu64,
                    bb_conf_number(conf, "outcome-seconds"));
     (void)snprintf(cache_bytes, sizeof cache_bytes, "%" PRIu64,
@@ -197,6 +199,7 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
         { worker, "storage", "inproc://bb-storage" },
         { worker, "sequencer", "inproc://bb-sequencer" },
         { worker, "slots", text },
+        { worker, "spare-slots", spare_slots },
         { worker, "outcome-seconds", outcome_seconds },
         { worker, "cache-bytes", cache_bytes },
         { worker, "results-bytes", results_bytes },

@@ -10,7 +10,7 @@
 #define PATH_SIZE   1024
 #define TEXT_SIZE   4096
 #define WORDS_MAX   48
-#define SLOTS_MAX   256 /* as the option says */
+#define SLOTS_MAX   320 /* with spares */
 #define NAME_PREFIX "bitbend-slot-"
 
 struct cgroups {

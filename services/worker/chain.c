@@ -3,7 +3,7 @@
  * There each runs on top of the one before, at one snapshot, before anything of it is committed;
  * when all have run, they are submitted together (sequencer.proto, Commit.follows).
  */
-#include "worker.h"
+#include "slot.h"
 
 #include "link.h"
 
@@ -102,6 +102,9 @@ void worker_chain_started(struct worker *worker, struct call *first)
         if (shares_key(chain, call) || is_early || call->is_system) {
             break; /* it would not see the row that the other one writes, or what it must */
         }
+        if (slot_is_spare(first->slot) && worker_call_class(worker, call) != SPARE_SHORT) {
+            break;
+        }
         enter(worker, call, lane);
         if (!worker_prepare_after(worker, call, chain->calls[chain->count - 1])) {
             break;
@@ -123,6 +126,14 @@ static void run_lane(struct worker *worker, unsigned lane)
     (void)worker_prepare(worker, first); /* worker_chain_started takes the others along */
 }
 
+/* A slot that its first call may have. */
+static bool has_place(struct worker *worker, unsigned lane)
+{
+    struct bb_list *queue = worker_lane_queue(worker->lanes, lane);
+    const struct call *first = bb_container(queue->next, struct call, lane_link);
+    return worker_slot_free(worker, NULL, worker_call_class(worker, first)) != NULL;
+}
+
 void worker_chains_turn(struct worker *worker)
 {
     if (!worker_lanes_any(worker->lanes, 0)) {
@@ -134,10 +145,12 @@ void worker_chains_turn(struct worker *worker)
             worker_lane_least(worker->lanes, lane) > worker->feed.cursor) {
             continue;
         }
-        if (worker_slot_free(worker, NULL) == NULL) {
+        if (worker_slot_free(worker, NULL, SPARE_SHORT) == NULL) {
             return;
         }
-        run_lane(worker, lane);
+        if (has_place(worker, lane)) {
+            run_lane(worker, lane);
+        }
     }
 }
 

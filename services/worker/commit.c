@@ -51,6 +51,9 @@ bool worker_mark_is_due(const struct worker *worker)
     if (bb_list_is_empty(&worker->calls[CALL_WAIT_MARK])) {
         return false;
     }
+    if (worker_slots_view(worker).held > 0) {
+        return true; /* those in front may wait for seconds, others need not */
+    }
     size_t marked = 0;
     size_t looked_at = 0;
     bb_list_each(item, &worker->calls[CALL_QUEUED]) {

@@ -129,10 +129,14 @@ static const char *refusal(struct worker *worker, const Bb__Proto__Call *request
         *status = BB_UNAVAILABLE;
         return "this worker is ending";
     }
-    if (worker->call_count >= worker->queue_max) {
+    enum spare_class call =
+        worker_pace_class(&worker->pace, bb_hash64(bb_slice_str(request->path), 1));
+    if (!worker_spare_has_room(worker->call_count, worker->queue_max, call)) {
         *status = BB_OVERLOADED;
         bb_metric_add(worker->count.overloaded, 1);
-        return "too many calls are waiting on this worker";
+        return call == SPARE_LONG ? "too many calls are waiting on this worker for one more of a "
+                                    "function whose calls take long"
+                                  : "too many calls are waiting on this worker";
     }
     return NULL;
 }
@@ -178,7 +182,13 @@ void worker_call_own(struct worker *worker, const char *path, struct bb_slice ar
 bool worker_call_may_go_ahead(const struct worker *worker, const struct call *call)
 {
     return !call->is_low_priority && !call->is_in_lane &&
-           worker_slot_is_quick(worker_pace_of(&worker->pace, call->lane_keys[1]));
+           worker_slot_is_quick(worker_pace_of(&worker->pace, call->lane_keys[1])) &&
+           worker_call_class(worker, call) == SPARE_SHORT;
+}
+
+enum spare_class worker_call_class(const struct worker *worker, const struct call *call)
+{
+    return worker_pace_class(&worker->pace, call->lane_keys[1]);
 }
 
 void worker_dispatch(struct worker *worker)
@@ -190,7 +200,7 @@ void worker_dispatch(struct worker *worker)
     }
     for (int pass = 0; pass < 2; pass++) {
         bb_list_each_safe(item, queue) {
-            bool has_idle = worker_slot_free(worker, NULL) != NULL;
+            bool has_idle = worker_slot_free(worker, NULL, SPARE_SHORT) != NULL;
             if (!has_idle &&
                 (worker_slot_ahead(worker, NULL, false) == NULL || passed_over > PASSED_OVER_MAX)) {
                 return;
@@ -199,8 +209,11 @@ void worker_dispatch(struct worker *worker)
             if (call->is_low_priority == (pass == 0)) {
                 continue;
             }
-            if (!has_idle && !worker_call_may_go_ahead(worker, call)) {
-                passed_over++;
+            bool has_place =
+                has_idle && worker_slot_free(worker, NULL, worker_call_class(worker, call)) != NULL;
+            if (!has_place && !worker_call_may_go_ahead(worker, call)) {
+                /* Those that pass where slots are held take nothing from the ones in front. */
+                passed_over += worker_slots_view(worker).held == 0;
                 continue;
             }
             if (!worker_call_is_late(worker, call)) {

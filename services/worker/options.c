@@ -9,7 +9,10 @@ const struct bb_option worker_options[] = {
     { "sequencer", BB_OPTION_TEXT, "tcp://127.0.0.1:3511", 0, 0, "URLS",
       "The sequencer and its standbys, separated by commas." },
     { "slots", BB_OPTION_NUMBER, "0", 0, 256, "COUNT",
-      "Processes that run functions; 0: one per core and one spare." },
+      "Processes that run functions; 0: one per core and one more." },
+    { "spare-slots", BB_OPTION_NUMBER, "2", 0, 64, "COUNT",
+      "Further ones that are started while calls of more than 100 ms hold the slots, for calls that are "
+      "short, and end 30 s after the last of these; 0: none." },
     { "node", BB_OPTION_TEXT, "", 0, 0, "FILE",
       "The Node.js program of the slots; empty: the one that came with BitBend." },
     { "addon", BB_OPTION_TEXT, "", 0, 0, "FILE",

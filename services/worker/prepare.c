@@ -407,7 +407,7 @@ enum prepared worker_prepare(struct worker *worker, struct call *call)
             return checked;
         }
     }
-    struct slot *idle = worker_slot_free(worker, catalog);
+    struct slot *idle = worker_slot_free(worker, catalog, worker_call_class(worker, call));
     struct slot *busy = worker_call_may_go_ahead(worker, call)
                             ? worker_slot_ahead(worker, catalog, idle != NULL)
                             : NULL;

@@ -22,8 +22,9 @@
 #define START_MAX_US      30000000u /* from exec to SlotReady */
 #define BACKOFF_FIRST_US  100000u
 #define BACKOFF_MAX_US    10000000u
-#define CGROUP_BESIDE_MB  768u     /* of a slot's memory that is no JavaScript heap */
-#define HEALTHY_US        1000000u /* a slot that lived this long is replaced at once */
+#define CGROUP_BESIDE_MB  768u      /* of a slot's memory that is no JavaScript heap */
+#define HEALTHY_US        1000000u  /* a slot that lived this long is replaced at once */
+#define SPARE_IDLE_US     30000000u /* without a call; a spare ends then */
 
 /* Exit codes: facts of the slot program. */
 #define EXIT_START      1
@@ -40,6 +41,13 @@ static bool is_engine_fault(int exit_code, int signal)
 {
     return exit_code == EXIT_FATAL || signal == SIGTRAP || signal == SIGILL || signal == SIGABRT ||
            signal == SIGSEGV || signal == SIGBUS;
+}
+
+/* Its function has ended its slot: the next call of it may do so, too. */
+static void hold_against(struct worker *worker, const struct call *call)
+{
+    uint64_t us = worker_now(worker) - call->run_started_us;
+    worker_pace_held(&worker->pace, call->lane_keys[1], us < SPARE_HELD_US ? SPARE_HELD_US : us);
 }
 
 static void fail_call(struct slot *slot, int exit_code, int signal)
@@ -65,6 +73,7 @@ static void fail_call(struct slot *slot, int exit_code, int signal)
                        " s that it has, with waiting and all attempts, and could not be stopped: "
                        "its process was ended. Do less in one call, or use an action.",
                        call->request->path, (call->deadline_us - call->started_us) / 1000000);
+        hold_against(slot->worker, call);
         worker_call_crashed(slot->worker, call, BB_FUNCTION_TIMEOUT, text);
     } else if (exit_code == EXIT_MEMORY ||
                (signal == SIGKILL &&
@@ -73,8 +82,10 @@ static void fail_call(struct slot *slot, int exit_code, int signal)
                        "Function %s needed more than the %u MB of memory that a slot has: its "
                        "process was ended. Read and keep less at once.",
                        call->request->path, (unsigned)slot->worker->heap_mb);
+        hold_against(slot->worker, call);
         worker_call_crashed(slot->worker, call, BB_OUT_OF_MEMORY, text);
     } else if (is_engine_fault(exit_code, signal) && call->crashes > 0) {
+        hold_against(slot->worker, call);
         worker_call_crashed(
             slot->worker, call, BB_OUT_OF_MEMORY,
             "the JavaScript engine gave up on this function twice, most likely over one huge string "
@@ -134,6 +145,7 @@ static void on_exit_of_child(void *arg, int exit_code, int signal)
     bool was_ending = slot->state == SLOT_ENDING;
     slot->state = SLOT_OFF;
     slot->revoked_count = 0;
+    slot->is_held = false;
     fail_call(slot, exit_code, signal);
     run_elsewhere(slot);
     if (was_ready && (was_ending || now - slot->started_us > HEALTHY_US)) {
@@ -144,7 +156,7 @@ static void on_exit_of_child(void *arg, int exit_code, int signal)
         slot->backoff_us = slot->backoff_us > BACKOFF_MAX_US ? BACKOFF_MAX_US : slot->backoff_us;
         slot->start_at_us = now + slot->backoff_us;
     }
-    if (!worker->is_stopping && slot->start_at_us <= now) {
+    if (!worker->is_stopping && slot->start_at_us <= now && !slot_is_spare(slot)) {
         start(worker, slot);
     }
 }
@@ -180,7 +192,7 @@ static void send_hello(struct worker *worker, struct slot *slot)
 static void start(struct worker *worker, struct slot *slot)
 {
     int ends[2];
-    slot->started_us = worker_now(worker);
+    slot->started_us = slot->used_us = worker_now(worker);
     slot->known_count = 0;
     worker_copies_restarted(worker->copies, slot->index);
     slot->end_by_us = 0;
@@ -255,7 +267,9 @@ int worker_slots_open(struct worker *worker)
                  has_cgroups ? "yes" : worker_cgroups_lacks(worker->cgroups));
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     size_t count = (size_t)bb_conf_number(conf, "slots");
-    worker->slot_count = count > 0 ? count : (cores < 1 ? 1 : (size_t)cores) + 1;
+    worker->spare_count = (size_t)bb_conf_number(conf, "spare-slots");
+    worker->slot_count =
+        worker->spare_count + (count > 0 ? count : (cores < 1 ? 1 : (size_t)cores) + 1);
     worker->ahead_work_us = cores <= FEW_CORES ? AHEAD_WORK_US_FEW : AHEAD_WORK_US;
     worker->slots = bb_alloc_zero(worker->slot_count, sizeof(struct slot));
     worker->copies = worker_copies_new(worker->slot_count);
@@ -263,13 +277,91 @@ int worker_slots_open(struct worker *worker)
     for (size_t i = 0; i < worker->slot_count; i++) {
         worker->slots[i] = (struct slot){ .magic = SLOT_MAGIC, .worker = worker, .index = i };
         bb_list_init(&worker->slots[i].behind);
-        start(worker, &worker->slots[i]);
+        if (!slot_is_spare(&worker->slots[i])) {
+            start(worker, &worker->slots[i]);
+        }
     }
     return BB_OK;
 }
 
+static void stop(struct slot *slot)
+{
+    Bb__Proto__SlotStop stop;
+    bb__proto__slot_stop__init(&stop);
+    Bb__Proto__ToSlot message;
+    bb__proto__to_slot__init(&message);
+    message.op_case = BB__PROTO__TO_SLOT__OP_STOP;
+    message.stop = &stop;
+    worker_slot_send(slot, &message);
+    slot->state = SLOT_ENDING;
+}
+
+/* ---- spares ---- */
+
+/* Slots that have been with their call for long. What the slots have said is heard. */
+static void watch_held(struct worker *worker, uint64_t now_us)
+{
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        struct slot *slot = &worker->slots[i];
+        uint64_t to_us = slot->reading != NULL ? slot->reading_from_us : now_us;
+        if (slot->state != SLOT_BUSY || slot->is_held ||
+            to_us < slot->held_from_us + SPARE_HELD_US) {
+            continue;
+        }
+        slot->is_held = true;
+        if (slot->call != NULL) {
+            worker_pace_held(&worker->pace, slot->call->lane_keys[1], to_us - slot->held_from_us);
+        }
+    }
+}
+
+struct spare_view worker_slots_view(const struct worker *worker)
+{
+    struct spare_view view = { .slots = worker->slot_count - worker->spare_count,
+                               .spares = worker->spare_count };
+    for (size_t i = 0; i < worker->slot_count; i++) {
+        const struct slot *slot = &worker->slots[i];
+        view.held += slot->state == SLOT_BUSY && slot->is_held;
+        bool is_used = slot->state == SLOT_RESERVED || slot->state == SLOT_BUSY;
+        view.spares_used += slot_is_spare(slot) && is_used;
+    }
+    return view;
+}
+
+size_t worker_slots_spare(const struct worker *worker)
+{
+    size_t count = 0;
+    for (size_t i = worker->slot_count - worker->spare_count; i < worker->slot_count; i++) {
+        count += worker->slots[i].child != NULL;
+    }
+    return count;
+}
+
+/* As many as are wanted; those that had nothing to do for a while end. */
+static void watch_spares(struct worker *worker, uint64_t now_us)
+{
+    struct spare_view view = worker_slots_view(worker);
+    size_t wanted = worker_spare_wanted(&view);
+    size_t running = worker_slots_spare(worker);
+    for (size_t i = view.slots; i < worker->slot_count; i++) {
+        struct slot *slot = &worker->slots[i];
+        bool is_off = slot->state == SLOT_OFF && slot->child == NULL;
+        if (is_off && running < wanted && !worker->is_stopping && now_us >= slot->start_at_us) {
+            start(worker, slot);
+            running++;
+        } else if (slot->state == SLOT_IDLE && running > wanted &&
+                   now_us > slot->used_us + SPARE_IDLE_US) {
+            stop(slot);
+        }
+    }
+}
+
+/* ---- the pool under watch ---- */
+
 void worker_slots_watch(struct worker *worker, uint64_t now_us)
 {
+    watch_held(worker, now_us);
+    watch_spares(worker, now_us);
     for (size_t i = 0; i < worker->slot_count; i++) {
         struct slot *slot = &worker->slots[i];
         bool is_stuck = slot->state == SLOT_STARTING && now_us > slot->started_us + START_MAX_US;
@@ -285,16 +377,17 @@ void worker_slots_watch(struct worker *worker, uint64_t now_us)
             bb_child_kill(slot->child, SIGKILL);
         }
         if (slot->state == SLOT_OFF && slot->child == NULL && !worker->is_stopping &&
-            now_us >= slot->start_at_us) {
+            !slot_is_spare(slot) && now_us >= slot->start_at_us) {
             start(worker, slot);
         }
     }
 }
 
-struct slot *worker_slot_free(struct worker *worker, const struct catalog *catalog)
+static struct slot *free_of(struct worker *worker, size_t from, size_t to,
+                            const struct catalog *catalog)
 {
     struct slot *any = NULL;
-    for (size_t i = 0; i < worker->slot_count; i++) {
+    for (size_t i = from; i < to; i++) {
         struct slot *slot = &worker->slots[i];
         if (slot->state != SLOT_IDLE) {
             continue;
@@ -305,6 +398,19 @@ struct slot *worker_slot_free(struct worker *worker, const struct catalog *catal
         any = any == NULL ? slot : any;
     }
     return any;
+}
+
+struct slot *worker_slot_free(struct worker *worker, const struct catalog *catalog,
+                              enum spare_class call)
+{
+    size_t slots = worker->slot_count - worker->spare_count;
+    struct slot *slot = free_of(worker, 0, slots, catalog);
+    if (slot == NULL && worker->spare_count > 0) {
+        slot = free_of(worker, slots, worker->slot_count, catalog);
+        struct spare_view view = worker_slots_view(worker);
+        slot = slot != NULL && worker_spare_may_take(&view, call) ? slot : NULL;
+    }
+    return slot;
 }
 
 static size_t count_state(const struct worker *worker, enum slot_state from, enum slot_state to)
@@ -396,7 +502,7 @@ static void take_back(struct slot *slot)
 
 void worker_slots_even_out(struct worker *worker)
 {
-    bool has_idle = worker_slot_free(worker, NULL) != NULL;
+    bool has_idle = worker_slot_free(worker, NULL, SPARE_SHORT) != NULL;
     uint64_t now = worker_now(worker);
     for (size_t i = 0; i < worker->slot_count; i++) {
         struct slot *slot = &worker->slots[i];
@@ -445,14 +551,7 @@ void worker_slots_stop(struct worker *worker)
             continue;
         }
         if (slot->io != NULL && slot->state != SLOT_STARTING) {
-            Bb__Proto__SlotStop stop;
-            bb__proto__slot_stop__init(&stop);
-            Bb__Proto__ToSlot message;
-            bb__proto__to_slot__init(&message);
-            message.op_case = BB__PROTO__TO_SLOT__OP_STOP;
-            message.stop = &stop;
-            worker_slot_send(slot, &message);
-            slot->state = SLOT_ENDING;
+            stop(slot);
         } else {
             slot->state = SLOT_ENDING;
             bb_child_kill(slot->child, SIGKILL);

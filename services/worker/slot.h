@@ -44,11 +44,19 @@ struct slot {
     uint64_t started_us, start_at_us, backoff_us;
     uint64_t end_by_us; /* ENDING, or busy with revoked calls: killed then; 0: not looked at yet */
     bool is_overdue;    /* killed, because its call ran too long */
+    bool is_held;       /* by a call that takes long (spare.h) */
+    uint64_t held_from_us, reading_from_us; /* the call began, later by what it waited for reads */
+    uint64_t used_us;                       /* a spare: started, or given its last call */
     struct {
         uint64_t deployment, code;
     } known[SLOT_KNOWN_MAX]; /* oldest first */
     size_t known_count;
 };
+
+static inline bool slot_is_spare(const struct slot *slot)
+{
+    return slot->index >= slot->worker->slot_count - slot->worker->spare_count;
+}
 
 /* Takes the descriptor, if it succeeds. */
 int worker_slot_io_open(struct slot *slot, int fd);

@@ -233,6 +233,14 @@ static void send_start(struct worker *worker, struct slot *slot, struct call *ca
     worker_call_to(worker, call, CALL_RUNNING);
 }
 
+/* The slot has turned to its call. */
+static void begin_to_hold(struct slot *slot)
+{
+    struct worker *worker = slot->worker;
+    slot->held_from_us = slot->used_us = worker_now(worker);
+    slot->is_held = slot->call != NULL && worker_call_class(worker, slot->call) == SPARE_LONG;
+}
+
 void worker_slot_start(struct worker *worker, struct slot *slot, struct call *call,
                        const struct cache_read *modules)
 {
@@ -243,6 +251,7 @@ void worker_slot_start(struct worker *worker, struct slot *slot, struct call *ca
     slot->state = SLOT_BUSY;
     slot->is_overdue = false;
     slot->ahead_count = 0;
+    begin_to_hold(slot);
     if (call->is_in_lane) {
         worker_chain_started(worker, call);
     }
@@ -290,6 +299,7 @@ static void next_call(struct slot *slot, const Bb__Proto__SlotDone *done)
         slot->behind_count--;
         bb_list_remove(&slot->call->slot_link);
     }
+    begin_to_hold(slot);
 }
 
 /* ---- reads ---- */
@@ -382,6 +392,9 @@ static void send_results(struct slot *slot, struct reading *reading)
 static void reads_came(struct reading *reading, void *arg)
 {
     struct slot *slot = bb_cast(struct slot, arg, SLOT_MAGIC);
+    if (slot->reading != NULL) {
+        slot->held_from_us += worker_now(slot->worker) - slot->reading_from_us;
+    }
     slot->reading = NULL;
     send_results(slot, reading);
     worker_reading_free(reading);
@@ -419,6 +432,7 @@ static int on_revoked(struct slot *slot, const Bb__Proto__FromSlot *message)
         slot->state = SLOT_IDLE;
         slot->end_by_us = 0;
     }
+    begin_to_hold(slot);
     return BB_OK;
 }
 
@@ -485,6 +499,7 @@ static int on_reads(struct slot *slot, struct bb_slice frame)
         reads_came(reading, slot);
     } else {
         slot->reading = reading;
+        slot->reading_from_us = worker_now(worker);
     }
     return BB_OK;
 }
@@ -509,7 +524,11 @@ static int on_done(struct slot *slot, struct bb_slice frame)
         slot->reading = NULL;
     }
     bb_metric_add(worker->count.slot_recalled, message->done->recalled);
-    worker_pace_observe(&worker->pace, call->lane_keys[1], message->done->took_us);
+    if (message->done->status == BB_FUNCTION_TIMEOUT) {
+        worker_pace_held(&worker->pace, call->lane_keys[1], message->done->took_us);
+    } else {
+        worker_pace_observe(&worker->pace, call->lane_keys[1], message->done->took_us);
+    }
     next_call(slot, message->done);
     worker_call_ran(worker, call, message->done);
     return BB_OK;

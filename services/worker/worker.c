@@ -80,7 +80,8 @@ static void on_info(struct worker *worker, struct bb_exchange *exchange)
     struct cache_stats cache = worker_cache_stats(worker->cache);
     Bb__Proto__WorkerInfoReply info;
     bb__proto__worker_info_reply__init(&info);
-    info.slots = (uint32_t)worker->slot_count;
+    info.slots = (uint32_t)(worker->slot_count - worker->spare_count);
+    info.spare_slots = (uint32_t)worker_slots_spare(worker);
     info.slots_busy = (uint32_t)worker_slots_busy(worker);
     info.epoch = worker->feed.epoch;
     info.sequenced = worker->feed.cursor;
@@ -202,6 +203,8 @@ static void set_metrics(struct worker *worker)
     bb_metric_set(worker->count.cache_bytes, (int64_t)cache.bytes);
     set_result_metrics(worker);
     bb_metric_set(worker->count.slots_busy, (int64_t)worker_slots_busy(worker));
+    bb_metric_set(worker->count.slots_held, (int64_t)worker_slots_view(worker).held);
+    bb_metric_set(worker->count.spare_slots, (int64_t)worker_slots_spare(worker));
     bb_metric_set(worker->count.queue, (int64_t)worker->call_count);
 }
 
@@ -284,6 +287,7 @@ static void on_tick(void *arg)
     worker_chains_watch(worker, now);
     worker_reads_overdue(worker, now);
     worker_calls_overdue(worker, now);
+    worker_slots_hear(worker); /* before it looks who takes long */
     worker_slots_watch(worker, now);
     worker_backfill_watch(worker, now);
     worker_warm_watch(worker, now);
@@ -327,6 +331,10 @@ static void make_metrics(struct worker_counters *count)
         .results_dropped = bb_metric("bb_worker_results_dropped_total", BB_COUNTER,
                                      "Kept results that a write into what they read has ended."),
         .slots_busy = bb_metric("bb_worker_slots_busy", BB_GAUGE, "Slots that run a call."),
+        .slots_held = bb_metric("bb_worker_slots_held", BB_GAUGE,
+                                "Slots that run a call that takes long, more than 100 ms."),
+        .spare_slots = bb_metric("bb_worker_spare_slots", BB_GAUGE,
+                                 "Slots beyond --slots, as calls that take long hold those."),
         .slot_deaths =
             bb_metric("bb_worker_slot_deaths_total", BB_COUNTER, "Slots that ended unasked."),
         .submits = bb_metric("bb_worker_submits_total", BB_COUNTER, "Submit messages."),

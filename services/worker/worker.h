@@ -11,6 +11,7 @@
  *   link.c      the sequencer: follow.c the feed, commit.c marks and commits (decisions: feed.c)
  *   reads.c     storage                            (decisions: cache.c, coverage.c, copies.c)
  *   slot.c      slot processes; slot_frames.c, slot_io.c what they say; sandbox.c their start
+ *                                                                            (decisions: spare.c)
  *   backfill.c  fills new indexes; forget.c removes old outcomes      (decisions: outcome.c)
  */
 #ifndef WORKER_H
@@ -39,6 +40,7 @@
 #include "pace.h"
 #include "results.h"
 #include "sandbox.h"
+#include "spare.h"
 
 #define CALL_US_MAX      5000000ull
 #define WORKER_PEERS_MAX 8
@@ -61,7 +63,7 @@ struct worker_counters {
     struct bb_metric *calls, *retries, *queued, *chained, *overloaded, *cache_hits, *cache_misses,
         *cache_bytes, *slots_busy, *slot_deaths, *submits, *fetches, *hedges, *queue, *slot_reads,
         *slot_recalled, *slot_hints, *forgotten, *result_hits, *result_misses, *result_count,
-        *result_bytes, *results_dropped;
+        *result_bytes, *results_dropped, *slots_held, *spare_slots;
     struct bb_histogram *call_time, *run_time, *row_time;
 };
 
@@ -121,7 +123,8 @@ struct worker {
 
     /* slot.c */
     struct slot *slots;
-    size_t slot_count;
+    size_t slot_count;      /* with the spares, which are the last ones */
+    size_t spare_count;     /* of these (spare.h) */
     uint64_t ahead_work_us; /* what a slot has to do before another one is woken */
     struct pace pace;       /* how long calls take */
     struct hints *hints;
@@ -145,6 +148,7 @@ void worker_call_own(struct worker *worker, const char *path, struct bb_slice ar
                      void (*on_end)(struct worker *, struct call *, int status, const char *error));
 /* Its function is quick enough to be sent to a slot that is busy. */
 bool worker_call_may_go_ahead(const struct worker *worker, const struct call *call);
+enum spare_class worker_call_class(const struct worker *worker, const struct call *call);
 /* Give queued calls to free slots. */
 void worker_dispatch(struct worker *worker);
 void worker_call_to(struct worker *worker, struct call *call, enum call_state state);
@@ -283,9 +287,13 @@ void worker_slots_turn(struct worker *worker);  /* write frames that have gather
 /* From here on slots ring when they say something. False: one of them has, listen first. */
 bool worker_slots_may_sleep(struct worker *worker);
 void worker_slots_watch(struct worker *worker, uint64_t now_us); /* kill, restart */
-struct slot *worker_slot_free(struct worker *worker, const struct catalog *catalog);
+/* One that may be given such a call; best, one that knows the code. */
+struct slot *worker_slot_free(struct worker *worker, const struct catalog *catalog,
+                              enum spare_class call);
+struct spare_view worker_slots_view(const struct worker *worker);
 size_t worker_slots_ready(const struct worker *worker);
 size_t worker_slots_busy(const struct worker *worker);
+size_t worker_slots_spare(const struct worker *worker); /* spares that have a process */
 /* The moment that the call of slot `index` reads at; false: it has none. */
 bool worker_slot_snapshot(const struct worker *worker, size_t index, uint64_t *tx);
 /* A slot is reserved for a call before it starts; a call runs on one slot at a time. */

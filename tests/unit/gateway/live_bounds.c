@@ -27,6 +27,42 @@ Test(live, runs_at_once_are_bounded_and_none_is_forgotten)
     gateway_sessions_free(world.sessions);
 }
 
+Test(live, runs_that_take_long_leave_their_places_to_others)
+{
+    struct world world;
+    struct reader readers[70];
+    char path[16];
+
+    world_init(&world, 100, 1, 1 << 20);
+    for (size_t i = 0; i < BB_COUNT_OF(readers); i++) {
+        (void)snprintf(path, sizeof(path), "m:q%zu", i);
+        subscribe(&world, &readers[i], path);
+    }
+    cr_expect_eq(world.run_count, 1u);
+    gateway_sessions_tick(world.sessions, true);
+    cr_expect_eq(world.run_count, 1u, "it has not taken long");
+    for (size_t runs = 2; runs <= 65; runs++) {
+        clock_us += 600000;
+        gateway_sessions_tick(world.sessions, true);
+        gateway_sessions_advance(world.sessions, 100);
+        cr_expect_eq(world.run_count, runs, "%zu", world.run_count);
+    }
+    clock_us += 600000;
+    gateway_sessions_tick(world.sessions, true);
+    gateway_sessions_advance(world.sessions, 100);
+    cr_expect_eq(world.run_count, 65u, "these are bounded, too");
+    while (world.run_count > 0) {
+        cr_expect_leq(gateway_live_running(gateway_sessions_live(world.sessions)), 65u);
+        answer(&world, 100, "one", "k1", "k3");
+    }
+    cr_expect_eq(gateway_live_running(gateway_sessions_live(world.sessions)), 0u);
+    for (size_t i = 0; i < BB_COUNT_OF(readers); i++) {
+        expect(&readers[i], 1, "one", 100);
+        gateway_session_free(readers[i].session);
+    }
+    gateway_sessions_free(world.sessions);
+}
+
 Test(live, an_entry_goes_some_time_after_its_last_subscriber)
 {
     struct world world;

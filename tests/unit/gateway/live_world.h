@@ -6,7 +6,7 @@
 #include "bb/value.h"
 #include "session.h"
 
-#define RUNS_MAX 64
+#define RUNS_MAX 128
 
 extern uint64_t clock_us; /* what the world's clock shows */
 

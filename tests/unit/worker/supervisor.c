@@ -16,11 +16,12 @@ struct world {
     Bb__Proto__Call request;
 };
 
-/* No time goes by, however busy the machine is. */
+/* No time goes by by itself, however busy the machine is. */
+static uint64_t clock_us = 1000000;
 static uint64_t still(struct bb_env *env)
 {
     (void)env;
-    return 1000000;
+    return clock_us;
 }
 
 static void make_metrics(struct worker_counters *count)
@@ -264,6 +265,147 @@ Test(supervisor, a_slot_that_still_runs_what_was_taken_back_is_looked_at)
     cr_assert_not(worker_slots_have_waiting(&w.worker));
     cr_assert_eq(w.slot.state, SLOT_IDLE);
     done(&w);
+}
+
+/* ---- spare slots ---- */
+
+#define SLOTS  2
+#define SPARES 2
+
+struct pool {
+    struct world w;
+    struct slot slots[SLOTS + SPARES];
+};
+
+/* All of them run, the spares too: no process is started. */
+static void make_pool(struct pool *pool)
+{
+    make(&pool->w);
+    for (size_t i = 0; i < SLOTS + SPARES; i++) {
+        pool->slots[i] = pool->w.slot;
+        pool->slots[i].index = i;
+        bb_list_init(&pool->slots[i].behind);
+    }
+    worker_copies_free(pool->w.worker.copies);
+    pool->w.worker.copies = worker_copies_new(SLOTS + SPARES);
+    pool->w.worker.slots = pool->slots;
+    pool->w.worker.slot_count = SLOTS + SPARES;
+    pool->w.worker.spare_count = SPARES;
+}
+
+static void done_pool(struct pool *pool)
+{
+    for (size_t i = 0; i < SLOTS + SPARES; i++) {
+        if (pool->slots[i].call != NULL) {
+            pool->slots[i].call->slot = NULL;
+            worker_call_requeue(&pool->w.worker, pool->slots[i].call);
+        }
+    }
+    done(&pool->w);
+}
+
+/* A call of this function arrives. */
+static void call_of(struct pool *pool, char *path)
+{
+    Bb__Proto__Call *request = bb_alloc(sizeof(*request)); /* as long as the call */
+    make_request(request);
+    request->path = path;
+    worker_call_arrive(&pool->w.worker, NULL, request);
+    worker_dispatch(&pool->w.worker);
+}
+
+static const char *runs(const struct pool *pool, size_t slot)
+{
+    const struct call *call = pool->slots[slot].call;
+    return call == NULL ? "" : call->request->path;
+}
+
+static void after_ms(struct pool *pool, uint64_t ms)
+{
+    clock_us += ms * 1000;
+    for (size_t i = 0; i < SLOTS + SPARES; i++) {
+        pool->slots[i].used_us = clock_us; /* nothing has ended for want of work */
+    }
+    worker_slots_watch(&pool->w.worker, clock_us);
+    worker_dispatch(&pool->w.worker);
+}
+
+Test(supervisor, short_calls_go_to_spares_while_long_ones_hold_the_slots)
+{
+    struct pool pool;
+    char endless[] = "_system:endless", quick[] = "_system:quick", fresh[] = "_system:fresh";
+    make_pool(&pool);
+    worker_pace_observe(&pool.w.worker.pace, bb_hash64(bb_slice_str(quick), 1), 2000);
+    for (size_t i = 0; i < 100; i++) {
+        call_of(&pool, endless);
+    }
+    call_of(&pool, quick);
+    cr_assert_eq(pool.slots[0].state, SLOT_BUSY);
+    cr_assert_eq(pool.slots[1].state, SLOT_BUSY);
+    cr_assert_eq(pool.slots[2].state, SLOT_IDLE, "no slot is held yet");
+    after_ms(&pool, 50);
+    cr_assert_eq(pool.slots[2].state, SLOT_IDLE);
+    after_ms(&pool, 100);
+    cr_assert_str_eq(runs(&pool, 2), quick, "past 98 that wait");
+    cr_assert_str_eq(runs(&pool, 3), "", "and none of those is let in");
+    call_of(&pool, fresh);
+    cr_assert_str_eq(runs(&pool, 3), "", "nobody knows it, and one is left");
+    call_of(&pool, quick);
+    cr_assert_str_eq(runs(&pool, 3), quick);
+    done_pool(&pool);
+}
+
+Test(supervisor, of_new_functions_one_at_a_time_has_a_spare)
+{
+    struct pool pool;
+    char endless[] = "_system:endless", fresh[] = "_system:fresh", other[] = "_system:other";
+    make_pool(&pool);
+    call_of(&pool, endless);
+    call_of(&pool, endless);
+    after_ms(&pool, 150);
+    call_of(&pool, fresh);
+    call_of(&pool, other);
+    cr_assert_str_eq(runs(&pool, 2), fresh);
+    cr_assert_str_eq(runs(&pool, 3), "");
+    done_pool(&pool);
+}
+
+Test(supervisor, a_slot_that_waits_for_reads_is_not_held)
+{
+    struct pool pool;
+    char path[] = "_system:reads";
+    make_pool(&pool);
+    call_of(&pool, path);
+    struct reading reading = { .count = 0 };
+    pool.slots[0].reading = &reading;
+    pool.slots[0].reading_from_us = clock_us;
+    after_ms(&pool, 1000);
+    cr_assert_eq(worker_slots_view(&pool.w.worker).held, 0);
+    pool.slots[0].reading = NULL; /* as if it had asked just now, and been answered at once */
+    after_ms(&pool, 1);
+    cr_assert_eq(worker_slots_view(&pool.w.worker).held, 1);
+    done_pool(&pool);
+}
+
+Test(supervisor, a_spare_ends_when_nothing_has_needed_it_for_a_while)
+{
+    struct pool pool;
+    uint8_t process;
+    make_pool(&pool);
+    for (size_t i = 0; i < SLOTS + SPARES; i++) {
+        pool.slots[i].child = (struct bb_child *)(void *)&process; /* not looked into */
+        pool.slots[i].used_us = clock_us;
+    }
+    clock_us += 29000000;
+    worker_slots_watch(&pool.w.worker, clock_us);
+    cr_assert_eq(pool.slots[2].state, SLOT_IDLE);
+    clock_us += 2000000;
+    worker_slots_watch(&pool.w.worker, clock_us);
+    cr_assert_eq(pool.slots[0].state, SLOT_IDLE, "it is none");
+    cr_assert_eq(pool.slots[1].state, SLOT_IDLE);
+    cr_assert_eq(pool.slots[2].state, SLOT_ENDING);
+    cr_assert_eq(pool.slots[3].state, SLOT_ENDING);
+    done_pool(&pool);
 }
 
 /* ---- outcomes of client keys are removed ---- */
