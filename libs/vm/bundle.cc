@@ -22,6 +22,34 @@ static v8::MaybeLocal<v8::Function> bind(struct bb_vm *vm, const bb_vm_bundle *b
                        "exports, require, module, globalThis, self", &module->script);
 }
 
+/* The stack of a SyntaxError has no frame of the text itself: V8 keeps the place in the message. */
+static void name_place(struct bb_vm *vm, vm_module *module, const v8::TryCatch &caught)
+{
+    v8::Isolate *isolate = vm->isolate;
+    v8::Local<v8::Context> context = isolate->GetCurrentContext();
+    v8::Local<v8::Message> message = caught.Message();
+    v8::Local<v8::Value> stack;
+    struct vm_position at = {};
+
+    if (message.IsEmpty() || !caught.Exception()->IsNativeError()) {
+        return;
+    }
+    v8::Local<v8::Object> error = caught.Exception().As<v8::Object>();
+    const int line = message->GetLineNumber(context).FromMaybe(0);
+    const int column = message->GetStartColumn(context).FromMaybe(-1) + 1;
+    if (line <= 0 || column <= 0 || !error->Get(context, str(isolate, "stack")).ToLocal(&stack) ||
+        !written_position_in(module, (uint32_t)line, (uint32_t)column, &at)) {
+        return;
+    }
+    std::string text = utf8_of(isolate, stack);
+    const std::string place = "\n    at " + std::string(at.source) + ":" + std::to_string(at.line) +
+                              ":" + std::to_string(at.column);
+    const size_t frames = text.find("\n    at ");
+    text.insert(frames == std::string::npos ? text.size() : frames, place);
+    std::ignore = error->DefineOwnProperty(context, str(isolate, "stack"),
+                                           str(isolate, text.c_str()), v8::DontEnum);
+}
+
 /* With a `suffix` the function is made for this once. */
 static v8::MaybeLocal<v8::Function> compile(struct bb_vm *vm, const bb_vm_bundle *bundle,
                                             vm_module *module, const std::string &suffix)
@@ -97,12 +125,19 @@ static void factory_of(const v8::FunctionCallbackInfo<v8::Value> &info)
         if (str_of(info.GetIsolate(), slice_of(module->source)).ToLocal(&text)) {
             info.GetReturnValue().Set(text);
         }
-    } else if ((is_home ? compile(bundle->vm, bundle, module, suffix)
-                        : bind(bundle->vm, bundle, module))
-                   .ToLocal(&factory)) {
+        return;
+    }
+    v8::TryCatch caught(info.GetIsolate());
+    if ((is_home ? compile(bundle->vm, bundle, module, suffix) : bind(bundle->vm, bundle, module))
+            .ToLocal(&factory)) {
         note_script(module, factory->ScriptId());
         info.GetReturnValue().Set(factory);
+        return;
     }
+    if (caught.HasCaught() && !caught.HasTerminated()) {
+        name_place(bundle->vm, module, caught);
+    }
+    caught.ReThrow();
 }
 
 /* needsContext(path) */

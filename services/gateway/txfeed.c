@@ -150,7 +150,10 @@ static int parse_seconds(struct bb_ctx *ctx, struct bb_slice text, uint64_t *us)
             value = value * 10 + (uint64_t)(byte - '0') * 1000000;
         }
     }
-    *us = value < TXFEED_WAIT_MAX_US ? value : TXFEED_WAIT_MAX_US;
+    if (value > TXFEED_WAIT_MAX_US)
+        return bb_fail(ctx, BB_BAD_REQUEST, "`wait` must be at most %u seconds",
+                       TXFEED_WAIT_MAX_US / 1000000u);
+    *us = value;
     return BB_OK;
 }
 

@@ -50,6 +50,25 @@ static void hold_against(struct worker *worker, const struct call *call)
     worker_pace_held(&worker->pace, call->lane_keys[1], us < SPARE_HELD_US ? SPARE_HELD_US : us);
 }
 
+static void say_overdue(const struct call *call, char *text, size_t size)
+{
+    bool is_deploy = strcmp(call->request->path, "_system:deploy") == 0;
+    uint64_t seconds = (call->deadline_us - call->started_us) / 1000000;
+    if (is_deploy) {
+        (void)snprintf(text, size,
+                       "The deploy did not end within the %" PRIu64
+                       " s that it has, and could not be stopped: its process was ended. Its "
+                       "modules took too long to load: do less outside of functions.",
+                       seconds);
+    } else {
+        (void)snprintf(text, size,
+                       "Function %s did not end within the %" PRIu64
+                       " s that it has, with waiting and all attempts, and could not be stopped: "
+                       "its process was ended. Do less in one call, or use an action.",
+                       call->request->path, seconds);
+    }
+}
+
 static void fail_call(struct slot *slot, int exit_code, int signal)
 {
     struct call *call = slot->call;
@@ -68,11 +87,7 @@ static void fail_call(struct slot *slot, int exit_code, int signal)
         call->reading = NULL;
         worker_call_requeue(slot->worker, call);
     } else if (slot->is_overdue) {
-        (void)snprintf(text, sizeof(text),
-                       "Function %s did not end within the %" PRIu64
-                       " s that it has, with waiting and all attempts, and could not be stopped: "
-                       "its process was ended. Do less in one call, or use an action.",
-                       call->request->path, (call->deadline_us - call->started_us) / 1000000);
+        say_overdue(call, text, sizeof(text));
         hold_against(slot->worker, call);
         worker_call_crashed(slot->worker, call, BB_FUNCTION_TIMEOUT, text);
     } else if (exit_code == EXIT_MEMORY ||

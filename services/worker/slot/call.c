@@ -1,5 +1,7 @@
 #include "call.h"
 
+#include <string.h>
+
 #include "bb/env.h"
 
 enum {
@@ -49,6 +51,17 @@ static struct outcome judge(struct slot *slot, const struct bb_vm_result *vm, bo
             " ms that it had, as the module %.*s was still being loaded: look for an endless loop or "
             "slow work outside of its functions.",
             call->start->path, call->start->timeout_ms, BB_SLICE_ARG(vm->loading)));
+        return outcome;
+    }
+    if ((has_expired || vm->end == BB_VM_TIMEOUT) &&
+        strcmp(call->start->path, "_system:deploy") == 0) {
+        outcome.status = BB_FUNCTION_TIMEOUT;
+        outcome.error = bb_slice_str(bb_arena_printf(
+            slot->call_arena,
+            "The deploy did not end within the %" PRIu32
+            " ms that it had: its modules took too long to load, or the machine has too much to do. "
+            "Do less outside of functions, or deploy again.",
+            call->start->timeout_ms));
         return outcome;
     }
     if (has_expired || vm->end == BB_VM_TIMEOUT) {

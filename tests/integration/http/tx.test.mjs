@@ -119,7 +119,7 @@ inEachMode("transaction feed", (suite) => {
     }
     const future = await poll(`from=${(Date.now() + 3_600_000) * 1000}&limit=1`);
     assert.deepEqual([future.status, future.body.code], [400, "TxInFuture"]);
-    for (const query of ["from=x&limit=1", "limit=0", "limit=x", "wait=x"]) assert.equal((await poll(query)).status, 400, query);
+    for (const query of ["from=x&limit=1", "limit=0", "limit=x", "wait=x", "wait=61", "wait=60.000001"]) assert.equal((await poll(query)).status, 400, query);
     const elsewhere = await poll("from=now&limit=1&cluster=00112233445566778899aabbccddeeff");
     assert.equal(elsewhere.status, 400);
     assert.match(elsewhere.body.message, /another deployment/);

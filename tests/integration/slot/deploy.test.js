@@ -454,6 +454,7 @@ test("bad schemas are refused with a text that says what to do", () =>
       [`exports.default = { export: () => JSON.stringify({ tables: [{ tableName: "d" }, { tableName: "d" }] }) };`, /"d" is declared twice/],
       [`exports.default = { tables: {} };`, /must be defineSchema/],
       [`throw new Error("cannot load");`, /schema\.js could not be loaded.*cannot load/s],
+      [`const a = 1;\nconst b = ;\n`, /schema\.js could not be loaded\.\nSyntaxError: Unexpected token ';'\n    at schema\.js:3:11/],
     ];
     for (const [source, expected] of cases) {
       const answer = await deploy(slot, { "schema.js": source });
