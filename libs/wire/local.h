@@ -46,7 +46,6 @@ bool wire_host_send(struct wire_host *host, struct wire_errand *errand);
 
 /* Into a buffer that may have kept its memory. BB_TOO_LARGE. */
 int wire_pack_into(struct bb_ctx *ctx, const ProtobufCMessage *message, struct bb_buf *to);
-void wire_trim(struct bb_buf *buf); /* empty, and small enough to be kept */
 
 /* ---- local_peer.c, local_server.c: as the functions of bb/wire.h ---- */
 

@@ -62,7 +62,7 @@ static struct local_exchange *exchange_take(struct wire_local_server *server)
         return exchange;
     }
     exchange = bb_alloc_zero(1, sizeof *exchange);
-    exchange->base.is_local = true;
+    exchange->base.kind = WIRE_EXCHANGE_LOCAL;
     exchange->server = server;
     bb_buf_init(&exchange->request);
     bb_list_push_back(&server->all, &exchange->all);

@@ -1,3 +1,3 @@
 DEPS_wire := base obs conf env value rt proto
-PKGS_wire := libprotobuf-c
+PKGS_wire := libprotobuf-c libuv
 LIBS_wire := -lnng

@@ -21,13 +21,21 @@ void wire_door_push(struct wire_door *door, struct wire_item *item); /* any thre
 /* On the owner thread, when no thread pushes any more. The door frees itself. */
 struct wire_item *wire_door_close(struct wire_door *door);
 
+/* Which server it belongs to. */
+enum wire_exchange_kind {
+    WIRE_EXCHANGE_NNG,
+    WIRE_EXCHANGE_LOCAL,
+    WIRE_EXCHANGE_SP
+};
+
 struct bb_exchange {
-    bool is_local; /* which of the two servers it belongs to */
+    enum wire_exchange_kind kind;
     struct bb_arena *arena;
 };
 #define WIRE_CONTEXTS_DEFAULT    64
 #define WIRE_OUTSTANDING_DEFAULT 256
 
+void wire_trim(struct bb_buf *buf); /* empty, and small enough to be kept */
 int wire_fail_too_large(struct bb_ctx *ctx, size_t size);
 int wire_fail_in_use(struct bb_ctx *ctx, const char *url);
 

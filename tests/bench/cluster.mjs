@@ -1,4 +1,4 @@
-// BitBend with three storage nodes, each role a process of its own; beside it etcd with three members. And what a killed
+// BitBend with one storage node or three, each role a process of its own; beside it etcd with three members. And what a killed
 // process costs: the longest time without an acknowledged write.
 import { execFile } from "node:child_process";
 import { rmSync } from "node:fs";
@@ -35,13 +35,14 @@ function startOnDisk(options) {
   return startSuite({ mode: "cluster", showErrors: false, ...options });
 }
 
-export async function benchThree(run) {
+/** The same processes with `storages` storage nodes. */
+export async function benchProcesses(run, storages, system) {
   if (!wants("w1_counter") && !wants("w1_single")) return;
-  const suite = await startOnDisk({ appDir: join(root, "tests/bench/app"), sequencers: 1, workers: 1, gateways: 1 });
+  const suite = await startOnDisk({ appDir: join(root, "tests/bench/app"), storages, sequencers: 1, workers: 1, gateways: 1, schedulers: 1 });
   try {
     for (let from = 0; from < keys; from += 1000) await suite.call("bench:seed", { from, count: 1000 });
     for (const workload of ["w1_counter", "w1_single"]) {
-      await load({ run, workload, system: "bitbend3", protocol: "http", ports: [new URL(suite.url).port], pids: pidsOf(suite),
+      await load({ run, workload, system, protocol: "http", ports: [new URL(suite.url).port], pids: pidsOf(suite),
         argv: ["--route", "/api/mutation", "--path", "bench:increment"] });
     }
   } finally {

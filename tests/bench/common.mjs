@@ -20,7 +20,7 @@ export const { values: options } = parseArgs({
     rounds: { type: "string", default: "3" },
     seconds: { type: "string", default: "5" },
     only: { type: "string", default: WORKLOADS },
-    systems: { type: "string", default: "bitbend,postgres,redis,etcd,bitbend3,etcd3" },
+    systems: { type: "string", default: "bitbend,postgres,redis,etcd,bitbend1,bitbend3,etcd3" },
     growth: { type: "string", default: "200000" },
   },
 });

@@ -8,7 +8,7 @@ import { mkdirSync } from "node:fs";
 
 import { benchActions } from "./actions.mjs";
 import { benchBitBend } from "./bitbend.mjs";
-import { benchFailover, benchThree } from "./cluster.mjs";
+import { benchFailover, benchProcesses } from "./cluster.mjs";
 import { bench, options, records, wants } from "./common.mjs";
 import { benchEtcd, hasEtcd } from "./etcd.mjs";
 import { benchDisk } from "./floor.mjs";
@@ -21,7 +21,8 @@ const SYSTEMS = {
   postgres: [hasPostgres, benchPostgres],
   redis: [hasRedis, benchRedis],
   etcd: [hasEtcd, (run) => benchEtcd(run, 1, "etcd")],
-  bitbend3: [true, benchThree],
+  bitbend1: [true, (run) => benchProcesses(run, 1, "bitbend1")],
+  bitbend3: [true, (run) => benchProcesses(run, 3, "bitbend3")],
   etcd3: [hasEtcd, (run) => benchEtcd(run, 3, "etcd3")],
 };
 

@@ -1,6 +1,7 @@
 /*
- * Requests between services: protobuf-c messages, one deadline a request; nng REQ/REP with contexts
- * between processes, a mailbox between the loops of one process.
+ * Requests between services: protobuf-c messages, one deadline a request; between processes over
+ * TCP on the owner's loop, in nng's protocol (nng itself for ipc), between the loops of one process
+ * by a mailbox.
  *
  * - A peer never resends by itself (resend time is infinite): when the other side dies, a request
  *   ends with BB_PEER_GONE at once, and the caller knows whether sending again is safe.
