@@ -34,23 +34,35 @@ static char *digits_before(char *end, uint64_t rest)
     return end;
 }
 
+static size_t digit_count(uint64_t value)
+{
+    size_t count = 1;
+
+    for (; value >= 10000; value /= 10000)
+        count += 4;
+    return count + (value >= 10) + (value >= 100) + (value >= 1000);
+}
+
 static void append_integer(struct bb_buf *to, int64_t value)
 {
-    char text[24];
-    char *at = digits_before(text + sizeof text, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+    uint64_t size = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    size_t count = digit_count(size) + (value < 0);
+    char *end = (char *)bb_buf_reserve(to, count) + count;
+    char *at = digits_before(end, size);
 
     if (value < 0)
         *--at = '-';
-    bb_buf_append(to, at, (size_t)(text + sizeof text - at));
+    to->size += count;
 }
 
 static void append_fraction(struct bb_buf *to, uint64_t parts, unsigned decimals)
 {
-    char text[DECIMALS_MAX + 1] = { '.' };
+    uint8_t *text = bb_buf_reserve(to, decimals + 1);
 
+    text[0] = '.';
     for (unsigned at = decimals; at > 0; at--, parts /= 10)
-        text[at] = (char)('0' + parts % 10);
-    bb_buf_append(to, text, decimals + 1);
+        text[at] = (uint8_t)('0' + parts % 10);
+    to->size += decimals + 1;
 }
 
 /*
@@ -91,25 +103,12 @@ static bool append_decimals(struct bb_buf *to, double value)
     return false;
 }
 
-/* ECMA-262 Number::toString: the shortest digits that read back, placed by the exponent. */
-void bb_json_number(struct bb_buf *to, double value)
+__attribute__((noinline)) static void append_shortest(struct bb_buf *to, double value)
 {
     char text[40];
     char digits[24];
     size_t count = 0;
     int exponent = 0;
-
-    bb_assert(isfinite(value));
-    if (value == 0) {
-        bb_buf_append_str(to, signbit(value) ? "-0" : "0");
-        return;
-    }
-    if (fabs(value) < 9007199254740992.0 && value == (double)(int64_t)value) {
-        append_integer(to, (int64_t)value);
-        return;
-    }
-    if (append_decimals(to, value))
-        return;
     /* 15 digits always suffice for a decimal that had at most 15; subnormal numbers have fewer. */
     for (int precision = fabs(value) < DBL_MIN ? 0 : 14; precision <= 16; precision++) {
         (void)snprintf(text, sizeof text, "%.*e", precision, value);
@@ -147,5 +146,18 @@ void bb_json_number(struct bb_buf *to, double value)
                 bb_buf_append_byte(to, '.');
             bb_buf_append_byte(to, i < count ? (uint8_t)digits[i] : '0');
         }
+    }
+}
+
+/* ECMA-262 Number::toString: the shortest digits that read back, placed by the exponent. */
+void bb_json_number(struct bb_buf *to, double value)
+{
+    bb_assert(isfinite(value));
+    if (value == 0 && signbit(value)) {
+        bb_buf_append_str(to, "-0");
+    } else if (fabs(value) < 9007199254740992.0 && value == (double)(int64_t)value) {
+        append_integer(to, (int64_t)value);
+    } else if (!append_decimals(to, value)) {
+        append_shortest(to, value);
     }
 }

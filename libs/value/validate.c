@@ -7,13 +7,48 @@ static int bad(struct bb_ctx *ctx, const char *what)
     return bb_fail(ctx, BB_BAD_REQUEST, "malformed value: %s", what);
 }
 
-static int validate(struct bb_ctx *ctx, struct bb_slice value, unsigned depth);
+/* Names of an object that were found to be in order and UTF-8; its siblings in an array mostly have
+ * the same. */
+struct names {
+    const uint8_t *table; /* where each ends, at every eighth byte */
+    struct bb_slice bytes;
+    uint64_t count;
+};
+
+static bool has_names(const struct names *names, const uint8_t *table, struct bb_slice bytes,
+                      uint64_t count)
+{
+    if (names->count != count || !bb_slice_equal(names->bytes, bytes))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (bb_get_le32(names->table + 8 * i) != bb_get_le32(table + 8 * i))
+            return false;
+    }
+    return true;
+}
+
+static bool is_utf8(struct bb_slice text)
+{
+    uint64_t word, seen = 0;
+    size_t at = 0;
+
+    for (; at + 8 <= text.size; at += 8) {
+        memcpy(&word, text.data + at, 8);
+        seen |= word;
+    }
+    for (; at < text.size; at++)
+        seen |= text.data[at];
+    return (seen & 0x8080808080808080u) == 0 || bb_utf8_is_valid(text);
+}
+
+static int validate(struct bb_ctx *ctx, struct bb_slice value, unsigned depth, struct names *names);
 
 static int validate_array(struct bb_ctx *ctx, struct bb_slice value, unsigned depth)
 {
     uint64_t count = bb_get_le32(value.data + 5);
     uint64_t heap = VALUE_HEAD + 4 * count;
     uint32_t before = 0;
+    struct names names = { .count = 0 };
 
     if (heap > value.size)
         return bad(ctx, "an array's table lies beyond its end");
@@ -21,7 +56,8 @@ static int validate_array(struct bb_ctx *ctx, struct bb_slice value, unsigned de
         uint32_t end = bb_get_le32(value.data + VALUE_HEAD + 4 * i);
         if (end <= before || end > value.size - heap)
             return bad(ctx, "an array's element lies beyond its end");
-        int rc = validate(ctx, bb_slice(value.data + heap + before, end - before), depth + 1);
+        int rc =
+            validate(ctx, bb_slice(value.data + heap + before, end - before), depth + 1, &names);
         if (rc != BB_OK)
             return rc;
         before = end;
@@ -29,7 +65,8 @@ static int validate_array(struct bb_ctx *ctx, struct bb_slice value, unsigned de
     return before == value.size - heap ? BB_OK : bad(ctx, "bytes after an array's elements");
 }
 
-static int validate_object(struct bb_ctx *ctx, struct bb_slice value, unsigned depth)
+static int validate_object(struct bb_ctx *ctx, struct bb_slice value, unsigned depth,
+                           struct names *known)
 {
     uint64_t count = bb_get_le32(value.data + 5);
     const uint8_t *table = value.data + VALUE_HEAD;
@@ -43,6 +80,9 @@ static int validate_object(struct bb_ctx *ctx, struct bb_slice value, unsigned d
     uint64_t heap = names + bb_get_le32(value.data + names - 4);
     if (heap > value.size)
         return bad(ctx, "an object's names lie beyond its end");
+    struct names own = { table, bb_slice(value.data + names, heap - names), count };
+    bool is_known = known->count > 0 && has_names(known, table, own.bytes, count);
+    struct names inner = { .count = 0 };
     for (size_t i = 0; i < count; i++) {
         uint32_t name_end = bb_get_le32(table + 8 * i);
         uint32_t value_end = bb_get_le32(table + 8 * i + 4);
@@ -50,12 +90,12 @@ static int validate_object(struct bb_ctx *ctx, struct bb_slice value, unsigned d
             value_end > value.size - heap)
             return bad(ctx, "an object's field lies beyond its end");
         struct bb_slice name = bb_slice(value.data + names + name_start, name_end - name_start);
-        if (i > 0 && bb_slice_compare(name_before, name) >= 0)
+        if (!is_known && i > 0 && bb_slice_compare(name_before, name) >= 0)
             return bad(ctx, "an object's fields are not in order");
-        if (!bb_utf8_is_valid(name))
+        if (!is_known && !is_utf8(name))
             return bad(ctx, "a field name is not UTF-8");
         int rc = validate(ctx, bb_slice(value.data + heap + value_start, value_end - value_start),
-                          depth + 1);
+                          depth + 1, &inner);
         if (rc != BB_OK)
             return rc;
         name_before = name;
@@ -64,13 +104,19 @@ static int validate_object(struct bb_ctx *ctx, struct bb_slice value, unsigned d
     }
     if (name_start != heap - names || value_start != value.size - heap)
         return bad(ctx, "bytes after an object's fields");
+    *known = own;
     return BB_OK;
 }
 
-static int validate(struct bb_ctx *ctx, struct bb_slice value, unsigned depth)
+static int validate(struct bb_ctx *ctx, struct bb_slice value, unsigned depth, struct names *names)
 {
     if (depth > BB_VALUE_DEPTH_MAX)
         return bad(ctx, "nested too deeply");
+    if (value.size > 0 && value.data[0] == BB_TAG_STRING) {
+        struct bb_slice text = value_short_bytes(value);
+        if (text.data != NULL)
+            return is_utf8(text) ? BB_OK : bad(ctx, "a string is not UTF-8");
+    }
     size_t size = value_whole_size(value);
     if (size == 0)
         return bad(ctx, "cut off, or an unknown tag");
@@ -89,18 +135,20 @@ static int validate(struct bb_ctx *ctx, struct bb_slice value, unsigned depth)
             return bad(ctx, "a NaN that is not the canonical one");
         return BB_OK;
     case BB_TAG_STRING:
-        return bb_utf8_is_valid(bb_value_bytes(value)) ? BB_OK : bad(ctx, "a string is not UTF-8");
+        return is_utf8(bb_value_bytes(value)) ? BB_OK : bad(ctx, "a string is not UTF-8");
     case BB_TAG_ARRAY:
         return validate_array(ctx, value, depth);
     case BB_TAG_OBJECT:
-        return validate_object(ctx, value, depth);
+        return validate_object(ctx, value, depth, names);
     }
     return bad(ctx, "an unknown tag");
 }
 
 int bb_value_validate(struct bb_ctx *ctx, struct bb_slice value)
 {
-    return validate(ctx, value, 0);
+    struct names names = { .count = 0 };
+
+    return validate(ctx, value, 0, &names);
 }
 
 /* ---- what a document may look like ---- */

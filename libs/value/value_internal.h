@@ -20,4 +20,13 @@ static inline uint64_t value_float_bits(double value)
     return value != value ? VALUE_NAN : bits;
 }
 
+/* The bytes of a string or of bytes, whose size is in one byte as that of most is; data == NULL: it
+ * is not, or the value is not whole. */
+static inline struct bb_slice value_short_bytes(struct bb_slice value)
+{
+    if (value.size < 2 || value.data[1] >= 0x80 || value.size != 2u + value.data[1])
+        return bb_slice(NULL, 0);
+    return bb_slice(value.data + 2, value.data[1]);
+}
+
 #endif

@@ -401,6 +401,34 @@ Test(value, validate_refuses_every_cut_and_never_reads_beyond)
     bb_value_builder_free(builder);
 }
 
+Test(value, an_object_is_looked_at_as_closely_as_the_one_before_it)
+{
+    struct bb_ctx ctx = { 0 };
+    struct bb_buf value = { 0 };
+
+    from_json("[{\"ab\":1,\"c\":2},{\"ab\":3,\"c\":4}]", &value);
+    cr_assert_eq(bb_value_validate(&ctx, bb_buf_slice(&value)), BB_OK);
+    uint8_t *table = value.data + 17 + bb_get_le32(value.data + 9) + 9; /* of the second object */
+    cr_assert_eq(bb_get_le32(table), 2u);
+    for (uint32_t end = 0; end < 6; end++) {
+        /* The same names, cut elsewhere: "" and "abc", "a" and "bc", "abc" and "". */
+        bool is_right = end <= 2;
+
+        bb_put_le32(table, end);
+        cr_expect_eq(bb_value_validate(&ctx, bb_buf_slice(&value)) == BB_OK, is_right, "%u", end);
+    }
+    bb_put_le32(table, 2);
+    uint8_t *names = table + 2 * 8 + 4;
+    cr_assert_eq(memcmp(names, "abc", 3), 0);
+    names[2] = 'a'; /* out of order */
+    cr_expect_neq(bb_value_validate(&ctx, bb_buf_slice(&value)), BB_OK);
+    names[2] = 0xff; /* not UTF-8 */
+    cr_expect_neq(bb_value_validate(&ctx, bb_buf_slice(&value)), BB_OK);
+    names[2] = 'd';
+    cr_expect_eq(bb_value_validate(&ctx, bb_buf_slice(&value)), BB_OK);
+    bb_buf_fini(&value);
+}
+
 Test(value, fields_are_found_by_name_and_path)
 {
     struct bb_buf value = { 0 };
