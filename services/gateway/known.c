@@ -1,5 +1,7 @@
 #include "known.h"
 
+#define VALUE_MIN 2048u /* bytes; encoding a smaller one is cheaper than looking for it */
+
 /* Where the JSON of a query's result lies; its own for each caller if it depends on who asks. */
 static uint64_t hash_of(const struct call *call, bool is_own)
 {
@@ -21,7 +23,8 @@ void gateway_known_find(struct call *call, uint64_t worker)
 
     drop(call);
     call->known_worker = worker ^ call->gateway->memo_seed;
-    if (memo == NULL || !call->wants_json || call->kind == BB__PROTO__FUNCTION_KIND__KIND_MUTATION)
+    if (memo == NULL || !call->wants_json || gateway_memo_stats(memo).count == 0 ||
+        call->kind == BB__PROTO__FUNCTION_KIND__KIND_MUTATION)
         return;
     call->known = gateway_memo_find(memo, hash_of(call, false), call->format);
     if (call->known.bytes == NULL && call->identity.size > 0)
@@ -53,7 +56,7 @@ struct bb_http_buffer *gateway_known_json(struct call *call, const Bb__Proto__Ca
         return bb_http_buffer_retain(call->known.bytes);
     }
     if (reply->result_number == 0 || gateway->memo == NULL || !call->wants_json ||
-        bb_value_validate(&ctx, bb_pb_slice(reply->value)) != BB_OK)
+        reply->value.len < VALUE_MIN || bb_value_validate(&ctx, bb_pb_slice(reply->value)) != BB_OK)
         return NULL;
     bb_buf_clear(&gateway->json);
     bb_json_encode(bb_pb_slice(reply->value), call->format, &gateway->json);
