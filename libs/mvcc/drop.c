@@ -67,10 +67,7 @@ static void walk_remove(struct walk *walk)
     if (map->index != NULL) {
         bb_key_index_remove(map->index, node);
     }
-    mvcc_account(
-        map,
-        -(ptrdiff_t)(mvcc_node_bytes(node->key_size, node->level_count) + mvcc_indexed_bytes(map)),
-        -1);
+    mvcc_account(map, -(ptrdiff_t)mvcc_node_cost(map, node->key_size, node->level_count), -1);
     bb_free(node);
     walk->node = next;
 }
@@ -87,7 +84,7 @@ static void walk_on(struct walk *walk)
 
 static void free_version(struct bb_mvcc *map, struct mvcc_version *version)
 {
-    mvcc_account(map, -(ptrdiff_t)mvcc_version_bytes(version->value_size), 0);
+    mvcc_account(map, -(ptrdiff_t)mvcc_version_cost(version->value_size), 0);
     bb_free(version);
 }
 

@@ -264,8 +264,7 @@ static int put_new_key(struct bb_ctx *ctx, struct bb_mvcc *map, struct mvcc_node
                        enum bb_mvcc_kind kind, struct bb_txtime tx)
 {
     uint32_t height = next_height(map);
-    size_t more = mvcc_node_bytes(key.size, height) + mvcc_indexed_bytes(map) +
-                  mvcc_version_bytes(value.size);
+    size_t more = mvcc_node_cost(map, key.size, height) + mvcc_version_cost(value.size);
     int rc = check_room(ctx, map, more);
     if (rc != BB_OK) {
         return rc;
@@ -284,13 +283,13 @@ int bb_mvcc_put(struct bb_ctx *ctx, struct bb_mvcc *map, struct bb_slice key, st
     if (node == NULL || mvcc_node_compare(node, key) != 0) {
         return put_new_key(ctx, map, before, node, key, value, kind, tx);
     }
-    size_t more = mvcc_version_bytes(value.size);
+    size_t more = mvcc_version_cost(value.size);
     struct mvcc_version *newest = mvcc_node_newest(node);
     bb_assert(newest->tx.us <= tx.us);
     /* A kept one stays in the chain behind the new one of the same tx, where no read comes to it.
      */
     bool replaces = newest->tx.us == tx.us && !map->is_growing;
-    size_t less = replaces ? mvcc_version_bytes(newest->value_size) : 0;
+    size_t less = replaces ? mvcc_version_cost(newest->value_size) : 0;
     int rc = check_room(ctx, map, more > less ? more - less : 0);
     if (rc != BB_OK) {
         return rc;
@@ -324,7 +323,7 @@ int bb_mvcc_put_older(struct bb_ctx *ctx, struct bb_mvcc *map, struct bb_slice k
     if (oldest->tx.us <= tx.us) {
         return BB_OK;
     }
-    size_t more = mvcc_version_bytes(value.size);
+    size_t more = mvcc_version_cost(value.size);
     int rc = check_room(ctx, map, more);
     if (rc != BB_OK) {
         return rc;

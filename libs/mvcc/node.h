@@ -84,6 +84,17 @@ static inline size_t mvcc_version_bytes(size_t value_size)
     return sizeof(struct mvcc_version) + value_size;
 }
 
+/* The same with what the allocator adds: what a map accounts for that is not growing. */
+static inline size_t mvcc_node_cost(const struct bb_mvcc *map, size_t key_size,
+                                    uint32_t level_count)
+{
+    return bb_alloc_cost(mvcc_node_bytes(key_size, level_count)) + mvcc_indexed_bytes(map);
+}
+static inline size_t mvcc_version_cost(size_t value_size)
+{
+    return bb_alloc_cost(mvcc_version_bytes(value_size));
+}
+
 static inline struct mvcc_version *mvcc_node_newest(const struct mvcc_node *node)
 {
     return atomic_load_explicit(&node->newest, memory_order_relaxed);

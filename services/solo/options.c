@@ -29,7 +29,7 @@ const struct bb_option solo_options[] = {
     { "outcome-seconds", BB_OPTION_NUMBER, "604800", 1, 31536000, "SECONDS",
       "how long the outcome of a mutation with a client's key answers that key" },
     { "cache-bytes", BB_OPTION_SIZE, "512M", 32u << 20, 1ull << 40, "SIZE",
-      "memory for documents and ranges that were read or written lately; a small one takes 450 bytes" },
+      "memory for documents and ranges that were read or written lately; a small one takes 500 bytes" },
     { "results-bytes", BB_OPTION_SIZE, "32M", 0, 1ull << 40, "SIZE",
       "memory for results of queries that came more than once; 0: each query is run" },
     { "json-bytes", BB_OPTION_SIZE, "32M", 0, 1ull << 40, "SIZE",

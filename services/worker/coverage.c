@@ -50,7 +50,7 @@ static struct node *node_new(struct coverage *set, struct bb_slice low, struct b
                    .from = from,
                    .is_used = true },
         .priority = priority_of(set->made++),
-        .bytes = bytes + BB_KEY_INDEX_BYTES,
+        .bytes = bb_alloc_cost(bytes) + BB_KEY_INDEX_BYTES,
     };
     return node;
 }

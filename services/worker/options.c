@@ -25,7 +25,7 @@ const struct bb_option worker_options[] = {
     { "show-errors", BB_OPTION_BOOL, "false", 0, 0, NULL,
       "Show messages and stacks of errors thrown by functions to every caller." },
     { "cache-bytes", BB_OPTION_SIZE, "512M", 32u << 20, 1ull << 40, "SIZE",
-      "Memory for documents and ranges that were read or written lately; a small document takes 450 bytes." },
+      "Memory for documents and ranges that were read or written lately; a small document takes 500 bytes." },
     { "results-bytes", BB_OPTION_SIZE, "32M", 0, 1ull << 40, "SIZE",
       "Memory for results of queries that came more than once, which answer them until something that "
       "they read is written; 0: each query is run." },

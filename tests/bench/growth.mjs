@@ -36,10 +36,10 @@ async function fill({ run, suite, seed, from, size }) {
   return there;
 }
 
-async function measure({ run, suite, size, keys, name, route, path, row }) {
+async function measure({ run, suite, size, keys, name, route, path, row, more = [] }) {
   const { child, port } = suite;
   const result = await load({ run, workload: `growth_${name}`, system: row, protocol: "http", ports: [port], pids: [child.pid],
-    argv: ["--route", route, "--path", path, "--keys", keys], threads: () => cpuOfThreads(child.pid) });
+    argv: ["--route", route, "--path", path, "--keys", keys, ...more], threads: () => cpuOfThreads(child.pid) });
   return { ...result, ...memory(suite), size };
 }
 
@@ -60,7 +60,7 @@ function table(rows, restarts) {
 export async function benchGrowth({ run, startSuite, deploy, seed }) {
   const rows = [];
   let suite = await startSuite({ more: ["--results-bytes", "0"] });
-  const { data } = suite;
+  const { data, readyMs } = suite;
   try {
     deploy(suite);
     let there = 0;
@@ -74,10 +74,10 @@ export async function benchGrowth({ run, startSuite, deploy, seed }) {
     await stop(suite.child);
     suite = await startSuite({ data });
     record({ workload: "growth_restart", system: `${there}`, run, ready_ms: suite.readyMs, ...memory(suite) });
-    const restarts = [`\nready ${suite.readyMs} ms after a stop, with ${there} documents; then with results kept:`];
+    const restarts = [`\nready ${readyMs} ms when new, ${suite.readyMs} ms after a stop with ${there} documents; then with results kept:`];
     const [, get] = WORK;
     for (const keys of [Math.min(10_000, there), there]) {
-      const row = await measure({ run, suite, size: there, keys, name: "get_kept", route: get[1], path: get[2], row: `${keys} of ${there}` });
+      const row = await measure({ run, suite, size: there, keys, name: "get_kept", route: get[1], path: get[2], row: `${keys} of ${there}`, more: ["--warmup", 3] }); // the slots are new
       rows.push(row);
     }
     suite.child.kill("SIGKILL");

@@ -12,6 +12,13 @@
 
 #define BB_KEY_INDEX_BYTES 16 /* of a thing, as its owner accounts it */
 
+/* What the allocator takes of memory for `size` bytes: its header before them, in units of 16. */
+static inline size_t bb_alloc_cost(size_t size)
+{
+    size_t cost = (size + 8 + 15) & ~(size_t)15;
+    return cost < 32 ? 32 : cost;
+}
+
 struct bb_key_index {
     void **places; /* a power of two of them */
     size_t capacity, count;
