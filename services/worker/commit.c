@@ -51,7 +51,8 @@ bool worker_mark_is_due(const struct worker *worker)
     if (bb_list_is_empty(&worker->calls[CALL_WAIT_MARK])) {
         return false;
     }
-    if (worker_slots_view(worker).held > 0) {
+    struct spare_view view = worker_slots_view(worker);
+    if (view.held + view.away > 0) {
         return true; /* those in front may wait for seconds, others need not */
     }
     size_t marked = 0;

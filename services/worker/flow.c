@@ -213,7 +213,8 @@ void worker_dispatch(struct worker *worker)
                 has_idle && worker_slot_free(worker, NULL, worker_call_class(worker, call)) != NULL;
             if (!has_place && !worker_call_may_go_ahead(worker, call)) {
                 /* Those that pass where slots are held take nothing from the ones in front. */
-                passed_over += worker_slots_view(worker).held == 0;
+                struct spare_view view = worker_slots_view(worker);
+                passed_over += view.held + view.away == 0;
                 continue;
             }
             if (!worker_call_is_late(worker, call)) {

@@ -336,7 +336,9 @@ struct spare_view worker_slots_view(const struct worker *worker)
                                .spares = worker->spare_count };
     for (size_t i = 0; i < worker->slot_count; i++) {
         const struct slot *slot = &worker->slots[i];
+        bool is_away = slot->state < SLOT_IDLE || slot->state > SLOT_BUSY;
         view.held += slot->state == SLOT_BUSY && slot->is_held;
+        view.away += is_away && !slot_is_spare(slot);
         bool is_used = slot->state == SLOT_RESERVED || slot->state == SLOT_BUSY;
         view.spares_used += slot_is_spare(slot) && is_used;
     }

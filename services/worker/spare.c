@@ -4,7 +4,7 @@
 
 bool worker_spare_may_take(const struct spare_view *view, enum spare_class call)
 {
-    if (view->held == 0) {
+    if (view->held + view->away == 0) {
         return false; /* a slot will be free in a moment */
     }
     switch (call) {
@@ -25,7 +25,7 @@ bool worker_spare_has_room(size_t calls, size_t calls_max, enum spare_class call
 
 size_t worker_spare_wanted(const struct spare_view *view)
 {
-    size_t needed = view->held + PLACES;
+    size_t needed = view->held + view->away + PLACES;
     if (view->held == 0 || needed <= view->slots) {
         return 0;
     }

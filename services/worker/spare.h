@@ -24,6 +24,7 @@ enum spare_class {
 struct spare_view {
     size_t slots, spares; /* that there may be of each */
     size_t held;          /* of both */
+    size_t away;          /* slots that start or end, as after a call that had to be killed */
     size_t spares_used;   /* that have a call */
 };
 

@@ -46,6 +46,17 @@ Test(spare, the_last_one_is_for_functions_that_are_known_to_be_short)
     cr_assert_not(may_take(2, 2, 0, 0, SPARE_SHORT), "there is none");
 }
 
+Test(spare, they_are_used_while_slots_that_were_killed_start_again)
+{
+    struct spare_view now = { .slots = 2, .spares = 2, .away = 2 };
+    cr_assert(worker_spare_may_take(&now, SPARE_SHORT));
+    cr_assert(worker_spare_may_take(&now, SPARE_UNKNOWN));
+    cr_assert_not(worker_spare_may_take(&now, SPARE_LONG));
+    cr_assert_eq(worker_spare_wanted(&now), 0, "none is started when all start");
+    now.held = now.away = 1;
+    cr_assert_eq(worker_spare_wanted(&now), 2);
+}
+
 Test(spare, functions_that_take_long_fill_half_of_the_room)
 {
     cr_assert(worker_spare_has_room(9, 20, SPARE_LONG));
