@@ -54,7 +54,12 @@ inEachMode("clients that leave", (suite) => {
     assert.ok(ran < LEAVERS / 2, `another client's query was answered after ${ran} of ${LEAVERS} calls that nobody waited for`);
     assert.ok(all < LEAVERS / 2, `${all} of ${LEAVERS} calls ran though nobody waited for them`);
     // The keys of those that did not run are as good as new.
-    const again = await post(suite.url, "/api/mutation", { path: "trouble:slow", args: { group, n: LEAVERS - 2 } }, { "idempotency-key": `${group}-${LEAVERS - 2}` });
+    // What the others began goes on meanwhile: a busy machine may have no time left for this one, and is asked again.
+    let again;
+    for (let left = 8; left > 0 && again?.body.status !== "success"; left--) {
+      again = await post(suite.url, "/api/mutation", { path: "trouble:slow", args: { group, n: LEAVERS - 2 } }, { "idempotency-key": `${group}-${LEAVERS - 2}` });
+      if (again.body.status !== "success") assert.match(again.body.code, /^(FunctionTimeout|Overloaded)$/, again.text);
+    }
     assert.equal(again.body.status, "success", again.text);
     const status = await post(suite.url, "/api/function", { path: "_system:status", args: {} }, suite.admin);
     assert.equal(status.body.status, "success", status.text);
