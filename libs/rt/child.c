@@ -149,6 +149,20 @@ static char *const *spawn_list(const char *const *list)
     return cast.out;
 }
 
+struct bb_child *bb_child_adopt(struct bb_loop *loop, int64_t pid,
+                                void (*on_exit)(void *arg, int exit_code, int signal), void *arg)
+{
+    struct bb_child *child = bb_alloc_zero(1, sizeof *child);
+
+    bb_assert(on_exit != NULL && pid > 0);
+    child->loop = loop;
+    child->pid = (pid_t)pid;
+    child->on_exit = on_exit;
+    child->arg = arg;
+    watch(child);
+    return child;
+}
+
 int bb_child_start(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_child_options *options,
                    struct bb_child **child)
 {
@@ -173,13 +187,7 @@ int bb_child_start(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_chi
         return bb_fail(ctx, rc == ENOENT ? BB_NOT_FOUND : BB_IO, "start of %s: %s",
                        options->argv[0], bb_strerror(rc, text, sizeof text));
     }
-    struct bb_child *started = bb_alloc_zero(1, sizeof *started);
-    started->loop = loop;
-    started->pid = pid;
-    started->on_exit = options->on_exit;
-    started->arg = options->arg;
-    watch(started);
-    *child = started;
+    *child = bb_child_adopt(loop, pid, options->on_exit, options->arg);
     return BB_OK;
 }
 

@@ -25,7 +25,7 @@ namespace
 struct Start {
     struct bb_vm_program program = {};
     std::vector<struct bb_slice> runtime;
-    std::string test_case;
+    std::string argument;
 };
 
 void *run_program(void *arg)
@@ -58,13 +58,13 @@ void run(const v8::FunctionCallbackInfo<v8::Value> &info)
         start.runtime.push_back(bb_slice(bb_vm_runtime[i].begin,
                                          (size_t)(bb_vm_runtime[i].end - bb_vm_runtime[i].begin)));
     }
-    start.test_case = info[2]->IsString() ? bb::utf8_of(isolate, info[2]) : "";
+    start.argument = info[2]->IsString() ? bb::utf8_of(isolate, info[2]) : "";
     start.program.fd = info[0]->Int32Value(isolate->GetCurrentContext()).FromMaybe(3);
     start.program.is_jitless = is_true(isolate, info[1], "isJitless");
     start.program.is_unsealed = is_true(isolate, info[1], "isUnsealed");
     start.program.runtime = start.runtime.data();
     start.program.runtime_count = start.runtime.size();
-    start.program.test_case = bb_slice(start.test_case.data(), start.test_case.size());
+    start.program.argument = bb_slice(start.argument.data(), start.argument.size());
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
     if (pthread_create(&thread, &attributes, run_program, &start) != 0) {

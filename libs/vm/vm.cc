@@ -9,6 +9,7 @@
 static const size_t DEFAULT_BYTES = (size_t)64 << 20;
 
 #define VM_YOUNG_BYTES (6u << 20)
+#define SETTLE_NS      100000000u
 
 namespace bb
 {
@@ -120,6 +121,14 @@ void bb_vm_terminate(struct bb_vm *vm, enum bb_vm_end why)
 
     (void)vm->why.compare_exchange_strong(none, (int)why);
     vm->isolate->TerminateExecution();
+}
+
+void bb_vm_settle(struct bb_vm *vm)
+{
+    v8::Isolate::Scope isolate_scope(vm->isolate);
+
+    vm->isolate->LowMemoryNotification();
+    vm->tasks->run(vm->isolate, SETTLE_NS);
 }
 
 void bb_vm_idle(struct bb_vm *vm, uint32_t budget_us)

@@ -22,6 +22,8 @@ const struct bb_option solo_options[] = {
     { "slot-js", BB_OPTION_TEXT, NULL, 0, 0, "FILE", "slot.cjs; default: the one of the checkout" },
     { "sandbox", BB_OPTION_TEXT, "auto", 0, 0, "MODE",
       "isolation of slots: auto (the best that this machine allows), require, off" },
+    { "slot-start", BB_OPTION_TEXT, "fork", 0, 0, "MODE",
+      "how slots are made: fork (copies of a process that is ready), exec (Node.js for each)" },
     { "nats", BB_OPTION_TEXT, NULL, 0, 0, "URL",
       "a NATS server with JetStream: through it actions reach runners" },
     { "deployment", BB_OPTION_TEXT, "main", 0, 0, "NAME",

@@ -207,6 +207,7 @@ static int configure_all(struct bb_ctx *ctx, struct solo *solo, const struct bb_
         { worker, "addon", solo->layout.addon },
         { worker, "slot-js", solo->layout.slot_js },
         { worker, "sandbox", bb_conf_text(conf, "sandbox") },
+        { worker, "slot-start", bb_conf_text(conf, "slot-start") },
         { worker, "show-errors", show_errors },
         { scheduler, "workers", "inproc://bb-worker" },
         { scheduler, "storage", "inproc://bb-storage" },

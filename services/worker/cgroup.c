@@ -219,18 +219,32 @@ static uint64_t kills_of(const struct cgroups *cgroups, size_t index)
     return kills;
 }
 
+/* Makes it for a new process, and leaves the path of its list of processes in `procs`. */
+static bool renew(struct cgroups *cgroups, size_t index)
+{
+    if (cgroups->base[0] == '\0' || index >= SLOTS_MAX || !make(cgroups, index)) {
+        return false;
+    }
+    cgroups->kills[index] = kills_of(cgroups, index);
+    folder_of(cgroups, index, cgroups->procs);
+    (void)snprintf(cgroups->procs + strlen(cgroups->procs), 32, "/cgroup.procs");
+    return true;
+}
+
+int worker_cgroup_open(struct cgroups *cgroups, size_t index)
+{
+    return renew(cgroups, index) ? open(cgroups->procs, O_WRONLY | O_CLOEXEC) : -1;
+}
+
 const char *const *worker_cgroup_argv(struct cgroups *cgroups, size_t index,
                                       const char *const *argv)
 {
     /* "0" is the process that writes: in before it is anything that could have children. */
     static const char script[] = "echo 0 > \"$0\"; exec \"$@\"";
     size_t count = 0;
-    if (cgroups->base[0] == '\0' || index >= SLOTS_MAX || !make(cgroups, index)) {
+    if (!renew(cgroups, index)) {
         return argv;
     }
-    cgroups->kills[index] = kills_of(cgroups, index);
-    folder_of(cgroups, index, cgroups->procs);
-    (void)snprintf(cgroups->procs + strlen(cgroups->procs), 32, "/cgroup.procs");
     cgroups->argv[count++] = "/bin/sh";
     cgroups->argv[count++] = "-c";
     cgroups->argv[count++] = script;

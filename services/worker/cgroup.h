@@ -30,7 +30,10 @@ const char *worker_cgroups_lacks(const struct cgroups *cgroups);
  * when there is none. Lives until the next call. */
 const char *const *worker_cgroup_argv(struct cgroups *cgroups, size_t index,
                                       const char *const *argv);
-/* Has the kernel ended a process of this slot for want of memory since worker_cgroup_argv? */
+/* The same for a process that is there already: its `cgroup.procs`, open for writing; -1: there is
+ * none. The caller closes it. */
+int worker_cgroup_open(struct cgroups *cgroups, size_t index);
+/* Has the kernel ended a process of this slot for want of memory since one of the two? */
 bool worker_cgroup_was_killed(const struct cgroups *cgroups, size_t index);
 
 #endif

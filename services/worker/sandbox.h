@@ -10,6 +10,7 @@
 struct sandbox_options {
     const char *mode;                   /* auto, off, require */
     const char *node, *addon, *slot_js; /* NULL or empty: where the build puts them */
+    unsigned heap_mb;                   /* of a slot */
 };
 struct sandbox;
 
@@ -22,6 +23,10 @@ void worker_sandbox_free(struct sandbox *sandbox); /* accepts NULL */
  */
 const char *const *worker_sandbox_argv(const struct sandbox *sandbox);
 const char *const *worker_sandbox_envp(const struct sandbox *sandbox);
+/* The same of a zygote, whose slots have a heap of so many MB: it keeps what it needs to take their
+ * rights away, which are these (`enum slot_rights`). */
+const char *const *worker_sandbox_zygote_argv(const struct sandbox *sandbox);
+unsigned worker_sandbox_rights(const struct sandbox *sandbox);
 /* "namespaces,uid,no-new-privs", and why not more; for the log and for `status`. */
 /* A slot says what it has taken from itself: with `require` that must not be nothing. */
 bool worker_sandbox_accepts(const struct sandbox *sandbox, const char *sealed);

@@ -178,8 +178,7 @@ static void on_exit_of_child(void *arg, int exit_code, int signal)
 
 /* ---- the start of a process ---- */
 
-/* When memory is short, the kernel shall take a slot and not its supervisor. */
-static void raise_oom_score(int64_t pid)
+void worker_raise_oom_score(int64_t pid)
 {
     char path[64];
     (void)snprintf(path, sizeof(path), "/proc/%" PRId64 "/oom_score_adj", pid);
@@ -204,9 +203,57 @@ static void send_hello(struct worker *worker, struct slot *slot)
     worker_slot_send(slot, &message);
 }
 
+static int start_by_exec(struct worker *worker, struct slot *slot, int fd)
+{
+    const char *const *argv =
+        worker_cgroup_argv(worker->cgroups, slot->index, worker_sandbox_argv(worker->sandbox));
+    struct bb_child_options options = { .argv = argv,
+                                        .envp = worker_sandbox_envp(worker->sandbox),
+                                        .inherit_fd = fd,
+                                        .log_fd = STDERR_FILENO,
+                                        .on_exit = on_exit_of_child,
+                                        .arg = slot };
+    int rc = bb_child_start(worker->ctx, worker->loop, &options, &slot->child);
+    if (rc == BB_OK) {
+        worker_raise_oom_score(bb_child_pid(slot->child));
+    }
+    return rc;
+}
+
+void worker_slot_born(struct slot *slot, int64_t pid)
+{
+    struct worker *worker = slot->worker;
+    bb_assert(slot->state == SLOT_STARTING && slot->child == NULL);
+    slot->child = bb_child_adopt(worker->loop, pid, on_exit_of_child, slot);
+    if (worker->are_slots_stopped) {
+        bb_child_kill(slot->child, SIGKILL);
+    } else {
+        send_hello(worker, slot);
+    }
+}
+
+void worker_slot_unborn(struct slot *slot, uint64_t after_us)
+{
+    bb_assert(slot->state == SLOT_STARTING && slot->child == NULL);
+    worker_slot_io_close(slot);
+    slot->state = SLOT_OFF;
+    slot->start_at_us = worker_now(slot->worker) + after_us;
+}
+
+/* Its process is there, or asked for. */
+static int start_process(struct worker *worker, struct slot *slot, int fd)
+{
+    return worker_zygote_help(worker->zygote) == ZYGOTE_READY_TO_FORK
+               ? worker_zygote_fork(worker->zygote, slot, fd)
+               : start_by_exec(worker, slot, fd);
+}
+
 static void start(struct worker *worker, struct slot *slot)
 {
     int ends[2];
+    if (worker_zygote_help(worker->zygote) == ZYGOTE_SOON) {
+        return; /* the look that follows its start comes back here */
+    }
     slot->started_us = slot->used_us = worker_now(worker);
     slot->known_count = 0;
     worker_copies_restarted(worker->copies, slot->index);
@@ -221,31 +268,23 @@ static void start(struct worker *worker, struct slot *slot)
         slot->start_at_us = slot->started_us + BACKOFF_MAX_US;
         return;
     }
-    const char *const *argv =
-        worker_cgroup_argv(worker->cgroups, slot->index, worker_sandbox_argv(worker->sandbox));
-    struct bb_child_options options = { .argv = argv,
-                                        .envp = worker_sandbox_envp(worker->sandbox),
-                                        .inherit_fd = ends[1],
-                                        .log_fd = STDERR_FILENO,
-                                        .on_exit = on_exit_of_child,
-                                        .arg = slot };
-    int rc = bb_child_start(worker->ctx, worker->loop, &options, &slot->child);
-    (void)close(ends[1]);
+    int rc = worker_slot_io_open(slot, ends[0]);
     if (rc != BB_OK) {
         (void)close(ends[0]);
+    } else {
+        rc = start_process(worker, slot, ends[1]);
+    }
+    (void)close(ends[1]);
+    if (rc != BB_OK) {
+        worker_slot_io_close(slot);
         bb_error(worker->ctx, "worker.slot_failed", "what=\"%s\"", worker->ctx->error);
         slot->start_at_us = slot->started_us + BACKOFF_MAX_US;
         return;
     }
-    raise_oom_score(bb_child_pid(slot->child));
     slot->state = SLOT_STARTING;
-    if (worker_slot_io_open(slot, ends[0]) != BB_OK) {
-        (void)close(ends[0]);
-        bb_error(worker->ctx, "worker.slot_failed", "what=\"%s\"", worker->ctx->error);
-        bb_child_kill(slot->child, SIGKILL); /* its end starts the next one, a little later */
-        return;
+    if (slot->child != NULL) {
+        send_hello(worker, slot);
     }
-    send_hello(worker, slot);
 }
 
 /* ---- the pool ---- */
@@ -268,7 +307,8 @@ int worker_slots_open(struct worker *worker)
     struct sandbox_options options = { .mode = bb_conf_text(conf, "sandbox"),
                                        .node = bb_conf_text(conf, "node"),
                                        .addon = bb_conf_text(conf, "addon"),
-                                       .slot_js = bb_conf_text(conf, "slot-js") };
+                                       .slot_js = bb_conf_text(conf, "slot-js"),
+                                       .heap_mb = worker->heap_mb };
     int rc = worker_sandbox_new(worker->ctx, &options, &worker->sandbox);
     if (rc != BB_OK) {
         return rc;
@@ -289,6 +329,10 @@ int worker_slots_open(struct worker *worker)
     worker->slots = bb_alloc_zero(worker->slot_count, sizeof(struct slot));
     worker->copies = worker_copies_new(worker->slot_count);
     worker->hints = worker_hints_new();
+    rc = worker_zygote_new(worker, bb_conf_text(conf, "slot-start"), &worker->zygote);
+    if (rc != BB_OK) {
+        return rc;
+    }
     for (size_t i = 0; i < worker->slot_count; i++) {
         worker->slots[i] = (struct slot){ .magic = SLOT_MAGIC, .worker = worker, .index = i };
         bb_list_init(&worker->slots[i].behind);
@@ -349,7 +393,7 @@ size_t worker_slots_spare(const struct worker *worker)
 {
     size_t count = 0;
     for (size_t i = worker->slot_count - worker->spare_count; i < worker->slot_count; i++) {
-        count += worker->slots[i].child != NULL;
+        count += worker->slots[i].child != NULL || worker->slots[i].state == SLOT_STARTING;
     }
     return count;
 }
@@ -377,6 +421,7 @@ static void watch_spares(struct worker *worker, uint64_t now_us)
 
 void worker_slots_watch(struct worker *worker, uint64_t now_us)
 {
+    worker_zygote_watch(worker->zygote, now_us);
     watch_held(worker, now_us);
     watch_spares(worker, now_us);
     for (size_t i = 0; i < worker->slot_count; i++) {
@@ -562,6 +607,7 @@ void worker_slot_unreserve(struct slot *slot)
 
 void worker_slots_stop(struct worker *worker)
 {
+    worker_zygote_stop(worker->zygote);
     for (size_t i = 0; i < worker->slot_count; i++) {
         struct slot *slot = &worker->slots[i];
         if (slot->child == NULL) {
@@ -584,7 +630,7 @@ bool worker_slots_gone(const struct worker *worker)
             return false;
         }
     }
-    return true;
+    return worker_zygote_is_gone(worker->zygote);
 }
 
 void worker_slots_close(struct worker *worker)
@@ -604,6 +650,8 @@ void worker_slots_close(struct worker *worker)
     worker->hints = NULL;
     worker->slots = NULL;
     worker->slot_count = 0;
+    worker_zygote_free(worker->zygote);
+    worker->zygote = NULL;
     worker_sandbox_free(worker->sandbox);
     worker_cgroups_free(worker->cgroups);
 }

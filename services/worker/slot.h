@@ -26,8 +26,8 @@ struct slot {
     struct worker *worker;
     size_t index;
     enum slot_state state;
-    struct bb_child *child;
-    struct slot_io *io; /* NULL: no socket */
+    struct bb_child *child; /* NULL while it is STARTING: the zygote has not answered */
+    struct slot_io *io;     /* NULL: no socket */
     struct call *call;
     /* Calls that were sent with it and run after it: a chain, each on the one before; or queries
      * that were sent ahead, so that the slot need not wait for the next one. */
@@ -58,6 +58,12 @@ static inline bool slot_is_spare(const struct slot *slot)
     return slot->index >= slot->worker->slot_count - slot->worker->spare_count;
 }
 
+/* The zygote's answer to a start: its process is there, a child of ours; or there is none, and the
+ * next one is started after that time. */
+void worker_slot_born(struct slot *slot, int64_t pid);
+void worker_slot_unborn(struct slot *slot, uint64_t after_us);
+/* When memory is short, the kernel shall take it and not us. */
+void worker_raise_oom_score(int64_t pid);
 /* Takes the descriptor, if it succeeds. */
 int worker_slot_io_open(struct slot *slot, int fd);
 void worker_slot_io_close(struct slot *slot);

@@ -337,6 +337,8 @@ static void make_metrics(struct worker_counters *count)
                                  "Slots beyond --slots, as calls that take long hold those."),
         .slot_deaths =
             bb_metric("bb_worker_slot_deaths_total", BB_COUNTER, "Slots that ended unasked."),
+        .slot_forks = bb_metric("bb_worker_slot_forks_total", BB_COUNTER,
+                                "Slots that were made as copies of the zygote."),
         .submits = bb_metric("bb_worker_submits_total", BB_COUNTER, "Submit messages."),
         .fetches = bb_metric("bb_worker_fetches_total", BB_COUNTER, "Read messages to storage."),
         .hedges = bb_metric("bb_worker_hedges_total", BB_COUNTER,

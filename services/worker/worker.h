@@ -10,8 +10,8 @@
  *   answer.c    replies to gateways
  *   link.c      the sequencer: follow.c the feed, commit.c marks and commits (decisions: feed.c)
  *   reads.c     storage                            (decisions: cache.c, coverage.c, copies.c)
- *   slot.c      slot processes; slot_frames.c, slot_io.c what they say; sandbox.c their start
- *                                                                            (decisions: spare.c)
+ *   slot.c      slot processes; slot_frames.c, slot_io.c what they say; sandbox.c, zygote.c
+ *               their start                                                  (decisions: spare.c)
  *   backfill.c  fills new indexes; forget.c removes old outcomes      (decisions: outcome.c)
  */
 #ifndef WORKER_H
@@ -41,6 +41,7 @@
 #include "results.h"
 #include "sandbox.h"
 #include "spare.h"
+#include "zygote.h"
 
 #define CALL_US_MAX      5000000ull
 #define WORKER_PEERS_MAX 8
@@ -61,9 +62,9 @@ struct peers {
 
 struct worker_counters {
     struct bb_metric *calls, *retries, *queued, *chained, *overloaded, *cache_hits, *cache_misses,
-        *cache_bytes, *slots_busy, *slot_deaths, *submits, *fetches, *hedges, *queue, *slot_reads,
-        *slot_recalled, *slot_hints, *forgotten, *result_hits, *result_misses, *result_count,
-        *result_bytes, *results_dropped, *slots_held, *spare_slots;
+        *cache_bytes, *slots_busy, *slot_deaths, *slot_forks, *submits, *fetches, *hedges, *queue,
+        *slot_reads, *slot_recalled, *slot_hints, *forgotten, *result_hits, *result_misses,
+        *result_count, *result_bytes, *results_dropped, *slots_held, *spare_slots;
     struct bb_histogram *call_time, *run_time, *row_time;
 };
 
@@ -129,6 +130,7 @@ struct worker {
     struct pace pace;       /* how long calls take */
     struct hints *hints;
     struct sandbox *sandbox;
+    struct zygote *zygote;
     struct cgroups *cgroups;
     uint32_t heap_mb;
 

@@ -3,6 +3,7 @@
 #include "folder.h"
 #include "parts.h"
 #include "sandbox.h"
+#include "zygote.h"
 
 /* ---- services/storage/lock.c: a node runs one process at a time ---- */
 
@@ -80,6 +81,64 @@ bool worker_cgroup_was_killed(const struct cgroups *cgroups, size_t index)
 void worker_sandbox_free(struct sandbox *sandbox)
 {
     bb_free(sandbox);
+}
+
+/* ---- services/worker/zygote.h: there is none ---- */
+
+int worker_zygote_new(struct worker *worker, const char *mode, struct zygote **zygote)
+{
+    (void)worker;
+    (void)mode;
+    *zygote = NULL;
+    return BB_OK;
+}
+
+void worker_zygote_free(struct zygote *zygote)
+{
+    (void)zygote;
+}
+
+enum zygote_help worker_zygote_help(const struct zygote *zygote)
+{
+    (void)zygote;
+    return ZYGOTE_NEVER;
+}
+
+int worker_zygote_fork(struct zygote *zygote, const struct slot *slot, int fd)
+{
+    (void)zygote;
+    (void)slot;
+    (void)fd;
+    return BB_IO;
+}
+
+void worker_zygote_watch(struct zygote *zygote, uint64_t now_us)
+{
+    (void)zygote;
+    (void)now_us;
+}
+
+void worker_zygote_stop(struct zygote *zygote)
+{
+    (void)zygote;
+}
+
+bool worker_zygote_is_gone(const struct zygote *zygote)
+{
+    (void)zygote;
+    return true;
+}
+
+/* ---- libs/rt/child.c ---- */
+
+struct bb_child *bb_child_adopt(struct bb_loop *loop, int64_t pid,
+                                void (*on_exit)(void *arg, int exit_code, int signal), void *arg)
+{
+    (void)loop;
+    (void)pid;
+    (void)on_exit;
+    (void)arg;
+    BB_UNREACHABLE("nobody forks here");
 }
 
 const char *const *worker_sandbox_argv(const struct sandbox *sandbox)

@@ -7,6 +7,7 @@
 #include "call.h"
 #include "rlimits.h"
 #include "warm.h"
+#include "zygote.h"
 
 enum {
     IDLE_AFTER_MS = 50, /* without work: the engine gets some time for itself */
@@ -27,6 +28,7 @@ struct waiting {
 struct program {
     struct slot slot;
     const struct bb_slot_options *options;
+    struct bb_vm *born_with; /* that a zygote has opened, until the hello; may be NULL */
     struct waiting *waiting, **waiting_end;
     uint64_t call_count;
     bool may_idle, has_stopped;
@@ -89,30 +91,49 @@ static void set_limits(struct slot_limits *limits, const Bb__Proto__SlotHello *h
     limits->log_lines = (uint32_t)or_default(hello->log_lines, LOG_LINES);
 }
 
-static int open_vm(struct program *program, const Bb__Proto__SlotHello *hello)
+static int open_vm(struct program *program, uint32_t heap_mb, struct bb_vm **vm)
 {
-    struct slot *slot = &program->slot;
-    const struct bb_vm_options options = { .heap_bytes = (size_t)hello->heap_mb << 20,
+    const struct bb_vm_options options = { .heap_bytes = (size_t)heap_mb << 20,
                                            .is_jitless = program->options->is_jitless,
                                            .runtime = program->options->runtime,
                                            .runtime_count = program->options->runtime_count };
+
+    return bb_vm_open(&program->slot.ctx, &options, slot_host, vm);
+}
+
+/* Gives up what is not needed from here on. */
+static int seal(struct program *program, uint32_t heap_mb, char *what, size_t what_size)
+{
+    struct slot *slot = &program->slot;
+
+    if (program->options->seal == NULL)
+        return BB_OK;
+    slot_rlimits_set((size_t)heap_mb << 20);
+    int rc = program->options->seal(&slot->ctx, what, what_size);
+    if (rc == BB_UNSUPPORTED) {
+        notice(slot, "warn", slot->ctx.error);
+        return BB_OK;
+    }
+    return rc;
+}
+
+static int get_ready(struct program *program, const Bb__Proto__SlotHello *hello)
+{
+    struct slot *slot = &program->slot;
     Bb__Proto__FromSlot frame;
     Bb__Proto__SlotReady ready;
     char what[128] = "";
-    int rc = bb_vm_open(&slot->ctx, &options, slot_host, &slot->vm);
+    int rc = BB_OK;
 
+    slot->vm = program->born_with;
+    if (slot->vm == NULL)
+        rc = open_vm(program, hello->heap_mb, &slot->vm);
     if (rc != BB_OK)
         return rc;
     slot_watchdog_attach(slot->watchdog, slot->vm);
-    if (program->options->seal != NULL) {
-        slot_rlimits_set(options.heap_bytes);
-        rc = program->options->seal(&slot->ctx, what, sizeof what);
-        if (rc == BB_UNSUPPORTED) {
-            notice(slot, "warn", slot->ctx.error);
-        } else if (rc != BB_OK) {
-            return rc;
-        }
-    }
+    rc = seal(program, hello->heap_mb, what, sizeof what);
+    if (rc != BB_OK)
+        return rc;
     bb__proto__from_slot__init(&frame);
     bb__proto__slot_ready__init(&ready);
     ready.v8_version = bb_arena_str(slot->frame_arena, bb_slice_str(bb_vm_version()));
@@ -131,7 +152,7 @@ static int hello(struct program *program, const Bb__Proto__SlotHello *message)
         return bb_fail(&program->slot.ctx, BB_BAD_REQUEST, "a second hello");
     set_limits(&program->slot.limits, message);
     program->slot.no_warm = message->no_warm;
-    rc = open_vm(program, message);
+    rc = get_ready(program, message);
     if (rc != BB_OK)
         program->exit_code = BB_SLOT_EXIT_START;
     return rc;
@@ -337,6 +358,24 @@ static int exit_code(const struct program *program, int rc)
     return program->exit_code != 0 ? program->exit_code : BB_SLOT_EXIT_PROTOCOL;
 }
 
+/* Comes back as a slot with its own socket, or not with BB_OK. */
+static int be_zygote(struct program *program)
+{
+    uint32_t heap_mb = program->options->zygote_heap_mb;
+    int rc = BB_OK;
+
+    if (heap_mb == 0)
+        return BB_OK;
+    rc = open_vm(program, heap_mb, &program->born_with);
+    if (rc == BB_OK) {
+        bb_vm_settle(program->born_with);
+        rc = slot_zygote_serve(&program->slot.ctx, program->options->fd);
+    }
+    if (rc != BB_OK)
+        program->exit_code = BB_SLOT_EXIT_START;
+    return rc;
+}
+
 int bb_slot_main(const struct bb_slot_options *options)
 {
     struct program *program = bb_alloc_zero(1, sizeof *program);
@@ -354,6 +393,9 @@ int bb_slot_main(const struct bb_slot_options *options)
     slot->kept = bb_txn_kept_new(KEPT_BYTES);
     slot->builder = bb_value_builder_new();
     bb_buf_init(&slot->answer);
+    rc = be_zygote(program);
+    if (rc != BB_OK)
+        return exit_code(program, rc);
     slot_frames_init(&slot->frames, options->fd);
     rc = slot_watchdog_open(&slot->ctx, options->fd, &slot->watchdog);
     if (rc != BB_OK) {

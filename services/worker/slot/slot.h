@@ -5,6 +5,9 @@
  * ends the process with its result: `_exit(bb_slot_main(&options))`. Exit codes:
  * docs/formats/slot.md.
  *
+ * Or it is a zygote first, which opens the isolate and is copied for each slot. Threads of ours
+ * begin after that.
+ *
  * Threads: bb_slot_main owns the isolate; one watchdog thread of its own terminates scripts at
  * their deadline and ends the process when the supervisor is gone.
  */
@@ -31,6 +34,9 @@ struct bb_slot_options {
     const struct bb_slice *runtime;
     size_t runtime_count;
     bool is_jitless;
+    /* Not 0: a zygote (zygote.h), whose slots have a heap of so many MB; `fd` is the supervisor's
+     * socket for requests. */
+    uint32_t zygote_heap_mb;
     /* Called once, when the realm is up and before SlotReady: takes away what the slot does not
      * need any more (seccomp) and writes into `what` what holds ("seccomp,no-new-privs"). May be
      * NULL. Not BB_OK: the process ends with BB_SLOT_EXIT_START. */

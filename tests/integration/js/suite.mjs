@@ -58,6 +58,7 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
   let admin = null;
   const clients = new Set();
 
+  const supervisors = () => [...running].filter(([name]) => mode === "solo" || name.startsWith("worker")).map(([, child]) => child.pid);
   const suite = {
     dir,
     url,
@@ -76,7 +77,9 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
     forget: (name) => running.delete(name),
     settings: (name) => parts.find((part) => part.name === name).settings,
     /** The processes that run functions. */
-    slotPids: () => [...running].filter(([name]) => mode === "solo" || name.startsWith("worker")).flatMap(([, child]) => slotPids(child.pid)),
+    slotPids: () => supervisors().flatMap(slotPids),
+    /** The processes that these are copies of. */
+    zygotePids: () => supervisors().flatMap((pid) => zygotePid(pid) ?? []),
 
     /** Starts the named parts, or all that do not run; returns when they are ready. */
     async start(...names) {
@@ -205,16 +208,22 @@ async function heardByAll(urls, adminKey) {
   }
 }
 
-/** The slots of a supervisor: what its children have at their ends (a sandbox stands between). */
-export function slotPids(supervisor) {
+/** What a supervisor's children have at their ends (a sandbox may stand between), with their names. */
+function endsOf(supervisor) {
   const children = new Map();
-  for (const line of execFileSync("ps", ["-eo", "pid=,ppid="], { encoding: "utf8" }).trim().split("\n")) {
-    const [pid, parent] = line.trim().split(/\s+/).map(Number);
-    children.set(parent, [...(children.get(parent) ?? []), pid]);
+  for (const line of execFileSync("ps", ["-eo", "pid=,ppid=,comm="], { encoding: "utf8" }).trim().split("\n")) {
+    const [pid, parent, name] = line.trim().split(/\s+/);
+    children.set(Number(parent), [...(children.get(Number(parent)) ?? []), { pid: Number(pid), name }]);
   }
-  const ends = (pid) => (children.has(pid) ? children.get(pid).flatMap(ends) : [pid]);
-  return children.has(supervisor) ? ends(supervisor) : [];
+  const ends = (one) => (children.has(one.pid) ? children.get(one.pid).flatMap(ends) : [one]);
+  return children.has(supervisor) ? ends({ pid: supervisor }) : [];
 }
+
+/** The slots of a supervisor. */
+export const slotPids = (supervisor) => endsOf(supervisor).filter(({ name }) => name !== "bb-zygote").map(({ pid }) => pid);
+
+/** The process that slots are copied from; undefined: there is none. */
+export const zygotePid = (supervisor) => endsOf(supervisor).find(({ name }) => name === "bb-zygote")?.pid;
 
 /** Free ports below the ephemeral range, so that no outgoing connection takes them. */
 export async function freePorts(count) {

@@ -76,6 +76,7 @@ static void make(struct world *w)
     worker->lanes = worker_lanes_new();
     worker->scratch = bb_arena_new(0);
     worker->forget = worker_forget_new(0);
+    cr_assert_eq(worker_zygote_new(worker, "exec", &worker->zygote), BB_OK);
     for (size_t i = 0; i < CALL_STATE_COUNT; i++) {
         bb_list_init(&worker->calls[i]);
     }
@@ -107,6 +108,7 @@ static void done(struct world *w)
 {
     struct worker *worker = &w->worker;
     free_calls(worker);
+    worker_zygote_free(worker->zygote);
     worker_forget_free(worker->forget);
     worker_cache_free(worker->cache);
     worker_copies_free(worker->copies);

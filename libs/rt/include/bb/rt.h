@@ -139,6 +139,9 @@ struct bb_child_options {
 };
 int bb_child_start(struct bb_ctx *ctx, struct bb_loop *loop, const struct bb_child_options *options,
                    struct bb_child **child);
+/* A child that another process has made for this one (CLONE_PARENT); on_exit and arg as above. */
+struct bb_child *bb_child_adopt(struct bb_loop *loop, int64_t pid,
+                                void (*on_exit)(void *arg, int exit_code, int signal), void *arg);
 int64_t bb_child_pid(const struct bb_child *child);
 void bb_child_kill(struct bb_child *child, int signal);
 void bb_child_free(struct bb_child *child); /* after on_exit */

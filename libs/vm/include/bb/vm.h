@@ -132,6 +132,9 @@ bool bb_vm_must_recycle(const struct bb_vm *vm);
 
 /* ANY thread: sets the flag, then TerminateExecution. A call that waits ends as soon as it runs. */
 void bb_vm_terminate(struct bb_vm *vm, enum bb_vm_end why);
+/* Before the process is copied: leaves a heap without garbage, of which copies share what they only
+ * read. Other threads have nothing to do after it. */
+void bb_vm_settle(struct bb_vm *vm);
 void bb_vm_idle(struct bb_vm *vm, uint32_t budget_us); /* foreground tasks, idle GC */
 /* Contexts of calls are made ahead: while this is true, bb_vm_prepare makes one (about 1 ms). */
 bool bb_vm_can_prepare(const struct bb_vm *vm);
@@ -152,7 +155,7 @@ struct bb_vm_program {
     bool is_jitless, is_unsealed;
     const struct bb_slice *runtime;
     size_t runtime_count;
-    struct bb_slice test_case; /* for self-test add-ons: third argument of run() */
+    struct bb_slice argument; /* third argument of run(), may be empty */
 };
 int bb_vm_program_main(const struct bb_vm_program *program);
 
