@@ -154,6 +154,9 @@ static void on_exit_of_child(void *arg, int exit_code, int signal)
     }
     uint64_t now = worker_now(worker);
     log_end(slot, exit_code, signal, was_ready);
+    if (!was_ready && slot->is_forked) {
+        worker_zygote_judge(worker->zygote, false);
+    }
     bb_child_free(slot->child);
     slot->child = NULL;
     worker_slot_io_close(slot);
@@ -214,6 +217,7 @@ static int start_by_exec(struct worker *worker, struct slot *slot, int fd)
                                         .on_exit = on_exit_of_child,
                                         .arg = slot };
     int rc = bb_child_start(worker->ctx, worker->loop, &options, &slot->child);
+    slot->is_forked = false;
     if (rc == BB_OK) {
         worker_raise_oom_score(bb_child_pid(slot->child));
     }
@@ -225,6 +229,7 @@ void worker_slot_born(struct slot *slot, int64_t pid)
     struct worker *worker = slot->worker;
     bb_assert(slot->state == SLOT_STARTING && slot->child == NULL);
     slot->child = bb_child_adopt(worker->loop, pid, on_exit_of_child, slot);
+    slot->is_forked = true;
     if (worker->are_slots_stopped) {
         bb_child_kill(slot->child, SIGKILL);
     } else {
@@ -268,21 +273,24 @@ static void start(struct worker *worker, struct slot *slot)
         slot->start_at_us = slot->started_us + BACKOFF_MAX_US;
         return;
     }
-    int rc = worker_slot_io_open(slot, ends[0]);
-    if (rc != BB_OK) {
-        (void)close(ends[0]);
-    } else {
-        rc = start_process(worker, slot, ends[1]);
-    }
+    int rc = start_process(worker, slot, ends[1]);
     (void)close(ends[1]);
     if (rc != BB_OK) {
-        worker_slot_io_close(slot);
-        bb_error(worker->ctx, "worker.slot_failed", "what=\"%s\"", worker->ctx->error);
-        slot->start_at_us = slot->started_us + BACKOFF_MAX_US;
+        (void)close(ends[0]);
+        bool is_soon = worker_zygote_help(worker->zygote) == ZYGOTE_SOON;
+        bb_log_event(worker->ctx, is_soon ? BB_LOG_WARN : BB_LOG_ERROR, "worker.slot_failed",
+                     "what=\"%s\"", worker->ctx->error);
+        slot->start_at_us = slot->started_us + (is_soon ? 0 : BACKOFF_MAX_US);
         return;
     }
     slot->state = SLOT_STARTING;
-    if (slot->child != NULL) {
+    if (worker_slot_io_open(slot, ends[0]) != BB_OK) {
+        (void)close(ends[0]); /* a copy that comes finds nobody there, and ends */
+        bb_error(worker->ctx, "worker.slot_failed", "what=\"%s\"", worker->ctx->error);
+    }
+    if (slot->child != NULL && slot->io == NULL) {
+        bb_child_kill(slot->child, SIGKILL); /* its end starts the next one, a little later */
+    } else if (slot->child != NULL) {
         send_hello(worker, slot);
     }
 }

@@ -47,6 +47,7 @@ struct slot {
     bool is_held;       /* by a call that takes long (spare.h) */
     uint64_t held_from_us, reading_from_us; /* the call began, later by what it waited for reads */
     uint64_t used_us;                       /* a spare: started, or given its last call */
+    bool is_forked;                         /* its process is a copy of the zygote */
     struct {
         uint64_t deployment, code;
     } known[SLOT_KNOWN_MAX]; /* oldest first */

@@ -544,6 +544,7 @@ static int on_ready(struct slot *slot, const Bb__Proto__SlotReady *ready)
     }
     if (slot->state == SLOT_STARTING) {
         slot->state = SLOT_IDLE;
+        worker_zygote_judge(slot->worker->zygote, true);
         bb_info(slot->worker->ctx, "worker.slot_ready",
                 "slot=%zu pid=%" PRId64 " v8=%s sandbox=%s ms=%" PRIu64, slot->index,
                 bb_child_pid(slot->child), ready->v8_version, ready->sandbox,

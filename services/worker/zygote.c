@@ -15,9 +15,10 @@
 #define BACKOFF_FIRST_US 100000u
 #define BACKOFF_MAX_US   10000000u
 #define HEALTHY_US       1000000u /* one that lived this long is replaced at once */
-/* It has failed so often in a row before it was ready: slots are started without for a while. */
-#define FAILURES_MAX 2
-#define REST_US      60000000u
+/* So many in a row failed before they were ready: slots are started without for a while. */
+#define FAILURES_MAX  2
+#define STILLBORN_MAX 3 /* and so many slots, or zygotes that were asked for one */
+#define REST_US       60000000u
 /* Slots of one zygote have its addresses and its hash seed: what one of them finds out about those
  * shall not help for ever. */
 #define FORKS_MAX  256
@@ -40,12 +41,12 @@ struct zygote {
     uint32_t magic;
     struct worker *worker;
     enum zygote_state state;
-    bool is_exec; /* the option says that there is none */
-    bool is_renewed;
+    bool is_exec;    /* the option says that there is none */
+    bool is_renewed; /* it is being ended so that another one comes */
     struct bb_child *child;
     struct wire *wire;
     uint64_t started_us, start_at_us, backoff_us;
-    unsigned failures, forks;
+    unsigned failures, forks, stillborn;
     uint64_t *asked_us; /* of each slot; 0: it asked for nothing */
     size_t asked_count;
 };
@@ -111,6 +112,7 @@ static void on_answer(struct zygote *zygote, struct zygote_answer answer)
         bb_warn(worker->ctx, "worker.zygote_fork", "slot=%" PRIu32 " error=\"%s\"", answer.slot,
                 bb_strerror(-answer.pid, text, sizeof(text)));
         worker_slot_unborn(&worker->slots[answer.slot], BACKOFF_FIRST_US);
+        worker_zygote_judge(zygote, false);
     }
 }
 
@@ -162,23 +164,27 @@ static void drop_asked(struct zygote *zygote)
     }
 }
 
+static void rest(struct zygote *zygote, uint64_t now_us)
+{
+    zygote->failures = FAILURES_MAX;
+    zygote->stillborn = 0;
+    zygote->start_at_us = now_us + REST_US;
+    bb_warn(zygote->worker->ctx, "worker.zygote_off",
+            "hint=\"slots are started without one, which takes longer; the lines above may say "
+            "why\"");
+}
+
 static void plan_next(struct zygote *zygote, bool was_ready, uint64_t now_us)
 {
-    bool is_healthy = was_ready && (zygote->is_renewed || now_us - zygote->started_us > HEALTHY_US);
-    if (is_healthy) {
-        zygote->backoff_us = 0;
-    } else {
-        zygote->backoff_us = zygote->backoff_us == 0 ? BACKOFF_FIRST_US : zygote->backoff_us * 2;
-        zygote->backoff_us =
-            zygote->backoff_us > BACKOFF_MAX_US ? BACKOFF_MAX_US : zygote->backoff_us;
+    uint64_t us = zygote->backoff_us == 0 ? BACKOFF_FIRST_US : zygote->backoff_us * 2;
+    if (was_ready && now_us - zygote->started_us > HEALTHY_US) {
+        us = 0;
     }
-    zygote->failures += !was_ready;
+    zygote->backoff_us = us > BACKOFF_MAX_US ? BACKOFF_MAX_US : us;
     zygote->start_at_us = now_us + zygote->backoff_us;
-    if (zygote->failures >= FAILURES_MAX && !zygote->worker->is_stopping) {
-        zygote->start_at_us = now_us + REST_US;
-        bb_warn(zygote->worker->ctx, "worker.zygote_off",
-                "hint=\"slots are started without one, which takes longer; the lines above may say "
-                "why\"");
+    zygote->failures += !was_ready;
+    if (zygote->failures >= FAILURES_MAX || zygote->stillborn >= STILLBORN_MAX) {
+        rest(zygote, now_us);
     }
 }
 
@@ -198,12 +204,14 @@ static void on_exit_of_child(void *arg, int exit_code, int signal)
     zygote->child = NULL;
     zygote->state = ZYGOTE_OFF;
     close_wire(zygote);
+    zygote->stillborn += zygote->asked_count > 0;
+    if (worker->is_stopping) {
+        drop_asked(zygote);
+        return;
+    }
     plan_next(zygote, was_ready, now);
     drop_asked(zygote);
-    if (!worker->is_stopping) {
-        worker_zygote_watch(zygote, now);
-        worker_slots_watch(worker, now);
-    }
+    worker_slots_watch(worker, now); /* this one as well */
 }
 
 static int start(struct zygote *zygote, uint64_t now_us)
@@ -324,6 +332,7 @@ int worker_zygote_fork(struct zygote *zygote, const struct slot *slot, int fd)
     }
     if (!is_sent) {
         char text[128];
+        zygote->is_renewed = true;
         end(zygote);
         return bb_fail(worker->ctx, BB_IO, "request to the zygote: %s",
                        bb_strerror(error, text, sizeof(text)));
@@ -333,6 +342,14 @@ int worker_zygote_fork(struct zygote *zygote, const struct slot *slot, int fd)
     zygote->forks++;
     bb_metric_add(worker->count.slot_forks, 1);
     return BB_OK;
+}
+
+void worker_zygote_judge(struct zygote *zygote, bool was_ready)
+{
+    zygote->stillborn = was_ready ? 0 : zygote->stillborn + 1;
+    if (zygote->stillborn == STILLBORN_MAX) {
+        end(zygote);
+    }
 }
 
 static bool hangs(const struct zygote *zygote, uint64_t now_us)

@@ -23,8 +23,11 @@ int worker_zygote_new(struct worker *worker, const char *mode, struct zygote **z
 void worker_zygote_free(struct zygote *zygote); /* accepts NULL */
 enum zygote_help worker_zygote_help(const struct zygote *zygote);
 /* Asks for a copy whose socket is `fd`, which stays the caller's. worker_slot_born or
- * worker_slot_unborn follows. BB_IO: there is none now, ask for help again. */
+ * worker_slot_unborn follows. BB_IO: it is being ended, and help comes soon. */
 int worker_zygote_fork(struct zygote *zygote, const struct slot *slot, int fd);
+/* How a slot's process ended that never was ready, or that it is ready: after some in a row that
+ * never were, slots are started without a zygote for a while. */
+void worker_zygote_judge(struct zygote *zygote, bool was_ready);
 /* Starts what is not there, ends what hangs. */
 void worker_zygote_watch(struct zygote *zygote, uint64_t now_us);
 void worker_zygote_stop(struct zygote *zygote);

@@ -45,18 +45,15 @@ async function measure(slot, run, name, path, args, count) {
 }
 
 /**
- * New slots: their start, and their first call: at once, with code that came in the same moment, and when the slot
+ * The first call of new slots: at once, with code that came in the same moment, and when the slot
  * had a moment to make the code ready.
  */
 async function newSlots(slot, run) {
-  const seen = { start: [], pss: [], atOnce: [], atOnceUs: [], ready: [], readyUs: [] };
+  const seen = { atOnce: [], atOnceUs: [], ready: [], readyUs: [] };
   for (let i = 0; i < 2 * NEW_SLOTS; i++) {
     const isReady = i % 2 === 1;
-    const started = performance.now();
     const other = new Slot({ store: slot.store });
     await other.ready;
-    seen.start.push(performance.now() - started);
-    seen.pss.push(pssMb(other.pid));
     const beforeCode = cpuUs(other.pid);
     other.deploy();
     if (isReady) await noticed(other, "modules are ready");
@@ -67,9 +64,30 @@ async function newSlots(slot, run) {
     seen[isReady ? "readyUs" : "atOnceUs"].push(cpuUs(other.pid) - before);
     await other.stop();
   }
-  record({ workload: "slot_start", system: "bitbend", run, ready_ms: median(seen.start), pss_mb: median(seen.pss) });
   record({ workload: "slot_first_call_at_once", system: "bitbend", run, p50_ms: median(seen.atOnce), server_cpu_us_per_op: Math.round(median(seen.atOnceUs)) });
   record({ workload: "slot_first_call", system: "bitbend", run, p50_ms: median(seen.ready), server_cpu_us_per_op: Math.round(median(seen.readyUs)) });
+}
+
+/**
+ * Slots as a worker starts them in the place of others, by its own log: copies of its zygote, and (exec) a Node.js for
+ * each. Memory of the last ones, without code, in the kernel's count by share.
+ */
+async function startsInWorker(run) {
+  const { eventually, startSuite } = await import(join(root, "tests/integration/js/suite.mjs"));
+  const functions = { "a.ts": 'import { query } from "bitbend/server";\nexport const one = query(() => 1);\n' };
+  for (const [mode, system] of [["fork", "bitbend"], ["exec", "bitbend_exec"]]) {
+    const suite = await startSuite({ memory: true, functions, options: { solo: { slots: 2, "slot-start": mode } } });
+    const starts = () => [...suite.logs().matchAll(/worker\.slot_ready .* ms=(\d+)/g)].map(([, ms]) => Number(ms));
+    await eventually(() => starts().length === 2, { what: "two slots" });
+    for (let n = 2; n < 2 + 2 * NEW_SLOTS; n++) {
+      await sleep(1100); // one that lived shorter is not replaced at once
+      process.kill(suite.slotPids()[n % 2], "SIGKILL");
+      await eventually(() => starts().length > n && suite.slotPids().length === 2, { what: "another slot" });
+    }
+    record({ workload: "slot_start", system, run, ready_ms: median(starts().slice(2)), pss_mb: median(suite.slotPids().map(pssMb)) });
+    for (const pid of suite.zygotePids()) record({ workload: "slot_zygote", system, run, pss_mb: rounded(pssMb(pid)), ready_ms: Number(/zygote_ready .*ms=(\d+)/.exec(suite.logs())[1]) });
+    await suite.stop();
+  }
 }
 
 /** What the slot's start costs without us: Node.js with the same options and nothing to do. */
@@ -155,6 +173,7 @@ export async function benchSlot(run) {
   const { modules } = await bundler.build();
   await bundler.dispose();
   bareNode(run);
+  await startsInWorker(run);
   const slot = new Slot();
   await slot.ready;
   const deployed = await slot.mutation("_system:deploy", { modules: modules.map(({ path, source, sourceMap }) => ({ path, source, sourceMap: sourceMap ?? null })) });

@@ -112,6 +112,12 @@ int worker_zygote_fork(struct zygote *zygote, const struct slot *slot, int fd)
     return BB_IO;
 }
 
+void worker_zygote_judge(struct zygote *zygote, bool was_ready)
+{
+    (void)zygote;
+    (void)was_ready;
+}
+
 void worker_zygote_watch(struct zygote *zygote, uint64_t now_us)
 {
     (void)zygote;
