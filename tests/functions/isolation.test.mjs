@@ -8,7 +8,7 @@ import { makeApp } from "./app.mjs";
 const CHANNELS = [
   "moduleVariable", "moduleMap", "privateStatic", "globalProperty", "everyIntrinsic", "everyMethod", "regexpPrototype", "regexpFrozen",
   "regexpFlag", "regexpStatics", "regexpLiteral", "symbolRegistry", "templateObject", "errorHooks", "stackTraceLimit", "stackTraceLimitFrozen", "consoleState", "environment",
-  "privateFieldsStampedOnIntrinsics", "contextOfTheCall", "promiseLeftRunning", "webassemblyMemory",
+  "privateFieldsStampedOnIntrinsics", "contextOfTheCall", "promiseLeftRunning", "regexpsOfTheRuntime", "webassemblyMemory",
 ];
 
 describe("isolation: nothing is smuggled from call to call", () => {

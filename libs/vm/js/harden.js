@@ -150,5 +150,6 @@ const areValuesAsTheyWere = () =>
   regexp.toString === toString && regexp[MATCH] === match && regexp[MATCH_ALL] === matchAll && regexp[REPLACE] === replace &&
   regexp[SEARCH] === search && regexp[SPLIT] === split && enumerableKeys(regexp).length === 0;
 
+internals.isRegExpAsItWas = isAsItWas;
 internals.isSound = (isClassKnown) =>
   isLimitAsItWas() && (isClassKnown && isAllNamed ? areValuesAsTheyWere() : isAsItWas());

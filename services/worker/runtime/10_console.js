@@ -5,7 +5,9 @@ const { bb } = internals;
 const DEPTH_MAX = 4;
 const ITEMS_MAX = 100;
 const TEXT_MAX = 4096;
-const IDENTIFIER = /^[A-Za-z_$][\w$]*$/;
+// No regular expression of ours lives longer than its use: a function may put a method of its own into RegExp.prototype
+// for a moment, is then handed what we test with, and would find it again, or have changed it, in another call.
+const isIdentifier = (text) => /^[A-Za-z_$][\w$]*$/.test(text);
 
 let counts = new Map();
 let indent = "";
@@ -72,7 +74,7 @@ const inspectObject = (value, depth, seen) => {
   const keys = Object.keys(value);
   const items = keys
     .slice(0, ITEMS_MAX)
-    .map((key) => `${IDENTIFIER.test(key) ? key : JSON.stringify(key)}: ${inner(value[key])}`);
+    .map((key) => `${isIdentifier(key) ? key : JSON.stringify(key)}: ${inner(value[key])}`);
   const name = Object.getPrototypeOf(value)?.constructor?.name;
   const head = name === undefined || name === "Object" || typeof name !== "string" ? "{" : `${name} {`;
   return listOf(head, limited(items, keys.length), "}");

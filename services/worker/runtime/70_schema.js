@@ -7,7 +7,7 @@ if (internals.isOwn) {
 
 const { bb } = internals;
 
-const IDENTIFIER = /^[A-Za-z][A-Za-z0-9_]*$/;
+const isIdentifier = (text) => /^[A-Za-z][A-Za-z0-9_]*$/.test(text);
 const NAME_LENGTH_MAX = 64;
 const TABLES_MAX = 10000;
 const INDEXES_MAX = 32;
@@ -23,7 +23,7 @@ const checkName = (what, name) => {
   if (name.startsWith("_")) {
     refuse(`${what} "${name}": names that begin with "_" belong to the system. Choose another one.`);
   }
-  if (!IDENTIFIER.test(name) || name.length > NAME_LENGTH_MAX) {
+  if (!isIdentifier(name) || name.length > NAME_LENGTH_MAX) {
     refuse(
       `${what} "${name}": a name begins with a letter and has letters, digits and "_" only, at most ${NAME_LENGTH_MAX}.`,
     );

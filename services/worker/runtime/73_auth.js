@@ -7,7 +7,7 @@ const { bb } = internals;
 const PROVIDERS_MAX = 32;
 const FIELDS = new Set(["domain", "applicationID", "type", "issuer", "jwks", "algorithm"]);
 const ALGORITHMS = new Set(["RS256", "ES256", "EdDSA"]);
-const SAFE_URL = /^(https:\/\/.|http:\/\/(localhost|127\.0\.0\.1|\[::1\])([:/]|$))/i;
+const isSafeUrl = (text) => /^(https:\/\/.|http:\/\/(localhost|127\.0\.0\.1|\[::1\])([:/]|$))/i.test(text);
 
 const isText = (value) => typeof value === "string" && value !== "";
 
@@ -24,7 +24,7 @@ const problemOf = (provider) => {
     return "applicationID must be a string.";
   }
   if (type === undefined) {
-    if (!isText(domain) || !SAFE_URL.test(domain.includes("://") ? domain : `https://${domain}`)) {
+    if (!isText(domain) || !isSafeUrl(domain.includes("://") ? domain : `https://${domain}`)) {
       return "domain must be the https:// address of an OpenID Connect issuer. Is an environment variable missing?";
     }
     return applicationID === undefined ? "applicationID is missing: the audience (aud) that tokens must name." : null;
@@ -39,7 +39,7 @@ const problemOf = (provider) => {
     return "algorithm must be RS256, ES256 or EdDSA.";
   }
   const isKeySet = typeof jwks === "object" && jwks !== null && Array.isArray(jwks.keys);
-  return isKeySet || (isText(jwks) && (SAFE_URL.test(jwks) || jwks.startsWith("data:")))
+  return isKeySet || (isText(jwks) && (isSafeUrl(jwks) || jwks.startsWith("data:")))
     ? null
     : "jwks must be the https:// address of its keys, a data: URL, or the key set itself.";
 };

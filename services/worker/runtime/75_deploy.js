@@ -7,7 +7,8 @@ const { op } = bb;
 const TABLE_FIRST = 10001;
 const INDEX_FIRST = 0x80000000;
 const COUNT_MAX = 200000;
-const MODULE_PATH = /^(_wasm\/[A-Za-z0-9_-]+\.wasm|[A-Za-z0-9_][A-Za-z0-9_.-]*(\/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\.js)$/;
+const isModulePath = (text) =>
+  /^(_wasm\/[A-Za-z0-9_-]+\.wasm|[A-Za-z0-9_][A-Za-z0-9_.-]*(\/[A-Za-z0-9_][A-Za-z0-9_.-]*)*\.js)$/.test(text);
 const KINDS = new Set(["query", "mutation", "action", "httpAction"]);
 
 const refuse = (message) => bb.fail("BadRequest", `Deploy refused: ${message}`);
@@ -22,7 +23,7 @@ const checkModules = (modules) => {
   const seen = new Set();
   for (const module of modules) {
     const { path, source, sourceMap = null } = module ?? {};
-    if (typeof path !== "string" || !MODULE_PATH.test(path) || path.length > 512) {
+    if (typeof path !== "string" || !isModulePath(path) || path.length > 512) {
       refuse(`"${String(path)}" is not a module path such as "messages.js" or "sub/dir.js".`);
     }
     if (typeof source !== "string" || (sourceMap !== null && typeof sourceMap !== "string")) {

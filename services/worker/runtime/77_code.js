@@ -13,14 +13,14 @@ const PART_MAX = 1 << 19;
 const PARTS_MAX = 512;
 const ARCHIVES_MAX = 64;
 const DROP_STEP = 8;
-const HASH = /^[0-9a-f]{64}$/;
+const isHash = (text) => /^[0-9a-f]{64}$/.test(text);
 const NODE_KINDS = new Set(["action", "httpAction"]);
 
 const partKey = (hash, part) => `${hash}/${part}`;
 const isCount = (value, max) => Number.isInteger(value) && value >= 0 && value <= max;
 
 const checkHash = (path, hash) => {
-  if (typeof hash !== "string" || !HASH.test(hash)) {
+  if (typeof hash !== "string" || !isHash(hash)) {
     bb.fail("BadRequest", `${path}: "${String(hash)}" is no SHA-256 in hex.`);
   }
 };

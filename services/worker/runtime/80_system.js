@@ -199,11 +199,11 @@ const removeConsumer = async (frame, db, args) => {
 // Environment variables. Values leave through these functions only, whose results nobody keeps.
 
 const VARIABLES_MAX = 1000;
-const VARIABLE_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,127}$/;
+const isVariableName = (text) => /^[A-Za-z_][A-Za-z0-9_]{0,127}$/.test(text);
 const VARIABLE_BYTES_MAX = 8192;
 
 const checkVariable = ({ name, value }) => {
-  if (typeof name !== "string" || !VARIABLE_NAME.test(name)) {
+  if (typeof name !== "string" || !isVariableName(name)) {
     bb.fail("BadRequest", `"${String(name).slice(0, 140)}" is not the name of a variable: letters, digits and "_", at most 128, the first one no digit.`);
   }
   if (value !== null && typeof value !== "string") {

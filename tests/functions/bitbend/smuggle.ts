@@ -1,5 +1,7 @@
 // Pairs of functions: `put` tries to leave something behind for a later call, `look` tries to find it.
-import { query } from "./_generated/server";
+import { defineSchema, defineTable, httpRouter } from "bitbend/server";
+
+import { httpAction, query } from "./_generated/server";
 
 let variable = 0;
 const cache = new Map<string, number>();
@@ -29,6 +31,17 @@ const reachable = () => {
   }
   return [...seen];
 };
+
+// The regular expressions that built-in functions are at work with while `act` runs.
+const testedWith = (act: () => unknown) => {
+  const { exec, test } = RegExp.prototype;
+  const found: any[] = [];
+  RegExp.prototype.exec = function (text) { found.push(this); return Reflect.apply(exec, this, [text]); };
+  RegExp.prototype.test = function (text) { found.push(this); return Reflect.apply(test, this, [text]); };
+  try { act(); } finally { RegExp.prototype.exec = exec; RegExp.prototype.test = test; }
+  return found;
+};
+const tests = () => testedWith(() => { console.log({ a: 1 }, "%s", 1); defineSchema({ rows: defineTable({}).index("by_a", ["a"] as any) }); quietly(() => httpRouter().route({ path: "/a/{b}", method: "GET", handler: quietly(() => httpAction(async () => new Response())) as any })); void new URL("http://a.b/c?d=e").searchParams; });
 
 type Channel = { put: (ctx?: any) => unknown; look: (ctx?: any) => unknown };
 const channels: Record<string, Channel> = {
@@ -65,6 +78,10 @@ const channels: Record<string, Channel> = {
   },
   contextOfTheCall: { put: (ctx) => { quietly(() => { ctx.db.leak = 1; ctx.db.get.leak = 1; ctx.db.system.leak = 1; }); quietly(() => { Object.getPrototypeOf(ctx.db).leak = 1; }); quietly(() => { ctx.auth.getUserIdentity.leak = 1; }); quietly(() => { ctx.db.query("things").__proto__.leak = 1; }); }, look: (ctx) => (ctx.db.leak ?? ctx.db.get.leak ?? ctx.db.system.leak ?? ctx.auth.getUserIdentity.leak ?? (ctx.db.query("things") as any).leak ?? 0) },
   promiseLeftRunning: { put: () => { void Promise.resolve().then(async () => { for (let i = 0; i < 5; i++) await null; variable = 7; anyGlobal.late = 1; }); }, look: () => (anyGlobal.late ?? 0) + variable },
+  regexpsOfTheRuntime: {
+    put: () => { for (const regexp of tests()) { regexp.leak = 1; quietly(() => regexp.compile("(?!)")); } },
+    look: () => { const found = tests(); return found.length === 0 ? 1 : found.filter((regexp) => regexp.leak !== undefined).length; },
+  },
   webassemblyMemory: { put: () => { if (typeof WebAssembly === "undefined") return; const m = new WebAssembly.Memory({ initial: 1 }); new Uint8Array(m.buffer)[0] = 7; anyGlobal.memory = m; return m.buffer.byteLength; }, look: () => (typeof WebAssembly === "undefined" ? 0 : anyGlobal.memory === undefined ? new Uint8Array(new WebAssembly.Memory({ initial: 1 }).buffer)[0] : 1) },
 };
 

@@ -188,3 +188,15 @@ test("vm: sources that come as arguments are evaluated like a bundle and then fo
   assert.equal(results[2].stack, "at bad.js:1:13");
   assert.deepEqual(results[3].value, [["f"], true, 42]);
 });
+
+test("vm: a call that changes RegExp.prototype for a moment does not decide what is shared", async () => {
+  const blind = "const { exec } = RegExp.prototype; RegExp.prototype.exec = function (text) { return this.sticky ? [text.slice(this.lastIndex)] : Reflect.apply(exec, this, [text]); }; try { require('./later.js'); } finally { RegExp.prototype.exec = exec; }";
+  const { results } = await run({
+    modules: [
+      { path: "m.js", source: `"use strict";\nexports.put = () => { ${blind} return 1; };\nexports.look = () => require("./later.js").next();`, map: "" },
+      { path: "later.js", source: '"use strict";\nlet count = 0;\nexports.next = () => ++count;\n', map: "" },
+    ],
+    calls: ["put", "look", "look"].map((name) => ({ path: `m:${name}`, args: {}, nowMs: 1700000000000 })),
+  });
+  assert.deepEqual(results.map(({ value }) => value), [1, 1, 1]);
+});

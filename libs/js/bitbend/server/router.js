@@ -3,7 +3,8 @@
 import { corsHandler, preflightHandler } from "./cors.js";
 
 const METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
-const SEGMENT = /^(\{[A-Za-z_][A-Za-z0-9_]*\}|[^{}]*)$/;
+// A regular expression that outlives a call would be one that calls can meet in.
+const isSegment = (text) => /^(\{[A-Za-z_][A-Za-z0-9_]*\}|[^{}]*)$/.test(text);
 
 class HttpRouter {
   constructor() {
@@ -55,7 +56,7 @@ class HttpRouter {
 function checkPattern(pattern, isPrefix) {
   const names = [];
   for (const segment of pattern.split("/")) {
-    if (!SEGMENT.test(segment)) throw new TypeError(`"${pattern}": a parameter is a whole part of the path, such as /users/{id}.`);
+    if (!isSegment(segment)) throw new TypeError(`"${pattern}": a parameter is a whole part of the path, such as /users/{id}.`);
     if (segment.startsWith("{")) names.push(segment.slice(1, -1));
   }
   if (isPrefix && names.length > 0) throw new TypeError(`"${pattern}": pathPrefix has no parameters; use path.`);

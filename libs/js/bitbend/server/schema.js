@@ -5,7 +5,8 @@
 
 import { asValidator, isValidator } from "../values/validators.js";
 
-const NAME = /^[A-Za-z][A-Za-z0-9_]{0,63}$/;
+// A regular expression that outlives a call would be one that calls can meet in.
+const isName = (text) => /^[A-Za-z][A-Za-z0-9_]{0,63}$/.test(text);
 const INDEX_COUNT_MAX = 32;
 const FIELD_COUNT_MAX = 16;
 const BUILT_IN = ["by_id", "by_creation_time", "by_key"];
@@ -40,7 +41,7 @@ export function defineTable(documentType) {
 /** The default export of `schema.ts`. */
 export function defineSchema(tables, options = {}) {
   for (const [name, table] of Object.entries(tables)) {
-    if (!NAME.test(name)) {
+    if (!isName(name)) {
       throw new TypeError(`Table name "${name}": start with a letter, then letters, digits and "_", at most 64.`);
     }
     if (table?.isBitBendTable !== true) throw new TypeError(`Table "${name}" needs defineTable({...}).`);
@@ -58,7 +59,7 @@ export function defineSchema(tables, options = {}) {
 
 function checkIndex(indexes, name, fields) {
   const trouble =
-    typeof name !== "string" || !NAME.test(name) ? 'its name needs a letter first, then letters, digits and "_", at most 64'
+    typeof name !== "string" || !isName(name) ? 'its name needs a letter first, then letters, digits and "_", at most 64'
     : BUILT_IN.includes(name) ? "every table has this index already"
     : indexes.some((index) => index.indexDescriptor === name) ? "the table has two indexes of this name"
     : indexes.length >= INDEX_COUNT_MAX ? `a table has at most ${INDEX_COUNT_MAX} indexes`
