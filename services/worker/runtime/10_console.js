@@ -185,6 +185,7 @@ const console = {
   warn: logAt("WARN"),
   error: logAt("ERROR"),
   dir: (value) => write("LOG", [typeof value === "string" ? JSON.stringify(value) : value]),
+  dirxml: logAt("LOG"),
   table: (value) => write("LOG", [value]),
   trace: (...values) => write("DEBUG", [...values, new Error("Trace").stack]),
   assert: (condition, ...values) => {
@@ -203,6 +204,11 @@ const console = {
   time: () => {},
   timeEnd: (label = "default") => write("INFO", [`${String(label)}: 0ms`]),
   timeLog: (label = "default", ...values) => write("INFO", [`${String(label)}: 0ms`, ...values]),
+  // For a screen or a profiler: what was left in somewhere does not fail a call.
+  clear: () => {},
+  timeStamp: () => {},
+  profile: () => {},
+  profileEnd: () => {},
 };
 
 Object.defineProperty(globalThis, "console", {

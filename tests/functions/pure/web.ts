@@ -127,7 +127,7 @@ export function randomShapes() {
   return [/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(uuid), view.length, new Set(view).size, r >= 0 && r < 1, nameOf(() => crypto.getRandomValues(new Float32Array(1) as any)), nameOf(() => crypto.getRandomValues(new Uint8Array(65537)))];
 }
 export function consoleHasAllLevels() {
-  return ["log", "info", "debug", "warn", "error", "table", "dir", "trace", "assert", "count", "group", "groupEnd", "time", "timeEnd"].map((n) => typeof (console as any)[n]);
+  return ["log", "info", "debug", "warn", "error", "table", "dir", "trace", "assert", "count", "group", "groupEnd", "time", "timeEnd", "clear", "dirxml", "timeStamp", "profile", "profileEnd"].map((n) => typeof (console as any)[n]);
 }
 export function typeofGlobals() {
   return ["queueMicrotask", "structuredClone", "URL", "URLSearchParams", "TextEncoder", "AbortController", "Event", "EventTarget", "DOMException", "fetch", "setTimeout", "Headers", "Request", "Response", "Blob", "FormData", "ReadableStream", "WeakRef", "FinalizationRegistry", "globalThis"].map((n) => `${n}:${typeof (globalThis as any)[n]}`);
