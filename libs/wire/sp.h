@@ -27,8 +27,9 @@ struct wire_sp_user {
     void (*drained)(void *arg); /* the kernel has all that was added */
     void (*gone)(void *arg);    /* it has ended, or never came to be; it frees itself */
 };
-/* Dials HOST:PORT. Nothing is called from inside. */
-struct wire_sp_stream *wire_sp_stream_dial(struct bb_loop *loop, const char *url,
+/* Dials HOST:PORT; of a name with several addresses one, in turn by `attempt`. Nothing is called
+ * from inside. */
+struct wire_sp_stream *wire_sp_stream_dial(struct bb_loop *loop, const char *url, size_t attempt,
                                            const struct wire_sp_user *user, void *arg);
 /* One that `listener` has accepted; NULL: it is gone already. `listener`: a uv_stream_t. */
 struct wire_sp_stream *wire_sp_stream_accept(struct bb_loop *loop, void *listener,

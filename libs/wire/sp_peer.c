@@ -31,6 +31,7 @@ struct wire_sp_peer {
     uint64_t
         dial_at_us; /* when the next attempt begins, or the present one is given up; 0: never */
     uint32_t dial_ms;
+    size_t attempt; /* grows with each that brought no connection */
     struct bb_timer *timer;
     uint64_t look_at_us; /* when the timer fires; UINT64_MAX: it does not */
     bool is_second_look;
@@ -147,6 +148,7 @@ static bool on_message(void *arg, struct bb_slice bytes)
 
 static void dial_later(struct wire_sp_peer *peer)
 {
+    peer->attempt += peer->is_up ? 0 : 1;
     peer->stream = NULL;
     peer->is_up = false;
     peer->dial_at_us = bb_loop_now_us(peer->loop) + (uint64_t)peer->dial_ms * 1000;
@@ -183,7 +185,7 @@ static const struct wire_sp_user user = {
 
 static void dial(struct wire_sp_peer *peer)
 {
-    peer->stream = wire_sp_stream_dial(peer->loop, peer->url, &user, peer);
+    peer->stream = wire_sp_stream_dial(peer->loop, peer->url, peer->attempt, &user, peer);
     if (peer->stream == NULL) {
         dial_later(peer);
         return;

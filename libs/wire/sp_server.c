@@ -8,12 +8,15 @@
 #include "sp.h"
 
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <uv.h>
 
 #include "bb/obs.h"
 
-#define LINKS_MAX 4096
-#define BACKLOG   256
+#define LINKS_MAX     4096
+#define STRANGERS_MAX 256  /* connections that have not greeted yet */
+#define STRANGER_MS   5000 /* and how long each may take for it */
+#define BACKLOG       256
 #define UNSENT_MAX                                                                \
     (4u << 20) /* replies that a connection has not taken: no more requests of it \
                 */
@@ -22,11 +25,13 @@
 
 /* One connection. */
 struct wire_sp_link {
-    struct bb_list all;
+    struct bb_list all; /* in server->strangers until it has greeted, then in server->links */
+    uint64_t since_us;
     struct wire_sp_server *server;
     struct wire_sp_stream *stream;
     struct bb_list exchanges;
     bool is_refused; /* there was no room for its next request */
+    bool is_known;   /* it has greeted */
 };
 
 struct wire_sp_exchange {
@@ -47,7 +52,9 @@ struct wire_sp_server {
     struct bb_mutex *mutex; /* guards `door` */
     struct wire_door *door; /* NULL: closed */
     struct bb_list links, all, free;
-    size_t link_count, at_once, at_once_max;
+    struct bb_list strangers; /* oldest first */
+    struct bb_timer *timer;   /* runs while there are strangers */
+    size_t link_count, link_max, stranger_count, at_once, at_once_max;
     void (*handle)(void *arg, struct bb_exchange *exchange, struct bb_slice request);
     void *arg;
     /* One for the opener and one for each exchange that a handler holds; the last one frees. */
@@ -247,12 +254,19 @@ static void link_free(struct wire_sp_link *link)
     }
     bb_list_remove(&link->all);
     link->server->link_count--;
+    link->server->stranger_count -= link->is_known ? 0 : 1;
     bb_free(link);
 }
 
 static void on_up(void *arg)
 {
-    (void)arg; /* what comes is enough to know */
+    struct wire_sp_link *link = arg;
+    struct wire_sp_server *server = link->server;
+
+    link->is_known = true;
+    server->stranger_count--;
+    bb_list_remove(&link->all);
+    bb_list_push_back(&server->links, &link->all);
 }
 
 static void on_drained(void *arg)
@@ -269,27 +283,81 @@ static const struct wire_sp_user user = {
     .up = on_up, .message = on_message, .drained = on_drained, .gone = on_gone
 };
 
+static void link_close(struct wire_sp_link *link)
+{
+    wire_sp_stream_close(link->stream);
+    link_free(link);
+}
+
+static struct wire_sp_link *oldest(struct bb_list *links)
+{
+    return bb_container(links->next, struct wire_sp_link, all);
+}
+
+static void links_close(struct bb_list *links)
+{
+    while (!bb_list_is_empty(links))
+        link_close(oldest(links));
+}
+
+/* Who opens connections and says nothing shall not take the places of others. */
+static void end_late_strangers(void *arg)
+{
+    struct wire_sp_server *server = arg;
+    uint64_t now_us = bb_loop_now_us(server->loop);
+    struct bb_list *strangers = &server->strangers;
+
+    while (!bb_list_is_empty(strangers) &&
+           now_us >= oldest(strangers)->since_us + STRANGER_MS * 1000u)
+        link_close(oldest(strangers));
+    if (!bb_list_is_empty(strangers))
+        bb_timer_start(server->timer, STRANGER_MS / 5, 0);
+}
+
+static void link_add(struct wire_sp_server *server, struct wire_sp_link *link)
+{
+    link->server = server;
+    link->since_us = bb_loop_now_us(server->loop);
+    bb_list_init(&link->exchanges);
+    if (bb_list_is_empty(&server->strangers))
+        bb_timer_start(server->timer, STRANGER_MS, 0);
+    bb_list_push_back(&server->strangers, &link->all);
+    server->link_count++;
+    server->stranger_count++;
+}
+
 static void on_connection(uv_stream_t *listener, int status)
 {
     struct wire_sp_server *server = listener->data;
 
     if (status != 0)
         return;
+    if (server->stranger_count >= STRANGERS_MAX)
+        link_close(oldest(&server->strangers));
     struct wire_sp_link *link = bb_alloc_zero(1, sizeof *link);
-    link->server = server;
-    bb_list_init(&link->exchanges);
-    bb_list_push_back(&server->links, &link->all);
-    server->link_count++;
+    link_add(server, link);
     link->stream = wire_sp_stream_accept(server->loop, listener, &user, link);
-    if (link->stream != NULL && server->link_count > LINKS_MAX) {
-        wire_sp_stream_close(link->stream);
-        link->stream = NULL;
-    }
-    if (link->stream == NULL)
-        link_free(link);
+    if (link->stream == NULL || server->link_count > server->link_max)
+        link_close(link);
 }
 
 /* ---- open and close ---- */
+
+/* Connections leave at least half of the files that a process may have open to its own work. */
+static size_t most_links(void)
+{
+    rlim_t wanted = (rlim_t)2 * LINKS_MAX;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return LINKS_MAX;
+    if (limit.rlim_cur < wanted) {
+        limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* what it does not give is less to have */
+    }
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur < wanted ? (size_t)limit.rlim_cur / 2 : LINKS_MAX;
+}
 
 static void on_listener_closed(uv_handle_t *handle)
 {
@@ -323,6 +391,9 @@ int wire_sp_server_open(struct bb_ctx *ctx, struct bb_loop *loop,
     opened->door = wire_door_new(loop, take_replies, opened);
     atomic_init(&opened->references, 1);
     bb_list_init(&opened->links);
+    bb_list_init(&opened->strangers);
+    opened->link_max = most_links();
+    opened->timer = bb_timer_new(loop, end_late_strangers, opened);
     bb_list_init(&opened->all);
     bb_list_init(&opened->free);
     opened->listener = bb_alloc_zero(1, sizeof *opened->listener);
@@ -352,10 +423,8 @@ void wire_sp_server_close(struct wire_sp_server *server)
     bb_assert(door != NULL);
     uv_close((uv_handle_t *)server->listener, on_listener_closed);
     take_replies(server, wire_door_close(door));
-    while (!bb_list_is_empty(&server->links)) {
-        struct wire_sp_link *link = bb_container(server->links.next, struct wire_sp_link, all);
-        wire_sp_stream_close(link->stream);
-        link_free(link);
-    }
+    links_close(&server->strangers);
+    links_close(&server->links);
+    bb_timer_free(server->timer);
     release(server);
 }

@@ -1,6 +1,7 @@
 #include <criterion/criterion.h>
 
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <nng/nng.h>
@@ -8,6 +9,7 @@
 #include <nng/protocol/reqrep0/req.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
@@ -366,6 +368,81 @@ Test(sp, a_name_is_looked_up_and_nonsense_refused, .timeout = 20)
     stand_close(&stand);
 }
 
+/* ---- names with several addresses ---- */
+
+/* The resolver of this program: "several.test" has an address where nobody listens, one where
+ * somebody listens and says nothing, and the server's. All others are numbers or this machine. */
+static const char *const several[] = { "127.0.0.2", "127.0.0.3", "127.0.0.1" };
+
+#define SEEN_BY_LIBUV __attribute__((visibility("default")))
+
+SEEN_BY_LIBUV int getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                              struct addrinfo **found)
+{
+    bool is_several = host != NULL && strcmp(host, "several.test") == 0;
+    struct addrinfo **last = found;
+
+    (void)hints;
+    *found = NULL;
+    for (size_t i = is_several ? 0 : 2; i < BB_COUNT_OF(several); i++) {
+        struct sockaddr_in *address = calloc(1, sizeof *address);
+        *last = calloc(1, sizeof **last);
+        cr_assert(address != NULL && *last != NULL);
+        cr_assert_eq(uv_ip4_addr(several[i], service == NULL ? 0 : atoi(service), address), 0);
+        (*last)->ai_family = AF_INET;
+        (*last)->ai_socktype = SOCK_STREAM;
+        (*last)->ai_addrlen = sizeof *address;
+        (*last)->ai_addr = (struct sockaddr *)address;
+        last = &(*last)->ai_next;
+    }
+    return 0;
+}
+
+SEEN_BY_LIBUV void freeaddrinfo(struct addrinfo *found)
+{
+    while (found != NULL) {
+        struct addrinfo *next = found->ai_next;
+        free(found->ai_addr);
+        free(found);
+        found = next;
+    }
+}
+
+static int listen_raw(const char *host, uint16_t port)
+{
+    struct sockaddr_in address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(uv_ip4_addr(host, port, &address), 0);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    cr_assert_eq(listen(fd, 4), 0);
+    return fd;
+}
+
+Test(sp, the_addresses_of_a_name_are_tried_in_turn, .timeout = 30)
+{
+    struct stand stand;
+    struct bb_peer *peer = NULL;
+    char url[64];
+
+    stand_open(&stand, 8);
+    int silent = listen_raw("127.0.0.3", stand.port);
+    (void)snprintf(url, sizeof url, "tcp://several.test:%u", stand.port);
+    struct bb_peer_options options = { .url = url, .outstanding_max = 4 };
+    cr_assert_eq(bb_peer_open(bb_loop_ctx(stand.loop), stand.loop, &options, &peer), BB_OK);
+    for (int i = 0; i < 100 && !bb_peer_is_connected(peer); i++) {
+        turn(&stand);
+        usleep(50000);
+    }
+    ask(&stand, peer, 7, 0, 10000);
+    run_until(&stand, stand.answered + 1);
+    cr_assert_eq(stand.told[7], 1, "%s", bb_status_name(stand.last_status));
+    bb_peer_close(peer);
+    (void)close(silent);
+    stand_close(&stand);
+}
+
 /* ---- somebody else at the port ---- */
 
 static int dial_raw(const struct stand *stand)
@@ -411,6 +488,75 @@ Test(sp, what_is_no_message_ends_its_own_connection_only, .timeout = 20)
         (void)close(fd);
     }
     turn(&stand);
+    stand_close(&stand);
+}
+
+/* Whether the other side has ended the connection. */
+static bool is_ended(int fd)
+{
+    char bytes[64];
+    ssize_t size;
+
+    do {
+        size = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    } while (size > 0);
+    return size == 0 || errno == ECONNRESET;
+}
+
+Test(sp, connections_that_say_nothing_are_few_and_end, .timeout = 60)
+{
+    struct stand stand;
+    int fds[400];
+    size_t ended = 0;
+
+    stand_open(&stand, 8);
+    while (!bb_peer_is_connected(stand.peer))
+        turn(&stand);
+    for (size_t i = 0; i < BB_COUNT_OF(fds); i++) {
+        fds[i] = dial_raw(&stand);
+        turn(&stand);
+    }
+    ask(&stand, stand.peer, 3, 0, 10000);
+    run_until(&stand, stand.answered + 1);
+    cr_assert_eq(stand.told[3], 1, "%s", bb_status_name(stand.last_status));
+    for (size_t i = 0; i < BB_COUNT_OF(fds); i++)
+        ended += is_ended(fds[i]);
+    cr_assert_geq(ended, BB_COUNT_OF(fds) - 256, "only %zu have ended", ended);
+    for (int i = 0; i < 400 && !is_ended(fds[BB_COUNT_OF(fds) - 1]); i++) {
+        turn(&stand);
+        usleep(50000);
+    }
+    for (size_t i = 0; i < BB_COUNT_OF(fds); i++)
+        cr_assert(is_ended(fds[i]), "connection %zu", i);
+    ask(&stand, stand.peer, 4, 0, 10000);
+    run_until(&stand, stand.answered + 1);
+    cr_assert_eq(stand.told[4], 1, "the one that greeted has lost its connection");
+    for (size_t i = 0; i < BB_COUNT_OF(fds); i++)
+        (void)close(fds[i]);
+    stand_close(&stand);
+}
+
+/* Else what was sent to a machine that vanished is sent again for a quarter of an hour. */
+Test(sp, a_side_that_confirms_nothing_is_given_up, .timeout = 20)
+{
+    struct stand stand;
+    size_t found = 0;
+
+    stand_open(&stand, 8);
+    ask(&stand, stand.peer, 1, 0, 10000);
+    run_until(&stand, 1);
+    for (int fd = 0; fd < 256; fd++) {
+        struct sockaddr_in other;
+        socklen_t size = sizeof other;
+        unsigned timeout_ms = 0;
+        socklen_t timeout_size = sizeof timeout_ms;
+        if (getpeername(fd, (struct sockaddr *)&other, &size) != 0 || other.sin_family != AF_INET)
+            continue;
+        cr_assert_eq(getsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, &timeout_size), 0);
+        cr_assert_eq(timeout_ms, 10000);
+        found++;
+    }
+    cr_assert_eq(found, 2, "%zu connections", found);
     stand_close(&stand);
 }
 
