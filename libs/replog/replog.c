@@ -124,6 +124,7 @@ void replog_seek_ready(struct bb_replog *replog)
         replog->barrier.data = replog;
         replog->barrier_term = raft_current_term(&replog->raft);
         rc = raft_barrier(&replog->raft, &replog->barrier, barrier_done);
+        replog_note_full(replog, rc == RAFT_NOSPACE);
         if (rc == 0) {
             replog->has_barrier = true;
         } else if (rc != RAFT_NOSPACE && rc != RAFT_NOTLEADER) {
@@ -502,6 +503,7 @@ bool replog_submit(struct bb_replog *replog, struct replog_proposal *proposal, u
 
     bb_list_push_back(&replog->proposals, &proposal->link);
     *raft_status = raft_apply(&replog->raft, &proposal->request, &buffer, 1, proposal_done);
+    replog_note_full(replog, *raft_status == RAFT_NOSPACE);
     if (*raft_status == 0) {
         seek_snapshot(replog);
         return true;

@@ -29,6 +29,7 @@ enum {
     REPLOG_TICK_MS = 100,
     REPLOG_APPEND_TICKS_MAX = 30,    /* 3 s of loop time without a completion */
     REPLOG_SNAPSHOT_TICKS_MAX = 300, /* 30 s */
+    REPLOG_FULL_TICKS_MAX = 100,     /* in each of which an entry was refused: 10 s or more */
     REPLOG_DURABLE_TICKS_MAX = 100,  /* 10 s: a snapshot waits no longer */
     REPLOG_QUIET_TICKS = 10,         /* after a state came */
     REPLOG_FETCH_PAUSE_TICKS = 10, /* before a state that could not be brought is asked for again */
@@ -166,6 +167,8 @@ struct bb_replog {
     struct replog_size sizes[REPLOG_TRAILING_MAX]; /* of the newest entries, by index */
     uint64_t appends_in_flight, append_ticks;
     uint64_t snapshots_in_flight, snapshot_ticks;
+    uint64_t full_ticks; /* since entries are refused for want of space; one taken begins anew */
+    bool is_full;        /* one was refused in this tick */
     struct replog_held held;
     struct replog_hold hold;
     uint64_t hold_bytes_max;
@@ -224,7 +227,8 @@ void replog_wrap_io(struct bb_replog *replog);
 
 /* blocks.c: a log opens, and its files must be there soon: the first ones are only reserved. */
 void replog_blocks_start(void);
-void replog_watch(struct bb_replog *replog); /* one tick */
+void replog_watch(struct bb_replog *replog);                   /* one tick */
+void replog_note_full(struct bb_replog *replog, bool is_full); /* an entry was refused, or taken */
 
 /* install.c */
 void replog_recv(struct raft_io *io, struct raft_message *message);

@@ -195,8 +195,31 @@ static int wrapped_send(struct raft_io *io, struct raft_io_send *request,
 
 /* ---- time ---- */
 
+/*
+ * A leader refuses entries while most nodes lack files that were made ahead, a full disk being the
+ * reason as a rule. libraft tries to make them again only after a minute, with the timer that
+ * damages its memory, and says nothing. So the process ends before that.
+ */
+void replog_note_full(struct bb_replog *replog, bool is_full)
+{
+    if (is_full && !replog->is_full && replog->full_ticks == 0)
+        bb_error(&replog->ctx, "replog.no_space", "dir=%s", replog->dir);
+    replog->is_full = is_full;
+    replog->full_ticks = is_full ? replog->full_ticks : 0;
+}
+
+static void watch_space(struct bb_replog *replog)
+{
+    if (replog->is_full && ++replog->full_ticks >= REPLOG_FULL_TICKS_MAX)
+        replog_die(
+            replog, REPLOG_EXIT_HANG, "append",
+            "no space for the log on this disk, or on those of most storage nodes, for 10 s");
+    replog->is_full = false;
+}
+
 void replog_watch(struct bb_replog *replog)
 {
+    watch_space(replog);
     if (replog->appends_in_flight > 0 && ++replog->append_ticks >= REPLOG_APPEND_TICKS_MAX) {
         replog_die(replog, REPLOG_EXIT_HANG, "append", "no answer from the disk for 3 s");
     }

@@ -226,6 +226,47 @@ Test(replog, hanging_write_ends_the_process, .timeout = 30, .exit_code = REPLOG_
     log_run_ms(&world, 10000);
 }
 
+/* As with files that cannot be made ahead: libraft takes nothing, and tries again after a minute.
+ */
+static void is_refused_once(struct log_world *world)
+{
+    uint8_t *entry = bb_replog_entry_new(64);
+
+    memset(entry, 0, 64);
+    cr_assert_eq(bb_replog_propose_take(&world->ctx, world->replog, entry, 64, NULL, world),
+                 BB_NO_SPACE);
+    log_run_ms(world, 20);
+}
+
+Test(replog, a_log_without_space_ends_the_process, .timeout = 60, .exit_code = REPLOG_EXIT_HANG)
+{
+    struct log_world world;
+    log_init(&world);
+    cr_assert_eq(log_start(&world), BB_OK);
+    raft_set_capacity_threshold(&world.replog->raft, UINT16_MAX);
+    log_fini(&world);
+    for (int i = 0; i < 1500; i++)
+        is_refused_once(&world);
+}
+
+Test(replog, space_that_comes_back_is_used, .timeout = 60)
+{
+    struct log_world world;
+    log_init(&world);
+    cr_assert_eq(log_start(&world), BB_OK);
+    for (size_t round = 1; round <= 2; round++) {
+        raft_set_capacity_threshold(&world.replog->raft, UINT16_MAX);
+        while (world.replog->full_ticks < 10)
+            is_refused_once(&world);
+        raft_set_capacity_threshold(&world.replog->raft, 0);
+        log_propose(&world, round, 64);
+        log_run(&world, round);
+        cr_assert_eq(world.replog->full_ticks, 0);
+    }
+    log_stop(&world);
+    log_fini(&world);
+}
+
 static int append_fails(struct raft_io *io, struct raft_io_append *request,
                         const struct raft_entry entries[], unsigned count, raft_io_append_cb done)
 {
