@@ -4,12 +4,14 @@
 "use strict";
 
 // ---- an own property may still be assigned over an inherited frozen one ----
+const behind = []; // what was in the places where accessors are now
 const repair = (prototype, name) => {
   const was = Object.getOwnPropertyDescriptor(prototype, name);
   if (was === undefined || !("value" in was) || !was.configurable) {
     return;
   }
   const { value } = was;
+  behind.push(value);
   Object.defineProperty(prototype, name, {
     get() {
       return value;
@@ -56,6 +58,13 @@ const reach = (value) => {
   }
 };
 reach(globalThis);
+behind.forEach(reach);
+// And what an error has for a stack that was taken for it.
+const captured = {};
+Error.captureStackTrace(captured);
+const { get: getStack, set: setStack } = Object.getOwnPropertyDescriptor(captured, "stack");
+reach(getStack);
+reach(setStack);
 for (const value of [
   async function () {}, function* () {}, async function* () {}, [][Symbol.iterator](), new Map().entries(),
   new Set().values(), ""[Symbol.iterator](), "".matchAll(/a/g), (function* () {})(), (async function* () {})(),
