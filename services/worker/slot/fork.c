@@ -49,7 +49,8 @@ int slot_fork_init(struct bb_ctx *ctx, struct slot_fork *fork)
         fork->robust_list == NULL) {
         return bb_fail(ctx, BB_UNSUPPORTED, "this C library keeps no robust list");
     }
-    pid_t *tid = (pid_t *)((char *)fork->robust_list - sizeof(void *) - 2 * sizeof(pid_t));
+    void *record = (char *)fork->robust_list - sizeof(void *) - 2 * sizeof(pid_t);
+    pid_t *tid = record;
     if (*tid != (pid_t)syscall(SYS_gettid))
         return bb_fail(ctx, BB_UNSUPPORTED, "this C library keeps its threads in another way");
     fork->tid = tid;
