@@ -61,10 +61,15 @@ static struct bb_replog *replog_of(struct raft_uv_transport *transport)
 
 /* ---- the end of a handshake ---- */
 
+/* Once: the library's transport may say twice that it is closed. */
 static void maybe_closed(struct bb_replog *replog)
 {
-    if (replog->peers.is_real_closed && bb_list_is_empty(&replog->peers.handshakes)) {
-        replog->peers.closed(&replog->transport);
+    raft_uv_transport_close_cb closed = replog->peers.closed;
+
+    if (closed != NULL && replog->peers.is_real_closed &&
+        bb_list_is_empty(&replog->peers.handshakes)) {
+        replog->peers.closed = NULL;
+        closed(&replog->transport);
     }
 }
 

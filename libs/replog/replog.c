@@ -381,6 +381,10 @@ int bb_replog_start(struct bb_ctx *ctx, struct bb_replog *replog)
 
 static void closed_all(struct bb_replog *replog)
 {
+    if (replog->has_transport) {
+        raft_uv_tcp_close(&replog->transport);
+        replog->has_transport = false;
+    }
     replog->is_closed = true;
     if (replog->is_pumped) {
         uv_stop(bb_loop_uv(replog->loop)); /* else it may sleep once more before it returns */
@@ -404,8 +408,8 @@ static void on_raft_closed(struct raft *raft)
     struct bb_replog *replog = bb_container(raft, struct bb_replog, raft);
 
     raft_uv_close(&replog->io);
-    raft_uv_tcp_close(&replog->transport);
-    replog->has_raft = replog->has_io = replog->has_transport = false;
+    replog->has_raft = replog->has_io = false;
+    /* The transport goes one turn of the loop later: it may say twice that it is closed. */
     if (replog->handles_open > 0) {
         uv_close((uv_handle_t *)&replog->tick, on_timer_closed);
         uv_close((uv_handle_t *)&replog->hand_on, on_timer_closed);
@@ -428,9 +432,6 @@ void bb_replog_close(struct bb_replog *replog, void (*closed)(void *arg), void *
     }
     if (replog->has_io) {
         raft_uv_close(&replog->io);
-    }
-    if (replog->has_transport) {
-        raft_uv_tcp_close(&replog->transport);
     }
     closed_all(replog);
 }
