@@ -115,10 +115,9 @@ describe("limits", () => {
   test("a slot that is killed is replaced at once, and its call runs on another one", async () => {
     const before = suite.slotPids();
     const calls = Array.from({ length: 40 }, () => ask("query", "ok"));
-    const killed = before.slice(0, 3);
-    for (const pid of killed) tell(pid, "SIGKILL");
+    for (const pid of before) tell(pid, "SIGKILL"); // spares, too, in whose place none need come
     for (const answer of await Promise.all(calls)) assert.equal(answer.value, "ok", JSON.stringify(answer));
-    await eventually(() => suite.slotPids().filter((pid) => !before.includes(pid)).length >= killed.length, { what: "as many new slots" });
+    await eventually(() => suite.slotPids().filter((pid) => !before.includes(pid)).length >= 6, { what: "as many new slots as --slots" });
     await works();
   });
 });
