@@ -3,14 +3,13 @@
  * acts.
  *
  *   state          may become
- *   ARRIVED        WAIT_MARK, QUEUED, DONE
- *   WAIT_MARK      WAIT_TX, QUEUED, DONE       the sequencer is asked for the durable mark
+ *   ARRIVED        WAIT_MARK, PREPARING, QUEUED, DONE
+ *   WAIT_MARK      WAIT_TX, PREPARING, QUEUED, DONE   the sequencer is asked for the durable mark
  *   WAIT_TX        QUEUED, DONE                the feed must reach a tx first
  *   QUEUED         PREPARING, BLOCKED, WAIT_MARK, WAIT_TX, RUNNING, WAIT_DURABLE, DONE
  *   BLOCKED        QUEUED, DONE                a call like it must go first (lane.h)
- *   PREPARING      QUEUED, RUNNING, DONE       a catalog, a request row or modules are read
- *   RUNNING        QUEUED, WAIT_TX, TO_SUBMIT, DONE
- *   TO_SUBMIT      SUBMITTED, QUEUED, DONE
+ *   PREPARING      QUEUED, RUNNING, DONE       a catalog, documents, a request row or modules are
+ * read RUNNING        QUEUED, WAIT_TX, TO_SUBMIT, DONE TO_SUBMIT      SUBMITTED, QUEUED, DONE
  *   SUBMITTED      TO_SUBMIT, WAIT_TX, QUEUED, WAIT_DURABLE, DONE
  *   WAIT_DURABLE   TO_SUBMIT, QUEUED, WAIT_VALUE, DONE
  *   WAIT_VALUE     QUEUED, DONE                the first run's value is read from the log
@@ -25,6 +24,7 @@
 
 #include "catalog.h"
 #include "feed.h"
+#include "patterns.h"
 #include "results.h"
 
 #define CALL_MS_MAX   5000u
@@ -87,6 +87,9 @@ struct call {
     struct catalog *catalog; /* while it runs */
     struct slot *slot;
     void *reading; /* what PREPARING waits for; cancelled with the call */
+
+    struct foreseen foreseen[PATTERNS_MAX]; /* documents that it will most likely get */
+    size_t foreseen_count;
 
     /* What the newest run gave; in `arena`. */
     struct bb_arena *arena;

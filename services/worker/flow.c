@@ -89,7 +89,7 @@ static void enter(struct worker *worker, struct call *call)
     if (is_plain_query) {
         worker_call_to(worker, call, CALL_WAIT_MARK);
     } else if (!worker_recall_early(worker, call)) {
-        worker_call_to(worker, call, CALL_QUEUED);
+        worker_call_queue(worker, call);
     }
 }
 
@@ -229,7 +229,7 @@ void worker_call_marked(struct worker *worker, struct call *call, uint64_t mark)
     call->has_mark = true;
     call->mark = mark;
     if (!worker_recall_early(worker, call)) {
-        worker_call_to(worker, call, CALL_QUEUED);
+        worker_call_queue(worker, call);
     }
 }
 

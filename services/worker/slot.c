@@ -337,6 +337,7 @@ int worker_slots_open(struct worker *worker)
     worker->slots = bb_alloc_zero(worker->slot_count, sizeof(struct slot));
     worker->copies = worker_copies_new(worker->slot_count);
     worker->hints = worker_hints_new();
+    worker->patterns = worker_patterns_new();
     rc = worker_zygote_new(worker, bb_conf_text(conf, "slot-start"), &worker->zygote);
     if (rc != BB_OK) {
         return rc;
@@ -655,7 +656,9 @@ void worker_slots_close(struct worker *worker)
     worker_copies_free(worker->copies);
     worker->copies = NULL;
     worker_hints_free(worker->hints);
+    worker_patterns_free(worker->patterns);
     worker->hints = NULL;
+    worker->patterns = NULL;
     worker->slots = NULL;
     worker->slot_count = 0;
     worker_zygote_free(worker->zygote);

@@ -141,8 +141,13 @@ static bool fill_hint(struct worker *worker, const struct slot *slot, uint64_t s
 static void fill_hints(struct worker *worker, const struct slot *slot, const struct call *call,
                        Bb__Proto__SlotStart *begin)
 {
-    struct bb_slice documents[HINTS_MAX];
+    struct bb_slice documents[HINTS_MAX + PATTERNS_MAX];
     size_t count = worker_hints_of(worker->hints, call->lane_keys[0], documents);
+    for (size_t i = 0; i < call->foreseen_count; i++) {
+        if (call->foreseen[i].is_sure) {
+            documents[count++] = bb_slice(call->foreseen[i].key, COPIES_KEY_SIZE);
+        }
+    }
     if (count == 0) {
         return;
     }
@@ -331,6 +336,7 @@ static void let_keep_range(struct slot *slot, struct cache_read *read,
 
 static void send_results(struct slot *slot, struct reading *reading)
 {
+    struct worker *worker = slot->worker;
     struct bb_arena *arena = reading->arena;
     Bb__Proto__SlotReadResults results;
     bb__proto__slot_read_results__init(&results);
@@ -366,6 +372,7 @@ static void send_results(struct slot *slot, struct reading *reading)
             let_keep_range(slot, read, &list[i]);
         } else if (read->is_complete) {
             let_keep_document(slot, reading, read, &list[i]);
+            worker_foreseen_learn(worker, slot->call, read);
         }
         pointers[i] = &list[i];
     }
@@ -529,6 +536,7 @@ static int on_done(struct slot *slot, struct bb_slice frame)
     } else {
         worker_pace_observe(&worker->pace, call->lane_keys[1], message->done->took_us);
     }
+    worker_foreseen_judge(worker, call, message->done);
     next_call(slot, message->done);
     worker_call_ran(worker, call, message->done);
     return BB_OK;

@@ -320,6 +320,8 @@ static void make_metrics(struct worker_counters *count)
                                    "Reads that slots answered from what they keep."),
         .slot_hints = bb_metric("bb_worker_slot_hints_total", BB_COUNTER,
                                 "Documents that were sent along with calls."),
+        .foreseen = bb_metric("bb_worker_read_ahead_total", BB_COUNTER,
+                              "Documents that were asked of storage before their call had a slot."),
         .cache_bytes = bb_metric("bb_worker_cache_bytes", BB_GAUGE, "Memory of the cache."),
         .result_hits = bb_metric("bb_worker_result_hits_total", BB_COUNTER,
                                  "Queries that were answered by a result that was kept."),

@@ -63,8 +63,8 @@ struct peers {
 struct worker_counters {
     struct bb_metric *calls, *retries, *queued, *chained, *overloaded, *cache_hits, *cache_misses,
         *cache_bytes, *slots_busy, *slot_deaths, *slot_forks, *submits, *fetches, *hedges, *queue,
-        *slot_reads, *slot_recalled, *slot_hints, *forgotten, *result_hits, *result_misses,
-        *result_count, *result_bytes, *results_dropped, *slots_held, *spare_slots;
+        *slot_reads, *slot_recalled, *slot_hints, *foreseen, *forgotten, *result_hits,
+        *result_misses, *result_count, *result_bytes, *results_dropped, *slots_held, *spare_slots;
     struct bb_histogram *call_time, *run_time, *row_time;
 };
 
@@ -129,6 +129,7 @@ struct worker {
     uint64_t ahead_work_us; /* what a slot has to do before another one is woken */
     struct pace pace;       /* how long calls take */
     struct hints *hints;
+    struct patterns *patterns;
     struct sandbox *sandbox;
     struct zygote *zygote;
     struct cgroups *cgroups;
@@ -167,6 +168,17 @@ void worker_call_outcome(struct worker *worker, struct call *call, uint64_t epoc
 /* A Submit ended without an answer: nobody knows. */
 void worker_call_unanswered(struct worker *worker, struct call *call);
 void worker_call_marked(struct worker *worker, struct call *call, uint64_t mark);
+
+/* ---- foresee.c ---- */
+
+/* To the queue, by way of reading ahead what it will most likely get. */
+void worker_call_queue(struct worker *worker, struct call *call);
+/* A get of its run was answered. */
+void worker_foreseen_learn(struct worker *worker, const struct call *call,
+                           const struct cache_read *read);
+/* Its run has ended. */
+void worker_foreseen_judge(struct worker *worker, const struct call *call,
+                           const Bb__Proto__SlotDone *done);
 
 /* ---- recall.c ---- */
 

@@ -30,6 +30,8 @@ static void make_metrics(struct worker_counters *count)
     count->retries = bb_metric("retries", BB_COUNTER, "");
     count->slot_recalled = bb_metric("recalled", BB_COUNTER, "");
     count->slot_hints = bb_metric("hints", BB_COUNTER, "");
+    count->foreseen = bb_metric("foreseen", BB_COUNTER, "");
+    count->slot_reads = bb_metric("reads", BB_COUNTER, "");
     count->forgotten = bb_metric("forgotten", BB_COUNTER, "");
     count->call_time = bb_histogram("call", "");
     count->run_time = bb_histogram("run", "");
@@ -72,6 +74,7 @@ static void make(struct world *w)
     worker->cache = worker_cache_new(1 << 20);
     worker->copies = worker_copies_new(1);
     worker->hints = worker_hints_new();
+    worker->patterns = worker_patterns_new();
     worker->catalogs = worker_catalogs_new();
     worker->lanes = worker_lanes_new();
     worker->scratch = bb_arena_new(0);
@@ -113,6 +116,7 @@ static void done(struct world *w)
     worker_cache_free(worker->cache);
     worker_copies_free(worker->copies);
     worker_hints_free(worker->hints);
+    worker_patterns_free(worker->patterns);
     worker_catalogs_free(worker->catalogs);
     worker_lanes_free(worker->lanes);
     bb_arena_free(worker->scratch);
