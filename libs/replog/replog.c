@@ -171,10 +171,10 @@ static int fail_raft(struct bb_ctx *ctx, const struct bb_replog *replog, int rc,
                      const char *reason)
 {
     if (rc == RAFT_CORRUPT || rc == RAFT_MALFORMED) {
-        return bb_fail(ctx, BB_CORRUPT,
-                       "the log in %s cannot be used: %s. Nothing was changed; restore the data "
-                       "folder from a backup",
-                       replog->dir, reason);
+        return bb_fail(ctx, BB_CORRUPT, "the log in %s cannot be used: %s. %s", replog->dir, reason,
+                       replog->listen == NULL
+                           ? "Nothing was changed; restore the data folder as a whole from a backup"
+                           : "Replace this node: an empty folder, and a new number");
     }
     return bb_fail(ctx, replog_status_of(rc), "%s of the log in %s failed: %s", what, replog->dir,
                    reason[0] == 0 ? raft_strerror(rc) : reason);
@@ -319,6 +319,7 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
     replog->id = options->id;
     replog->applied = options->applied;
     replog->shown = options->applied;
+    replog->logged = options->logged;
     replog->snapshot_bytes =
         options->snapshot_bytes == 0 ? SNAPSHOT_BYTES : options->snapshot_bytes;
     replog->hold_bytes_max = options->hold_bytes_max == 0 ? HOLD_BYTES : options->hold_bytes_max;
@@ -375,6 +376,17 @@ int bb_replog_start(struct bb_ctx *ctx, struct bb_replog *replog)
     seek_snapshot(replog);
     replog_seek_ready(replog);
     return BB_OK;
+}
+
+uint64_t bb_replog_logged(struct bb_replog *replog)
+{
+    uint64_t stored = replog->is_started && !replog->is_closing ? replog->raft.last_stored : 0;
+    uint64_t both = stored < replog->shown ? stored : replog->shown;
+
+    if (both > replog->logged) {
+        replog->logged = both;
+    }
+    return replog->logged;
 }
 
 /* ---- close ---- */

@@ -163,6 +163,7 @@ struct bb_replog {
     struct bb_list proposals;
     uint64_t applied; /* newest index shown to the application, or the log's own behind it */
     uint64_t shown;   /* newest index that the application's state is of */
+    uint64_t logged;  /* committed, and in this log: never to be missing or taken back */
     uint64_t log_bytes;
     struct replog_size sizes[REPLOG_TRAILING_MAX]; /* of the newest entries, by index */
     uint64_t appends_in_flight, append_ticks;

@@ -91,6 +91,10 @@ static int wrapped_set_vote(struct raft_io *io, raft_id server_id)
 static int wrapped_truncate(struct raft_io *io, raft_index index)
 {
     struct bb_replog *replog = replog_of(io);
+    if (index <= replog->logged) {
+        replog_die(replog, REPLOG_EXIT_IO, "truncate",
+                   "the node that leads lacks entries that were committed");
+    }
     if (replog->real.truncate(io, index) != 0) {
         replog_die(replog, REPLOG_EXIT_IO, "truncate", io->errmsg);
     }
@@ -269,6 +273,16 @@ static bool log_fits(struct bb_replog *replog, uint64_t covered, uint64_t start,
         (void)snprintf(replog->io.errmsg, sizeof replog->io.errmsg,
                        "it starts at entry %" PRIu64 ", the data ends at entry %" PRIu64, start,
                        applied);
+        return false;
+    }
+    /*
+     * Who has a vote and a log that lost its end would help to elect a node that never had that
+     * end. libraft takes a damaged entry for the end of the log.
+     */
+    if (last < replog->logged) {
+        (void)snprintf(replog->io.errmsg, sizeof replog->io.errmsg,
+                       "it ends at entry %" PRIu64 ", and had all up to entry %" PRIu64, last,
+                       replog->logged);
         return false;
     }
     /* With peers the state machine may be ahead: it applies what is committed before its own write.

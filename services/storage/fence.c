@@ -16,8 +16,10 @@ enum {
     STATE_DIGESTS_AT = 88,
     STATE_ADDRESS_AT = STATE_DIGESTS_AT + 8 * FENCE_DIGESTS
 };
-#define STATE_VERSION  2u
-#define STATE_VERSION1 1u /* without members */
+#define STATE_VERSION  3u
+#define STATE_VERSION2 2u  /* without the log */
+#define STATE_LOG_SIZE 16u /* at the end: node, entry */
+#define STATE_VERSION1 1u  /* without members */
 
 static uint64_t batch_digest(const struct bb_replog_frame *frame)
 {
@@ -205,6 +207,21 @@ void storage_fence_encode(const struct fence *fence, struct bb_buf *to)
     memcpy(at + STATE_ADDRESS_AT, fence->address, address_size);
     to->size += STATE_ADDRESS_AT + address_size;
     storage_members_encode(&fence->members, to);
+    at = bb_buf_reserve(to, STATE_LOG_SIZE);
+    bb_put_le64(at, fence->log_node);
+    bb_put_le64(at + 8, fence->logged);
+    to->size += STATE_LOG_SIZE;
+}
+
+static int decode_log(struct bb_ctx *ctx, struct bb_slice *from, struct fence *fence)
+{
+    if (from->size < STATE_LOG_SIZE) {
+        return bb_fail(ctx, BB_CORRUPT, "a state that does not say whose log it had");
+    }
+    fence->log_node = bb_get_le64(from->data);
+    fence->logged = bb_get_le64(from->data + 8);
+    *from = bb_slice(from->data + STATE_LOG_SIZE, from->size - STATE_LOG_SIZE);
+    return BB_OK;
 }
 
 int storage_fence_decode(struct bb_ctx *ctx, struct bb_slice from, struct fence *fence)
@@ -213,12 +230,13 @@ int storage_fence_decode(struct bb_ctx *ctx, struct bb_slice from, struct fence 
     size_t address_size;
     uint32_t version;
     struct bb_slice rest;
+    int rc = BB_OK;
 
     if (from.size < STATE_ADDRESS_AT) {
         return bb_fail(ctx, BB_CORRUPT, "a state of %zu bytes", from.size);
     }
     version = bb_get_le32(at + STATE_VERSION_AT);
-    if (version != STATE_VERSION && version != STATE_VERSION1) {
+    if (version < STATE_VERSION1 || version > STATE_VERSION) {
         return bb_fail(ctx, BB_WRONG_VERSION, "a state of format %" PRIu32, version);
     }
     address_size = bb_get_le32(at + STATE_LENGTH_AT);
@@ -245,11 +263,14 @@ int storage_fence_decode(struct bb_ctx *ctx, struct bb_slice from, struct fence 
     }
     rest =
         bb_slice(at + STATE_ADDRESS_AT + address_size, from.size - STATE_ADDRESS_AT - address_size);
-    if (version == STATE_VERSION) {
-        int rc = storage_members_decode(ctx, &rest, &fence->members);
-        if (rc != BB_OK) {
-            return rc;
-        }
+    if (version >= STATE_VERSION2) {
+        rc = storage_members_decode(ctx, &rest, &fence->members);
+    }
+    if (rc == BB_OK && version >= STATE_VERSION) {
+        rc = decode_log(ctx, &rest, fence);
+    }
+    if (rc != BB_OK) {
+        return rc;
     }
     return rest.size == 0 ? BB_OK
                           : bb_fail(ctx, BB_CORRUPT, "a state with %zu bytes too many", rest.size);

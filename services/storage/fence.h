@@ -32,6 +32,11 @@ struct fence {
     uint64_t digests[FENCE_DIGESTS];     /* of batch `seq`, at seq % FENCE_DIGESTS */
     uint64_t digest_count;               /* how many of the last batches have one here */
     struct members members;
+    /*
+     * No part of what replicas agree on: the node whose state this is, and how far its own log had
+     * these entries when it was written (bb_replog_logged).
+     */
+    uint64_t log_node, logged;
 };
 
 /* What an entry does. `status` is BB_OK, BB_FENCED or BB_GAP with `error`. */

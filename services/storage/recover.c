@@ -26,7 +26,20 @@ static int check_cluster(struct bb_ctx *ctx, const struct storage *node, const s
     return BB_OK;
 }
 
-int storage_recover(struct bb_ctx *ctx, struct storage *node, uint64_t *applied)
+/* A state that came with a checkpoint says how far another node's log was. */
+static uint64_t logged_of(const struct storage *node, const struct fence *state)
+{
+    return state->log_node == node->folder.node ? state->logged : 0;
+}
+
+void storage_state_encode(struct storage *node, struct bb_buf *to)
+{
+    node->fence.log_node = node->folder.node;
+    node->fence.logged = bb_replog_logged(node->replog);
+    storage_fence_encode(&node->fence, to);
+}
+
+int storage_recover(struct bb_ctx *ctx, struct storage *node, uint64_t *applied, uint64_t *logged)
 {
     struct bb_ctx own = { .env = ctx->env, .log = ctx->log, .arena = node->scratch };
     struct bb_feed_mark mark = bb_feed_mark(node->feed);
@@ -64,6 +77,8 @@ int storage_recover(struct bb_ctx *ctx, struct storage *node, uint64_t *applied)
     node->store_index = stored.index;
     node->store_chain = stored.chain;
     *applied = node->fence.index;
+    *logged = logged_of(node, &stored) > logged_of(node, &fed) ? logged_of(node, &stored)
+                                                               : logged_of(node, &fed);
     bb_info(ctx, "storage.recover",
             "dir=%s data_index=%" PRIu64 " feed_index=%" PRIu64 " epoch=%" PRIu64
             " last_tx=%" PRIu64,
@@ -145,7 +160,7 @@ void storage_sync_feed(struct storage *node, bool is_forced)
         return;
     }
     bb_buf_init(&state);
-    storage_fence_encode(&node->fence, &state);
+    storage_state_encode(node, &state);
     mark.state = bb_buf_slice(&state);
     rc = bb_feed_sync(&ctx, node->feed, &mark, on_feed_synced, node);
     bb_buf_fini(&state);

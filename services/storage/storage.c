@@ -312,7 +312,7 @@ static int open_log(struct bb_ctx *ctx, struct storage *node, const struct bb_co
                        .address = storage_address,
                        .arg = node },
     };
-    int rc = storage_recover(ctx, node, &options.applied);
+    int rc = storage_recover(ctx, node, &options.applied, &options.logged);
 
     if (rc != BB_OK) {
         return rc;

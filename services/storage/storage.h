@@ -246,7 +246,10 @@ void storage_wait(struct storage *node, enum storage_wait kind, struct bb_exchan
 void storage_wake(struct storage *node);
 
 /* recover.c: from the folder to a fence, a store and a feed that fit together. */
-int storage_recover(struct bb_ctx *ctx, struct storage *node, uint64_t *applied);
+/* `logged`: what bb_replog_logged said when the newest state of this node was written. */
+int storage_recover(struct bb_ctx *ctx, struct storage *node, uint64_t *applied, uint64_t *logged);
+/* The fence as it is kept with data and feed. */
+void storage_state_encode(struct storage *node, struct bb_buf *to);
 uint64_t storage_durable_index(void *arg);
 void storage_manifest(void *arg, struct bb_buf *to);
 bool storage_covers(void *arg, struct bb_slice manifest);

@@ -334,7 +334,7 @@ void storage_apply(void *arg, const struct bb_replog_entry *entry)
     }
     storage_fence_apply(&node->fence, entry->index, entry->bytes, &frame, &answer);
     bb_buf_clear(&node->encoded);
-    storage_fence_encode(&node->fence, &node->encoded);
+    storage_state_encode(node, &node->encoded);
     if (entry->index > node->store_index) {
         state = (struct bb_store_state){ .index = entry->index,
                                          .epoch = node->fence.epoch,

@@ -2,7 +2,7 @@
 // acknowledged, nodes come and go, and who does not belong is not let in.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
@@ -194,6 +194,33 @@ describe("who is let in among storage nodes", () => {
     await suite.start("storage3");
     await untilEqual(suite);
     await verify(suite.url, "secret", load);
+  });
+
+  test("b22_damaged_follower: a log that lost what it had acknowledged is refused, though others have it", async () => {
+    const load = writers(suite.url, "damaged", 4);
+    await moreAcknowledged(load, 150);
+    await load.stop();
+    await untilEqual(suite);
+    const leader = await leaderOf(suite);
+    const victim = NODES.find((name) => name !== leader);
+    const isKept = async () => JSON.parse((await ctl("status", "--storage", suite.settings(victim).listen, "--json")).stdout).every(({ flushedTx, lastTx }) => flushedTx === lastTx);
+    await eventually(isKept, "the data in its file");
+    await suite.kill(victim);
+    const raft = join(suite.settings(victim).data, "raft");
+    cpSync(raft, `${raft}.whole`, { recursive: true });
+    for (const name of readdirSync(raft).filter((name) => name.startsWith("open-"))) {
+      const bytes = readFileSync(join(raft, name));
+      const end = bytes.findLastIndex((byte) => byte !== 0);
+      bytes[Math.floor(end * 0.3)] ^= 1; // whole entries come after it
+      writeFileSync(join(raft, name), bytes);
+    }
+    for (let times = 0; times < 2; times++) assert.equal(await suite.startWith(victim, {}).exited, "exit code 1", suite.logs());
+    assert.match(readFileSync(join(suite.dir, `${victim}.log`), "utf8"), /it ends at entry \d+, and had all up to entry \d+/);
+    rmSync(raft, { recursive: true });
+    renameSync(`${raft}.whole`, raft);
+    await suite.start(victim);
+    await untilEqual(suite);
+    await verify(suite.url, "damaged", load);
   });
 
   test("b22_lost_disk: a node without its disk is not let in under its old number, and is under a new one", async () => {

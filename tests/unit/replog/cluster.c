@@ -181,7 +181,7 @@ void cluster_init(struct cluster *cluster, size_t node_count, size_t voter_count
     }
 }
 
-void cluster_start(struct cluster *cluster, size_t number)
+int cluster_try_start(struct cluster *cluster, size_t number)
 {
     struct cluster_node *node = &cluster->nodes[number];
     struct bb_replog_options options = {
@@ -194,6 +194,7 @@ void cluster_start(struct cluster *cluster, size_t number)
         .is_joining = node->is_joining,
         .secret = bb_slice_str(node->secret),
         .applied = newest_of(node),
+        .logged = node->logged,
         .snapshot_bytes = cluster->snapshot_bytes,
         .hold_bytes_max = node->cluster->hold_bytes_max,
         .callbacks = { .apply = on_apply,
@@ -210,10 +211,19 @@ void cluster_start(struct cluster *cluster, size_t number)
     };
     cr_assert(!node->is_up);
     memset(&node->role, 0, sizeof node->role);
-    cr_assert_eq(bb_replog_open(&cluster->ctx, cluster->loop, &options, &node->replog), BB_OK, "%s",
-                 cluster->ctx.error);
-    cr_assert_eq(bb_replog_start(&cluster->ctx, node->replog), BB_OK, "%s", cluster->ctx.error);
-    node->is_up = true;
+    int rc = bb_replog_open(&cluster->ctx, cluster->loop, &options, &node->replog);
+    if (rc != BB_OK)
+        return rc;
+    rc = bb_replog_start(&cluster->ctx, node->replog);
+    node->is_up = rc == BB_OK;
+    if (rc != BB_OK)
+        bb_replog_free(node->replog);
+    return rc;
+}
+
+void cluster_start(struct cluster *cluster, size_t number)
+{
+    cr_assert_eq(cluster_try_start(cluster, number), BB_OK, "%s", cluster->ctx.error);
 }
 
 void cluster_kill(struct cluster *cluster, size_t number)
@@ -222,6 +232,7 @@ void cluster_kill(struct cluster *cluster, size_t number)
     (void)cluster;
     if (node->is_up) {
         node->is_up = false;
+        node->logged = bb_replog_logged(node->replog);
         bb_replog_free(node->replog);
     }
 }
@@ -239,6 +250,7 @@ void cluster_lose_disk(struct cluster *cluster, size_t number)
     nftw(node->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     cr_assert_eq(mkdir(node->dir, 0700), 0);
     node->count = 0;
+    node->logged = 0;
 }
 
 void cluster_fini(struct cluster *cluster)

@@ -27,6 +27,7 @@ struct cluster_node {
     uint64_t *values; /* applied, in order; they survive the node like data on a disk */
     uint64_t *indexes;
     size_t count;
+    uint64_t logged;                    /* what its log had, as its "disk" says */
     uint64_t durable_lag;               /* how many entries the "disk" is behind */
     uint8_t incarnation[16], known[16]; /* its own, and as the others know it */
     bool refuses_peers, was_refused;
@@ -53,6 +54,8 @@ struct cluster {
 /* `voter_count` of the nodes form the first configuration, the others join. */
 void cluster_init(struct cluster *cluster, size_t node_count, size_t voter_count);
 void cluster_start(struct cluster *cluster, size_t node);
+/* The same, and what came of it; `ctx.error` says why. */
+int cluster_try_start(struct cluster *cluster, size_t node);
 void cluster_kill(struct cluster *cluster, size_t node);
 /* Of a dead node: its folder is empty, and it has applied nothing. Others do not see it. */
 void cluster_lose_disk(struct cluster *cluster, size_t node);

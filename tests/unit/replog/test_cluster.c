@@ -1,6 +1,8 @@
 /* Several nodes over real sockets and disks: who leads, who is let in, what is never lost. */
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -154,6 +156,83 @@ Test(replog_cluster, b22_node_that_forgot_all_gives_no_vote_to_one_that_is_behin
     for (size_t i = 0; i < 3; i++)
         cluster_check_ledger(&cluster, i);
     cluster_fini(&cluster);
+}
+
+/* Names of segments begin with their first index. */
+static int is_last_segment(const struct dirent *entry)
+{
+    return strtoull(entry->d_name, NULL, 10) > 1 && strchr(entry->d_name, '-') != NULL;
+}
+
+static void lose_last_segment(const struct cluster_node *node)
+{
+    struct dirent **names;
+    char path[512];
+    int count = scandir(node->dir, &names, is_last_segment, alphasort);
+    cr_assert_gt(count, 0, "no segment but the first");
+    snprintf(path, sizeof path, "%s/%s", node->dir, names[count - 1]->d_name);
+    cr_assert_eq(unlink(path), 0);
+    while (count > 0)
+        free(names[--count]);
+    free(names);
+}
+
+Test(replog_cluster, b22_log_that_lost_its_end_is_refused, .timeout = 60)
+{
+    struct cluster cluster;
+    cluster_init(&cluster, 3, 3);
+    start_all(&cluster);
+    cluster_write(&cluster, 5, 100);
+    for (int round = 0; round < 2; round++) { /* a segment ends where its node does */
+        cluster_until(&cluster, cluster_is_equal);
+        cluster_run_ms(&cluster, 100); /* the followers' disks have it as well */
+        for (size_t i = 0; i < 3; i++)
+            cluster_kill(&cluster, i);
+        if (round == 0) {
+            start_all(&cluster);
+            cluster_write(&cluster, 10, 100);
+        }
+    }
+    cr_assert_geq(cluster.nodes[1].logged, 15);
+    lose_last_segment(&cluster.nodes[1]);
+    cr_assert_eq(cluster_try_start(&cluster, 1), BB_CORRUPT,
+                 "it would vote for a log without them");
+    cr_assert_not_null(strstr(cluster.ctx.error, "and had all up to entry"), "%s",
+                       cluster.ctx.error);
+    cluster_start(&cluster, 0);
+    cluster_start(&cluster, 2);
+    cluster_until(&cluster, cluster_has_leader);
+    cluster_write(&cluster, 5, 100);
+    cluster_until(&cluster, cluster_is_equal);
+    cluster_check_ledger(&cluster, 0);
+    cluster_fini(&cluster);
+}
+
+Test(replog_cluster, b22_leader_that_lacks_what_was_committed_is_not_followed, .timeout = 60,
+     .exit_code = REPLOG_EXIT_IO)
+{
+    struct cluster cluster;
+    cluster_init(&cluster, 3, 3);
+    start_all(&cluster);
+    cluster_write(&cluster, 10, 100);
+    cluster_until(&cluster, cluster_is_equal);
+    cluster_run_ms(&cluster, 100);
+    for (size_t i = 0; i < 3; i++)
+        cluster_kill(&cluster, i);
+    /* Most have lost all they had, and nobody saw it. */
+    cluster_lose_disk(&cluster, 1);
+    cluster_lose_disk(&cluster, 2);
+    for (int term = 0; term < 4; term++) { /* a later one than those of what was lost */
+        cluster_kill(&cluster, 1);
+        cluster_kill(&cluster, 2);
+        cluster_start(&cluster, 1);
+        cluster_start(&cluster, 2);
+        cluster_until(&cluster, cluster_has_leader);
+    }
+    cluster_write(&cluster, 3, 100);
+    cluster_start(&cluster, 0);
+    cluster_run_ms(&cluster, 5000);
+    cr_assert_fail("what was acknowledged was taken out of the last log that had it");
 }
 
 Test(replog_cluster, refused_node_hears_why, .timeout = 60)

@@ -112,6 +112,8 @@ Test(fence, state_comes_back_as_it_was_and_damage_is_noticed)
     struct bb_buf bytes;
     claim(&fence, 1, 'a');
     append(&fence, 1, 1, 0, 10, "x");
+    fence.log_node = 7;
+    fence.logged = 2;
     bb_buf_init(&bytes);
     storage_fence_encode(&fence, &bytes);
     cr_assert_eq(storage_fence_decode(&ctx, bb_buf_slice(&bytes), &again), BB_OK);
@@ -124,6 +126,8 @@ Test(fence, state_comes_back_as_it_was_and_damage_is_noticed)
     cr_assert_eq(memcmp(again.holder, fence.holder, FENCE_HOLDER), 0);
     cr_assert_eq(memcmp(again.digests, fence.digests, sizeof fence.digests), 0);
     cr_assert_str_eq(again.address, fence.address);
+    cr_assert_eq(again.log_node, 7);
+    cr_assert_eq(again.logged, 2);
     for (size_t cut = 0; cut < bytes.size; cut++)
         cr_assert_neq(storage_fence_decode(&ctx, bb_slice(bytes.data, cut), &again), BB_OK);
     bytes.data[0] = 9;

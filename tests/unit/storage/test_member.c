@@ -119,7 +119,10 @@ Test(member, first_entry_tells_the_cluster_and_another_cluster_is_refused)
     cr_assert_eq(back.chain, fence.chain);
     cr_assert_eq(storage_fence_decode(&ctx, bb_slice(state.data, state.size - 1), &back),
                  BB_CORRUPT);
-    /* A state of before members: version 1 ends with the address. */
+    /* Version 2 ends with the members, version 1 with the address. */
+    bb_put_le32(state.data, 2);
+    cr_assert_eq(storage_fence_decode(&ctx, bb_slice(state.data, state.size - 16), &back), BB_OK);
+    cr_assert_eq(back.logged, 0);
     bb_put_le32(state.data, 1);
     cr_assert_eq(storage_fence_decode(&ctx, bb_slice(state.data, 600), &back), BB_OK, "%s",
                  ctx.error);

@@ -117,6 +117,7 @@ struct bb_replog_options {
     /* What all nodes know and nobody else; copied. Without it peers must be on the loopback. */
     struct bb_slice secret;
     uint64_t applied;        /* replay starts after this index */
+    uint64_t logged;         /* what bb_replog_logged said, as the application's disk has it */
     uint64_t free_bytes_min; /* 0: room for two segments, the largest entry and a reserve */
     uint64_t snapshot_bytes; /* the log is cut when it has grown by this; 0: 16 MB */
     uint64_t hold_bytes_max; /* of the log, kept in memory for a node that is brought; 0: 256 MB */
@@ -132,6 +133,12 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
 /* Loads the log; applies what a snapshot covers and `applied` does not before it returns. A single
  * voter leads at once; `role` tells when it is ready. */
 int bb_replog_start(struct bb_ctx *ctx, struct bb_replog *replog);
+/*
+ * Entries up to this index were committed, and lie in this node's own log. The application keeps
+ * it with its state and gives it back at the next start: a log that ends before it has lost what
+ * others rely on, and is refused.
+ */
+uint64_t bb_replog_logged(struct bb_replog *replog);
 /* Proposals under way end with BB_OUTCOME_UNKNOWN before `closed` is called. */
 void bb_replog_close(struct bb_replog *replog, void (*closed)(void *arg), void *arg);
 /* After close, or while the loop does not run (then it closes first). Accepts NULL. */
