@@ -4,12 +4,13 @@
  *
  *   state          may become
  *   ARRIVED        WAIT_MARK, PREPARING, QUEUED, DONE
- *   WAIT_MARK      WAIT_TX, PREPARING, QUEUED, DONE   the sequencer is asked for the durable mark
+ *   WAIT_MARK      WAIT_TX, PREPARING, QUEUED, DONE   the sequencer is asked for the mark
  *   WAIT_TX        QUEUED, DONE                the feed must reach a tx first
  *   QUEUED         PREPARING, BLOCKED, WAIT_MARK, WAIT_TX, RUNNING, WAIT_DURABLE, DONE
  *   BLOCKED        QUEUED, DONE                a call like it must go first (lane.h)
- *   PREPARING      QUEUED, RUNNING, DONE       a catalog, documents, a request row or modules are
- * read RUNNING        QUEUED, WAIT_TX, TO_SUBMIT, DONE TO_SUBMIT      SUBMITTED, QUEUED, DONE
+ *   PREPARING      QUEUED, RUNNING, DONE       catalog, documents, request row or modules come
+ *   RUNNING        QUEUED, WAIT_TX, TO_SUBMIT, DONE
+ *   TO_SUBMIT      SUBMITTED, QUEUED, DONE
  *   SUBMITTED      TO_SUBMIT, WAIT_TX, QUEUED, WAIT_DURABLE, DONE
  *   WAIT_DURABLE   TO_SUBMIT, QUEUED, WAIT_VALUE, DONE
  *   WAIT_VALUE     QUEUED, DONE                the first run's value is read from the log
