@@ -1,18 +1,12 @@
 /*
  * Writing what was applied to LMDB, ending old generations, and the thread that does both in time.
  */
-#include <malloc.h>
-
 #include "bb/env.h"
 #include "bb/failpoint.h"
 #include "bb/obs.h"
 
 #include "store.h"
 
-/* Fewer bytes are not worth the walk over the allocator's lists. */
-enum {
-    TRIM_BYTES = 4 << 20
-};
 /* How long nothing may happen before the last flush is made durable too. */
 enum {
     SYNC_IDLE_MS = 1000
@@ -188,7 +182,6 @@ static int sync_once(struct bb_ctx *ctx, struct bb_store *store)
 void store_expire(struct bb_store *store)
 {
     struct bb_ctx ctx = { .env = store->env, .log = store->log };
-    size_t freed = 0;
     for (;;) {
         bb_mutex_lock(store->view);
         struct store_generation *expired = store_take_expired(store, bb_now_us(&ctx));
@@ -196,7 +189,6 @@ void store_expire(struct bb_store *store)
         if (expired == NULL) {
             break;
         }
-        freed += bb_mvcc_bytes(expired->chunk->map);
         store_generation_free(store, expired);
     }
     struct bb_kv_read *reads[STORE_READERS_MAX];
@@ -209,9 +201,6 @@ void store_expire(struct bb_store *store)
         bb_mutex_lock(store->view);
     }
     bb_mutex_unlock(store->view);
-    if (freed >= TRIM_BYTES) {
-        (void)malloc_trim(0); /* whether it found something makes no difference */
-    }
 }
 
 int bb_store_flush(struct bb_ctx *ctx, struct bb_store *store)

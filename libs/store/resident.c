@@ -4,15 +4,33 @@
  * sixteenth of the bound, it looks what is mapped, and lets go when it is too much. So the bound
  * holds however fast anybody reads, and nothing is looked at while nothing is read.
  */
+#include <unistd.h>
+
 #include "store.h"
 
 enum {
     LOOKUP_BYTES = 64 << 10, /* the kernel maps 16 pages around the one that was read */
     DELIVERED_TIMES = 4,     /* pages are not full, and lie beside others' */
+    DEFAULT_SHARE = 4,       /* of the machine's memory */
     LOOKS = 16,              /* until the bound is reached, at least */
     LEAVE_NUMERATOR = 3,     /* of the bound, when it is let go: */
     LEAVE_DENOMINATOR = 4
 };
+
+/* What is mapped is the kernel's cache, which has as much without us: a bound below what is read
+ * again and again costs a fault for each read, and frees no memory. */
+#define DEFAULT_MIN ((size_t)512 << 20)
+#define LEAST       ((size_t)32 << 20)
+
+size_t store_resident_max(size_t wanted)
+{
+    if (wanted > 0) {
+        return wanted < LEAST ? LEAST : wanted;
+    }
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    size_t quarter = pages > 0 && size > 0 ? (size_t)pages * (size_t)size / DEFAULT_SHARE : 0;
+    return quarter > DEFAULT_MIN ? quarter : DEFAULT_MIN;
+}
 
 static void look(struct bb_store *store)
 {

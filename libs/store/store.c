@@ -21,7 +21,7 @@ static void fill_defaults(struct bb_store_options *options)
     options->generation_ms = options->generation_ms == 0 ? 6000 : options->generation_ms;
     options->memory_max = options->memory_max == 0 ? 384u << 20 : options->memory_max;
     options->unflushed_max = options->unflushed_max == 0 ? 192u << 20 : options->unflushed_max;
-    options->resident_max = options->resident_max == 0 ? 512u << 20 : options->resident_max;
+    options->resident_max = store_resident_max(options->resident_max);
     options->copy_rate = options->copy_rate == 0 ? 100u << 20 : options->copy_rate;
     options->copy_pinned_max = options->copy_pinned_max == 0 ? 1u << 30 : options->copy_pinned_max;
     options->dir = NULL;
@@ -302,6 +302,7 @@ void bb_store_stats(struct bb_ctx *ctx, struct bb_store *store, struct bb_store_
         .data_bytes = kv.used_bytes,
         .entries = kv.entries,
         .resident_bytes = bb_store_resident(store),
+        .resident_max = store->options.resident_max,
         .trims = atomic_load_explicit(&store->resident.trims, memory_order_relaxed),
         .oldest_generation_us = now_us - oldest->opened_us,
         .flushes = store->counters.flushes,

@@ -184,6 +184,8 @@ int store_copy_pace(struct bb_ctx *ctx, struct bb_store *store, const struct bb_
                     uint64_t total, uint64_t start_us);
 
 /* resident.c; any thread, no lock held */
+/* The bound that is kept when `wanted` is asked for; 0: nothing was. */
+size_t store_resident_max(size_t wanted);
 /* So many keys were looked up in the file, and so many bytes of it delivered: looks when it is
  * time. */
 void store_touched(struct bb_store *store, size_t lookups, size_t bytes);

@@ -39,8 +39,9 @@ const struct bb_option solo_options[] = {
     { "memtable-bytes", BB_OPTION_SIZE, "192M", 4u << 20, 64ull << 30, "SIZE",
       "committed changes that the data file lacks take at most this much memory, older versions for "
       "reads as much again" },
-    { "map-resident-bytes", BB_OPTION_SIZE, "512M", 32u << 20, 1ull << 46, "SIZE",
+    { "map-resident-bytes", BB_OPTION_SIZE, "0", 0, 1ull << 46, "SIZE",
       "pages of files that this process has mapped, the data file's above all, take at most this much "
-      "memory; the kernel keeps others in its cache while it has room" },
+      "memory (less than 32M is taken as 32M); the kernel keeps others in its cache while it has room. "
+      "0: a quarter of the machine's memory, at least 512M" },
     { NULL, BB_OPTION_TEXT, NULL, 0, 0, NULL, NULL },
 };

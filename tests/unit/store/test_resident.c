@@ -1,6 +1,8 @@
 /* What is mapped of the data file stays below a bound, however much of it is read. */
 #include <criterion/criterion.h>
+#include <malloc.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "bb/kv.h"
 #include "world.h"
@@ -89,4 +91,50 @@ Test(resident, a_store_below_the_bound_lets_go_of_nothing)
     bb_store_stats(&world.ctx, world.store, &stats);
     cr_assert_eq(stats.trims, 0);
     world_fini(&world);
+}
+
+/* Counts the calls: the C library's own is the next one. */
+static size_t walks;
+
+int malloc_trim(size_t pad)
+{
+    (void)pad;
+    walks++;
+    return 0;
+}
+
+/* It holds the locks of the allocator, which all threads need, and the chunk's blocks are not of
+ * it. */
+Test(resident, b24_a_generation_that_ends_does_not_walk_the_allocator)
+{
+    begin((size_t)1024 * MB);
+    struct bb_store_stats before, after;
+    bb_store_stats(&world.ctx, world.store, &before);
+    walks = 0;
+    world.now_us += 7000000;
+    cr_assert_eq(bb_store_flush(&world.ctx, world.store), BB_OK);
+    bb_store_stats(&world.ctx, world.store, &after);
+    cr_assert_lt(after.memory_bytes + (size_t)80 * MB, before.memory_bytes, "the chunks are gone");
+    cr_assert_eq(walks, 0);
+    world_fini(&world);
+}
+
+static size_t bound_of(size_t wanted)
+{
+    struct bb_store_stats stats;
+    world_init(&world, 1);
+    bb_store_abandon(world.store);
+    world.options.resident_max = wanted;
+    cr_assert_eq(bb_store_open(&world.ctx, &world.options, &world.store), BB_OK);
+    bb_store_stats(&world.ctx, world.store, &stats);
+    world_fini(&world);
+    return stats.resident_max;
+}
+
+Test(resident, without_a_bound_a_quarter_of_the_memory_may_be_mapped)
+{
+    size_t quarter = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / 4;
+    cr_assert_eq(bound_of(0), quarter > (size_t)512 * MB ? quarter : (size_t)512 * MB);
+    cr_assert_eq(bound_of((size_t)400 * MB), (size_t)400 * MB);
+    cr_assert_eq(bound_of(1), (size_t)32 * MB, "less would let go at each read");
 }

@@ -30,15 +30,17 @@ struct bb_store_state {
 };
 
 struct bb_store_options {
-    const char *dir;          /* created when missing */
-    size_t reader_count;      /* reader threads have indexes 0 .. reader_count - 1; at most 66 */
-    uint32_t flush_ms;        /* after the first change since the last flush; 0: 500 */
-    size_t flush_bytes;       /* of memory, then flush at once; 0: 64 MB */
-    uint32_t generation_ms;   /* how long a superseded generation stays; 0: 6000 */
-    size_t memory_max;        /* of all chunks; beyond, old generations end early; 0: 384 MB */
-    size_t unflushed_max;     /* bb_store_is_full beyond; 0: 192 MB */
-    uint64_t map_bytes;       /* the largest LMDB file; 0: 256 GiB */
-    size_t resident_max;      /* pages of files that this process has mapped; 0: 512 MB */
+    const char *dir;        /* created when missing */
+    size_t reader_count;    /* reader threads have indexes 0 .. reader_count - 1; at most 66 */
+    uint32_t flush_ms;      /* after the first change since the last flush; 0: 500 */
+    size_t flush_bytes;     /* of memory, then flush at once; 0: 64 MB */
+    uint32_t generation_ms; /* how long a superseded generation stays; 0: 6000 */
+    size_t memory_max;      /* of all chunks; beyond, old generations end early; 0: 384 MB */
+    size_t unflushed_max;   /* bb_store_is_full beyond; 0: 192 MB */
+    uint64_t map_bytes;     /* the largest LMDB file; 0: 256 GiB */
+    /* Pages of files that this process has mapped, 32 MB or more; 0: a quarter of the machine's
+     * memory, at least 512 MB. */
+    size_t resident_max;
     uint64_t copy_rate;       /* bytes a second of a copy; 0: 100 MB */
     uint64_t copy_pinned_max; /* a copy that makes the file grow by more is given up; 0: 1 GB */
     bool has_quick_reader;    /* the last reader's thread is one that nothing should hold up */
@@ -214,6 +216,7 @@ struct bb_store_stats {
     uint64_t memory_bytes, unflushed_bytes;
     uint64_t data_bytes, entries; /* of the LMDB file */
     uint64_t resident_bytes;      /* pages of files that the process had mapped at the last look */
+    uint64_t resident_max;        /* their bound */
     uint64_t trims;               /* how often pages were let go since start */
     uint64_t generations, oldest_generation_us;
     uint64_t flushes, flush_keys, flush_us, flush_us_max; /* since start; keys and us are sums */
