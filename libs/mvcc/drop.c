@@ -144,12 +144,15 @@ void bb_mvcc_drop_after(struct bb_mvcc *map, struct bb_txtime newest)
 }
 
 void bb_mvcc_drop_range(struct bb_mvcc *map, struct bb_slice low, struct bb_slice high,
-                        struct bb_txtime upto)
+                        struct bb_txtime upto, bool (*stays)(void *arg, struct bb_slice key),
+                        void *arg)
 {
     struct walk walk;
     walk_seek(&walk, map, low);
     while (walk.node != NULL && mvcc_node_compare(walk.node, high) < 0) {
-        drop_upto(map, walk.node, upto);
+        if (stays == NULL || !stays(arg, mvcc_node_key(walk.node))) {
+            drop_upto(map, walk.node, upto);
+        }
         walk_on(&walk);
     }
 }

@@ -25,7 +25,6 @@ struct cache *worker_cache_new(size_t bytes_max)
     cache->map = map_new();
     cache->covered = worker_coverage_new();
     cache->bytes_max = bytes_max;
-    bb_buf_init(&cache->hand);
     return cache;
 }
 
@@ -55,7 +54,6 @@ void worker_cache_free(struct cache *cache)
     trail_clear(cache);
     bb_mvcc_free(cache->map);
     worker_coverage_free(cache->covered);
-    bb_buf_fini(&cache->hand);
     bb_free(cache);
 }
 
@@ -190,13 +188,6 @@ void worker_cache_drop_after(struct cache *cache, uint64_t newest)
 
 /* ---- letting go ---- */
 
-void worker_cache_key_after(struct bb_buf *buf, struct bb_slice key)
-{
-    bb_buf_clear(buf);
-    bb_buf_append_slice(buf, key);
-    bb_buf_append_byte(buf, 0);
-}
-
 /* Of one key, written at `tx`: nobody reads below `horizon`. Is it in a covered interval? What was
  * written later has its own turn, as it may be kept. */
 static bool prune_key(struct cache *cache, struct bb_slice key, uint64_t tx, uint64_t horizon)
@@ -221,8 +212,7 @@ static bool prune_key(struct cache *cache, struct bb_slice key, uint64_t tx, uin
  * keeps is known since its write, and stays as the place does: a query over the newest rows would
  * ask storage for each of them.
  */
-static void prune_record(struct cache *cache, const struct trail *trail, struct bb_buf *after,
-                         uint64_t horizon)
+static void prune_record(struct cache *cache, const struct trail *trail, uint64_t horizon)
 {
     struct bb_slice document = BB_SLICE_EMPTY; /* the last one, whose index keys follow it */
     bool is_kept = false;
@@ -237,8 +227,7 @@ static void prune_record(struct cache *cache, const struct trail *trail, struct 
             is_kept |= prune_key(cache, key, trail->tx, horizon);
         } else {
             if (is_kept) {
-                worker_cache_key_after(after, document);
-                worker_coverage_add(cache->covered, document, bb_buf_slice(after), trail->tx);
+                worker_coverage_add_point(cache->covered, document, trail->tx);
             }
             if (document.size > 0) {
                 (void)prune_key(cache, document, trail->tx, horizon);
@@ -250,26 +239,37 @@ static void prune_record(struct cache *cache, const struct trail *trail, struct 
     }
 }
 
+static bool is_kept_by_point(void *arg, struct bb_slice key)
+{
+    return worker_coverage_has_point(arg, key);
+}
+
+/* What lies there, but for what another cover says is known. */
+static void let_go(struct cache *cache, struct cover *cover, uint64_t horizon)
+{
+    if (!cover->is_point) {
+        bb_mvcc_drop_range(cache->map, cover->low, cover->high, BB_TX(horizon), is_kept_by_point,
+                           cache->covered);
+    } else if (!worker_coverage_has_range(cache->covered, cover->low)) {
+        bb_mvcc_drop_key(cache->map, cover->low, BB_TX(horizon));
+    }
+    worker_coverage_remove(cache->covered, cover);
+}
+
 static void evict(struct cache *cache, uint64_t horizon)
 {
     /* Once around takes the marks away, twice takes all that may go. */
     size_t looks = 2 * worker_coverage_count(cache->covered) + 2;
     while (looks-- > 0 && worker_coverage_count(cache->covered) > 0 &&
            worker_cache_stats(cache).bytes > cache->bytes_max) {
-        struct cover *cover = worker_coverage_next(cache->covered, bb_buf_slice(&cache->hand));
-        if (cover == NULL) {
-            bb_buf_clear(&cache->hand);
-            continue;
-        }
-        worker_cache_key_after(&cache->hand, cover->low);
+        struct cover *cover = worker_coverage_around(cache->covered);
         if (cover->is_used || cover->from > horizon) {
             /* What was filled after the horizon could not be dropped with it: nothing would ever
              * find it again. It may go when the horizon has passed. */
             cover->is_used = false;
             continue;
         }
-        bb_mvcc_drop_range(cache->map, cover->low, cover->high, BB_TX(horizon));
-        worker_coverage_remove(cache->covered, cover);
+        let_go(cache, cover, horizon);
     }
 }
 
@@ -279,12 +279,9 @@ void worker_cache_prune(struct cache *cache, uint64_t horizon)
         return;
     }
     cache->floor = horizon;
-    struct bb_buf after;
-    bb_buf_init(&after);
     while (cache->oldest != NULL && cache->oldest->tx <= horizon) {
-        prune_record(cache, cache->oldest, &after, horizon);
+        prune_record(cache, cache->oldest, horizon);
         trail_pop(cache);
     }
-    bb_buf_fini(&after);
     evict(cache, horizon);
 }

@@ -14,13 +14,9 @@ struct cache {
     struct coverage *covered;
     struct trail *oldest, *newest;
     size_t bytes_max, trail_bytes;
-    uint64_t floor;     /* reads below it bypass the cache */
-    uint64_t changes;   /* records that were applied or dropped */
-    struct bb_buf hand; /* where eviction goes on */
+    uint64_t floor;   /* reads below it bypass the cache */
+    uint64_t changes; /* records that were applied or dropped */
     uint64_t hits, misses;
 };
-
-/* The smallest key above `key`. */
-void worker_cache_key_after(struct bb_buf *buf, struct bb_slice key);
 
 #endif

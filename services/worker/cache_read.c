@@ -310,11 +310,7 @@ static void keep_written(struct cache *cache, struct bb_slice key, uint64_t tx)
     if (tx <= cache->floor || worker_coverage_at(cache->covered, key) != NULL) {
         return;
     }
-    struct bb_buf after;
-    bb_buf_init(&after);
-    worker_cache_key_after(&after, key);
-    worker_coverage_add(cache->covered, key, bb_buf_slice(&after), tx);
-    bb_buf_fini(&after);
+    worker_coverage_add_point(cache->covered, key, tx);
 }
 
 bool worker_cache_step(struct cache *cache, struct cache_read *read)
@@ -445,12 +441,8 @@ static void fill_key(struct bb_ctx *ctx, struct cache *cache, struct bb_slice ke
 static void fill_point(struct bb_ctx *ctx, struct cache *cache, struct bb_slice key,
                        struct bb_slice value, uint64_t tx)
 {
-    struct bb_buf after;
-    bb_buf_init(&after);
     fill_key(ctx, cache, key, value, tx);
-    worker_cache_key_after(&after, key);
-    worker_coverage_add(cache->covered, key, bb_buf_slice(&after), tx);
-    bb_buf_fini(&after);
+    worker_coverage_add_point(cache->covered, key, tx);
 }
 
 /* The part of the need's range that was delivered is known from now on. */
@@ -466,7 +458,8 @@ static void cover_scan(struct cache *cache, const struct read_need *need,
             return;
         }
         struct bb_slice last = fill->entries[fill->count - 1].key;
-        worker_cache_key_after(&after, last);
+        bb_buf_append_slice(&after, last);
+        bb_buf_append_byte(&after, 0); /* the smallest key above it */
         low = need->is_descending ? last : low;
         high = need->is_descending ? high : bb_buf_slice(&after);
     }
@@ -500,11 +493,7 @@ static void fill_get(struct bb_ctx *ctx, struct cache *cache, const struct read_
         const struct fill_entry *entry = &fill->entries[0];
         fill_point(ctx, cache, entry->key, entry->value, entry->tx > 0 ? entry->tx : fill->at);
     } else if (fill->is_complete) {
-        struct bb_buf after;
-        bb_buf_init(&after);
-        worker_cache_key_after(&after, need->low);
-        worker_coverage_add(cache->covered, need->low, bb_buf_slice(&after), fill->at);
-        bb_buf_fini(&after);
+        worker_coverage_add_point(cache->covered, need->low, fill->at);
     }
 }
 

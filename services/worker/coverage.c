@@ -2,6 +2,11 @@
 
 #include "bb/key_index.h"
 
+/* A point's key is followed by a zero: that is its end. */
+struct point {
+    struct cover cover; /* first: a cover is its point */
+    uint8_t key[];
+};
 /* Priorities come from a counter's hash: the same inputs give the same tree. */
 struct node {
     struct cover cover; /* first: a cover is its node */
@@ -10,10 +15,13 @@ struct node {
     size_t bytes;
 };
 struct coverage {
+    struct bb_key_index points;
     struct node *root;
-    struct bb_key_index index; /* by `low`: most hold one key, and are asked for by it */
-    size_t count, bytes;
+    size_t range_count, bytes;
     uint64_t made;
+    size_t point_hand; /* where going around goes on: among the points; */
+    struct bb_buf range_hand;
+    bool is_among_ranges;
 };
 
 static uint64_t priority_of(uint64_t n)
@@ -24,33 +32,25 @@ static uint64_t priority_of(uint64_t n)
     return n ^ (n >> 31);
 }
 
-/* Most intervals are one key: the end is then the same bytes and a zero. */
-static bool is_point(struct bb_slice low, struct bb_slice high)
-{
-    return high.size == low.size + 1 && high.data[low.size] == 0 &&
-           (low.size == 0 || memcmp(low.data, high.data, low.size) == 0);
-}
-
 static struct node *node_new(struct coverage *set, struct bb_slice low, struct bb_slice high,
                              uint64_t from)
 {
-    size_t high_at = is_point(low, high) ? 0 : low.size;
-    size_t bytes = sizeof(struct node) + high_at + high.size;
+    size_t bytes = sizeof(struct node) + low.size + high.size;
     struct node *node = bb_alloc(bytes);
     uint8_t *keys = (uint8_t *)(node + 1);
     if (low.size > 0) {
         memcpy(keys, low.data, low.size);
     }
     if (high.size > 0) {
-        memcpy(keys + high_at, high.data, high.size);
+        memcpy(keys + low.size, high.data, high.size);
     }
     *node = (struct node){
         .cover = { .low = bb_slice(keys, low.size),
-                   .high = bb_slice(keys + high_at, high.size),
+                   .high = bb_slice(keys + low.size, high.size),
                    .from = from,
                    .is_used = true },
         .priority = priority_of(set->made++),
-        .bytes = bb_alloc_cost(bytes) + BB_KEY_INDEX_BYTES,
+        .bytes = bb_alloc_cost(bytes),
     };
     return node;
 }
@@ -104,12 +104,11 @@ static void insert(struct coverage *set, struct bb_slice low, struct bb_slice hi
     }
     split(*link, low, &node->left, &node->right);
     *link = node;
-    bb_key_index_add(&set->index, &node->cover);
-    set->count++;
+    set->range_count++;
     set->bytes += node->bytes;
 }
 
-void worker_coverage_remove(struct coverage *set, struct cover *cover)
+static void remove_range(struct coverage *set, struct cover *cover)
 {
     struct node **link = &set->root;
     while (*link != NULL && &(*link)->cover != cover) {
@@ -119,8 +118,7 @@ void worker_coverage_remove(struct coverage *set, struct cover *cover)
     struct node *node = *link;
     bb_assert(node != NULL);
     *link = merge(node->left, node->right);
-    bb_key_index_remove(&set->index, &node->cover);
-    set->count--;
+    set->range_count--;
     set->bytes -= node->bytes;
     bb_free(node);
 }
@@ -153,12 +151,8 @@ struct cover *worker_coverage_next(struct coverage *set, struct bb_slice key)
     return best == NULL ? NULL : &best->cover;
 }
 
-struct cover *worker_coverage_at(struct coverage *set, struct bb_slice key)
+static struct cover *range_at(struct coverage *set, struct bb_slice key)
 {
-    struct cover *first = bb_key_index_find(&set->index, key);
-    if (first != NULL) {
-        return first;
-    }
     struct node *best = NULL;
     for (struct node *node = set->root; node != NULL;) {
         if (bb_slice_compare(node->cover.low, key) <= 0) {
@@ -172,6 +166,78 @@ struct cover *worker_coverage_at(struct coverage *set, struct bb_slice key)
     return is_inside ? &best->cover : NULL;
 }
 
+struct cover *worker_coverage_at(struct coverage *set, struct bb_slice key)
+{
+    struct cover *point = bb_key_index_find(&set->points, key);
+    struct cover *range = range_at(set, key);
+    if (point == NULL || range == NULL) {
+        return point != NULL ? point : range;
+    }
+    return point->from < range->from ? point : range;
+}
+
+bool worker_coverage_has_point(const struct coverage *set, struct bb_slice key)
+{
+    return bb_key_index_find(&set->points, key) != NULL;
+}
+
+bool worker_coverage_has_range(struct coverage *set, struct bb_slice key)
+{
+    return range_at(set, key) != NULL;
+}
+
+/* ---- points ---- */
+
+static size_t point_cost(size_t key_size)
+{
+    return bb_alloc_cost(sizeof(struct point) + key_size + 1) + BB_KEY_INDEX_BYTES;
+}
+
+void worker_coverage_add_point(struct coverage *set, struct bb_slice key, uint64_t from)
+{
+    struct cover *old = bb_key_index_find(&set->points, key);
+    struct cover *range = range_at(set, key);
+    if (range != NULL && range->from <= from) {
+        range->is_used = true;
+        return;
+    }
+    if (old != NULL) {
+        old->is_used = true;
+        old->from = from < old->from ? from : old->from;
+        return;
+    }
+    struct point *point = bb_alloc(sizeof(*point) + key.size + 1);
+    if (key.size > 0) {
+        memcpy(point->key, key.data, key.size);
+    }
+    point->key[key.size] = 0;
+    point->cover = (struct cover){ .low = bb_slice(point->key, key.size),
+                                   .high = bb_slice(point->key, key.size + 1),
+                                   .from = from,
+                                   .is_used = true,
+                                   .is_point = true };
+    bb_key_index_add(&set->points, &point->cover);
+    set->bytes += point_cost(key.size);
+}
+
+static void remove_point(struct coverage *set, struct cover *cover)
+{
+    bb_key_index_remove(&set->points, cover);
+    set->bytes -= point_cost(cover->low.size);
+    bb_free(bb_container(cover, struct point, cover));
+}
+
+void worker_coverage_remove(struct coverage *set, struct cover *cover)
+{
+    if (cover->is_point) {
+        remove_point(set, cover);
+    } else {
+        remove_range(set, cover);
+    }
+}
+
+/* ---- ranges ---- */
+
 /* Cut [low, high) out of an interval; what lies outside stays as it was. */
 static void cut_out(struct coverage *set, struct cover *old, struct bb_slice low,
                     struct bb_slice high)
@@ -179,7 +245,7 @@ static void cut_out(struct coverage *set, struct cover *old, struct bb_slice low
     struct bb_slice old_low = bb_slice_dup(old->low);
     struct bb_slice old_high = bb_slice_dup(old->high);
     uint64_t from = old->from;
-    worker_coverage_remove(set, old);
+    remove_range(set, old);
     insert(set, old_low, bb_slice_compare(old_high, low) < 0 ? old_high : low, from);
     insert(set, bb_slice_compare(old_low, high) > 0 ? old_low : high, old_high, from);
     union {
@@ -197,7 +263,7 @@ void worker_coverage_add(struct coverage *set, struct bb_slice low, struct bb_sl
     bb_buf_init(&place);
     bb_buf_append_slice(&place, low);
     while (bb_slice_compare(bb_buf_slice(&place), high) < 0) {
-        struct cover *old = worker_coverage_at(set, bb_buf_slice(&place));
+        struct cover *old = range_at(set, bb_buf_slice(&place));
         if (old != NULL && old->from <= from) {
             old->is_used = true;
             bb_buf_clear(&place);
@@ -220,8 +286,26 @@ void worker_coverage_add(struct coverage *set, struct bb_slice low, struct bb_sl
     bb_buf_fini(&place);
 }
 
+/* Together: a removal moves others to other places. */
+static void drop_points(struct coverage *set, uint64_t least)
+{
+    struct cover **late = bb_alloc((set->points.count + 1) * sizeof(*late));
+    size_t count = 0;
+    for (size_t i = 0; i < set->points.capacity; i++) {
+        struct cover *cover = set->points.places[i];
+        if (cover != NULL && cover->from >= least) {
+            late[count++] = cover;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        remove_point(set, late[i]);
+    }
+    bb_free(late);
+}
+
 void worker_coverage_drop_after(struct coverage *set, uint64_t tx)
 {
+    drop_points(set, tx + 1);
     struct cover *cover = worker_coverage_next(set, BB_SLICE_EMPTY);
     struct bb_buf place;
     bb_buf_init(&place);
@@ -229,11 +313,48 @@ void worker_coverage_drop_after(struct coverage *set, uint64_t tx)
         bb_buf_clear(&place);
         bb_buf_append_slice(&place, cover->high);
         if (cover->from > tx) {
-            worker_coverage_remove(set, cover);
+            remove_range(set, cover);
         }
         cover = worker_coverage_next(set, bb_buf_slice(&place));
     }
     bb_buf_fini(&place);
+}
+
+/* ---- going around ---- */
+
+static struct cover *next_point(struct coverage *set)
+{
+    while (set->point_hand < set->points.capacity) {
+        struct cover *cover = set->points.places[set->point_hand++];
+        if (cover != NULL) {
+            return cover;
+        }
+    }
+    set->point_hand = 0;
+    return NULL;
+}
+
+static struct cover *next_range(struct coverage *set)
+{
+    struct cover *cover = worker_coverage_next(set, bb_buf_slice(&set->range_hand));
+    bb_buf_clear(&set->range_hand);
+    if (cover != NULL) {
+        bb_buf_append_slice(&set->range_hand, cover->low);
+        bb_buf_append_byte(&set->range_hand, 0);
+    }
+    return cover;
+}
+
+struct cover *worker_coverage_around(struct coverage *set)
+{
+    bb_assert(worker_coverage_count(set) > 0);
+    for (;;) {
+        struct cover *cover = set->is_among_ranges ? next_range(set) : next_point(set);
+        if (cover != NULL) {
+            return cover;
+        }
+        set->is_among_ranges = !set->is_among_ranges;
+    }
 }
 
 static struct bb_slice low_of(const void *cover)
@@ -244,29 +365,33 @@ static struct bb_slice low_of(const void *cover)
 struct coverage *worker_coverage_new(void)
 {
     struct coverage *set = bb_alloc_zero(1, sizeof(*set));
-    bb_key_index_init(&set->index, low_of);
+    bb_key_index_init(&set->points, low_of);
+    bb_buf_init(&set->range_hand);
     return set;
 }
 
 void worker_coverage_clear(struct coverage *set)
 {
     while (set->root != NULL) {
-        worker_coverage_remove(set, &set->root->cover);
+        remove_range(set, &set->root->cover);
     }
+    drop_points(set, 0);
+    bb_assert(set->points.count == 0 && set->bytes == 0);
 }
 
 void worker_coverage_free(struct coverage *set)
 {
     if (set != NULL) {
         worker_coverage_clear(set);
-        bb_key_index_fini(&set->index);
+        bb_key_index_fini(&set->points);
+        bb_buf_fini(&set->range_hand);
         bb_free(set);
     }
 }
 
 size_t worker_coverage_count(const struct coverage *set)
 {
-    return set->count;
+    return set->points.count + set->range_count;
 }
 
 size_t worker_coverage_bytes(const struct coverage *set)

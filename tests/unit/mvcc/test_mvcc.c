@@ -348,7 +348,7 @@ static void change(struct bb_mvcc *map, struct model *model, uint64_t *tx)
     } else if (what < 98) {
         struct bb_slice high = random_key(other);
         uint64_t upto = *tx - random_below(10);
-        bb_mvcc_drop_range(map, wanted, high, BB_TX(upto));
+        bb_mvcc_drop_range(map, wanted, high, BB_TX(upto), NULL, NULL);
         model_drop_range(model, wanted, high, upto);
     } else {
         uint64_t upto = *tx - random_below(10);
@@ -405,7 +405,8 @@ Test(mvcc, keys_are_found_by_their_hash_while_others_come_and_go)
         /* It grows for a while, then shrinks to a few. */
         if (is_there[n] || (i > 30000 && n > 50)) {
             if (i % 2 == 0) {
-                bb_mvcc_drop_range(map, bb_slice(key, 12), bb_slice(after, 13), BB_TX(i));
+                bb_mvcc_drop_range(map, bb_slice(key, 12), bb_slice(after, 13), BB_TX(i), NULL,
+                                   NULL);
             } else {
                 bb_mvcc_drop_key(map, bb_slice(key, 12), BB_TX(i));
             }

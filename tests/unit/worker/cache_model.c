@@ -37,7 +37,7 @@ struct open_read {
     struct bb_arena *arena;
     struct cache_read read;
     struct need_under_way needs[128];
-    size_t need_count;
+    size_t need_count, answers;
 };
 /* What a slot keeps of a document: what it was in [from, to). */
 struct kept {
@@ -474,6 +474,7 @@ static void answer(struct world *world, struct open_read *open)
         .at = under_way.at, .entries = entries, .count = count, .is_complete = is_complete
     };
     worker_cache_fill(&world->ctx, world->cache, &open->read, need, &fill);
+    cr_assert_lt(open->answers++, 20 * DOCS, "what was answered is known");
     if (open->need_count == 0) {
         step(world, open);
     }

@@ -48,6 +48,82 @@ Test(coverage, an_older_fill_lowers_the_part_that_it_covers)
     worker_coverage_free(set);
 }
 
+/* The point of `value`. */
+static void add_point(struct coverage *set, unsigned value, uint64_t from)
+{
+    uint8_t byte;
+    worker_coverage_add_point(set, key(&byte, value), from);
+}
+
+static struct cover *at(struct coverage *set, unsigned value)
+{
+    uint8_t byte;
+    return worker_coverage_at(set, key(&byte, value));
+}
+
+Test(coverage, a_point_in_a_range_is_known_from_the_older_of_both)
+{
+    struct coverage *set = worker_coverage_new();
+    uint8_t byte;
+    add_point(set, 15, 7);
+    add_point(set, 16, 3);
+    add(set, 10, 20, 5);
+    cr_assert_eq(from_at(set, 15), 5);
+    cr_assert_eq(from_at(set, 16), 3);
+    add_point(set, 17, 9);
+    cr_assert_not(worker_coverage_has_point(set, key(&byte, 17)), "the range says more");
+    worker_coverage_remove(set, at(set, 17));
+    cr_assert_eq(from_at(set, 17), UINT64_MAX);
+    cr_assert_eq(from_at(set, 15), 7, "points stay when their range goes");
+    add_point(set, 15, 2);
+    cr_assert_eq(from_at(set, 15), 2);
+    add(set, 10, 20, 1);
+    cr_assert_eq(from_at(set, 15), 1);
+    worker_coverage_remove(set, at(set, 12));
+    cr_assert_eq(from_at(set, 15), 2);
+    worker_coverage_remove(set, at(set, 15));
+    cr_assert_eq(from_at(set, 15), UINT64_MAX);
+    cr_assert_eq(worker_coverage_count(set), 1);
+    worker_coverage_free(set);
+}
+
+Test(coverage, what_is_known_since_later_goes_points_and_ranges)
+{
+    struct coverage *set = worker_coverage_new();
+    for (unsigned i = 0; i < 200; i++) {
+        add_point(set, i, i);
+    }
+    add(set, 220, 230, 99);
+    add(set, 240, 250, 101);
+    worker_coverage_drop_after(set, 100);
+    cr_assert_eq(worker_coverage_count(set), 102);
+    for (unsigned i = 0; i < 200; i++) {
+        cr_assert_eq(from_at(set, i), i <= 100 ? i : UINT64_MAX);
+    }
+    worker_coverage_clear(set);
+    cr_assert_eq(worker_coverage_count(set), 0);
+    cr_assert_eq(worker_coverage_bytes(set), 0);
+    worker_coverage_free(set);
+}
+
+Test(coverage, going_around_comes_by_all)
+{
+    struct coverage *set = worker_coverage_new();
+    unsigned seen[256] = { 0 };
+    for (unsigned i = 0; i < 100; i++) {
+        add_point(set, i, 1);
+    }
+    add(set, 150, 160, 1);
+    add(set, 170, 180, 1);
+    for (unsigned i = 0; i < 3 * 102; i++) {
+        seen[worker_coverage_around(set)->low.data[0]]++;
+    }
+    for (unsigned i = 0; i < 256; i++) {
+        cr_assert_eq(seen[i], i < 100 || i == 150 || i == 170 ? 3 : 0);
+    }
+    worker_coverage_free(set);
+}
+
 Test(coverage, equals_an_array_of_moments)
 {
     struct coverage *set = worker_coverage_new();

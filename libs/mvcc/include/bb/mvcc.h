@@ -78,9 +78,11 @@ bool bb_mvcc_prev(struct bb_mvcc_cursor *cursor);
 void bb_mvcc_prune(struct bb_mvcc *map, struct bb_txtime oldest, bool keep_last);
 /* Drop every version with tx > `newest` (an epoch died). */
 void bb_mvcc_drop_after(struct bb_mvcc *map, struct bb_txtime newest);
-/* Drop all versions of keys in [low, high) with tx <= `upto` (a cache range is evicted). */
+/* Drop all versions of keys in [low, high) with tx <= `upto` (a cache range is evicted), but for
+ * keys of which `stays` (may be NULL) says so. */
 void bb_mvcc_drop_range(struct bb_mvcc *map, struct bb_slice low, struct bb_slice high,
-                        struct bb_txtime upto);
+                        struct bb_txtime upto, bool (*stays)(void *arg, struct bb_slice key),
+                        void *arg);
 /* The same of one key, which is fast where keys are indexed: it costs what it drops. */
 void bb_mvcc_drop_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime upto);
 /* Calls `each` for each key's newest version with tx <= at, in key order, REMOVE and TOUCH
