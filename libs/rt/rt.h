@@ -22,4 +22,16 @@ void rt_admin_close(struct rt_admin *admin); /* accepts NULL */
 /* The port that was given by the system when the address named port 0. */
 unsigned rt_admin_port(const struct rt_admin *admin);
 
+/*
+ * When to give free memory back to the system. The allocator holds all its locks while it does, for
+ * a tenth of a second and more, and whoever allocates waits: so not while there is much to do, but
+ * once in a while all the same.
+ */
+struct rt_trim {
+    uint64_t at_us, cpu_us; /* of the last look */
+    unsigned put_off;       /* looks since then that found the process busy */
+};
+/* A look: is it time? `cpu_us`: what the process has used since it began. */
+bool rt_trim_is_due(struct rt_trim *trim, uint64_t now_us, uint64_t cpu_us);
+
 #endif

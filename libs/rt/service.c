@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -61,6 +62,7 @@ struct bb_service {
     struct rt_admin *admin;
     struct bb_timer *drain;
     struct bb_timer *trim; /* a program only */
+    struct rt_trim trimmed;
     atomic_bool is_stop_asked;
     struct bb_task stop_task;
     void (*on_event)(void *arg, enum bb_service_state state);
@@ -153,11 +155,23 @@ static void begin_stop(struct bb_task *task)
     service->def->stop(service, service->state);
 }
 
+/* Of all threads. */
+static uint64_t cpu_us(void)
+{
+    struct rusage used;
+
+    bb_assert(getrusage(RUSAGE_SELF, &used) == 0);
+    return (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000 +
+           (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
+}
+
 /* After a burst the allocator keeps what windows, rings and memtables held for seconds. */
 static void trim_memory(void *arg)
 {
-    (void)arg;
-    (void)malloc_trim(0); /* whether anything was given back changes nothing */
+    struct bb_service *service = arg;
+
+    if (rt_trim_is_due(&service->trimmed, bb_loop_now_us(service->loop), cpu_us()))
+        (void)malloc_trim(0); /* whether anything was given back changes nothing */
 }
 
 /* Start the parts; afterwards either the loop may run or all is given back. */
@@ -167,7 +181,9 @@ static int start_parts(struct bb_service *service)
 
     service->drain = bb_timer_new(service->loop, on_drain_timeout, service);
     if (service->is_program) {
-        service->trim = bb_timer_new(service->loop, trim_memory, NULL);
+        service->trimmed =
+            (struct rt_trim){ .at_us = bb_loop_now_us(service->loop), .cpu_us = cpu_us() };
+        service->trim = bb_timer_new(service->loop, trim_memory, service);
         bb_timer_start(service->trim, TRIM_MS, TRIM_MS);
     }
     int rc = open_admin(ctx, service);
