@@ -128,10 +128,11 @@ static void on_tail(void *arg, int status, struct bb_slice bytes)
     bool is_wanted = is_loading(sequencer) || sequencer->is_standby;
 
     bb_free(arg);
-    if (loading.number != sequencer->load_number || !is_wanted)
+    if (loading.number != sequencer->load_number)
         return;
     sequencer->is_load_asked = false;
-    take(sequencer, status, bytes);
+    if (is_wanted)
+        take(sequencer, status, bytes);
 }
 
 static void ask(struct sequencer *sequencer)
@@ -176,8 +177,10 @@ static void begin_at(struct sequencer *sequencer, uint64_t oldest)
 
 void sequencer_load_stand_by(struct sequencer *sequencer, uint64_t last_tx)
 {
-    if (sequencer->has_load_begun)
+    if (sequencer->has_load_begun) {
+        sequencer_load_again(sequencer); /* an answer came while nobody else held the epoch */
         return;
+    }
     bb_info(sequencer->ctx, "sequencer.stands_by", "holder=%s", sequencer->holder_address);
     begin_at(sequencer, last_tx > SEQUENCER_IDS_US ? last_tx - SEQUENCER_IDS_US : 0);
     ask(sequencer);

@@ -301,6 +301,22 @@ Test(service, p13_a_standby_refers_to_the_active_one_and_knows_its_ids_before_it
     suite_stop(&suite);
 }
 
+Test(service, p13_a_standby_goes_on_following_after_a_moment_without_a_holder, .timeout = 20)
+{
+    struct suite suite = { .storage = { .last_seq = 3, .last_tx = 30, .is_held = true } };
+
+    suite_start(&suite, "moment");
+    (void)info_when(&suite, true);
+    suite.storage.is_unnamed = true; /* what it asked for is answered meanwhile */
+    (void)info_when(&suite, false);
+    suite.storage.is_unnamed = false;
+    (void)info_when(&suite, true);
+    unsigned tails = suite.storage.tails;
+    while (suite.storage.tails < tails + 3)
+        continue;
+    suite_stop(&suite);
+}
+
 /* Whoever has one of the ids that nobody knows any more sends it for 30 s. */
 Test(service, p13_a_take_over_without_the_newest_ids_waits_until_they_are_old, .timeout = 30)
 {

@@ -154,7 +154,7 @@ static void handle(void *arg, struct bb_exchange *exchange, struct bb_slice byte
         info.wall_us = bb_wall_us(ctx);
         info.epoch = storage->is_held ? 7 : 0;
         info.last_tx = storage->last_tx;
-        if (storage->is_held)
+        if (storage->is_held && !storage->is_unnamed)
             info.sequencer = holder;
         reply.op_case = BB__PROTO__STORAGE_REPLY__OP_INFO;
         reply.info = &info;

@@ -50,6 +50,7 @@ struct storage {
     atomic_bool is_deaf;             /* refuses every Append */
     atomic_uint unanswered_renewals; /* so many of the next RENEWs get no lease */
     atomic_bool is_held;             /* another sequencer holds the epoch and renews */
+    atomic_bool is_unnamed;          /* and storage does not say which */
     atomic_uint tails;
     atomic_uint appends, distinct;
     atomic_uint renewals_at_append; /* that had come when the first batch came */
