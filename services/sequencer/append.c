@@ -42,6 +42,7 @@ void sequencer_fenced(struct sequencer *sequencer, const char *why)
     bb_timer_stop(sequencer->load_timer);
     bb_timer_stop(sequencer->renew_timer);
     bb_timer_stop(sequencer->resend_timer);
+    bb_alarm_stop(sequencer->gather_alarm);
     bb_service_failed(sequencer->service);
 }
 
@@ -74,6 +75,12 @@ struct attempt {
     uint64_t number;
 };
 
+/* What came for the next batch. */
+static size_t count_pending(const struct sequencer_core *core)
+{
+    return (size_t)(core->ring.next - core->append_number);
+}
+
 static void on_appended(void *arg, int status, struct bb_slice bytes)
 {
     struct attempt attempt = *(struct attempt *)arg;
@@ -86,17 +93,22 @@ static void on_appended(void *arg, int status, struct bb_slice bytes)
     if (attempt.number != sequencer->append_tries)
         return; /* sent again since; that one's answer counts */
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
+    struct sequencer_core *core = &sequencer->core;
+    struct sequencer_gathered batch = { .pending = count_pending(core),
+                                        .storages = sequencer->voter_count };
+    batch.commits = (size_t)(core->append_number - core->durable_number);
+    batch.took_us = bb_now_us(sequencer->ctx) - sequencer->append_sent_us;
     bool has_seq = reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_APPEND;
     enum sequencer_verdict verdict = sequencer_core_appended(
         sequencer->ctx, &sequencer->core, status, has_seq, has_seq ? reply->append->last_seq : 0);
     switch (verdict) {
     case SEQUENCER_DONE:
         bb_failpoint(sequencer->ctx->env, BB_FAILPOINT_SEQUENCER_APPEND_AFTER);
-        bb_histogram_observe(sequencer->metrics.append_seconds,
-                             bb_now_us(sequencer->ctx) - sequencer->append_sent_us);
+        bb_histogram_observe(sequencer->metrics.append_seconds, batch.took_us);
         bb_metric_add(sequencer->metrics.batches, 1);
         sequencer->drain_until_us = bb_now_us(sequencer->ctx) + SEQUENCER_DRAIN_US;
-        sequencer_append_next(sequencer); /* first, so that the disk is never idle */
+        sequencer_gather_begin(&sequencer->gather, &batch, bb_now_us(sequencer->ctx));
+        sequencer_append_next(sequencer); /* first, so that the disk is not idle for long */
         sequencer_wake_waiters(sequencer, false);
         break;
     case SEQUENCER_OTHER_LEADER:
@@ -142,11 +154,43 @@ void sequencer_append_again(struct sequencer *sequencer)
     }
 }
 
+/* Until when the next batch shall wait; 0: it need not. */
+static uint64_t wait_until(const struct sequencer *sequencer, uint64_t now_us)
+{
+    const struct sequencer_core *core = &sequencer->core;
+    const struct sequencer_gather *gather = &sequencer->gather;
+    bool may_wait = sequencer->phase == SEQUENCER_ACTIVE &&
+                    core->pending_bytes < core->limits.batch_bytes &&
+                    sequencer_gather_waits(gather, count_pending(core), now_us);
+
+    return may_wait ? gather->until_us : 0;
+}
+
+static void wait_for_more(struct sequencer *sequencer, uint64_t us)
+{
+    if (sequencer->is_gathering)
+        return;
+    sequencer->is_gathering = true;
+    bb_metric_add(sequencer->metrics.gathers, 1);
+    bb_alarm_set(sequencer->gather_alarm, us);
+}
+
 void sequencer_append_next(struct sequencer *sequencer)
 {
+    uint64_t now_us = bb_now_us(sequencer->ctx);
+
+    if (sequencer->core.is_appending || count_pending(&sequencer->core) == 0)
+        return;
+    uint64_t until_us = wait_until(sequencer, now_us);
+    if (until_us > now_us) {
+        wait_for_more(sequencer, until_us - now_us);
+        return;
+    }
+    sequencer->is_gathering = false;
+    bb_alarm_stop(sequencer->gather_alarm);
     if (sequencer_core_next_append(&sequencer->core) == NULL)
         return;
-    sequencer->append_sent_us = bb_now_us(sequencer->ctx);
+    sequencer->append_sent_us = now_us;
     sequencer_append_again(sequencer);
 }
 

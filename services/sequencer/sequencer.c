@@ -295,6 +295,15 @@ static void on_renew_timer(void *arg)
     sequencer_renew(bb_cast(struct sequencer, arg, SEQUENCER_MAGIC));
 }
 
+static void on_gathered(void *arg)
+{
+    struct sequencer *sequencer = bb_cast(struct sequencer, arg, SEQUENCER_MAGIC);
+
+    sequencer->is_gathering = false;
+    if (sequencer->phase >= SEQUENCER_ACTIVE)
+        sequencer_append_next(sequencer);
+}
+
 static void on_resend_timer(void *arg)
 {
     struct sequencer *sequencer = bb_cast(struct sequencer, arg, SEQUENCER_MAGIC);
@@ -328,6 +337,8 @@ static void register_metrics(struct sequencer_metrics *metrics)
         .refused = bb_metric("bb_sequencer_refused_total", BB_COUNTER,
                              "Commits and messages that were refused."),
         .batches = bb_metric("bb_sequencer_batches_total", BB_COUNTER, "Batches made durable."),
+        .gathers = bb_metric("bb_sequencer_gathers_total", BB_COUNTER,
+                             "Batches that waited for more commits."),
         .resends = bb_metric("bb_sequencer_resends_total", BB_COUNTER,
                              "Batches that were sent to storage again."),
         .window_keys =
@@ -377,6 +388,7 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
     sequencer->claim_timer = bb_timer_new(sequencer->loop, on_claim_timer, sequencer);
     sequencer->load_timer = bb_timer_new(sequencer->loop, on_load_timer, sequencer);
     sequencer->resend_timer = bb_timer_new(sequencer->loop, on_resend_timer, sequencer);
+    sequencer->gather_alarm = bb_alarm_new(sequencer->loop, on_gathered, sequencer);
     sequencer->renew_timer = bb_timer_new(sequencer->loop, on_renew_timer, sequencer);
     sequencer->tick_timer = bb_timer_new(sequencer->loop, on_tick, sequencer);
     (void)snprintf(sequencer->waits_for, sizeof sequencer->waits_for, "looking for storage");
@@ -430,6 +442,7 @@ static void close_sequencer(struct bb_service *service, void *state)
     bb_timer_free(sequencer->claim_timer);
     bb_timer_free(sequencer->load_timer);
     bb_timer_free(sequencer->resend_timer);
+    bb_alarm_free(sequencer->gather_alarm);
     bb_timer_free(sequencer->renew_timer);
     bb_timer_free(sequencer->tick_timer);
     sequencer_core_fini(&sequencer->core);

@@ -13,6 +13,7 @@
 #include "bb/wire.h"
 
 #include "core.h"
+#include "gather.h"
 #include "lease.h"
 
 #define SEQUENCER_MAGIC       0x53455143u
@@ -62,8 +63,8 @@ struct sequencer_supervisor {
 #define SEQUENCER_SUPERVISORS_MAX 64
 
 struct sequencer_metrics {
-    struct bb_metric *commits, *conflicts, *duplicates, *refused, *batches, *resends, *window_keys,
-        *pending_bytes, *followers, *epoch, *holds, *held_up, *floor_age;
+    struct bb_metric *commits, *conflicts, *duplicates, *refused, *batches, *gathers, *resends,
+        *window_keys, *pending_bytes, *followers, *epoch, *holds, *held_up, *floor_age;
     struct bb_histogram *append_seconds;
 };
 
@@ -100,8 +101,11 @@ struct sequencer {
     struct bb_timer *load_timer;
 
     uint64_t append_sent_us;
-    uint64_t append_tries;   /* batches that were sent, each time counted */
-    uint64_t leader_term;    /* in which the voters named `leader`; 0: they have not yet */
+    uint64_t append_tries; /* batches that were sent, each time counted */
+    uint64_t leader_term;  /* in which the voters named `leader`; 0: they have not yet */
+    struct sequencer_gather gather;
+    struct bb_alarm *gather_alarm;
+    bool is_gathering;       /* a batch waits for more; the alarm is set */
     uint64_t drain_until_us; /* while draining: then what storage did not take is given up */
     struct bb_timer *resend_timer;
     struct bb_timer *renew_timer;
@@ -125,7 +129,8 @@ void sequencer_load_claimed(struct sequencer *sequencer);
 void sequencer_load_again(struct sequencer *sequencer); /* the timer's */
 
 /* append.c: batches and RENEW. */
-void sequencer_append_next(struct sequencer *sequencer); /* if one waits and none is under way */
+/* If something waits, none is under way, and it need not wait for more. */
+void sequencer_append_next(struct sequencer *sequencer);
 /* The storage node at the url `named`, or the next one that is there. */
 void sequencer_other_leader(struct sequencer *sequencer, const char *named);
 void sequencer_append_again(struct sequencer *sequencer); /* the one under way */

@@ -196,6 +196,55 @@ void bb_timer_free(struct bb_timer *timer)
     bb_free(timer);
 }
 
+/* ---- alarms ---- */
+
+struct bb_alarm {
+    struct bb_loop *loop;
+    void (*fire)(void *arg);
+    void *arg;
+    struct sim_event *event;
+};
+
+static void on_alarm(void *arg)
+{
+    struct bb_alarm *alarm = arg;
+    struct sim_node *node = alarm->loop->node;
+
+    alarm->event = NULL;
+    alarm->fire(alarm->arg); /* may free the alarm */
+    sim_loop_touch(node);
+}
+
+struct bb_alarm *bb_alarm_new(struct bb_loop *loop, void (*fire)(void *arg), void *arg)
+{
+    struct bb_alarm *alarm = bb_alloc_zero(1, sizeof *alarm);
+
+    alarm->loop = loop;
+    alarm->fire = fire;
+    alarm->arg = arg;
+    return alarm;
+}
+
+void bb_alarm_set(struct bb_alarm *alarm, uint64_t us)
+{
+    sim_cancel(alarm->event);
+    alarm->event = sim_after(alarm->loop->node, us + sim_below(100), on_alarm, alarm);
+}
+
+void bb_alarm_stop(struct bb_alarm *alarm)
+{
+    sim_cancel(alarm->event);
+    alarm->event = NULL;
+}
+
+void bb_alarm_free(struct bb_alarm *alarm)
+{
+    if (alarm == NULL)
+        return;
+    sim_cancel(alarm->event);
+    bb_free(alarm);
+}
+
 /* ---- pool: a job waits for a thread, and takes time ---- */
 
 struct bb_pool {

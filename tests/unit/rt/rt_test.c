@@ -137,6 +137,60 @@ static long written(void)
     return strtol(strstr(text, "syscw: ") + 7, NULL, 10);
 }
 
+struct waking {
+    struct bb_loop *loop;
+    struct bb_alarm *alarm;
+    struct bb_timer *end;
+    uint64_t fired_us;
+    int count;
+};
+
+static void on_alarm(void *arg)
+{
+    struct waking *waking = arg;
+
+    waking->fired_us = bb_loop_now_us(waking->loop);
+    waking->count++;
+}
+
+static void end_waking(void *arg)
+{
+    struct waking *waking = arg;
+
+    bb_loop_stop(waking->loop);
+}
+
+/* Runs the loop for a moment that is long beside 300 us. */
+static void wake_for_a_while(struct waking *waking)
+{
+    bb_timer_start(waking->end, 50, 0);
+    bb_loop_run(waking->loop);
+}
+
+Test(loop, an_alarm_fires_once_and_no_sooner_than_it_was_set_for, .timeout = 10)
+{
+    struct waking waking = { .loop = bb_loop_new(bb_env_real(), NULL, "test") };
+
+    waking.alarm = bb_alarm_new(waking.loop, on_alarm, &waking);
+    waking.end = bb_timer_new(waking.loop, end_waking, &waking);
+    uint64_t set_us = bb_loop_now_us(waking.loop);
+    bb_alarm_set(waking.alarm, 300);
+    wake_for_a_while(&waking);
+    cr_assert_eq(waking.count, 1);
+    cr_assert_geq(waking.fired_us, set_us + 300);
+    bb_alarm_set(waking.alarm, 300);
+    bb_alarm_stop(waking.alarm);
+    wake_for_a_while(&waking);
+    cr_assert_eq(waking.count, 1, "it was stopped");
+    bb_alarm_set(waking.alarm, 1000000000);
+    bb_alarm_set(waking.alarm, 0);
+    wake_for_a_while(&waking);
+    cr_assert_eq(waking.count, 2, "the last word counts");
+    bb_alarm_free(waking.alarm);
+    bb_timer_free(waking.end);
+    bb_loop_free(waking.loop);
+}
+
 Test(loop, a_loop_that_is_awake_needs_no_ring_and_still_looks_at_its_timers, .timeout = 10)
 {
     struct bb_loop *loop = bb_loop_new(bb_env_real(), NULL, "test");

@@ -13,6 +13,7 @@
 struct uv_loop_s;
 struct bb_loop;
 struct bb_timer;
+struct bb_alarm;
 struct bb_pool;
 
 /* ---- loop ---- */
@@ -51,6 +52,13 @@ struct bb_timer *bb_timer_new(struct bb_loop *loop, void (*fire)(void *arg), voi
 void bb_timer_start(struct bb_timer *timer, uint64_t first_ms, uint64_t repeat_ms);
 void bb_timer_stop(struct bb_timer *timer);
 void bb_timer_free(struct bb_timer *timer); /* accepts NULL; on the owner thread */
+
+/* A timer of microseconds, which costs a system call each time. It fires once for each time that it
+ * was set. */
+struct bb_alarm *bb_alarm_new(struct bb_loop *loop, void (*fire)(void *arg), void *arg);
+void bb_alarm_set(struct bb_alarm *alarm, uint64_t us); /* anew, if it is set already */
+void bb_alarm_stop(struct bb_alarm *alarm);
+void bb_alarm_free(struct bb_alarm *alarm); /* accepts NULL; on the owner thread */
 
 /* ---- pool: threads for blocking work ---- */
 
