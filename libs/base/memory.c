@@ -1,4 +1,5 @@
 #include "bb/base.h"
+#include "bb/pages.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@ void *bb_alloc(size_t size)
     void *pointer = malloc(size == 0 ? 1 : size);
     if (pointer == NULL)
         out_of_memory(size);
+    bb_pages_advise_large(pointer, size);
     return pointer;
 }
 
@@ -33,6 +35,7 @@ void *bb_realloc(void *old, size_t size)
     void *pointer = realloc(old, size == 0 ? 1 : size);
     if (pointer == NULL)
         out_of_memory(size);
+    bb_pages_advise_large(pointer, size);
     return pointer;
 }
 

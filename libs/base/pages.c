@@ -4,6 +4,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#define LARGE_MIN ((size_t)4 << 20) /* holds a large page wherever it begins */
+
 void *bb_pages_new(size_t size)
 {
     bb_assert(size > 0 && size % BB_PAGE_SIZE == 0);
@@ -17,6 +19,16 @@ void *bb_pages_new(size_t size)
         _exit(79);
     }
     return pages;
+}
+
+void bb_pages_advise_large(void *memory, size_t size)
+{
+    uintptr_t start = (uintptr_t)memory;
+    uintptr_t first = (start + BB_PAGE_SIZE - 1) & ~(uintptr_t)(BB_PAGE_SIZE - 1);
+    uintptr_t end = (start + size) & ~(uintptr_t)(BB_PAGE_SIZE - 1);
+
+    if (size >= LARGE_MIN)
+        (void)madvise((void *)first, end - first, MADV_HUGEPAGE); /* nothing rests on it */
 }
 
 void bb_pages_free(void *pages, size_t size)

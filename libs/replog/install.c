@@ -255,6 +255,9 @@ static void pass_on(struct bb_replog *replog, struct raft_message *message)
         cut_before_change(&message->append_entries);
         cap_commit(&message->append_entries);
     }
+    if (message->type == RAFT_APPEND_ENTRIES_RESULT) {
+        replog_flow_heard(replog, message);
+    }
     if (message->type == RAFT_REQUEST_VOTE) {
         vote(replog, message);
     } else {
@@ -309,7 +312,8 @@ static int wrapped_start(struct raft_io *io, unsigned msecs, raft_io_tick_cb tic
     struct bb_replog *replog = replog_of(io);
 
     replog->real.recv = recv;
-    return replog->real.start(io, msecs, tick, replog_recv);
+    replog->real.tick = tick;
+    return replog->real.start(io, msecs, replog_life_raft_tick, replog_recv);
 }
 
 void replog_wrap_recv(struct bb_replog *replog)

@@ -136,6 +136,29 @@ static void BB_PRINTF(2, 3) refuse(struct replog_handshake *shake, const char *f
     end(shake, RAFT_NOCONNECTION);
 }
 
+/* The connection that brings what the peer sends: the library reads it from now on. */
+static void note_source(struct bb_replog *replog, uint64_t peer, const uv_stream_t *stream)
+{
+    struct replog_peers *peers = &replog->peers;
+    uv_os_fd_t fd = -1;
+    size_t at = 0;
+
+    while (at < BB_REPLOG_MEMBERS_MAX - 1 && peers->sources[at].peer != peer &&
+           peers->sources[at].peer != 0)
+        at++;
+    (void)uv_fileno((const uv_handle_t *)stream, &fd); /* else it is -1, which never has anything */
+    replog_source_init(&peers->sources[at], peer, fd);
+}
+
+uint64_t replog_peers_received(struct bb_replog *replog, uint64_t id)
+{
+    for (size_t i = 0; i < BB_REPLOG_MEMBERS_MAX; i++) {
+        if (replog->peers.sources[i].peer == id)
+            return replog_source_received(&replog->peers.sources[i]);
+    }
+    return 0;
+}
+
 static void hand_over(struct replog_handshake *shake)
 {
     struct bb_replog *replog = shake->replog;
@@ -145,6 +168,7 @@ static void hand_over(struct replog_handshake *shake)
     if (shake->is_client) {
         shake->done(shake->caller, stream, 0);
     } else {
+        note_source(replog, shake->peer, stream);
         replog->peers.accept(&replog->transport, shake->peer, shake->address, stream);
     }
     handshake_free(shake);

@@ -250,6 +250,7 @@ static int open_raft(struct bb_ctx *ctx, struct bb_replog *replog)
     unsigned seed;
     int rc;
 
+    replog_heap_start();
     replog->transport.version = 1; /* before init */
     rc = raft_uv_tcp_init(&replog->transport, uv);
     if (rc != 0) {

@@ -12,6 +12,8 @@
 #include "bb/obs.h"
 #include "bb/replog.h"
 
+#include "source.h"
+
 #if RAFT_VERSION_NUMBER < 2201
 #error "libraft 0.22.1 or newer is needed: older ones commit entries of old terms unsafely"
 #endif
@@ -27,11 +29,12 @@ enum {
 
 enum {
     REPLOG_TICK_MS = 100,
-    REPLOG_APPEND_TICKS_MAX = 30,    /* 3 s of loop time without a completion */
-    REPLOG_SNAPSHOT_TICKS_MAX = 300, /* 30 s */
-    REPLOG_FULL_TICKS_MAX = 100,     /* in each of which an entry was refused: 10 s or more */
-    REPLOG_DURABLE_TICKS_MAX = 100,  /* 10 s: a snapshot waits no longer */
-    REPLOG_QUIET_TICKS = 10,         /* after a state came */
+    REPLOG_APPEND_TICKS_MAX = 30,         /* 3 s of loop time without a completion, */
+    REPLOG_APPEND_TICK_BYTES = 256 << 10, /* and a tick for so much that is being written */
+    REPLOG_SNAPSHOT_TICKS_MAX = 300,      /* 30 s */
+    REPLOG_FULL_TICKS_MAX = 100,          /* in each of which an entry was refused: 10 s or more */
+    REPLOG_DURABLE_TICKS_MAX = 100,       /* 10 s: a snapshot waits no longer */
+    REPLOG_QUIET_TICKS = 10,              /* after a state came */
     REPLOG_FETCH_PAUSE_TICKS = 10, /* before a state that could not be brought is asked for again */
     /* What stays behind a snapshot for a replica that is a little behind: entries up to this number
      * and these bytes, which lie in memory too; at least a few, however large they are. */
@@ -39,8 +42,9 @@ enum {
     REPLOG_TRAILING_BYTES = 16 << 20,
     REPLOG_TRAILING_FEW = 3,
     REPLOG_THRESHOLD_NEVER = 1000000,
-    REPLOG_ELECTION_MS =
-        400, /* and up to twice that: a killed leader is missed for 0.8 s at most */
+    /* And up to twice that: a leader that hangs is missed for 1.2 s at most. One that is killed
+     * ends its connections, and is missed for some 0.2 s: life.c. */
+    REPLOG_ELECTION_MS = 600,
     REPLOG_HEARTBEAT_MS = 50
 };
 /* Flushing is stuck when the log must keep more than this behind the newest entry. */
@@ -77,10 +81,12 @@ struct replog_real_io {
                 raft_io_send_cb cb);
     int (*start)(struct raft_io *io, unsigned msecs, raft_io_tick_cb tick, raft_io_recv_cb recv);
     raft_io_recv_cb recv; /* what the log wanted to be called */
+    raft_io_tick_cb tick;
 };
 
 /* Connections to other nodes; peers.c. */
 struct replog_peers {
+    struct replog_source sources[BB_REPLOG_MEMBERS_MAX]; /* the newest connection of each node */
     struct bb_list handshakes;
     size_t incoming;
     int (*real_listen)(struct raft_uv_transport *transport, raft_uv_accept_cb cb);
@@ -115,6 +121,31 @@ struct replog_held {
     uint64_t wait_ticks;    /* before `fetch` is called again */
     uint64_t durable_ticks; /* how long it has waited for what is applied to be durable */
     uint64_t quiet_ticks;   /* a state came a moment ago: the leader does not know yet */
+};
+
+/* Large entries on their way to a node; flow.c. */
+struct replog_flow {
+    uint64_t id;          /* of the node; 0: nobody */
+    uint64_t number;      /* rises with each message that has large ones */
+    uint64_t first, last; /* from the first large one to the last; last 0: none */
+    uint64_t term, bytes;
+    uint64_t until_us; /* then they may go once more */
+    bool is_leaving;   /* the connection has not taken all of it yet */
+};
+
+/* Of the entries that were written or loaded last. */
+struct replog_sizes {
+    size_t bytes[128];
+    size_t count;
+    bool has_large;
+};
+
+/* Whether the leader is alive although no message of it is complete; life.c. */
+struct replog_life {
+    uint64_t leader;    /* whose bytes are counted; 0: nobody's */
+    uint64_t received;  /* when they were counted last */
+    uint64_t ticked_us; /* when the library was told of the time last */
+    bool has_skipped;
 };
 
 /* How large an entry is that the log still holds. */
@@ -167,11 +198,16 @@ struct bb_replog {
     uint64_t log_bytes;
     struct replog_size sizes[REPLOG_TRAILING_MAX]; /* of the newest entries, by index */
     uint64_t appends_in_flight, append_ticks;
+    uint64_t append_bytes; /* in flight */
     uint64_t snapshots_in_flight, snapshot_ticks;
     uint64_t full_ticks; /* since entries are refused for want of space; one taken begins anew */
     bool is_full;        /* one was refused in this tick */
     struct replog_held held;
     struct replog_hold hold;
+    struct replog_flow flows[BB_REPLOG_MEMBERS_MAX];
+    uint64_t flow_number;
+    struct replog_sizes recent;
+    struct replog_life life;
     uint64_t hold_bytes_max;
     uint64_t got_index, got_term; /* of the snapshot that was read last, to be sent */
     struct replog_peers peers;
@@ -226,6 +262,9 @@ bool replog_tail_is_sound(struct bb_slice file, uint64_t *broken_at);
 /* shims.c */
 void replog_wrap_io(struct bb_replog *replog);
 
+/* heap.c: the library's memory, for the whole process. */
+void replog_heap_start(void);
+
 /* blocks.c: a log opens, and its files must be there soon: the first ones are only reserved. */
 void replog_blocks_start(void);
 void replog_watch(struct bb_replog *replog);                   /* one tick */
@@ -237,7 +276,20 @@ void replog_wrap_recv(struct bb_replog *replog);
 void replog_install_tick(struct bb_replog *replog);
 void replog_install_close(struct bb_replog *replog);
 
+/* flow.c */
+int replog_flow_send(struct bb_replog *replog, struct raft_io_send *request,
+                     const struct raft_message *message, raft_io_send_cb done);
+/* The answer of a node to entries, before the library hears it. */
+void replog_flow_heard(struct bb_replog *replog, const struct raft_message *message);
+void replog_flow_note(struct bb_replog *replog, size_t bytes); /* of one entry more */
+
+/* life.c */
+void replog_life_raft_tick(struct raft_io *io); /* the library's time, if it may be told now */
+
 /* peers.c */
+/* How many bytes have come from this node so far, as the kernel counts; 0: there is no
+ * connection. */
+uint64_t replog_peers_received(struct bb_replog *replog, uint64_t id);
 void replog_wrap_transport(struct bb_replog *replog);
 void replog_peers_tick(struct bb_replog *replog);
 

@@ -14,6 +14,7 @@ struct wrapped_append {
     struct bb_replog *replog;
     struct raft_io_append *caller;
     raft_io_append_cb done;
+    uint64_t bytes;
 };
 
 struct wrapped_put {
@@ -40,6 +41,7 @@ static void append_done(struct raft_io_append *request, int status)
     }
     bb_failpoint(replog->ctx.env, BB_FAILPOINT_LOG_APPEND_AFTER);
     replog->appends_in_flight -= 1;
+    replog->append_bytes -= append->bytes;
     replog->append_ticks = 0;
     append->done(append->caller, status);
     bb_free(append);
@@ -57,8 +59,11 @@ static int wrapped_append(struct raft_io *io, struct raft_io_append *request,
     append->done = done;
     append->request.data = append;
     for (unsigned i = 0; i < count; i++) {
-        replog->log_bytes += entries[i].buf.len;
+        append->bytes += entries[i].buf.len;
+        replog_flow_note(replog, entries[i].buf.len);
     }
+    replog->log_bytes += append->bytes;
+    replog->append_bytes += append->bytes;
     if (replog->appends_in_flight++ == 0) {
         replog->append_ticks = 0;
     }
@@ -194,7 +199,7 @@ static int wrapped_send(struct raft_io *io, struct raft_io_send *request,
         message->install_snapshot.last_index == replog->got_index) {
         right.install_snapshot.last_term = replog->got_term;
     }
-    return replog->real.send(io, request, &right, done);
+    return replog_flow_send(replog, request, &right, done);
 }
 
 /* ---- time ---- */
@@ -224,8 +229,9 @@ static void watch_space(struct bb_replog *replog)
 void replog_watch(struct bb_replog *replog)
 {
     watch_space(replog);
-    if (replog->appends_in_flight > 0 && ++replog->append_ticks >= REPLOG_APPEND_TICKS_MAX) {
-        replog_die(replog, REPLOG_EXIT_HANG, "append", "no answer from the disk for 3 s");
+    uint64_t ticks_max = REPLOG_APPEND_TICKS_MAX + replog->append_bytes / REPLOG_APPEND_TICK_BYTES;
+    if (replog->appends_in_flight > 0 && ++replog->append_ticks >= ticks_max) {
+        replog_die(replog, REPLOG_EXIT_HANG, "append", "no answer from the disk for 3 s or more");
     }
     if (replog->snapshots_in_flight > 0 && ++replog->snapshot_ticks >= REPLOG_SNAPSHOT_TICKS_MAX) {
         replog_die(replog, REPLOG_EXIT_HANG, "write of a snapshot",
@@ -316,6 +322,7 @@ static int wrapped_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
         const struct raft_entry *entry = &(*entries)[k];
         index = *start_index + k;
         replog_note_size(replog, index, entry->buf.len);
+        replog_flow_note(replog, entry->buf.len);
         if (index > covered) {
             replog->log_bytes += entry->buf.len;
         } else if (entry->type == RAFT_COMMAND && index > replog->applied) {

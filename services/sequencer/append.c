@@ -6,9 +6,12 @@
 #include "bb/failpoint.h"
 #include "bb/wire_validate.h"
 
-#define APPEND_TIMEOUT_MS 2000
-#define RESEND_MS         20
-#define RENEW_TIMEOUT_MS  600
+/* A new leader is told by RENEW, and a connection that breaks by itself: this is for what neither
+ * shows, and a large batch takes its time on the way and on three disks. */
+#define APPEND_TIMEOUT_MS   2000
+#define APPEND_BYTES_PER_MS 4096
+#define RESEND_MS           20
+#define RENEW_TIMEOUT_MS    600
 
 int sequencer_read_answer(struct sequencer *sequencer, int status, struct bb_slice bytes,
                           Bb__Proto__StorageReply **reply)
@@ -126,6 +129,11 @@ static void on_appended(void *arg, int status, struct bb_slice bytes)
     }
 }
 
+static uint32_t append_timeout_ms(const struct sequencer_append *append)
+{
+    return APPEND_TIMEOUT_MS + (uint32_t)(append->batch.size / APPEND_BYTES_PER_MS);
+}
+
 void sequencer_append_again(struct sequencer *sequencer)
 {
     const struct sequencer_append *next = &sequencer->core.append;
@@ -147,7 +155,7 @@ void sequencer_append_again(struct sequencer *sequencer)
     struct attempt *attempt = bb_alloc(sizeof *attempt);
     *attempt = (struct attempt){ .sequencer = sequencer, .number = ++sequencer->append_tries };
     int rc = bb_peer_request(sequencer->ctx, sequencer->voters[sequencer->leader].peer,
-                             &request.base, APPEND_TIMEOUT_MS, on_appended, attempt);
+                             &request.base, append_timeout_ms(next), on_appended, attempt);
     if (rc != BB_OK) {
         bb_free(attempt);
         bb_timer_start(sequencer->resend_timer, RESEND_MS, 0);

@@ -12,6 +12,7 @@
 #define TRIES_MAX   400
 #define STEPS_BYTES 1024
 #define NEVER       UINT64_MAX
+#define FILL_MIN    500000u
 
 struct sim_world world;
 
@@ -418,9 +419,9 @@ static void scan_and_write(char *steps, unsigned client)
 static void write_steps(char *steps, bool *is_query, unsigned unique)
 {
     const struct sim_mix *mix = &world.scenario->mix;
-    const unsigned weights[] = { mix->append, mix->registers, mix->transfer, mix->take,
-                                 mix->guard,  mix->counter,   mix->blind,    mix->erase,
-                                 mix->scan,   mix->query,     mix->look,     mix->fail };
+    const unsigned weights[] = { mix->append,  mix->registers, mix->transfer, mix->take, mix->guard,
+                                 mix->counter, mix->blind,     mix->erase,    mix->scan, mix->query,
+                                 mix->look,    mix->fail,      mix->fill };
     unsigned kind = pick(weights, BB_COUNT_OF(weights));
 
     *is_query = kind == 9;
@@ -428,6 +429,9 @@ static void write_steps(char *steps, bool *is_query, unsigned unique)
         writes(steps, kind, unique);
     } else if (kind == 8) {
         scan_and_write(steps, unique / 100000);
+    } else if (kind == 12) {
+        append_steps(steps, STEPS_BYTES, "[\"fill\",\"x%u\",%u,%u]", any_key(),
+                     (unsigned)sim_below(120), FILL_MIN + (unsigned)sim_below(FILL_MIN));
     } else if (kind == 11) {
         reads(steps);
         append_steps(steps, STEPS_BYTES, ",[\"w\",\"x%u\",1],[\"throw\"]", any_key());

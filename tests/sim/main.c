@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "parts.h"
+#include "raft_io.h"
 #include "world.h"
 
 #define SETTLE_US       UINT64_C(120000000)
@@ -101,6 +102,17 @@ uint64_t sim_storage_id(const struct sim_node *node)
     return storage_ids[node->index];
 }
 
+uint64_t sim_storage_term(void)
+{
+    uint64_t term = 0;
+
+    for (size_t i = 0; i < sim.node_count; i++) {
+        const struct sim_raft *raft = sim.nodes[i].raft;
+        term = raft != NULL && raft->term > term ? raft->term : term;
+    }
+    return term;
+}
+
 /* A group that grows begins with the first one. */
 static void add_storages(void)
 {
@@ -169,6 +181,7 @@ static void begin_load(struct bb_slice reply)
     (void)reply;
     sim_trace("deployed");
     world.is_deployed = true;
+    world.term = sim_storage_term();
     uint64_t load_ms = world.scenario->load_ms == 0 ? LOAD_MS : world.scenario->load_ms;
     world.load_until_us = sim.now_us + from_environment("SIM_LOAD_MS", load_ms) * 1000;
     sim.end_us = world.load_until_us + SETTLE_US;

@@ -177,12 +177,26 @@ static void on_written(void *arg)
     sim_loop_touch(life->node);
 }
 
+static uint64_t waiting_bytes(const struct sim_raft_life *life)
+{
+    uint64_t bytes = 0;
+
+    bb_list_each(item, &life->writes) {
+        const struct write *write = bb_container(item, struct write, link);
+        for (size_t i = 0; i < write->count; i++)
+            bytes += write->entries[i].bytes.size;
+    }
+    return bytes;
+}
+
 static void write_more(struct sim_raft_life *life)
 {
     if (life->is_writing || life->is_closed || bb_list_is_empty(&life->writes))
         return;
     life->is_writing = true;
-    (void)sim_after(life->node, sim_sync_time(life->node), on_written, life);
+    (void)sim_after(life->node,
+                    sim_sync_time(life->node) + sim_raft_transfer_us(waiting_bytes(life)),
+                    on_written, life);
 }
 
 static struct write *add_write(struct sim_raft_life *life, enum write_kind kind)

@@ -53,6 +53,8 @@ struct sim_raft_life {
     uint64_t
         last_arrival_us[SIM_NODES_MAX]; /* of what was sent to each node: a stream has an order */
     uint32_t admitted[SIM_NODES_MAX];   /* the life of each node, plus 1, that was admitted */
+    /* What was sent to each node, and when the last of it has left; what was seen of each. */
+    uint64_t sent_bytes[SIM_NODES_MAX], left_us[SIM_NODES_MAX], seen_bytes[SIM_NODES_MAX];
 };
 struct sim_raft_life *sim_raft_life_of(struct raft_io *io);
 
@@ -64,6 +66,9 @@ void sim_raft_disk_close(struct sim_raft_life *life); /* what is under way ends 
 int sim_raft_send(struct raft_io *io, struct raft_io_send *request,
                   const struct raft_message *message, raft_io_send_cb done);
 void sim_raft_net_close(struct sim_raft_life *life);
+/* How many bytes came from the node of that number; 0: there is no connection. */
+uint64_t sim_raft_received(struct sim_raft_life *life, raft_id id);
+uint64_t sim_raft_transfer_us(uint64_t bytes); /* at the weather's rate */
 
 /* uv.c: closing callbacks of a node run soon, or when its loop is run by hand. */
 void sim_uv_later(void (*run)(void *arg), void *arg);

@@ -171,9 +171,65 @@ static void arrive(void *arg)
         (void)sim_at(parcel->to, sim.now_us, on_delivered, parcel);
 }
 
+#define HEAD_BYTES 100
+
+uint64_t sim_raft_transfer_us(uint64_t bytes)
+{
+    uint64_t rate = sim.weather.bytes_per_s;
+
+    return rate == 0 ? 0 : bytes * 1000000 / rate;
+}
+
+static uint64_t size_of(const struct raft_message *message)
+{
+    uint64_t size = HEAD_BYTES;
+
+    for (unsigned i = 0;
+         message->type == RAFT_APPEND_ENTRIES && i < message->append_entries.n_entries; i++)
+        size += message->append_entries.entries[i].buf.len;
+    return size;
+}
+
+/* One after the other; when this one has left. */
+static uint64_t leave(struct sim_raft_life *life, const struct parcel *parcel)
+{
+    size_t to = parcel->to->index;
+    uint64_t bytes = size_of(&parcel->message);
+    uint64_t start_us = life->left_us[to] > sim.now_us ? life->left_us[to] : sim.now_us;
+
+    life->sent_bytes[to] += bytes;
+    life->left_us[to] = start_us + sim_raft_transfer_us(bytes);
+    return life->left_us[to];
+}
+
+static struct sim_raft_life *life_of_id(raft_id id)
+{
+    for (size_t i = 0; i < sim.node_count; i++) {
+        struct sim_raft_life *life = life_of(&sim.nodes[i]);
+        if (life != NULL && !life->is_closed && life->id == id)
+            return life;
+    }
+    return NULL;
+}
+
+uint64_t sim_raft_received(struct sim_raft_life *life, raft_id id)
+{
+    const struct sim_raft_life *from = life_of_id(id);
+
+    if (from == NULL || life->admitted[from->node->index] != from->node->life + 1)
+        return 0;
+    uint64_t *seen = &life->seen_bytes[from->node->index];
+    uint64_t left_us = from->left_us[life->node->index];
+    uint64_t rest =
+        left_us > sim.now_us ? (left_us - sim.now_us) * sim.weather.bytes_per_s / 1000000 : 0;
+    if (!sim_is_cut(from->node, life->node))
+        *seen = 1 + from->sent_bytes[life->node->index] - rest;
+    return *seen;
+}
+
 static void dispatch(struct sim_raft_life *life, struct parcel *parcel)
 {
-    uint64_t at_us = sim.now_us + sim_latency();
+    uint64_t at_us = leave(life, parcel) + sim_latency();
     uint64_t *last_us = &life->last_arrival_us[parcel->to->index];
 
     if (sim_is_cut(parcel->from, parcel->to)) {

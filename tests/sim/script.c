@@ -209,6 +209,10 @@ static int write_key(struct script *script, struct bb_slice key, struct bb_slice
     bb_value_put_string(script->doc, key);
     bb_value_field_name(script->doc, str("v"));
     bb_value_put_value(script->doc, value);
+    if (script->filler != NULL) {
+        bb_value_field_name(script->doc, str("f"));
+        bb_value_put_bytes(script->doc, bb_slice(script->filler, script->filler_size));
+    }
     bb_value_end_object(script->doc);
     struct bb_slice document = bb_arena_dup(script->ctx->arena, bb_value_finish(script->doc));
     bb_buf_init(&id);
@@ -217,6 +221,19 @@ static int write_key(struct script *script, struct bb_slice key, struct bb_slice
     bb_buf_fini(&id);
     if (rc == BB_OK)
         note(script, "w", key, value);
+    return rc;
+}
+
+/* The same with so many bytes beside the value that nobody looks at. */
+static int fill_key(struct script *script, struct bb_slice key, struct bb_slice value, size_t bytes)
+{
+    script->filler = bb_arena_alloc(script->ctx->arena, bytes);
+    if (script->filler == NULL)
+        return bb_fail(script->ctx, BB_TOO_LARGE, "a filler of %zu bytes", bytes);
+    memset(script->filler, 'x', bytes);
+    script->filler_size = bytes;
+    int rc = write_key(script, key, value);
+    script->filler = NULL;
     return rc;
 }
 
@@ -318,6 +335,8 @@ static int run_step(struct script *script, struct bb_slice step)
         return scan_step(script, step, true, &count);
     if (bb_slice_equal_str(name, "w"))
         return write_key(script, key, arg(step, 2));
+    if (bb_slice_equal_str(name, "fill"))
+        return fill_key(script, key, arg(step, 2), (size_t)number_of(arg(step, 3), 0));
     if (bb_slice_equal_str(name, "d"))
         return delete_key(script, key);
     if (bb_slice_equal_str(name, "append"))

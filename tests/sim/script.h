@@ -20,6 +20,8 @@ struct script {
     struct bb_slice args;
     uint64_t now_ms;
     bool is_mutation;
+    uint8_t *filler; /* goes into the document that is written next; NULL: none */
+    size_t filler_size;
 };
 
 /* Runs the function of that path; `value` is its result, or the data of BB_USER_ERROR. */

@@ -21,6 +21,10 @@ static void next_watch(void *arg);
 static void end(void)
 {
     sim_trace("all is settled at %" PRIu64, newest_tx);
+    if (world.scenario->is_steady && sim_storage_term() != world.term)
+        sim_fail("steady: nothing befell the storage nodes, and they came from term %" PRIu64
+                 " to %" PRIu64,
+                 world.term, sim_storage_term());
     sim.is_over = true;
 }
 

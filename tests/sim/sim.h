@@ -70,6 +70,7 @@ struct sim_weather {
     uint32_t loss_ppm, duplicate_ppm;
     uint32_t sync_us, sync_jitter_us; /* of the disk */
     uint32_t stall_ppm, stall_us;     /* now and then a sync takes this long */
+    uint32_t bytes_per_s; /* of a link between storage nodes and of their disks; 0: any number */
 };
 
 struct sim {

@@ -301,6 +301,11 @@ void replog_wrap_transport(struct bb_replog *replog)
     (void)replog;
 }
 
+uint64_t replog_peers_received(struct bb_replog *replog, uint64_t id)
+{
+    return sim_raft_received(sim_raft_life_of(&replog->io), id);
+}
+
 void replog_peers_tick(struct bb_replog *replog)
 {
     (void)replog;

@@ -9,7 +9,7 @@
 /* Weights of what clients do. */
 struct sim_mix {
     unsigned append, registers, transfer, take, guard, counter, blind, erase, scan, query, look,
-        fail;
+        fail, fill;
 };
 struct sim_scenario {
     const char *name;
@@ -25,6 +25,7 @@ struct sim_scenario {
     uint32_t outcome_s; /* how long outcomes of keys are kept; 0: for ever, and keys have no time */
     uint32_t load_ms;   /* 0: 3000 */
     bool is_growing;    /* its storage nodes are 1, then 3, then 5, then 3, .. */
+    bool is_steady; /* nothing befalls it: whoever leads when the load begins leads at its end */
     /* Weights of faults. */
     struct {
         unsigned kill_storage, kill_sequencer, kill_worker, kill_gateway, power, pause_storage,
@@ -44,6 +45,7 @@ struct sim_world {
     unsigned busy_clients;
     unsigned waiting_watches;
     uint64_t answered, retried, refused, expired;
+    uint64_t term; /* of the storage nodes when the load began */
 };
 extern struct sim_world world;
 
@@ -83,6 +85,7 @@ void sim_faults_end(void);
 /* What a storage node is started with from now on; its number in the group. */
 void sim_storage_arguments(struct sim_node *node, uint64_t id, bool is_joining);
 uint64_t sim_storage_id(const struct sim_node *node);
+uint64_t sim_storage_term(void); /* the highest */
 
 /* operator.c */
 void sim_operator_start(void);

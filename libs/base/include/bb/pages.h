@@ -16,4 +16,11 @@
 void *bb_pages_new(size_t size);
 void bb_pages_free(void *pages, size_t size);
 
+/*
+ * Memory of the heap that will be written soon, all of it: megabytes come in a few large pages
+ * instead of thousands of small ones, each with a fault of its own. Advice; small memory is left
+ * alone.
+ */
+void bb_pages_advise_large(void *memory, size_t size);
+
 #endif

@@ -1,0 +1,103 @@
+/*
+ * Who is alive, told apart from who has been heard.
+ *
+ * A message counts when all of it has come. While a large one comes, nothing else does on its
+ * connection: a follower that hears nothing for an election timeout would take its leader for dead,
+ * and a leader that gets no answers would step down. So when the leader is silent and bytes of it
+ * still come, the follower behaves as if a heartbeat had come, and answers it. A leader that hangs
+ * sends no bytes but those that the kernels hold already, and is replaced soon after those are
+ * through. One whose connection has ended is missed at once, so that there can be more patience
+ * with one that is busy: a process that is killed ends its connections, one that works does not.
+ *
+ * Time that this process did not see counts for nobody either: a loop that was busy for long finds
+ * its timers due before it looks at what has come meanwhile. The library hears of the time only
+ * when the connections have been read once more. And a leader that nobody answers steps down later
+ * than followers that hear nothing elect another one: they may all be busy with what it sent.
+ */
+#include "replog_internal.h"
+
+#include <stdio.h>
+
+#define SILENT_US    100000u
+#define LATE_US      (3 * REPLOG_HEARTBEAT_MS * 1000u)
+#define STEP_DOWN_MS 1000u
+#define LOST_MS      100u /* and as much again, by chance: followers miss it together */
+
+/* As an empty message of the leader that names no entry and no commit: it changes nothing but the
+ * time when the leader was heard, and is answered. */
+static void hear(struct bb_replog *replog, uint64_t leader, const char *address)
+{
+    char copy[256];
+    struct raft_message message = { .type = RAFT_APPEND_ENTRIES,
+                                    .server_id = leader,
+                                    .server_address = copy };
+
+    message.append_entries.term = raft_current_term(&replog->raft);
+    if (snprintf(copy, sizeof copy, "%s", address) >= (int)sizeof copy)
+        return;
+    replog->heard_us = bb_loop_now_us(replog->loop);
+    replog->real.recv(&replog->io, &message);
+}
+
+/* The follower's patience ends soon. */
+static void miss(struct bb_replog *replog)
+{
+    struct raft *raft = &replog->raft;
+    raft_time patience_ms = raft->follower_state.randomized_election_timeout;
+    uint8_t chance;
+
+    bb_random(&replog->ctx, &chance, sizeof chance);
+    raft_time due_ms = replog->io.time(&replog->io) + LOST_MS + chance * LOST_MS / 256;
+    if (due_ms > patience_ms && due_ms < raft->election_timer_start + patience_ms)
+        raft->election_timer_start = due_ms - patience_ms;
+}
+
+static void look_at_leader(struct bb_replog *replog)
+{
+    struct replog_life *life = &replog->life;
+    const char *address = NULL;
+    raft_id leader = 0;
+
+    raft_leader(&replog->raft, &leader, &address);
+    if (leader == 0 || address == NULL || replog->raft.state != RAFT_FOLLOWER) {
+        life->leader = 0;
+        return;
+    }
+    uint64_t before = leader == life->leader ? life->received : 0;
+    life->leader = leader;
+    life->received = replog_peers_received(replog, leader);
+    if (before > 0 && life->received == 0) {
+        miss(replog);
+    } else if (before > 0 && life->received > before &&
+               bb_loop_now_us(replog->loop) - replog->heard_us >= SILENT_US) {
+        hear(replog, leader, address);
+    }
+}
+
+static void tell_time(struct bb_replog *replog)
+{
+    bool was_leader = replog_is_leader(replog);
+
+    raft_set_election_timeout(&replog->raft, was_leader ? STEP_DOWN_MS : REPLOG_ELECTION_MS);
+    replog->real.tick(&replog->io);
+    raft_set_election_timeout(&replog->raft, REPLOG_ELECTION_MS);
+    if (was_leader && replog->raft.state == RAFT_FOLLOWER)
+        replog->raft.follower_state.randomized_election_timeout /= 2; /* it was of the other one */
+}
+
+void replog_life_raft_tick(struct raft_io *io)
+{
+    struct bb_replog *replog = bb_container(io, struct bb_replog, io);
+    struct replog_life *life = &replog->life;
+    uint64_t now_us = bb_loop_now_us(replog->loop);
+    bool is_late = life->ticked_us != 0 && now_us - life->ticked_us > LATE_US;
+
+    if (replog->is_closing)
+        return;
+    life->ticked_us = now_us;
+    life->has_skipped = is_late && !life->has_skipped;
+    if (life->has_skipped)
+        return;
+    look_at_leader(replog);
+    tell_time(replog);
+}
