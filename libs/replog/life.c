@@ -6,8 +6,9 @@
  * and a leader that gets no answers would step down. So when the leader is silent and bytes of it
  * still come, the follower behaves as if a heartbeat had come, and answers it. A leader that hangs
  * sends no bytes but those that the kernels hold already, and is replaced soon after those are
- * through. One whose connection has ended is missed at once, so that there can be more patience
- * with one that is busy: a process that is killed ends its connections, one that works does not.
+ * through, and one that stepped down asks for votes in messages that are too small to count. One
+ * whose connection has ended is missed at once, so that there can be more patience with one that is
+ * busy: a process that is killed ends its connections, one that works does not.
  *
  * Time that this process did not see counts for nobody either: a loop that was busy for long finds
  * its timers due before it looks at what has come meanwhile. The library hears of the time only
@@ -19,6 +20,7 @@
 #include <stdio.h>
 
 #define SILENT_US    100000u
+#define SIGN_BYTES   1024u /* within a tick; a request for a vote has a tenth of it */
 #define LATE_US      (3 * REPLOG_HEARTBEAT_MS * 1000u)
 #define STEP_DOWN_MS 1000u
 #define LOST_MS      100u /* and as much again, by chance: followers miss it together */
@@ -68,7 +70,7 @@ static void look_at_leader(struct bb_replog *replog)
     life->received = replog_peers_received(replog, leader);
     if (before > 0 && life->received == 0) {
         miss(replog);
-    } else if (before > 0 && life->received > before &&
+    } else if (before > 0 && life->received >= before + SIGN_BYTES &&
                bb_loop_now_us(replog->loop) - replog->heard_us >= SILENT_US) {
         hear(replog, leader, address);
     }
