@@ -27,7 +27,7 @@ int bb_follow_ask(struct bb_ctx *ctx, struct bb_follow *follow,
     struct question *question = bb_alloc(sizeof(*question));
 
     *question = (struct question){ .follow = follow, .done = done, .arg = arg };
-    int rc = bb_peer_request(ctx, follow->nodes[follow->current], &request->base, timeout_ms,
+    int rc = bb_peer_request(ctx, bb_nodes_current_peer(follow->nodes), &request->base, timeout_ms,
                              on_answer, question);
     if (rc != BB_OK)
         bb_free(question);
@@ -82,7 +82,10 @@ size_t bb_follow_ask_info(struct bb_follow *follow,
 {
     size_t count = 0;
 
-    for (size_t i = 0; i < follow->count; i++)
-        count += ask_node(follow, &(struct info_question){ follow, follow->nodes[i], done, arg });
+    for (size_t i = 0; i < BB_NODES_MAX; i++) {
+        struct bb_peer *node = bb_nodes_peer(follow->nodes, i);
+        if (node != NULL)
+            count += ask_node(follow, &(struct info_question){ follow, node, done, arg });
+    }
     return count;
 }

@@ -4,7 +4,7 @@ static size_t count_behind(const struct behind *behind)
 {
     size_t count = 0;
 
-    for (size_t i = 0; i < behind->count; i++)
+    for (size_t i = 0; i < BEHIND_NODES_MAX; i++)
         count += behind->is_behind[i];
     return count;
 }
@@ -12,7 +12,7 @@ static size_t count_behind(const struct behind *behind)
 enum behind_verdict follow_behind_say(struct behind *behind, size_t node, uint64_t last_tx,
                                       uint64_t cursor, uint64_t now_us)
 {
-    bb_assert(node < behind->count && behind->count <= BEHIND_NODES_MAX);
+    bb_assert(node < BEHIND_NODES_MAX && behind->count <= BEHIND_NODES_MAX);
     if (last_tx >= cursor) {
         *behind = (struct behind){ .count = behind->count };
         return BEHIND_NOT;
@@ -29,7 +29,7 @@ enum behind_verdict follow_behind_say(struct behind *behind, size_t node, uint64
 
 void follow_behind_leave(struct behind *behind, size_t node)
 {
-    bb_assert(node < behind->count);
+    bb_assert(node < BEHIND_NODES_MAX);
     behind->is_behind[node] = false;
     if (count_behind(behind) == 0)
         behind->since_us = 0;

@@ -17,8 +17,8 @@
                */
 
 struct behind {
-    size_t count; /* of all nodes */
-    bool is_behind[BEHIND_NODES_MAX];
+    size_t count;                     /* of the nodes whose word counts */
+    bool is_behind[BEHIND_NODES_MAX]; /* by place */
     uint64_t since_us; /* the first one was behind and none was not since; 0: none is behind */
 };
 
@@ -31,7 +31,7 @@ enum behind_verdict {
 /* Node `node` says that its newest transaction is `last_tx`; we have seen `cursor`. */
 enum behind_verdict follow_behind_say(struct behind *behind, size_t node, uint64_t last_tx,
                                       uint64_t cursor, uint64_t now_us);
-/* Node `node` does not answer: it says nothing about the history. */
+/* Node `node` does not answer, or is no member any more: it says nothing about the history. */
 void follow_behind_leave(struct behind *behind, size_t node);
 
 #endif

@@ -1,8 +1,6 @@
 /* The long poll: where it begins, which node is asked, what comes. */
 #include "follow_internal.h"
 
-#include <stdio.h>
-
 #define TAIL_BYTES (4u << 20)
 /* How long a Tail waits for news, and how much later it is given up. A node that hangs keeps its
  * connections: where another one could go on, that is found out soon. When all of them are slow,
@@ -13,6 +11,8 @@
 #define SOON_LATE_MS 1000u
 #define ROUNDS_MAX   4u
 #define PAUSE_MS     50u
+
+static_assert(BEHIND_NODES_MAX == BB_NODES_MAX, "a place is a number in struct behind");
 
 static void ask_tail(struct bb_follow *follow);
 static void ask_start(struct bb_follow *follow);
@@ -25,7 +25,7 @@ static void set_following(struct bb_follow *follow, bool is_following)
         return;
     follow->is_following = is_following;
     bb_info(follow->ctx, is_following ? "feed.following" : "feed.lost", "storage=%s tx=%" PRIu64,
-            bb_peer_url(follow->nodes[follow->current]), follow->cursor);
+            bb_peer_url(bb_nodes_current_peer(follow->nodes)), follow->cursor);
     if (follow->user.changed != NULL)
         follow->user.changed(follow->user.arg, is_following);
 }
@@ -34,6 +34,7 @@ static void go_on(void *arg)
 {
     struct bb_follow *follow = arg;
 
+    bb_nodes_leave(follow->nodes);
     if (follow->has_begun) {
         ask_tail(follow);
     } else {
@@ -45,26 +46,28 @@ static void go_on(void *arg)
 static void pass_over(struct bb_follow *follow)
 {
     set_following(follow, false);
-    for (size_t i = 1, first = follow->current; i < follow->count; i++) {
-        follow->current = (first + i) % follow->count;
-        if (bb_peer_is_connected(follow->nodes[follow->current]))
-            break;
-    }
+    bb_nodes_pass_over(follow->nodes);
     bb_timer_start(follow->pause, PAUSE_MS, 0);
 }
 
 /* The present one does not answer. */
 static void try_next(struct bb_follow *follow)
 {
-    follow_behind_leave(&follow->behind, follow->current);
+    follow_behind_leave(&follow->behind, bb_nodes_current(follow->nodes));
     pass_over(follow);
 }
 
 /* What the present node's newest transaction says about it, and about the history. */
 static enum behind_verdict judge(struct bb_follow *follow, uint64_t last_tx)
 {
-    enum behind_verdict verdict = follow_behind_say(&follow->behind, follow->current, last_tx,
-                                                    follow->cursor, bb_loop_now_us(follow->loop));
+    size_t node = bb_nodes_current(follow->nodes);
+
+    /* One that was removed is behind for ever; that says nothing about the history. */
+    if (last_tx < follow->cursor && !bb_nodes_is_member(follow->nodes, node))
+        return BEHIND_LAGS;
+    follow->behind.count = bb_nodes_count(follow->nodes);
+    enum behind_verdict verdict = follow_behind_say(&follow->behind, node, last_tx, follow->cursor,
+                                                    bb_loop_now_us(follow->loop));
 
     if (verdict == BEHIND_HISTORY) {
         bb_warn(follow->ctx, "feed.history_went_back", "cursor=%" PRIu64 " newest=%" PRIu64,
@@ -144,7 +147,7 @@ static void ask_start(struct bb_follow *follow)
 
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_INFO;
     request.info = &info;
-    if (bb_peer_request(&ctx, follow->nodes[follow->current], &request.base, FOLLOW_INFO_MS,
+    if (bb_peer_request(&ctx, bb_nodes_current_peer(follow->nodes), &request.base, FOLLOW_INFO_MS,
                         on_start, follow) != BB_OK)
         try_next(follow);
 }
@@ -251,9 +254,10 @@ static void on_tail(void *arg, int status, struct bb_slice bytes)
 /* How much longer than it may wait for news. */
 static uint32_t late_ms(const struct bb_follow *follow)
 {
-    size_t rounds = follow->late / follow->count;
+    size_t count = bb_nodes_count(follow->nodes);
+    size_t rounds = follow->late / count;
 
-    if (follow->count == 1)
+    if (count == 1)
         return TAIL_LATE_MS;
     return SOON_LATE_MS << (rounds < ROUNDS_MAX ? rounds : ROUNDS_MAX);
 }
@@ -263,7 +267,7 @@ static void ask_tail(struct bb_follow *follow)
     Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
     Bb__Proto__Tail tail = BB__PROTO__TAIL__INIT;
     struct bb_ctx ctx = *follow->ctx;
-    uint32_t wait_ms = follow->count == 1 ? TAIL_WAIT_MS : SOON_WAIT_MS;
+    uint32_t wait_ms = bb_nodes_count(follow->nodes) == 1 ? TAIL_WAIT_MS : SOON_WAIT_MS;
 
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
     request.tail = &tail;
@@ -271,7 +275,7 @@ static void ask_tail(struct bb_follow *follow)
     tail.max_bytes = TAIL_BYTES;
     /* The first answer shows that the node is there; it need not wait for news. */
     tail.wait_ms = follow->is_following ? wait_ms : 0;
-    if (bb_peer_request(&ctx, follow->nodes[follow->current], &request.base,
+    if (bb_peer_request(&ctx, bb_nodes_current_peer(follow->nodes), &request.base,
                         tail.wait_ms + late_ms(follow), on_tail, follow) != BB_OK)
         try_next(follow);
 }
@@ -299,28 +303,18 @@ struct bb_slice bb_follow_cluster(const struct bb_follow *follow)
                                   : BB_SLICE_EMPTY;
 }
 
-static int add_node(struct bb_ctx *ctx, struct bb_follow *follow, struct bb_slice url)
+static void on_left(void *arg, size_t place)
 {
-    char text[512];
+    struct bb_follow *follow = arg;
 
-    if (follow->count == BEHIND_NODES_MAX || url.size >= sizeof(text)) {
-        return bb_fail(ctx, BB_BAD_REQUEST,
-                       "option storage: at most %u urls of at most 511 characters",
-                       BEHIND_NODES_MAX);
-    }
-    (void)snprintf(text, sizeof(text), "%.*s", BB_SLICE_ARG(url));
-    int rc = bb_peer_open(ctx, follow->loop, &(struct bb_peer_options){ .url = text },
-                          &follow->nodes[follow->count]);
-    follow->count += rc == BB_OK;
-    return rc;
+    follow_behind_leave(&follow->behind, place);
 }
 
 int bb_follow_open(struct bb_ctx *ctx, struct bb_loop *loop, const char *urls,
                    const struct bb_follow_user *user, struct bb_follow **out)
 {
     struct bb_follow *follow = bb_alloc_zero(1, sizeof(*follow));
-    struct bb_slice rest = bb_slice_str(urls);
-    struct bb_slice url;
+    struct bb_nodes_options options = { .urls = urls, .left = on_left, .arg = follow };
 
     *out = follow;
     follow->loop = loop;
@@ -328,15 +322,9 @@ int bb_follow_open(struct bb_ctx *ctx, struct bb_loop *loop, const char *urls,
     follow->user = *user;
     follow->arena = bb_arena_new(0);
     follow->pause = bb_timer_new(loop, go_on, follow);
-    while (bb_slice_next_item(&rest, &url)) {
-        int rc = add_node(ctx, follow, url);
-
-        if (rc != BB_OK)
-            return rc;
-    }
-    if (follow->count == 0)
-        return bb_fail(ctx, BB_BAD_REQUEST, "option storage: names no storage node");
-    follow->behind.count = follow->count;
+    int rc = bb_nodes_open(ctx, loop, &options, &follow->nodes);
+    if (rc != BB_OK)
+        return rc;
     ask_start(follow);
     return BB_OK;
 }
@@ -346,8 +334,7 @@ void bb_follow_close(struct bb_follow *follow)
     if (follow == NULL)
         return;
     follow->is_closing = true;
-    for (size_t i = 0; i < follow->count; i++)
-        bb_peer_close(follow->nodes[i]);
+    bb_nodes_close(follow->nodes);
     bb_timer_free(follow->pause);
     bb_arena_free(follow->arena);
     bb_free(follow);

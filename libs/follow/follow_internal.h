@@ -3,6 +3,7 @@
 #define FOLLOW_INTERNAL_H
 
 #include "bb/follow.h"
+#include "bb/nodes.h"
 #include "bb/obs.h"
 #include "bb/wire.h"
 #include "bb/wire_validate.h"
@@ -15,9 +16,8 @@ struct bb_follow {
     struct bb_loop *loop;
     struct bb_ctx *ctx; /* the loop's */
     struct bb_follow_user user;
-    struct bb_peer *nodes[BEHIND_NODES_MAX];
-    size_t count, current;
-    unsigned late; /* Tails in a row that nobody answered in time */
+    struct bb_nodes *nodes; /* another one is current only when nothing is awaited here */
+    unsigned late;          /* Tails in a row that nobody answered in time */
     struct bb_timer *pause;
     struct bb_arena *arena;
     uint64_t cursor;

@@ -1,2 +1,2 @@
-DEPS_follow := base obs conf env rt proto wire
+DEPS_follow := base obs conf env rt proto wire nodes
 PKGS_follow := libprotobuf-c

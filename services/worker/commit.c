@@ -303,7 +303,7 @@ static void value_came(void *arg, int status, struct bb_slice bytes)
         size_t record_count = is_tail ? reply->tail->n_records : 0;
         if (!worker_call_is_value_known((int)reply->status, record_count)) {
             status = BB_NOT_YET; /* another node, or the same a little later, has it */
-            worker_peer_failed(&worker->storage, asked);
+            bb_nodes_failed(worker->storage, asked);
         }
     }
     if (status != BB_OK) {
@@ -327,12 +327,16 @@ void worker_link_value(struct worker *worker, struct call *call)
     bb__proto__storage_request__init(&request);
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
     request.tail = &tail;
+    bb_nodes_leave(worker->storage);
     struct value_wait *wait = bb_alloc(sizeof(*wait));
     *wait = (struct value_wait){
-        .worker = worker, .call_id = call->id, .tx = call->tx, .asked = worker->storage.current
+        .worker = worker,
+        .call_id = call->id,
+        .tx = call->tx,
+        .asked = bb_nodes_current(worker->storage),
     };
-    if (bb_peer_request(worker->ctx, worker_peer(&worker->storage), &request.base, CALL_MS_MAX,
-                        value_came, wait) != BB_OK) {
+    if (bb_peer_request(worker->ctx, bb_nodes_current_peer(worker->storage), &request.base,
+                        CALL_MS_MAX, value_came, wait) != BB_OK) {
         bb_free(wait);
         worker_answer(worker, call, BB_OUTCOME_UNKNOWN,
                       "the mutation has committed, and its result could not be read");

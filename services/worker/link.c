@@ -1,7 +1,7 @@
 /* Connections to the sequencer and to storage, and what is asked when. */
 #include "link.h"
 
-static int open_peers(struct worker *worker, const char *urls, struct peers *peers)
+static int open_sequencers(struct worker *worker, const char *urls, struct peers *peers)
 {
     const char *next = urls;
     while (*next != '\0' && peers->count < WORKER_PEERS_MAX) {
@@ -30,8 +30,10 @@ int worker_link_open(struct worker *worker)
 {
     struct bb_conf *conf = bb_service_conf(worker->service);
     worker->submitted = bb_alloc_zero(LINK_SUBMIT_MAX, sizeof(struct call *));
-    int rc = open_peers(worker, bb_conf_text(conf, "sequencer"), &worker->sequencer);
-    return rc != BB_OK ? rc : open_peers(worker, bb_conf_text(conf, "storage"), &worker->storage);
+    const struct bb_nodes_options storage = { .urls = bb_conf_text(conf, "storage"),
+                                              .outstanding_max = 1024 };
+    int rc = open_sequencers(worker, bb_conf_text(conf, "sequencer"), &worker->sequencer);
+    return rc != BB_OK ? rc : bb_nodes_open(worker->ctx, worker->loop, &storage, &worker->storage);
 }
 
 /* What was asked ends here, and is not asked of one that is closed already. */
@@ -47,7 +49,8 @@ static void close_peers(struct peers *peers)
 void worker_link_close(struct worker *worker)
 {
     close_peers(&worker->sequencer);
-    close_peers(&worker->storage);
+    bb_nodes_close(worker->storage);
+    worker->storage = NULL;
     bb_free(worker->submitted);
 }
 

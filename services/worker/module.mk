@@ -1,4 +1,4 @@
-DEPS_worker := base obs conf env value rt proto wire mvcc
+DEPS_worker := base obs conf env value rt proto wire nodes mvcc
 PKGS_worker := libuv libprotobuf-c
 LIBS_worker :=
 # The program inside a slot: for the add-on and the fuzz target of its host interface (libs/vm/build.mk).

@@ -256,7 +256,7 @@ static void fetched(void *arg, int status, struct bb_slice bytes)
         return;
     }
     bb_debug(worker->ctx, "worker.fetch_failed", "status=%s", bb_status_name(status));
-    worker_peer_failed(&worker->storage, ask->node);
+    bb_nodes_failed(worker->storage, ask->node);
     if (fetch->outstanding == 0) { /* else the other node may answer */
         fetch_failed(fetch, status);
     }
@@ -289,8 +289,8 @@ static int ask_for(struct worker *worker, struct fetch *fetch)
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_READ;
     request.read = &read;
     struct ask *ask = &fetch->asks[fetch->asked];
-    *ask = (struct ask){ .fetch = fetch, .node = worker->storage.current };
-    int rc = bb_peer_request(worker->ctx, worker_peer(&worker->storage), &request.base,
+    *ask = (struct ask){ .fetch = fetch, .node = bb_nodes_current(worker->storage) };
+    int rc = bb_peer_request(worker->ctx, bb_nodes_current_peer(worker->storage), &request.base,
                              FETCH_TIMEOUT_MS, fetched, ask);
     if (rc == BB_OK) {
         fetch->asked++;
@@ -301,8 +301,9 @@ static int ask_for(struct worker *worker, struct fetch *fetch)
 
 static void send_fetch(struct worker *worker, struct fetch *fetch)
 {
-    if (!bb_peer_is_connected(worker_peer(&worker->storage))) {
-        worker_peer_rotate(&worker->storage); /* it ended while nothing was asked */
+    bb_nodes_leave(worker->storage);
+    if (!bb_peer_is_connected(bb_nodes_current_peer(worker->storage))) {
+        bb_nodes_pass_over(worker->storage); /* it ended while nothing was asked */
     }
     fetch_begun(fetch);
     bb_metric_add(worker->count.fetches, 1);
@@ -317,11 +318,11 @@ static void send_fetch(struct worker *worker, struct fetch *fetch)
 static void hedge(struct worker *worker, struct fetch *fetch)
 {
     size_t slow = fetch->asks[0].node;
-    worker_peer_failed(&worker->storage, slow);
-    if (!bb_peer_is_connected(worker_peer(&worker->storage))) {
-        worker->storage.current = slow; /* no other one is there */
+    bb_nodes_failed(worker->storage, slow);
+    if (!bb_peer_is_connected(bb_nodes_current_peer(worker->storage))) {
+        bb_nodes_choose(worker->storage, slow); /* no other one is there */
     }
-    if (worker->storage.current != slow && ask_for(worker, fetch) == BB_OK) {
+    if (bb_nodes_current(worker->storage) != slow && ask_for(worker, fetch) == BB_OK) {
         bb_metric_add(worker->count.hedges, 1);
     }
 }

@@ -23,6 +23,7 @@
 #include "worker.pb-c.h"
 
 #include "bb/env.h"
+#include "bb/nodes.h"
 #include "bb/obs.h"
 #include "bb/rt.h"
 #include "bb/wire.h"
@@ -80,7 +81,8 @@ struct worker {
     bool show_errors;
     uint64_t stop_by_us;
 
-    struct peers storage, sequencer;
+    struct bb_nodes *storage;
+    struct peers sequencer;
     struct feed feed;
     struct cache *cache;
     size_t cache_bytes_max;

@@ -256,3 +256,62 @@ describe("who is let in among storage nodes", () => {
     await pause(10);
   });
 });
+
+describe("all storage nodes are replaced while the others run", () => {
+  const NEW = ["storage4", "storage5"];
+  const ALL = [...NODES, ...NEW];
+  let suite;
+  before(async () => {
+    suite = await startSuite({ mode: "cluster", appDir: app, sequencers: 1, workers: 1, gateways: 1, schedulers: 1 });
+  });
+  after(() => suite?.stop());
+
+  const log = (name) => readFileSync(join(suite.dir, `${name}.log`), "utf8");
+  async function change(...words) {
+    await eventually(async () => {
+      const { code, stderr } = await ctl("members", ...words, "--storage", urlsOf(suite, ALL));
+      return code === 0 || / already/.test(stderr);
+    }, `members ${words.join(" ")}`);
+  }
+  async function startNew(name, id) {
+    const [port, raftPort] = await freePorts(2);
+    const own = { listen: `tcp://127.0.0.1:${port}`, "raft-id": id, "raft-listen": `127.0.0.1:${raftPort}`, data: join(suite.dir, `data${id}`) };
+    const { peers: _, ...settings } = suite.settings("storage");
+    await suite.add(name, "storage", { ...settings, ...own, join: true });
+    suite.startWith(name, {});
+  }
+
+  test("b28_members_replaced: storage goes from 1, 2, 3 to 3, 4, 5, then 3 dies; workers, gateways and schedulers go on", async (t) => {
+    const load = writers(suite.url, "replaced", 4);
+    const stream = await subscribe(suite.url, "items:numbers", { group: "seen", above: -1, take: 60 });
+    t.after(() => (load.stop(), stream.close()));
+    await moreAcknowledged(load);
+    await startNew("storage4", 4);
+    await startNew("storage5", 5);
+    for (const name of NEW) {
+      const { listen, "raft-id": id, "raft-listen": address } = suite.settings(name);
+      await change("add", String(id), listen, address);
+      await change("promote", String(id));
+    }
+    for (const name of ["storage", "storage2"]) {
+      await suite.kill(name, "SIGTERM");
+      await change("remove", String(suite.settings(name)["raft-id"]));
+    }
+    for (const role of ["worker", "gateway", "scheduler"])
+      await eventually(() => NEW.every((name) => log(role).includes(`url=${suite.settings(name).listen}`)), `news at the ${role}`);
+
+    await suite.kill("storage3");
+    load.takeGapMs();
+    await moreAcknowledged(load);
+    t.diagnostic(`kill -9 of the last one that was named: ${load.takeGapMs()} ms without an acknowledgement`);
+    const add = { path: "items:add", args: { group: "seen", n: 1 } };
+    await eventually(async () => (await post(suite.url, "/api/mutation", add, { "idempotency-key": "seen" })).status === 200, "a write");
+    await eventually(() => stream.events.some(({ data }) => data?.value?.length === 1), "news on the stream");
+    await eventually(async () => (await query(suite.url, "items:numbers", { group: "none", above: -1, take: 60 })).length === 0, "a range that nobody has read");
+    for (const role of ["worker", "gateway", "scheduler"])
+      await eventually(async () => (await fetch(`http://${suite.settings(role)["admin-listen"]}/readyz`)).status === 200, `a ${role} that is ready`);
+    await load.stop();
+    await untilEqual(suite, NEW);
+    await verify(suite.url, "replaced", load);
+  });
+});

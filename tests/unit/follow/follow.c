@@ -9,10 +9,13 @@
 /* The initialisers that protoc-c makes for messages with texts cast const away. */
 #pragma GCC diagnostic ignored "-Wcast-qual"
 
-#define NODES      2u
+#define NODES      4u
 #define LIMIT_MS   20000u
 #define HANG_MS    10000u /* five times what it takes to find out */
 #define CLUSTER_OF 16u
+
+static const char *const urls[NODES] = { "inproc://follow-0", "inproc://follow-1",
+                                         "inproc://follow-2", "inproc://follow-3" };
 
 struct world;
 struct node {
@@ -22,7 +25,8 @@ struct node {
     uint64_t gap_at;   /* this transaction is left out of what is shown; 0: none */
     uint64_t earliest; /* what lies before is truncated */
     uint8_t cluster;
-    bool has_writes; /* each transaction writes to table 1 + tx % 3, and to table 9 */
+    const uint8_t *members; /* numbers of nodes, ended by 0: what its Info names; NULL: none */
+    bool has_writes;        /* each transaction writes to table 1 + tx % 3, and to table 9 */
     struct bb_exchange *tail;
     uint64_t tail_after;
 };
@@ -37,7 +41,7 @@ struct world {
     bool has_failed;
     unsigned limit_ms; /* 0: LIMIT_MS */
     unsigned slow_ms;  /* what an answer to a Tail takes */
-    struct bb_timer *slow[2];
+    struct bb_timer *slow[NODES];
     bool (*wants)(void *arg, uint32_t table);
 };
 
@@ -97,13 +101,31 @@ static void reply_tail(struct node *node)
     bb_exchange_reply(exchange, &reply.base);
 }
 
+static size_t name_members(const struct node *node, Bb__Proto__Voter *rows, Bb__Proto__Voter **list)
+{
+    size_t count = 0;
+
+    for (; node->members != NULL && node->members[count] != 0; count++) {
+        bb__proto__voter__init(&rows[count]);
+        rows[count].id = node->members[count];
+        rows[count].url = (char *)urls[node->members[count] - 1];
+        list[count] = &rows[count];
+    }
+    return count;
+}
+
 static void reply_info(struct node *node, struct bb_exchange *exchange)
 {
     Bb__Proto__StorageReply reply = BB__PROTO__STORAGE_REPLY__INIT;
     Bb__Proto__InfoReply info = BB__PROTO__INFO_REPLY__INIT;
     uint8_t id[CLUSTER_OF] = { node->cluster };
 
-    info.last_tx = node->last_tx;
+    Bb__Proto__Voter rows[NODES], *list[NODES];
+
+    info.last_tx = info.applied_index = node->last_tx;
+    info.node = (uint64_t)(node - node->world->nodes) + 1;
+    info.n_voters = name_members(node, rows, list);
+    info.voters = list;
     info.cluster_id = bb_slice_pb(bb_slice(id, sizeof id));
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_INFO;
     reply.info = &info;
@@ -216,7 +238,6 @@ static void commit(struct node *node, uint64_t count)
 
 static void open_node(struct world *world, size_t index, uint64_t last_tx)
 {
-    static const char *const urls[NODES] = { "inproc://follow-0", "inproc://follow-1" };
     struct node *node = &world->nodes[index];
     struct bb_ctx ctx = *bb_loop_ctx(world->loop);
 
@@ -356,11 +377,11 @@ Test(follow, nodes_that_take_long_for_an_answer_are_followed)
     open_node(&world, 0, 5);
     open_node(&world, 1, 5);
     world.slow_ms = 1300;
-    for (size_t i = 0; i < NODES; i++)
+    for (size_t i = 0; i < 2; i++)
         world.slow[i] = bb_timer_new(world.loop, on_slow, &world.nodes[i]);
     open_world(&world, "inproc://follow-0,inproc://follow-1");
     await(&world, "begin5 up ");
-    for (size_t i = 0; i < NODES; i++)
+    for (size_t i = 0; i < 2; i++)
         bb_timer_free(world.slow[i]);
     close_world(&world);
 }
@@ -394,6 +415,31 @@ Test(follow, a_single_node_whose_data_went_back_is_another_history)
     world.nodes[0].earliest = 9;
     commit(&world.nodes[0], 10);
     await(&world, "anew2 anew12 ");
+    close_world(&world);
+}
+
+/* The members were 1 and 2 and are 3 and 4. The one that is followed lags for ever, and answers. */
+Test(follow, members_that_came_are_followed_and_one_that_was_removed_is_left)
+{
+    static const uint8_t members[] = { 3, 4, 0 };
+    struct world world = { .loop = bb_loop_new(bb_env_real(), NULL, "follow") };
+
+    for (size_t i = 0; i < NODES; i++)
+        open_node(&world, i, 5);
+    world.nodes[1].members = members;
+    open_world(&world, "inproc://follow-0,inproc://follow-1");
+    await(&world, "begin5 up ");
+    for (size_t i = 1; i < NODES; i++)
+        world.nodes[i].last_tx = 7;
+    await(&world, "up 6 7 ");
+    close_node(&world.nodes[0]);
+    close_node(&world.nodes[1]);
+    commit(&world.nodes[2], 1);
+    commit(&world.nodes[3], 1);
+    await(&world, "6 7 8 ");
+    close_node(&world.nodes[2]);
+    commit(&world.nodes[3], 1);
+    await(&world, "8 lost up 9 ");
     close_world(&world);
 }
 

@@ -23,14 +23,7 @@ static uint64_t still(struct bb_env *env)
     return 1000000;
 }
 
-static void open_storage(struct world *w, const char *url)
-{
-    struct peers *storage = &w->worker.storage;
-    struct bb_peer_options options = { .url = url };
-    cr_assert_eq(bb_peer_open(&w->ctx, w->loop, &options, &storage->peer[storage->count++]), BB_OK);
-}
-
-static void make(struct world *w, const char *first, const char *second)
+static void make(struct world *w, const char *urls)
 {
     *w = (struct world){ .env_ops = *bb_env_real()->ops,
                          .loop = bb_loop_new(bb_env_real(), NULL, "reads"),
@@ -47,8 +40,9 @@ static void make(struct world *w, const char *first, const char *second)
     worker->count.hedges = bb_metric("hedges", BB_COUNTER, "");
     bb_list_init(&worker->readings);
     bb_list_init(&worker->fetches);
-    open_storage(w, first);
-    open_storage(w, second);
+    cr_assert_eq(bb_nodes_open(&w->ctx, w->loop, &(struct bb_nodes_options){ .urls = urls },
+                               &worker->storage),
+                 BB_OK);
 }
 
 /* One document, of the first node. */
@@ -66,7 +60,7 @@ static void ask(struct world *w)
 
 static size_t outstanding(const struct world *w, size_t node)
 {
-    return bb_peer_outstanding(w->worker.storage.peer[node]);
+    return bb_peer_outstanding(bb_nodes_peer(w->worker.storage, node));
 }
 
 static void done(struct world *w)
@@ -82,7 +76,7 @@ static void done(struct world *w)
 Test(reads, two_questions_under_way_end_with_the_worker)
 {
     struct world w;
-    make(&w, "inproc://nobody-0", "inproc://nobody-1");
+    make(&w, "inproc://nobody-0,inproc://nobody-1");
     ask(&w);
     cr_assert_eq(outstanding(&w, 0), 1);
     worker_reads_overdue(&w.worker, still(NULL) + HEDGED_US);
@@ -96,10 +90,10 @@ Test(reads, two_questions_under_way_end_with_the_worker)
 Test(reads, a_slow_node_is_kept_when_no_other_is_there)
 {
     struct world w;
-    make(&w, "inproc://nobody-0", "ipc:///nobody/there");
+    make(&w, "inproc://nobody-0,ipc:///nobody/there");
     ask(&w);
     worker_reads_overdue(&w.worker, still(NULL) + HEDGED_US);
-    cr_assert_eq(w.worker.storage.current, 0);
+    cr_assert_eq(bb_nodes_current(w.worker.storage), 0);
     cr_assert_eq(outstanding(&w, 1), 0);
     done(&w);
 }

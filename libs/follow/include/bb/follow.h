@@ -35,8 +35,9 @@ struct bb_follow_user {
     void (*changed)(void *arg, bool is_following);
 };
 
-/* `urls`: comma list of storage nodes, at most 16. Nothing needs to be there yet. BB_BAD_REQUEST
- * names the option. On failure `follow` may be set and is to be closed all the same. */
+/* `urls`: comma list of storage nodes, at most 16, where it begins; then those that are members
+ * (bb/nodes.h). Nothing needs to be there yet. BB_BAD_REQUEST names the option. On failure `follow`
+ * may be set and is to be closed all the same. */
 int bb_follow_open(struct bb_ctx *ctx, struct bb_loop *loop, const char *urls,
                    const struct bb_follow_user *user, struct bb_follow **follow);
 /* Questions under way end with BB_CANCELLED. Accepts NULL. */

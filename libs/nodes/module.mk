@@ -1,0 +1,2 @@
+DEPS_nodes := base obs conf env rt proto wire
+PKGS_nodes := libprotobuf-c
