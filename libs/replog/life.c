@@ -20,7 +20,7 @@
 #include <stdio.h>
 
 #define SILENT_US    100000u
-#define SIGN_BYTES   1024u /* within a tick; a request for a vote has a tenth of it */
+#define SIGN_BYTES   1024u /* a request for a vote has a tenth of it */
 #define LATE_US      (3 * REPLOG_HEARTBEAT_MS * 1000u)
 #define STEP_DOWN_MS 1000u
 #define LOST_MS      100u /* and as much again, by chance: followers miss it together */
@@ -66,12 +66,16 @@ static void look_at_leader(struct bb_replog *replog)
         return;
     }
     uint64_t before = leader == life->leader ? life->received : 0;
+    uint64_t received = replog_peers_received(replog, leader);
+    bool is_silent = bb_loop_now_us(replog->loop) - replog->heard_us >= SILENT_US;
+    bool has_moved = before > 0 && received >= before + SIGN_BYTES;
     life->leader = leader;
-    life->received = replog_peers_received(replog, leader);
-    if (before > 0 && life->received == 0) {
+    if (is_silent && before > 0 && received > 0 && !has_moved)
+        return; /* the few that came count with those that follow */
+    life->received = received;
+    if (before > 0 && received == 0) {
         miss(replog);
-    } else if (before > 0 && life->received >= before + SIGN_BYTES &&
-               bb_loop_now_us(replog->loop) - replog->heard_us >= SILENT_US) {
+    } else if (is_silent && has_moved) {
         hear(replog, leader, address);
     }
 }
