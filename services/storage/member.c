@@ -176,38 +176,41 @@ bool storage_member_admits(const struct members *members, uint64_t id,
     return true;
 }
 
-static int apply_remove(struct bb_ctx *ctx, struct members *members, uint64_t id)
+/* The row of a node, a new one if it has none; NULL: there is no room. */
+static struct member *row_of(struct members *members, uint64_t id)
 {
     size_t at = position_of(members, id);
+    struct member *row = &members->list[at];
 
-    if (at == members->count || members->list[at].id != id) {
-        return bb_fail(ctx, BB_FENCED, "there is no node %" PRIu64, id);
+    if (at < members->count && row->id == id) {
+        return row;
     }
-    members->list[at] = (struct member){ .id = id, .is_removed = true };
-    return BB_OK;
+    if (members->count == MEMBER_MAX) {
+        return NULL;
+    }
+    memmove(row + 1, row, (members->count - at) * sizeof *row);
+    *row = (struct member){ .id = id };
+    members->count += 1;
+    return row;
 }
 
 int storage_member_apply(struct bb_ctx *ctx, struct members *members,
                          const struct member_entry *entry)
 {
     const struct member *from = &entry->member;
-    size_t at = position_of(members, from->id);
-    struct member *to = &members->list[at];
     char why[MEMBER_TEXT_MAX + 1];
 
-    if (entry->op == MEMBER_REMOVE) {
-        return apply_remove(ctx, members, from->id);
-    }
-    if (!storage_member_admits(members, from->id, from->incarnation, why, sizeof why)) {
+    if (entry->op != MEMBER_REMOVE &&
+        !storage_member_admits(members, from->id, from->incarnation, why, sizeof why)) {
         return bb_fail(ctx, BB_FENCED, "%s", why);
     }
-    if (at == members->count || to->id != from->id) {
-        if (members->count == MEMBER_MAX) {
-            return bb_fail(ctx, BB_FENCED, "there have been %d nodes already", MEMBER_MAX);
-        }
-        memmove(to + 1, to, (members->count - at) * sizeof *to);
-        *to = (struct member){ .id = from->id };
-        members->count += 1;
+    struct member *to = row_of(members, from->id);
+    if (to == NULL) {
+        return bb_fail(ctx, BB_FENCED, "there have been %d nodes already", MEMBER_MAX);
+    }
+    if (entry->op == MEMBER_REMOVE) { /* one that never came to say where it is, too */
+        *to = (struct member){ .id = from->id, .is_removed = true };
+        return BB_OK;
     }
     if (!is_zero(from->incarnation)) {
         memcpy(to->incarnation, from->incarnation, MEMBER_INCARNATION);

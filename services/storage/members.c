@@ -219,10 +219,14 @@ static int begin_remove(struct bb_ctx *ctx, struct change *change)
     if (is_there) {
         return bb_replog_remove(ctx, node->replog, change->member.id, on_removed, change);
     }
-    if (known == NULL || known->is_removed) {
+    if (known == NULL) {
         return bb_fail(ctx, BB_NOT_FOUND, "there is no node %" PRIu64, change->member.id);
     }
-    forget(change);
+    if (known->is_removed) {
+        end_change(change, BB_OK, ""); /* asked again by who did not hear that it was done */
+    } else {
+        forget(change);
+    }
     return BB_OK;
 }
 

@@ -154,6 +154,7 @@ describe("three storage nodes under load", () => {
     const removed = await members(suite, "remove", String(number));
     assert.equal(removed.code, 0, removed.stderr);
     assert.equal(removed.list.find(({ id }) => id === number).role, "removed");
+    assert.equal((await members(suite, "remove", String(number))).code, 0, "asked again by who did not hear that it was done");
     await suite.kill(follower);
     const back = await members(suite, "add", String(number), suite.settings(follower).listen, suite.settings(follower)["raft-listen"]);
     assert.equal(back.code, 1);
