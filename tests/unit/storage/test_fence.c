@@ -135,6 +135,34 @@ Test(fence, state_comes_back_as_it_was_and_damage_is_noticed)
     bb_buf_fini(&bytes);
 }
 
+Test(fence, golden_state_is_what_is_written_and_older_ones_are_read)
+{
+    static struct fence fence, again;
+    struct bb_ctx ctx = { 0 };
+    struct bb_buf bytes;
+    uint8_t golden[1024];
+    claim(&fence, 1, 'a');
+    append(&fence, 1, 1, 0, 10, "x");
+    fence.log_node = 7;
+    fence.logged = 2;
+    bb_buf_init(&bytes);
+    storage_fence_encode(&fence, &bytes);
+    FILE *file = fopen("tests/golden/log/state.3.bin", "rb");
+    cr_assert_not_null(file);
+    cr_assert_eq(fread(golden, 1, sizeof golden, file), bytes.size);
+    fclose(file);
+    cr_assert_eq(memcmp(bytes.data, golden, bytes.size), 0);
+    golden[0] = 2; /* ended with the members, of which there are none: a count */
+    cr_assert_eq(storage_fence_decode(&ctx, bb_slice(golden, bytes.size - 16), &again), BB_OK);
+    cr_assert_eq(again.index, 2);
+    cr_assert_eq(again.logged, 0);
+    golden[0] = 1; /* ended with the address */
+    cr_assert_eq(storage_fence_decode(&ctx, bb_slice(golden, bytes.size - 20), &again), BB_OK);
+    cr_assert_eq(again.index, 2);
+    cr_assert_eq(again.logged, 0);
+    bb_buf_fini(&bytes);
+}
+
 Test(fence, chain_tells_histories_apart)
 {
     struct fence a = { 0 }, b = { 0 };
