@@ -267,6 +267,8 @@ void replog_heap_start(void);
 
 /* blocks.c: a log opens, and its files must be there soon: the first ones are only reserved. */
 void replog_blocks_start(void);
+/* aio.c: finds the calls that it stands in for; without it the program may not contain them. */
+void replog_aio_start(void);
 void replog_watch(struct bb_replog *replog);                   /* one tick */
 void replog_note_full(struct bb_replog *replog, bool is_full); /* an entry was refused, or taken */
 

@@ -1,6 +1,7 @@
 /* Several nodes over real sockets and disks: who leads, who is let in, what is never lost. */
 #include <criterion/criterion.h>
 #include <dirent.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -36,6 +37,39 @@ static bool all_are_current(struct cluster *cluster)
             return false;
     }
     return true;
+}
+
+/* Of the TCP connections of this process; `at_once`: of those that do not wait to fill a packet. */
+static size_t count_connections(size_t *at_once)
+{
+    size_t count = 0;
+
+    *at_once = 0;
+    for (int fd = 0; fd < 1024; fd++) {
+        struct sockaddr_storage peer;
+        socklen_t size = sizeof peer, length = sizeof(int);
+        int no_delay = 0;
+        if (getpeername(fd, (struct sockaddr *)&peer, &size) != 0 || peer.ss_family != AF_INET ||
+            getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &no_delay, &length) != 0)
+            continue;
+        count += 1;
+        *at_once += no_delay != 0;
+    }
+    return count;
+}
+
+Test(replog_cluster, small_messages_do_not_wait_for_acknowledgements, .timeout = 60)
+{
+    struct cluster cluster;
+    size_t count, at_once;
+
+    cluster_init(&cluster, 3, 3);
+    start_all(&cluster);
+    cluster_write(&cluster, 5, 200);
+    count = count_connections(&at_once);
+    cr_assert_geq(count, 8); /* to each follower and back, both ends */
+    cr_assert_eq(at_once, count);
+    cluster_fini(&cluster);
 }
 
 Test(replog_cluster, b22_leaders_that_go_lose_nothing_acknowledged, .timeout = 120)
