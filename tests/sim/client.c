@@ -11,6 +11,7 @@
 #define RETRY_US    40000
 #define TRIES_MAX   400
 #define STEPS_BYTES 1024
+#define BODY_BYTES  (STEPS_BYTES + 128) /* the steps, and what is around them */
 #define NEVER       UINT64_MAX
 #define FILL_MIN    500000u
 
@@ -23,7 +24,7 @@ struct request {
     char key[96];
     uint64_t told_tx; /* by an earlier answer; 0: none yet */
     uint64_t made_us; /* the key */
-    char body[STEPS_BYTES];
+    char body[BODY_BYTES];
     bool is_query;
     unsigned tries, tries_max;
     uint64_t first_us, start_us;
@@ -498,7 +499,7 @@ void sim_client_ask(const char *path, const char *body, const char *key,
 
 void sim_clients_start(void)
 {
-    char name[16];
+    char name[24];
 
     for (unsigned i = 0; i < world.scenario->clients; i++) {
         (void)snprintf(name, sizeof name, "client-%u", i + 1);
