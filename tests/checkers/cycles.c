@@ -71,7 +71,7 @@ static const struct writer *writer_of(const struct graph *graph, struct bb_slice
 {
     struct writer wanted = { .key = key, .value = value };
 
-    return value.data == NULL
+    return value.data == NULL || graph->writer_count == 0
                ? NULL
                : bsearch(&wanted, graph->writers, graph->writer_count, sizeof wanted, by_key_value);
 }
@@ -125,7 +125,8 @@ static void collect_writers(const struct check_history *history, struct graph *g
                                  .has_failed = txn->outcome == CHECK_FAILED };
         }
     }
-    qsort(graph->writers, graph->writer_count, sizeof *graph->writers, by_key_value);
+    if (graph->writer_count > 0)
+        qsort(graph->writers, graph->writer_count, sizeof *graph->writers, by_key_value);
 }
 
 /* ---- edges from data ---- */
