@@ -146,10 +146,10 @@ static bool same_as_set(struct bb_slice told, const struct rows *rows)
     return true;
 }
 
-static struct bb_slice rows_value(const struct rows *rows, bool is_descending)
+/* Lives with the builder. */
+static struct bb_slice rows_value(const struct rows *rows, bool is_descending,
+                                  struct bb_value_builder *builder)
 {
-    struct bb_value_builder *builder = bb_value_builder_new();
-
     bb_value_begin_array(builder);
     for (size_t i = 0; i < rows->count; i++) {
         bb_value_begin_array(builder);
@@ -158,7 +158,7 @@ static struct bb_slice rows_value(const struct rows *rows, bool is_descending)
         bb_value_end_array(builder);
     }
     bb_value_end_array(builder);
-    return bb_value_finish(builder); /* lives with the builder, for a message */
+    return bb_value_finish(builder);
 }
 
 /* [name, low, high, limit, isDescending, rows] */
@@ -168,7 +168,8 @@ static bool check_scan(const struct check_model *model, struct bb_slice step, bo
     struct bb_slice told = bb_value_at(step, 5);
     size_t limit = (size_t)bb_value_float64(bb_value_at(step, 3));
     bool is_descending = bb_value_bool(bb_value_at(step, 4));
-    struct rows rows = { .pairs = bb_alloc((model->count + 1) * sizeof(void *)) };
+    const struct check_pair **pairs = bb_alloc((model->count + 1) * sizeof(void *));
+    struct rows rows = { .pairs = pairs };
 
     if (is_by_value) {
         rows_by_value(model, bb_value_at(step, 1), bb_value_at(step, 2), &rows);
@@ -184,8 +185,12 @@ static bool check_scan(const struct check_model *model, struct bb_slice step, bo
     if (is_right)
         is_right =
             is_by_value ? same_as_set(told, &rows) : same_in_order(told, &rows, is_descending);
-    if (!is_right)
-        tell(why, step, rows_value(&rows, is_descending));
+    if (!is_right) {
+        struct bb_value_builder *builder = bb_value_builder_new();
+        tell(why, step, rows_value(&rows, is_descending, builder));
+        bb_value_builder_free(builder);
+    }
+    bb_free(pairs);
     return is_right;
 }
 
