@@ -1,6 +1,6 @@
 /*
- * The files of a log as they lie on the disk (docs/formats/log.md): metadata1 and 2, closed
- * segments FIRST-LAST, open ones open-N, snapshots. A segment is a format word and batches:
+ * The files of a log as they lie on the disk (docs/formats/log.md): metadata1 and 2, the ballot,
+ * closed segments FIRST-LAST, open ones open-N, snapshots. A segment is a format word and batches:
  *
  *     u32 CRC of the header, u32 CRC of the data, header, data
  *     header: u64 count, then for each entry u64 term, u8 type, 3 zero bytes, u32 bytes
@@ -13,6 +13,8 @@
 #include <stdlib.h>
 
 #include "bb/env.h"
+
+#include "ballot.h"
 
 enum {
     LOOK_FORMAT = 1,
@@ -306,17 +308,40 @@ static int look_open(struct looking *looking)
     return rc;
 }
 
+/* A folder of a version that kept none is whole. */
+static void look_ballot(struct looking *looking)
+{
+    struct bb_replog_look *look = looking->look;
+    struct bb_ctx ctx = { .env = looking->ctx->env };
+    struct replog_ballots ballots;
+    int rc = replog_ballots_read(&ctx, looking->dir, &ballots);
+
+    if (rc != BB_OK && rc != BB_NOT_FOUND) {
+        (void)snprintf(look->ballot_damage, sizeof look->ballot_damage, "%.150s", ctx.error);
+    } else if (rc == BB_OK &&
+               replog_ballots_match(&ballots, look->term, look->voted_for) == REPLOG_BALLOT_OTHER) {
+        (void)snprintf(look->ballot_damage, sizeof look->ballot_damage,
+                       "the file ballot says term %" PRIu64 ", vote %" PRIu64
+                       ": it or metadata1 and 2 are damaged or older",
+                       ballots.newest.term, ballots.newest.vote);
+    }
+}
+
 int bb_replog_look(struct bb_ctx *ctx, const char *dir, struct bb_replog_look *look)
 {
     struct looking looking = { .ctx = ctx, .dir = dir, .look = look, .next = 1 };
     int rc = ctx->env->ops->list_dir(ctx, ctx->env, dir, note_name, &looking);
 
     look->term = look->voted_for = 0;
+    look->ballot_damage[0] = 0;
     for (size_t i = 0; i < looking.count && rc == BB_OK; i++) {
         rc = look_name(&looking, looking.names[i]);
     }
     if (rc == BB_OK && looking.count > 0) {
         rc = look_open(&looking);
+    }
+    if (rc == BB_OK) {
+        look_ballot(&looking);
     }
     bb_free(looking.names);
     return rc;

@@ -475,6 +475,7 @@ void bb_replog_free(struct bb_replog *replog)
         uv_run(bb_loop_uv(replog->loop), UV_RUN_ONCE);
     }
     bb_assert(bb_list_is_empty(&replog->proposals));
+    replog_ballots_close(&replog->ctx, &replog->ballots);
     bb_free(replog->dir);
     bb_free(replog->address);
     bb_free(replog->listen);

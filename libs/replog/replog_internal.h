@@ -12,6 +12,7 @@
 #include "bb/obs.h"
 #include "bb/replog.h"
 
+#include "ballot.h"
 #include "source.h"
 
 #if RAFT_VERSION_NUMBER < 2201
@@ -176,6 +177,7 @@ struct bb_replog {
     struct raft_fsm fsm;
     struct raft_uv_transport transport;
     struct replog_real_io real;
+    struct replog_ballots ballots;        /* term and vote once more */
     bool has_transport, has_io, has_raft; /* what close must undo */
     bool is_started, is_closing, is_closed;
     bool is_pumped; /* free runs the loop until all is closed */

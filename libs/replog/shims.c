@@ -75,9 +75,20 @@ static int wrapped_append(struct raft_io *io, struct raft_io_append *request,
     return 0;
 }
 
+/* Before libraft's own file has it: whoever ends between the two has told nobody yet. */
+static void write_ballot(struct bb_replog *replog, const char *what, raft_term term, raft_id vote)
+{
+    struct bb_ctx ctx = { .env = replog->ctx.env };
+
+    if (replog_ballots_write(&ctx, &replog->ballots, term, vote) != BB_OK) {
+        replog_die(replog, REPLOG_EXIT_IO, what, ctx.error);
+    }
+}
+
 static int wrapped_set_term(struct raft_io *io, raft_term term)
 {
     struct bb_replog *replog = replog_of(io);
+    write_ballot(replog, "write of the term", term, 0);
     if (replog->real.set_term(io, term) != 0) {
         replog_die(replog, REPLOG_EXIT_IO, "write of the term", io->errmsg);
     }
@@ -87,6 +98,7 @@ static int wrapped_set_term(struct raft_io *io, raft_term term)
 static int wrapped_set_vote(struct raft_io *io, raft_id server_id)
 {
     struct bb_replog *replog = replog_of(io);
+    write_ballot(replog, "write of the vote", replog->ballots.newest.term, server_id);
     if (replog->real.set_vote(io, server_id) != 0) {
         replog_die(replog, REPLOG_EXIT_IO, "write of the vote", io->errmsg);
     }
@@ -269,6 +281,87 @@ static void snapshot_free(struct raft_snapshot *snapshot)
     raft_free(snapshot);
 }
 
+/* libraft's files are behind: a process ended before it wrote them. */
+static int catch_up(struct bb_replog *replog, raft_term *term, raft_id *vote)
+{
+    const struct replog_ballot *newest = &replog->ballots.newest;
+    int rc = 0;
+
+    if (newest->term != *term) {
+        rc = replog->real.set_term(&replog->io, newest->term);
+    }
+    if (rc == 0 && newest->vote != 0) {
+        rc = replog->real.set_vote(&replog->io, newest->vote);
+    }
+    *term = newest->term;
+    *vote = newest->vote;
+    return rc;
+}
+
+/* Without peers nothing was promised to anybody: the later term does. */
+static int settle_alone(struct bb_replog *replog, raft_term *term, raft_id *vote)
+{
+    uint64_t ours = replog->ballots.newest.term;
+
+    bb_warn(&replog->ctx, "replog.ballot",
+            "dir=%s term=%llu ballot_term=%" PRIu64 " effect=\"the later one is taken\"",
+            replog->dir, *term, ours);
+    if (ours <= *term) {
+        return 0;
+    }
+    *term = ours;
+    *vote = 0;
+    return replog->real.set_term(&replog->io, ours);
+}
+
+/*
+ * What this node has promised, as libraft's files say and as the ballots say: they agree when this
+ * returns 0. A folder of a version that kept no ballots gets them.
+ */
+static int settle_ballots(struct bb_replog *replog, raft_term *term, raft_id *vote)
+{
+    struct bb_ctx ctx = { .env = replog->ctx.env };
+    struct replog_ballots *ballots = &replog->ballots;
+    bool is_alone = replog->listen == NULL;
+    int raft_status = 0;
+    int rc = replog_ballots_read(&ctx, replog->dir, ballots);
+    enum replog_ballot_match match = replog_ballots_match(ballots, *term, *vote);
+
+    if (rc == BB_NOT_FOUND) {
+        rc = replog_ballots_create(&ctx, replog->dir, *term, *vote, ballots);
+    } else if (is_alone && (rc == BB_CORRUPT || (rc == BB_OK && match == REPLOG_BALLOT_OTHER))) {
+        raft_status = settle_alone(replog, term, vote);
+        rc = replog_ballots_create(&ctx, replog->dir, *term, *vote, ballots);
+    } else if (rc == BB_OK && match == REPLOG_BALLOT_OTHER) {
+        (void)snprintf(replog->io.errmsg, sizeof replog->io.errmsg,
+                       "metadata1 and 2 say term %llu, vote %llu, its file ballot says term "
+                       "%" PRIu64 ", vote %" PRIu64 "; one is damaged or older",
+                       *term, *vote, ballots->newest.term, ballots->newest.vote);
+        return RAFT_CORRUPT;
+    } else if (rc == BB_OK) {
+        rc = replog_ballots_open(&ctx, replog->dir, ballots);
+        if (match == REPLOG_BALLOT_AHEAD) {
+            raft_status = catch_up(replog, term, vote);
+        }
+    }
+    if (rc != BB_OK) {
+        (void)snprintf(replog->io.errmsg, sizeof replog->io.errmsg, "%.200s", ctx.error);
+        return rc == BB_CORRUPT ? RAFT_CORRUPT : RAFT_IOERR;
+    }
+    return raft_status;
+}
+
+/* No entry is of a later term than the node has seen. */
+static bool term_fits(struct bb_replog *replog, uint64_t term, uint64_t newest)
+{
+    if (newest > term) {
+        (void)snprintf(replog->io.errmsg, sizeof replog->io.errmsg,
+                       "it has entries of term %" PRIu64 ", and has seen no term after %" PRIu64,
+                       newest, term);
+    }
+    return newest <= term;
+}
+
 /* Whether the log that was loaded fits to data applied up to replog->applied. */
 static bool log_fits(struct bb_replog *replog, uint64_t covered, uint64_t start, size_t count)
 {
@@ -306,17 +399,23 @@ static int wrapped_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
                         struct raft_entry *entries[], size_t *count)
 {
     struct bb_replog *replog = replog_of(io);
-    uint64_t covered, index;
+    uint64_t covered, newest, index;
     int rc = replog->real.load(io, term, voted_for, snapshot, start_index, entries, count);
 
     if (rc != 0) {
         return rc;
     }
+    rc = settle_ballots(replog, term, voted_for);
     covered = *snapshot == NULL ? 0 : (*snapshot)->index;
-    if (!log_fits(replog, covered, *start_index, *count)) {
+    newest = *count > 0 ? (*entries)[*count - 1].term : *snapshot == NULL ? 0 : (*snapshot)->term;
+    if (rc == 0 &&
+        (!term_fits(replog, *term, newest) || !log_fits(replog, covered, *start_index, *count))) {
+        rc = RAFT_CORRUPT;
+    }
+    if (rc != 0) {
         entries_free(*entries, *count);
         snapshot_free(*snapshot);
-        return RAFT_CORRUPT;
+        return rc;
     }
     for (size_t k = 0; k < *count; k++) {
         const struct raft_entry *entry = &(*entries)[k];

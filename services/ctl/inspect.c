@@ -161,6 +161,9 @@ static json_t *inspect_log(struct inspection *inspection)
     if (bb_replog_look(inspection->ctx, path, &look) != BB_OK) {
         set_damage(inspection, object, inspection->ctx->error);
     }
+    if (look.ballot_damage[0] != 0) {
+        set_damage(inspection, object, look.ballot_damage);
+    }
     set(object, "term", number(look.term));
     set(object, "votedFor", number(look.voted_for));
     set(object, "snapshots", inspection->snapshots);

@@ -179,10 +179,10 @@ static int write_file(struct bb_ctx *ctx, struct bb_file *file, uint64_t offset,
     struct bb_buf *data = &file->file->data;
 
     sim_failpoint("disk.write");
-    if (file->node->disk->is_full)
-        return no_space(ctx, file->file->path);
     if (file->is_append)
         offset = data->size;
+    if (file->node->disk->is_full && offset + size > data->size)
+        return no_space(ctx, file->file->path);
     if (data->size < offset + size) {
         size_t more = (size_t)offset + size - data->size;
         memset(bb_buf_reserve(data, more), 0, more);

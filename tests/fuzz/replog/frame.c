@@ -1,4 +1,4 @@
-/* Log entries and manifests from a disk that lies. */
+/* Log entries, manifests and ballots from a disk that lies. */
 #include "replog_internal.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -19,6 +19,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (replog_manifest_decode(&ctx, bb_slice(data, size), &index, &application) == BB_OK) {
         bb_assert(application.size <= size);
+    }
+    struct replog_ballot ballot;
+    if (replog_ballot_decode(&ctx, bb_slice(data, size), &ballot) == BB_OK) {
+        uint8_t again[REPLOG_BALLOT_BYTES];
+        replog_ballot_encode(&ballot, again);
+        bb_assert(memcmp(again, data, sizeof again) == 0);
     }
     return 0;
 }

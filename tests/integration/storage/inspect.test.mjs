@@ -114,6 +114,11 @@ test("inspect, hash and compact", async (t) => {
     const log = ctl("inspect", copy, "--part", "log");
     assert.equal(log.code, 1);
     assert.match(log.out, /checksum/);
+    const metadata = join(copy, "raft/metadata1");
+    const other = readFileSync(metadata);
+    other[16] ^= 4; // its term
+    writeFileSync(metadata, other);
+    assert.match(ctl("inspect", copy, "--part", "log").out, /the file ballot says term \d+, vote \d+: it or metadata1 and 2 are damaged/);
     const mdb = join(copy, "store/data.mdb");
     const pages = readFileSync(mdb);
     const used = Array.from({ length: pages.length / 4096 }, (_, page) => page).filter((page) => page > 1 && pages.readBigUInt64LE(page * 4096) === BigInt(page));

@@ -295,7 +295,7 @@ Test(replog, failed_write_of_the_term_ends_the_process, .timeout = 30, .exit_cod
 {
     struct log_world world;
     log_init(&world);
-    cr_assert_eq(log_open(&world), BB_OK);
+    cr_assert_eq(log_start(&world), BB_OK);
     world.replog->real.set_term = term_fails;
     log_fini(&world);
     world.replog->io.set_term(&world.replog->io, 5);

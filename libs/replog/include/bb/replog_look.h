@@ -37,6 +37,7 @@ struct bb_replog_look_snapshot {
 };
 struct bb_replog_look {
     uint64_t term, voted_for; /* of the newer metadata file; 0: there is none */
+    char ballot_damage[160];  /* what is wrong with the file ballot, or "" */
     /* Any of these may be NULL. In order. */
     void (*snapshot)(void *arg, const struct bb_replog_look_snapshot *snapshot);
     void (*segment)(void *arg,
