@@ -267,7 +267,7 @@ void replog_wrap_io(struct bb_replog *replog);
 /* heap.c: the library's memory, for the whole process. */
 void replog_heap_start(void);
 
-/* blocks.c: a log opens, and its files must be there soon: the first ones are only reserved. */
+/* blocks.c: a log opens, and a file must be there soon: the first one is only reserved. */
 void replog_blocks_start(void);
 /* aio.c: finds the calls that it stands in for; without it the program may not contain them. */
 void replog_aio_start(void);
