@@ -1,6 +1,7 @@
 /*
  * bb-ctl members: the storage nodes, and changes of them. Asks one named node after the other until
- * the one that leads has answered; a node that does not lead says where that one is.
+ * the one that leads has answered; a node that does not lead says where that one is. A list comes
+ * from the leader too where there is one: a node that was removed may not have heard of it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,8 @@ struct session {
     char urls[URLS_MAX][256];
     size_t url_count, next;
     char leader[256]; /* where to ask next; empty: the next of the urls */
+    char asked[256];
+    bool was_sent_on; /* to the leader that a list named */
     Bb__Proto__Members request;
     Bb__Proto__Member member;
     char *texts[2]; /* the member's */
@@ -106,6 +109,37 @@ static void again(struct session *session, const char *why)
     bb_timer_start(session->pause, session->leader[0] != 0 ? 1 : PAUSE_MS, 0);
 }
 
+static const char *leader_of(const Bb__Proto__MembersReply *reply)
+{
+    for (size_t i = 0; i < reply->n_members; i++) {
+        if (reply->members[i]->is_leader)
+            return reply->members[i]->url;
+    }
+    return NULL;
+}
+
+static void take_list(struct session *session, const Bb__Proto__MembersReply *reply)
+{
+    const char *leader = leader_of(reply);
+
+    if (leader == NULL && (size_t)session->tries < session->url_count) {
+        again(session, "no storage node leads");
+        return;
+    }
+    if (leader != NULL && strcmp(leader, session->asked) != 0 && !session->was_sent_on) {
+        session->was_sent_on = true;
+        (void)snprintf(session->leader, sizeof session->leader, "%s", leader);
+        again(session, "the node that leads does not answer");
+        return;
+    }
+    if (leader == NULL)
+        (void)fprintf(stderr,
+                      "bb-ctl: no storage node leads: this is what %s knows, it may be old\n",
+                      session->asked);
+    print_members(session, reply);
+    end(session, 0);
+}
+
 static void on_reply(void *arg, int status, struct bb_slice bytes)
 {
     struct session *session = arg;
@@ -127,6 +161,8 @@ static void on_reply(void *arg, int status, struct bb_slice bytes)
         end(session, 1);
     } else if (status != BB_OK) {
         again(session, "no storage node answers at the named addresses");
+    } else if (reply->op_case == BB__PROTO__STORAGE_REPLY__OP_MEMBERS && !is_change) {
+        take_list(session, reply->members);
     } else if (reply->op_case == BB__PROTO__STORAGE_REPLY__OP_MEMBERS) {
         print_members(session, reply->members);
         end(session, 0);
@@ -152,6 +188,7 @@ static void ask(void *arg)
     if (options.url[0] == 0) {
         options.url = session->urls[session->next++ % session->url_count];
     }
+    (void)snprintf(session->asked, sizeof session->asked, "%s", options.url);
     bb_peer_close(session->peer);
     session->peer = NULL;
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_MEMBERS;

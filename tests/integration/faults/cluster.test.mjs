@@ -155,6 +155,11 @@ describe("three storage nodes under load", () => {
     assert.equal(removed.code, 0, removed.stderr);
     assert.equal(removed.list.find(({ id }) => id === number).role, "removed");
     assert.equal((await members(suite, "remove", String(number))).code, 0, "asked again by who did not hear that it was done");
+    // It runs on and was not told; who asks it first hears of it all the same.
+    const told = await ctl("members", "--storage", urlsOf(suite, [follower, ...NODES]), "--json");
+    assert.equal(JSON.parse(told.stdout).find(({ id }) => id === number).role, "removed");
+    const alone = await ctl("members", "--storage", suite.settings(follower).listen);
+    assert.match(alone.stdout + alone.stderr, /removed|no storage node leads: this is what .* knows, it may be old/);
     await suite.kill(follower);
     const back = await members(suite, "add", String(number), suite.settings(follower).listen, suite.settings(follower)["raft-listen"]);
     assert.equal(back.code, 1);
