@@ -37,8 +37,10 @@ static int status_of(int rc)
 }
 
 /* What a person can do about it. */
-static const char *advice(int status)
+static const char *advice(int rc, int status)
 {
+    if (rc == EFBIG)
+        return "; a limit of the size of files, or a damaged page: bb-ctl inspect tells damage";
     switch (status) {
     case BB_NO_SPACE:
         return "; free disk space on that file system and start again: nothing was lost";
@@ -77,5 +79,5 @@ int kv_fail(struct bb_ctx *ctx, const struct bb_kv *kv, int rc, const char *what
                       : rc < 0           ? mdb_strerror(rc)
                                          : bb_strerror(rc, text, sizeof(text));
     int status = status_of(rc);
-    return bb_fail(ctx, status, "%s in %s: %s%s", what, kv->dir, why, advice(status));
+    return bb_fail(ctx, status, "%s in %s: %s%s", what, kv->dir, why, advice(rc, status));
 }

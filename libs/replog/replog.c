@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define FREE_BYTES_MIN     (128ull << 20) /* two segments, the largest entry, a reserve */
 #define SNAPSHOT_BYTES     (16ull << 20)
 #define HOLD_BYTES         (256ull << 20)
 #define ADDRESS_IF_NO_PEER "127.0.0.1:1"
@@ -337,8 +336,9 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
 
     rc = ctx->env->ops->make_dir(ctx, ctx->env, replog->dir);
     if (rc == BB_OK) {
-        rc = replog_check_free_space(
-            ctx, replog, options->free_bytes_min == 0 ? FREE_BYTES_MIN : options->free_bytes_min);
+        rc = replog_check_free_space(ctx, replog,
+                                     options->free_bytes_min == 0 ? REPLOG_FREE_BYTES_MIN
+                                                                  : options->free_bytes_min);
     }
     if (rc == BB_OK) {
         rc = replog_clear_half_start(ctx, replog);

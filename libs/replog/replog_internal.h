@@ -43,6 +43,7 @@ enum {
     REPLOG_TRAILING_BYTES = 16 << 20,
     REPLOG_TRAILING_FEW = 3,
     REPLOG_THRESHOLD_NEVER = 1000000,
+    REPLOG_FREE_BYTES_MIN = 128 << 20, /* two segments, the largest entry, a reserve */
     /* And up to twice that: a leader that hangs is missed for 1.2 s at most. One that is killed
      * ends its connections, and is missed for some 0.2 s: life.c. */
     REPLOG_ELECTION_MS = 600,

@@ -238,16 +238,30 @@ static void watch_space(struct bb_replog *replog)
     replog->is_full = false;
 }
 
+/* libraft waits in silence for a file that it could not make ahead, and may have given some space
+ * back since: what is free is held against what a start needs. */
+static const char *why_it_hangs(struct bb_replog *replog, const char *otherwise)
+{
+    struct bb_ctx *ctx = &replog->ctx;
+    uint64_t free_bytes;
+
+    if (ctx->env->ops->free_bytes(ctx, ctx->env, replog->dir, &free_bytes) == BB_OK &&
+        free_bytes < REPLOG_FREE_BYTES_MIN)
+        return "its disk has too little space: free some";
+    return otherwise;
+}
+
 void replog_watch(struct bb_replog *replog)
 {
     watch_space(replog);
     uint64_t ticks_max = REPLOG_APPEND_TICKS_MAX + replog->append_bytes / REPLOG_APPEND_TICK_BYTES;
     if (replog->appends_in_flight > 0 && ++replog->append_ticks >= ticks_max) {
-        replog_die(replog, REPLOG_EXIT_HANG, "append", "no answer from the disk for 3 s or more");
+        replog_die(replog, REPLOG_EXIT_HANG, "append",
+                   why_it_hangs(replog, "no answer from the disk for 3 s or more"));
     }
     if (replog->snapshots_in_flight > 0 && ++replog->snapshot_ticks >= REPLOG_SNAPSHOT_TICKS_MAX) {
         replog_die(replog, REPLOG_EXIT_HANG, "write of a snapshot",
-                   "no answer from the disk for 30 s");
+                   why_it_hangs(replog, "no answer from the disk for 30 s"));
     }
 }
 

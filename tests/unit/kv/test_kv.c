@@ -333,7 +333,7 @@ Test(kv, a_full_disk_is_no_space_and_keeps_what_was_committed)
     int rc = fill_until_full(&ctx, kv, &committed);
     cr_assert_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
     cr_assert_eq(rc, BB_NO_SPACE, "%s", ctx.error);
-    cr_assert(strstr(ctx.error, "free disk space") != NULL, "%s", ctx.error);
+    cr_assert(strstr(ctx.error, "limit of the size of files") != NULL, "%s", ctx.error);
     bb_kv_close(kv);
     kv = open_kv(&folder);
     check_all(kv, committed);

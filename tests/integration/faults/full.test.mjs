@@ -1,0 +1,106 @@
+// Disks of storage nodes that fill up while they run, of one node and of all: nothing acknowledged is lost, the
+// last line says what to do, and when there is space again a start is all that is needed.
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+
+import { app } from "../http/modes.mjs";
+import { eventually as wait, startSuite } from "../js/suite.mjs";
+import { verify, writers } from "./ledger.mjs";
+
+const NODES = ["storage", "storage2", "storage3"];
+const eventually = (probe, what) => wait(probe, { what });
+
+function mount(dir, megabytes) {
+  mkdirSync(dir, { recursive: true });
+  return spawnSync("mount", ["-t", "tmpfs", "-o", `size=${megabytes}m`, "tmpfs", dir]).status === 0;
+}
+
+/** Whether this process may make small file systems. */
+function canMount() {
+  const dir = mkdtempSync(join(tmpdir(), "bitbend-mount-"));
+  const can = mount(dir, 1);
+  if (can) spawnSync("umount", [dir]);
+  rmSync(dir, { recursive: true });
+  return can;
+}
+
+/** Takes all space of the file system at `dir`; returns what gives it back. */
+function fill(dir) {
+  const path = join(dir, "ballast");
+  const file = openSync(path, "w");
+  for (let size = 1 << 20; size >= 4096; ) {
+    try {
+      writeSync(file, Buffer.alloc(size));
+    } catch {
+      size >>= 1;
+    }
+  }
+  closeSync(file);
+  return () => rmSync(path);
+}
+
+describe("storage nodes whose disks are full", { skip: !canMount() && "needs the right to make a small file system" }, () => {
+  const base = mkdtempSync(join(tmpdir(), "bitbend-full-"));
+  const disk = (name) => join(base, `disk-${name}`);
+  const logDisk = join(base, "disk-storage2/data/raft");
+  let suite;
+  before(async () => {
+    for (const name of NODES) mount(disk(name), 300);
+    mount(logDisk, 180); // beside its data: the log alone is full
+    const options = Object.fromEntries(NODES.map((name) => [name, { data: join(disk(name), "data") }]));
+    suite = await startSuite({ mode: "cluster", appDir: app, options, sequencers: 1, workers: 1, gateways: 1 });
+  });
+  after(async () => {
+    await suite?.stop();
+    for (const dir of [logDisk, ...NODES.map(disk)]) spawnSync("umount", [dir]);
+    rmSync(base, { recursive: true });
+  });
+
+  const log = (name) => readFileSync(join(suite.dir, `${name}.log`), "utf8");
+  async function more(load, count = 30) {
+    const before = load.acknowledged.size;
+    await eventually(() => load.acknowledged.size > before + count, "writes that go on");
+  }
+  /** The nodes end by themselves, each with one of these codes. */
+  async function ended(names, codes) {
+    for (const name of names) {
+      assert.match(await suite.child(name).exited, codes, suite.logs());
+      suite.forget(name);
+      assert.match(log(name).trim().split("\n").at(-1), /cannot go on: .*(space|No space)/);
+    }
+  }
+
+  test("b22_full_log: one node's log is full; the others go on, and it when there is space again", async (t) => {
+    const load = writers(suite.url, "log", 8, "x".repeat(60_000));
+    t.after(() => load.stop());
+    await more(load);
+    const free = fill(logDisk);
+    await ended(["storage2"], /^exit code 71$/);
+    await more(load);
+    free();
+    await suite.start("storage2");
+    await more(load);
+    await load.stop();
+    await verify(suite.url, "log", load);
+  });
+
+  test("b22_full_disks: the disks of all nodes are full; calls wait, and go on when there is space again", async (t) => {
+    const load = writers(suite.url, "all", 8, "x".repeat(1000));
+    t.after(() => load.stop());
+    await more(load);
+    const frees = ["storage", "storage3"].map((name) => fill(disk(name)));
+    await ended(["storage", "storage3"], /^exit code 7[123]$/);
+    const refused = suite.startWith("storage", {});
+    assert.equal(await refused.exited, "exit code 1", suite.logs());
+    assert.match(log("storage"), /bb-storage: the disk of .* has 0 MB free and the log needs \d+ MB to start: free some space/);
+    for (const free of frees) free();
+    await suite.start();
+    await more(load);
+    await load.stop();
+    await verify(suite.url, "all", load);
+  });
+});
