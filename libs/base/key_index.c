@@ -5,7 +5,7 @@
 void bb_key_index_init(struct bb_key_index *index, struct bb_slice (*key_of)(const void *thing))
 {
     *index = (struct bb_key_index){ .capacity = CAPACITY_MIN, .key_of = key_of };
-    index->places = bb_alloc_zero(index->capacity, sizeof(void *));
+    index->places = bb_alloc_zero(index->capacity, sizeof(*index->places));
     /* Keys are made by users: nobody outside should know which ones meet. Nothing depends on it. */
     index->seed = (uint64_t)(uintptr_t)index->places;
 }
@@ -15,9 +15,9 @@ void bb_key_index_fini(struct bb_key_index *index)
     bb_free(index->places);
 }
 
-static size_t home_of(const struct bb_key_index *index, struct bb_slice key)
+static size_t home_of(const struct bb_key_index *index, uint64_t hash)
 {
-    return bb_hash64(key, index->seed) & (index->capacity - 1);
+    return hash & (index->capacity - 1);
 }
 
 static size_t next_of(const struct bb_key_index *index, size_t at)
@@ -27,61 +27,67 @@ static size_t next_of(const struct bb_key_index *index, size_t at)
 
 void *bb_key_index_find(const struct bb_key_index *index, struct bb_slice key)
 {
-    size_t at = home_of(index, key);
+    uint64_t hash = bb_hash64(key, index->seed);
+    const struct bb_key_place *place;
 
-    while (index->places[at] != NULL && !bb_slice_equal(index->key_of(index->places[at]), key))
-        at = next_of(index, at);
-    return index->places[at];
+    for (size_t at = home_of(index, hash); (place = &index->places[at])->thing != NULL;
+         at = next_of(index, at)) {
+        if (place->hash == hash && bb_slice_equal(index->key_of(place->thing), key))
+            return place->thing;
+    }
+    return NULL;
 }
 
-static void place(struct bb_key_index *index, void *thing)
+static void put(struct bb_key_index *index, struct bb_key_place place)
 {
-    size_t at = home_of(index, index->key_of(thing));
+    size_t at = home_of(index, place.hash);
 
-    while (index->places[at] != NULL)
+    while (index->places[at].thing != NULL)
         at = next_of(index, at);
-    index->places[at] = thing;
+    index->places[at] = place;
 }
 
 static void resize(struct bb_key_index *index, size_t capacity)
 {
-    void **old = index->places;
+    struct bb_key_place *old = index->places;
     size_t old_capacity = index->capacity;
 
-    index->places = bb_alloc_zero(capacity, sizeof(void *));
+    index->places = bb_alloc_zero(capacity, sizeof(*index->places));
     index->capacity = capacity;
     for (size_t i = 0; i < old_capacity; i++) {
-        if (old[i] != NULL)
-            place(index, old[i]);
+        if (old[i].thing != NULL)
+            put(index, old[i]);
     }
     bb_free(old);
 }
 
 void bb_key_index_add(struct bb_key_index *index, void *thing)
 {
-    if (2 * (index->count + 1) > index->capacity)
+    if (4 * (index->count + 1) > 3 * index->capacity)
         resize(index, 2 * index->capacity);
-    place(index, thing);
+    put(index, (struct bb_key_place){ .thing = thing,
+                                      .hash = bb_hash64(index->key_of(thing), index->seed) });
     index->count++;
 }
 
 void bb_key_index_remove(struct bb_key_index *index, const void *thing)
 {
-    size_t hole = home_of(index, index->key_of(thing));
+    struct bb_key_place *places = index->places;
+    size_t hole = home_of(index, bb_hash64(index->key_of(thing), index->seed));
 
-    while (index->places[hole] != thing) {
-        bb_assert(index->places[hole] != NULL);
+    while (places[hole].thing != thing) {
+        bb_assert(places[hole].thing != NULL);
         hole = next_of(index, hole);
     }
-    index->places[hole] = NULL;
-    for (size_t at = next_of(index, hole); index->places[at] != NULL; at = next_of(index, at)) {
+    places[hole].thing = NULL;
+    for (size_t at = next_of(index, hole); places[at].thing != NULL; at = next_of(index, at)) {
         /* What has its home behind the hole is found without it. */
-        size_t home = home_of(index, index->key_of(index->places[at]));
+        size_t home = home_of(index, places[at].hash);
         size_t distance = (at - home) & (index->capacity - 1);
 
         if (distance >= ((at - hole) & (index->capacity - 1))) {
-            index->places[hole] = index->places[at];
-            index->places[at] = NULL;
+            places[hole] = places[at];
+            places[at].thing = NULL;
             hole = at;
         }
     }

@@ -50,6 +50,15 @@ static void walk_keep(struct walk *walk)
     walk->node = atomic_load_explicit(&walk->node->next[0], memory_order_relaxed);
 }
 
+static void node_free(struct bb_mvcc *map, struct mvcc_node *node)
+{
+    if (map->index != NULL) {
+        bb_key_index_remove(map->index, node);
+    }
+    mvcc_account(map, -(ptrdiff_t)mvcc_node_cost(map, node->key_size, node->level_count), -1);
+    bb_free(node);
+}
+
 static void walk_remove(struct walk *walk)
 {
     struct bb_mvcc *map = walk->map;
@@ -64,11 +73,7 @@ static void walk_remove(struct walk *walk)
     if (next != NULL) {
         atomic_store_explicit(&next->prev, walk->before[0], memory_order_relaxed);
     }
-    if (map->index != NULL) {
-        bb_key_index_remove(map->index, node);
-    }
-    mvcc_account(map, -(ptrdiff_t)mvcc_node_cost(map, node->key_size, node->level_count), -1);
-    bb_free(node);
+    node_free(map, node);
     walk->node = next;
 }
 
@@ -106,41 +111,83 @@ static void drop_upto(struct bb_mvcc *map, struct mvcc_node *node, struct bb_txt
     }
 }
 
-void bb_mvcc_prune(struct bb_mvcc *map, struct bb_txtime oldest, bool keep_last)
+/* Takes versions of a node. */
+struct trim {
+    void (*of)(struct bb_mvcc *map, struct mvcc_node *node, const struct trim *trim);
+    struct bb_txtime at;
+    bool keep_last;
+};
+
+/* Together at the end: a removal from the index moves others to other places. */
+static void trim_loose(struct bb_mvcc *map, const struct trim *trim)
+{
+    struct bb_key_index *index = map->index;
+    struct mvcc_node **empty = bb_alloc((index->count + 1) * sizeof(struct mvcc_node *));
+    size_t count = 0;
+    for (size_t i = 0; i < index->capacity; i++) {
+        struct mvcc_node *node = index->places[i].thing;
+        if (node != NULL && node->level_count == 0) {
+            trim->of(map, node, trim);
+            if (mvcc_node_newest(node) == NULL) {
+                empty[count++] = node;
+            }
+        }
+    }
+    while (count > 0) {
+        node_free(map, empty[--count]);
+    }
+    bb_free((void *)empty);
+}
+
+static void trim_all(struct bb_mvcc *map, const struct trim *trim)
 {
     struct walk walk;
     for (walk_begin(&walk, map); walk.node != NULL; walk_on(&walk)) {
-        const struct mvcc_version *last = mvcc_node_visible_old(walk.node, oldest);
-        if (last == NULL) {
-            continue;
-        }
-        /* Under a newer version the last one still answers reads between the two. */
-        bool keeps = keep_last || last != mvcc_node_newest(walk.node);
-        if (!keeps) {
-            drop_upto(map, walk.node, last->tx);
-        } else if (last->tx.us > 0) {
-            drop_upto(map, walk.node, BB_TX(last->tx.us - 1));
-        }
+        trim->of(map, walk.node, trim);
     }
+    if (map->index != NULL) {
+        trim_loose(map, trim);
+    }
+}
+
+static void trim_old(struct bb_mvcc *map, struct mvcc_node *node, const struct trim *trim)
+{
+    const struct mvcc_version *last = mvcc_node_visible_old(node, trim->at);
+    if (last == NULL) {
+        return;
+    }
+    /* Under a newer version the last one still answers reads between the two. */
+    bool keeps = trim->keep_last || last != mvcc_node_newest(node);
+    if (!keeps) {
+        drop_upto(map, node, last->tx);
+    } else if (last->tx.us > 0) {
+        drop_upto(map, node, BB_TX(last->tx.us - 1));
+    }
+}
+
+void bb_mvcc_prune(struct bb_mvcc *map, struct bb_txtime oldest, bool keep_last)
+{
+    trim_all(map, &(struct trim){ .of = trim_old, .at = oldest, .keep_last = keep_last });
+}
+
+static void trim_new(struct bb_mvcc *map, struct mvcc_node *node, const struct trim *trim)
+{
+    struct mvcc_version *version = mvcc_node_newest(node);
+    struct mvcc_version *oldest = version->newer;
+    while (version != NULL && version->tx.us > trim->at.us) {
+        struct mvcc_version *older = atomic_load_explicit(&version->older, memory_order_relaxed);
+        free_version(map, version);
+        version = older;
+    }
+    if (version != NULL) {
+        version->newer = oldest;
+    }
+    atomic_store_explicit(&node->newest, version, memory_order_relaxed);
 }
 
 void bb_mvcc_drop_after(struct bb_mvcc *map, struct bb_txtime newest)
 {
-    struct walk walk;
-    for (walk_begin(&walk, map); walk.node != NULL; walk_on(&walk)) {
-        struct mvcc_version *version = mvcc_node_newest(walk.node);
-        struct mvcc_version *oldest = version->newer;
-        while (version != NULL && version->tx.us > newest.us) {
-            struct mvcc_version *older =
-                atomic_load_explicit(&version->older, memory_order_relaxed);
-            free_version(map, version);
-            version = older;
-        }
-        if (version != NULL) {
-            version->newer = oldest;
-        }
-        atomic_store_explicit(&walk.node->newest, version, memory_order_relaxed);
-    }
+    trim_all(map, &(struct trim){ .of = trim_new, .at = newest });
 }
 
 void bb_mvcc_drop_range(struct bb_mvcc *map, struct bb_slice low, struct bb_slice high,
@@ -171,8 +218,13 @@ void bb_mvcc_drop_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime
         return;
     }
     drop_upto(map, node, upto);
-    if (mvcc_node_newest(node) == NULL) {
-        walk_seek(&walk, map, key);
-        walk_remove(&walk);
+    if (mvcc_node_newest(node) != NULL) {
+        return;
     }
+    if (node->level_count == 0) {
+        node_free(map, node);
+        return;
+    }
+    walk_seek(&walk, map, key);
+    walk_remove(&walk);
 }

@@ -26,19 +26,29 @@ struct bb_mvcc *bb_mvcc_new_growing(void)
     return map;
 }
 
+static void free_node(struct mvcc_node *node)
+{
+    struct mvcc_version *version = mvcc_node_newest(node);
+    while (version != NULL) {
+        struct mvcc_version *older = atomic_load_explicit(&version->older, memory_order_relaxed);
+        bb_free(version);
+        version = older;
+    }
+    bb_free(node);
+}
+
 static void free_nodes(struct bb_mvcc *map)
 {
+    for (size_t i = 0; map->index != NULL && i < map->index->capacity; i++) {
+        struct mvcc_node *node = map->index->places[i].thing;
+        if (node != NULL && node->level_count == 0) {
+            free_node(node);
+        }
+    }
     struct mvcc_node *node = atomic_load_explicit(&map->head[0], memory_order_relaxed);
     while (node != NULL) {
         struct mvcc_node *next = atomic_load_explicit(&node->next[0], memory_order_relaxed);
-        struct mvcc_version *version = mvcc_node_newest(node);
-        while (version != NULL) {
-            struct mvcc_version *older =
-                atomic_load_explicit(&version->older, memory_order_relaxed);
-            bb_free(version);
-            version = older;
-        }
-        bb_free(node);
+        free_node(node);
         node = next;
     }
 }
@@ -211,18 +221,25 @@ static struct mvcc_version *version_new(struct bb_mvcc *map, struct bb_slice val
     return version;
 }
 
-static void insert_node(struct bb_mvcc *map, struct mvcc_node *before[MVCC_LEVELS],
-                        struct mvcc_node *after, struct bb_slice key, struct mvcc_version *version,
-                        uint32_t height)
+static struct mvcc_node *node_new(struct bb_mvcc *map, struct bb_slice key,
+                                  struct mvcc_version *newest, uint32_t height)
 {
     struct mvcc_node *node = mvcc_alloc(map, mvcc_node_bytes(key.size, height));
-    atomic_init(&node->newest, version);
-    atomic_init(&node->prev, before[0]);
+    atomic_init(&node->newest, newest);
+    atomic_init(&node->prev, NULL);
     node->key_size = (uint32_t)key.size;
     node->level_count = height;
     if (key.size > 0) {
         memcpy((uint8_t *)node + mvcc_node_bytes(0, height), key.data, key.size);
     }
+    return node;
+}
+
+static void link_node(struct bb_mvcc *map, struct mvcc_node *before[MVCC_LEVELS],
+                      struct mvcc_node *after, struct mvcc_node *node)
+{
+    uint32_t height = node->level_count;
+    atomic_init(&node->prev, before[0]);
     for (uint32_t level = 0; level < height; level++) {
         _Atomic(struct mvcc_node *) *link =
             before[level] == NULL ? &map->head[level] : &before[level]->next[level];
@@ -237,17 +254,34 @@ static void insert_node(struct bb_mvcc *map, struct mvcc_node *before[MVCC_LEVEL
     if (after != NULL) {
         atomic_store_explicit(&after->prev, node, memory_order_release);
     }
-    if (map->index != NULL) {
-        bb_key_index_add(map->index, node);
-    }
 }
 
-/* The node of `key`; else the one behind its place, or NULL, and what lies before it. */
+void bb_mvcc_order(struct bb_mvcc *map, struct bb_slice key)
+{
+    bb_assert(map->index != NULL);
+    struct mvcc_node *loose = bb_key_index_find(map->index, key);
+    if (loose == NULL || loose->level_count > 0) {
+        return;
+    }
+    struct mvcc_node *before[MVCC_LEVELS];
+    struct mvcc_node *after = search(map, key, before);
+    struct mvcc_node *node = node_new(map, key, mvcc_node_newest(loose), next_height(map));
+    bb_key_index_remove(map->index, loose);
+    bb_key_index_add(map->index, node);
+    link_node(map, before, after, node);
+    mvcc_account(map,
+                 (ptrdiff_t)mvcc_node_cost(map, key.size, node->level_count) -
+                     (ptrdiff_t)mvcc_node_cost(map, key.size, 0),
+                 0);
+    bb_free(loose);
+}
+
+/* The node of `key`; else, where keys are not indexed, the one behind its place, or NULL, and what
+ * lies before it. */
 static struct mvcc_node *node_of(const struct bb_mvcc *map, struct bb_slice key,
                                  struct mvcc_node *before[MVCC_LEVELS])
 {
-    struct mvcc_node *node = map->index == NULL ? NULL : bb_key_index_find(map->index, key);
-    return node != NULL ? node : search(map, key, before);
+    return map->index != NULL ? bb_key_index_find(map->index, key) : search(map, key, before);
 }
 
 static int check_room(struct bb_ctx *ctx, const struct bb_mvcc *map, size_t more)
@@ -263,13 +297,18 @@ static int put_new_key(struct bb_ctx *ctx, struct bb_mvcc *map, struct mvcc_node
                        struct mvcc_node *after, struct bb_slice key, struct bb_slice value,
                        enum bb_mvcc_kind kind, struct bb_txtime tx)
 {
-    uint32_t height = next_height(map);
+    uint32_t height = map->index != NULL ? 0 : next_height(map);
     size_t more = mvcc_node_cost(map, key.size, height) + mvcc_version_cost(value.size);
     int rc = check_room(ctx, map, more);
     if (rc != BB_OK) {
         return rc;
     }
-    insert_node(map, before, after, key, version_new(map, value, kind, tx, NULL), height);
+    struct mvcc_node *node = node_new(map, key, version_new(map, value, kind, tx, NULL), height);
+    if (map->index != NULL) {
+        bb_key_index_add(map->index, node);
+    } else {
+        link_node(map, before, after, node);
+    }
     account_added(map, (ptrdiff_t)more, 1);
     return BB_OK;
 }

@@ -33,7 +33,7 @@ struct mvcc_node {
     _Atomic(struct mvcc_version *) newest;
     _Atomic(struct mvcc_node *) prev; /* NULL: this is the first */
     uint32_t key_size;
-    uint32_t level_count;
+    uint32_t level_count;               /* 0: it is loose, in the index alone */
     _Atomic(struct mvcc_node *) next[]; /* level_count of them, then the key's bytes */
 };
 

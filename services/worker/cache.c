@@ -6,7 +6,7 @@
 
 /* The keys of one feed record, until no reader needs what they replaced. */
 struct trail {
-    struct trail *next;
+    struct trail *next, *prev;
     uint64_t tx;
     size_t size, capacity;
     uint8_t keys[]; /* (u32 size, key) */
@@ -34,6 +34,8 @@ static void trail_pop(struct cache *cache)
     cache->oldest = trail->next;
     if (cache->oldest == NULL) {
         cache->newest = NULL;
+    } else {
+        cache->oldest->prev = NULL;
     }
     cache->trail_bytes -= sizeof(*trail) + trail->capacity;
     bb_free(trail);
@@ -117,6 +119,9 @@ static void apply_key(struct bb_ctx *ctx, struct cache *cache, struct trail *tra
     enum bb_mvcc_kind kind = is_removed ? BB_MVCC_REMOVE : BB_MVCC_PUT;
     int rc = bb_mvcc_put(ctx, cache->map, key, value, kind, BB_TX(tx));
     bb_assert(rc == BB_OK); /* the map has no limit of its own */
+    if (worker_coverage_range_at(cache->covered, key) != NULL) {
+        bb_mvcc_order(cache->map, key);
+    }
     trail_append(trail, key);
 }
 
@@ -130,7 +135,7 @@ uint32_t worker_cache_apply(struct bb_ctx *ctx, struct cache *cache, const Bb__P
         return 0;
     }
     struct trail *trail = bb_alloc(sizeof(*trail) + capacity);
-    *trail = (struct trail){ .tx = tx, .capacity = capacity };
+    *trail = (struct trail){ .prev = cache->newest, .tx = tx, .capacity = capacity };
     for (size_t i = 0; i < body->n_writes; i++) {
         const Bb__Proto__Write *write = body->writes[i];
         if (!write->is_index_only && write->doc_key.len > 0) {
@@ -157,6 +162,21 @@ uint32_t worker_cache_apply(struct bb_ctx *ctx, struct cache *cache, const Bb__P
     cache->newest = trail;
     cache->trail_bytes += sizeof(*trail) + capacity;
     return system_tables;
+}
+
+void worker_cache_order(struct cache *cache, struct bb_slice low, struct bb_slice high,
+                        uint64_t since)
+{
+    for (const struct trail *trail = cache->newest; trail != NULL && trail->tx > since;
+         trail = trail->prev) {
+        for (size_t at = 0; at < trail->size;) {
+            struct bb_slice key = bb_slice(trail->keys + at + 4, bb_get_le32(trail->keys + at));
+            if (bb_slice_compare(low, key) <= 0 && bb_slice_compare(key, high) < 0) {
+                bb_mvcc_order(cache->map, key);
+            }
+            at += 4 + key.size;
+        }
+    }
 }
 
 void worker_cache_drop_after(struct cache *cache, uint64_t newest)
@@ -250,7 +270,7 @@ static void let_go(struct cache *cache, struct cover *cover, uint64_t horizon)
     if (!cover->is_point) {
         bb_mvcc_drop_range(cache->map, cover->low, cover->high, BB_TX(horizon), is_kept_by_point,
                            cache->covered);
-    } else if (!worker_coverage_has_range(cache->covered, cover->low)) {
+    } else if (worker_coverage_range_at(cache->covered, cover->low) == NULL) {
         bb_mvcc_drop_key(cache->map, cover->low, BB_TX(horizon));
     }
     worker_coverage_remove(cache->covered, cover);

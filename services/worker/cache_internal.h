@@ -10,6 +10,9 @@
 struct trail;
 struct cache {
     uint64_t found_count; /* points that the map answered */
+    /* A key is in order when a covered range holds it, else loose: single documents, which are
+     * most, need no place among millions. So whoever goes through a covered range finds all there
+     * is of it since it is known. */
     struct bb_mvcc *map;
     struct coverage *covered;
     struct trail *oldest, *newest;
@@ -18,5 +21,9 @@ struct cache {
     uint64_t changes; /* records that were applied or dropped */
     uint64_t hits, misses;
 };
+
+/* What was written in [low, high) after `since` has its place in the order. */
+void worker_cache_order(struct cache *cache, struct bb_slice low, struct bb_slice high,
+                        uint64_t since);
 
 #endif

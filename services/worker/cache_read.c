@@ -188,7 +188,7 @@ static struct bb_slice greater(struct bb_slice a, struct bb_slice b)
 static bool walk_up(struct cache *cache, struct cache_read *read)
 {
     while (!is_full(read) && bb_slice_compare(read->left_low, read->left_high) < 0) {
-        struct cover *cover = worker_coverage_at(cache->covered, read->left_low);
+        struct cover *cover = worker_coverage_range_at(cache->covered, read->left_low);
         if (cover == NULL || cover->from > read->snapshot) {
             struct cover *next = worker_coverage_next(cache->covered, read->left_low);
             struct bb_slice end = cover != NULL  ? cover->high
@@ -436,6 +436,9 @@ static void fill_key(struct bb_ctx *ctx, struct cache *cache, struct bb_slice ke
 {
     int rc = bb_mvcc_put_older(ctx, cache->map, key, value, BB_MVCC_PUT, BB_TX(tx));
     bb_assert(rc == BB_OK); /* the map has no limit of its own */
+    if (worker_coverage_range_at(cache->covered, key) != NULL) {
+        bb_mvcc_order(cache->map, key);
+    }
 }
 
 static void fill_point(struct bb_ctx *ctx, struct cache *cache, struct bb_slice key,
@@ -464,6 +467,11 @@ static void cover_scan(struct cache *cache, const struct read_need *need,
         high = need->is_descending ? high : bb_buf_slice(&after);
     }
     worker_coverage_add(cache->covered, low, high, fill->at);
+    for (size_t i = 0; i < fill->count; i++) {
+        bb_mvcc_order(cache->map, fill->entries[i].key);
+    }
+    /* And what came into the range before it was one, but after what was delivered. */
+    worker_cache_order(cache, low, high, fill->at);
     bb_buf_fini(&after);
 }
 

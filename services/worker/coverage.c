@@ -151,7 +151,7 @@ struct cover *worker_coverage_next(struct coverage *set, struct bb_slice key)
     return best == NULL ? NULL : &best->cover;
 }
 
-static struct cover *range_at(struct coverage *set, struct bb_slice key)
+struct cover *worker_coverage_range_at(struct coverage *set, struct bb_slice key)
 {
     struct node *best = NULL;
     for (struct node *node = set->root; node != NULL;) {
@@ -169,7 +169,7 @@ static struct cover *range_at(struct coverage *set, struct bb_slice key)
 struct cover *worker_coverage_at(struct coverage *set, struct bb_slice key)
 {
     struct cover *point = bb_key_index_find(&set->points, key);
-    struct cover *range = range_at(set, key);
+    struct cover *range = worker_coverage_range_at(set, key);
     if (point == NULL || range == NULL) {
         return point != NULL ? point : range;
     }
@@ -179,11 +179,6 @@ struct cover *worker_coverage_at(struct coverage *set, struct bb_slice key)
 bool worker_coverage_has_point(const struct coverage *set, struct bb_slice key)
 {
     return bb_key_index_find(&set->points, key) != NULL;
-}
-
-bool worker_coverage_has_range(struct coverage *set, struct bb_slice key)
-{
-    return range_at(set, key) != NULL;
 }
 
 /* ---- points ---- */
@@ -196,7 +191,7 @@ static size_t point_cost(size_t key_size)
 void worker_coverage_add_point(struct coverage *set, struct bb_slice key, uint64_t from)
 {
     struct cover *old = bb_key_index_find(&set->points, key);
-    struct cover *range = range_at(set, key);
+    struct cover *range = worker_coverage_range_at(set, key);
     if (range != NULL && range->from <= from) {
         range->is_used = true;
         return;
@@ -263,7 +258,7 @@ void worker_coverage_add(struct coverage *set, struct bb_slice low, struct bb_sl
     bb_buf_init(&place);
     bb_buf_append_slice(&place, low);
     while (bb_slice_compare(bb_buf_slice(&place), high) < 0) {
-        struct cover *old = range_at(set, bb_buf_slice(&place));
+        struct cover *old = worker_coverage_range_at(set, bb_buf_slice(&place));
         if (old != NULL && old->from <= from) {
             old->is_used = true;
             bb_buf_clear(&place);
@@ -292,7 +287,7 @@ static void drop_points(struct coverage *set, uint64_t least)
     struct cover **late = bb_alloc((set->points.count + 1) * sizeof(*late));
     size_t count = 0;
     for (size_t i = 0; i < set->points.capacity; i++) {
-        struct cover *cover = set->points.places[i];
+        struct cover *cover = set->points.places[i].thing;
         if (cover != NULL && cover->from >= least) {
             late[count++] = cover;
         }
@@ -325,7 +320,7 @@ void worker_coverage_drop_after(struct coverage *set, uint64_t tx)
 static struct cover *next_point(struct coverage *set)
 {
     while (set->point_hand < set->points.capacity) {
-        struct cover *cover = set->points.places[set->point_hand++];
+        struct cover *cover = set->points.places[set->point_hand++].thing;
         if (cover != NULL) {
             return cover;
         }

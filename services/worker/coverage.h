@@ -30,7 +30,8 @@ size_t worker_coverage_bytes(const struct coverage *set);
  * Results live until the set changes. */
 struct cover *worker_coverage_at(struct coverage *set, struct bb_slice key);
 bool worker_coverage_has_point(const struct coverage *set, struct bb_slice key);
-bool worker_coverage_has_range(struct coverage *set, struct bb_slice key);
+/* The range that holds `key`; NULL: none. */
+struct cover *worker_coverage_range_at(struct coverage *set, struct bb_slice key);
 /* The first range with low >= key; the last one with low < key. NULL: none. */
 struct cover *worker_coverage_next(struct coverage *set, struct bb_slice key);
 struct cover *worker_coverage_before(struct coverage *set, struct bb_slice key);

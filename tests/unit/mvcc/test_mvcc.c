@@ -319,7 +319,7 @@ static void compare_scan(const struct bb_mvcc *map, const struct model *model, u
     }
 }
 
-static void change(struct bb_mvcc *map, struct model *model, uint64_t *tx)
+static void change(struct bb_mvcc *map, bool is_indexed, struct model *model, uint64_t *tx)
 {
     struct bb_ctx ctx = { 0 };
     uint8_t key[12], other[12], value[8];
@@ -358,6 +358,9 @@ static void change(struct bb_mvcc *map, struct model *model, uint64_t *tx)
         bb_mvcc_drop_key(map, wanted, BB_TX(upto));
         model_drop_range(model, wanted, bb_slice(after, wanted.size + 1), upto);
     }
+    if (is_indexed) {
+        bb_mvcc_order(map, wanted);
+    }
 }
 
 Test(mvcc, behaves_as_the_naive_model_under_random_use)
@@ -371,7 +374,7 @@ Test(mvcc, behaves_as_the_naive_model_under_random_use)
         struct model model = { 0 };
         uint64_t tx = 10;
         for (int i = 0; i < 400; i++) {
-            change(map, &model, &tx);
+            change(map, seed % 2 == 0, &model, &tx);
             uint64_t at = tx - random_below(tx < 30 ? tx : 30) + random_below(3);
             compare_get(map, &model, at, seed);
             compare_scan(map, &model, at, seed);
@@ -405,6 +408,7 @@ Test(mvcc, keys_are_found_by_their_hash_while_others_come_and_go)
         /* It grows for a while, then shrinks to a few. */
         if (is_there[n] || (i > 30000 && n > 50)) {
             if (i % 2 == 0) {
+                bb_mvcc_order(map, bb_slice(key, 12));
                 bb_mvcc_drop_range(map, bb_slice(key, 12), bb_slice(after, 13), BB_TX(i), NULL,
                                    NULL);
             } else {
@@ -424,6 +428,38 @@ Test(mvcc, keys_are_found_by_their_hash_while_others_come_and_go)
     }
     cr_assert_eq(bb_mvcc_keys(map), count);
     bb_mvcc_free(map);
+}
+
+Test(mvcc, a_loose_key_has_no_place_until_it_is_put_in_order)
+{
+    struct bb_ctx ctx = { 0 };
+    struct bb_mvcc *map = bb_mvcc_new(0);
+    struct bb_mvcc_version version;
+    struct bb_mvcc_cursor cursor;
+    bb_mvcc_index_keys(map);
+    bb_mvcc_put(&ctx, map, KEY("a"), KEY("1"), BB_MVCC_PUT, BB_TX(10));
+    bb_mvcc_put(&ctx, map, KEY("b"), KEY("1"), BB_MVCC_PUT, BB_TX(10));
+    bb_mvcc_put(&ctx, map, KEY("b"), KEY("2"), BB_MVCC_PUT, BB_TX(20));
+    bb_mvcc_put(&ctx, map, KEY("c"), KEY("1"), BB_MVCC_PUT, BB_TX(30));
+    bb_mvcc_order(map, KEY("c"));
+    bb_mvcc_cursor_init(&cursor, map, BB_TX(30));
+    cr_assert(bb_mvcc_seek(&cursor, BB_SLICE_EMPTY));
+    cr_assert(bb_slice_equal(cursor.version.key, KEY("c")));
+    bb_mvcc_drop_range(map, KEY("a"), KEY("z"), BB_TX(10), NULL, NULL);
+    bb_mvcc_order(map, KEY("b"));
+    bb_mvcc_order(map, KEY("b"));
+    bb_mvcc_order(map, KEY("nowhere"));
+    bb_mvcc_cursor_init(&cursor, map, BB_TX(15));
+    cr_assert(bb_mvcc_seek(&cursor, BB_SLICE_EMPTY));
+    cr_assert(bb_slice_equal(cursor.version.key, KEY("b")), "with all its versions");
+    cr_assert(bb_slice_equal(cursor.version.value, KEY("1")));
+    cr_assert_not(bb_mvcc_next(&cursor));
+    cr_assert(bb_mvcc_get(map, KEY("a"), BB_TX(15), &version));
+    bb_mvcc_drop_after(map, BB_TX(9));
+    cr_assert_eq(bb_mvcc_keys(map), 0, "loose ones as well");
+    cr_assert_eq(bb_mvcc_bytes(map), 0);
+    bb_mvcc_put(&ctx, map, KEY("d"), KEY("1"), BB_MVCC_PUT, BB_TX(40));
+    bb_mvcc_free(map); /* and none is leaked */
 }
 
 Test(mvcc, keeps_a_hundred_thousand_keys_in_order)

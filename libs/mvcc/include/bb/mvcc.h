@@ -31,9 +31,13 @@ struct bb_mvcc_version {
 
 struct bb_mvcc *bb_mvcc_new(size_t bytes_max); /* 0: no limit */
 void bb_mvcc_free(struct bb_mvcc *map);        /* accepts NULL */
-/* Of an empty map that one thread alone uses: single keys are found by a hash, too, which is
- * several times as fast as by their order. */
+/* Of an empty map that one thread alone uses: single keys are found by a hash, which costs the same
+ * however many there are. A new key is loose: no cursor and no range comes to it until it has been
+ * put in order. */
 void bb_mvcc_index_keys(struct bb_mvcc *map);
+/* From now on `key` has its place in the order, as long as it has versions. What is not there or
+ * has its place already stays as it is. Of a map whose keys are indexed. */
+void bb_mvcc_order(struct bb_mvcc *map, struct bb_slice key);
 /* One that only grows, until it goes as a whole: nothing may be pruned or dropped, and a version
  * that its own transaction replaces keeps its memory, so that a replacement is safe while others
  * read. */
