@@ -9,6 +9,8 @@
 
 #include "replog_internal.h"
 
+#include <stdio.h>
+
 enum {
     MANIFEST_MAGIC_AT = 0,
     MANIFEST_VERSION_AT = 4,
@@ -198,12 +200,18 @@ static int machine_restore(struct raft_fsm *fsm, struct raft_buffer *buffer)
 
     if (replog_manifest_decode(&replog->ctx, bb_slice(buffer->base, buffer->len), &index,
                                &application) != BB_OK) {
-        replog_die(replog, REPLOG_EXIT_IO, "restore", replog->ctx.error);
+        char reason[BB_ERROR_MAX + 160];
+        (void)snprintf(reason, sizeof reason,
+                       "%s; the newest file snapshot-* is damaged, restore the data folder from a "
+                       "backup, or replace the node: an empty folder, and a new number",
+                       replog->ctx.error);
+        replog_die(replog, REPLOG_EXIT_IO, "restore", reason);
     }
     if (!replog->callbacks.covers(replog->callbacks.arg, application)) {
         replog_die(replog, REPLOG_EXIT_IO, "restore",
                    "the data on this node does not reach the log's snapshot; "
-                   "restore the data folder from a backup, or replace the node");
+                   "restore the data folder from a backup, or replace the node: an empty folder, "
+                   "and a new number");
     }
     if (replog->applied < index) {
         replog->applied = index;

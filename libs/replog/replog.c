@@ -18,10 +18,9 @@ _Noreturn void replog_die(struct bb_replog *replog, int exit_code, const char *w
     bb_error(&replog->ctx, "replog.fatal", "dir=%s what=\"%s\" reason=\"%s\" exit=%d", replog->dir,
              what, reason, exit_code);
     (void)fprintf(
-        stderr,
-        "bitbend: the log in %s cannot go on: %s failed (%s). The process ends here; check the "
-        "disk and start it again.\n",
-        replog->dir, what, reason);
+        stderr, "bitbend: the log in %s cannot go on: %s failed (%s). The process ends here%s\n",
+        replog->dir, what, reason,
+        strstr(reason, "replace the node") != NULL ? "." : "; check the disk and start it again.");
     _exit(exit_code);
 }
 

@@ -19,7 +19,8 @@
 #define LIST_TIMEOUT_MS   2000u
 #define CHANGE_TIMEOUT_MS 60000u /* a new voter gets the whole log first */
 #define PAUSE_MS          200u
-#define TRIES_MAX         50
+#define PATIENCE_MS       10000u /* with nodes of which none leads or answers */
+#define NOTICE_MS         1000u
 #define URLS_MAX          16u
 
 struct session {
@@ -29,14 +30,15 @@ struct session {
     char urls[URLS_MAX][256];
     size_t url_count, next;
     char leader[256]; /* where to ask next; empty: the next of the urls */
-    char asked[256];
+    char asked[256];  /* which one, at the moment */
     bool was_sent_on; /* to the leader that a list named */
     Bb__Proto__Members request;
     Bb__Proto__Member member;
     char *texts[2]; /* the member's */
     int tries;
+    uint64_t deadline_us; /* not asked again after this */
     struct bb_peer *peer;
-    struct bb_timer *pause;
+    struct bb_timer *pause, *notice;
     struct bb_arena *arena;
     char error[BB_ERROR_MAX];
     int code; /* the exit code */
@@ -102,7 +104,8 @@ static void end(struct session *session, int code)
 static void again(struct session *session, const char *why)
 {
     (void)snprintf(session->error, sizeof session->error, "%s", why);
-    if (++session->tries >= TRIES_MAX) {
+    session->tries += 1;
+    if (bb_loop_now_us(session->loop) >= session->deadline_us) {
         end(session, 1);
         return;
     }
@@ -140,6 +143,21 @@ static void take_list(struct session *session, const Bb__Proto__MembersReply *re
     end(session, 0);
 }
 
+/* Whoever waits sees for what. */
+static void on_notice(void *arg)
+{
+    struct session *session = arg;
+    bool is_change = session->request.change != BB__PROTO__MEMBER_CHANGE__MEMBER_LIST;
+
+    if (session->error[0] != 0) {
+        (void)fprintf(stderr, "bb-ctl: %s; asking on for %u s\n", session->error,
+                      (PATIENCE_MS - NOTICE_MS) / 1000);
+    } else {
+        (void)fprintf(stderr, "bb-ctl: waiting for %s%s\n", session->asked,
+                      is_change ? ", a change may take a minute" : " to answer");
+    }
+}
+
 static void on_reply(void *arg, int status, struct bb_slice bytes)
 {
     struct session *session = arg;
@@ -160,7 +178,9 @@ static void on_reply(void *arg, int status, struct bb_slice bytes)
                        "no answer in time: list the members to see what became of it");
         end(session, 1);
     } else if (status != BB_OK) {
-        again(session, "no storage node answers at the named addresses");
+        char why[BB_ERROR_MAX];
+        (void)snprintf(why, sizeof why, "no storage node answers at %.300s", session->asked);
+        again(session, why);
     } else if (reply->op_case == BB__PROTO__STORAGE_REPLY__OP_MEMBERS && !is_change) {
         take_list(session, reply->members);
     } else if (reply->op_case == BB__PROTO__STORAGE_REPLY__OP_MEMBERS) {
@@ -199,12 +219,33 @@ static void ask(void *arg)
                              is_change ? CHANGE_TIMEOUT_MS : LIST_TIMEOUT_MS, on_reply, session);
     }
     if (rc != BB_OK) {
+        bool is_named = session->leader[0] == 0;
         session->leader[0] = 0;
         again(session, session->ctx->error);
+        if (is_named) {
+            end(session, 1); /* it is no url: asking again does not help */
+        }
     }
 }
 
 /* ---- the command ---- */
+
+/* What nobody could connect to is told here, not by the logs of those who try. */
+static bool check_url(const char *url)
+{
+    const char *port = strrchr(url, ':');
+    bool is_url = (strncmp(url, "tcp://", 6) == 0 && port > url + 6 && port[1] != 0) ||
+                  (strncmp(url, "ipc://", 6) == 0 && url[6] != 0);
+
+    if (!is_url) {
+        (void)fprintf(
+            stderr,
+            "bb-ctl: %s is no url of a storage node: it is tcp://HOST:PORT, what the node "
+            "listens on for clients\n",
+            url);
+    }
+    return is_url;
+}
 
 static bool take_urls(struct session *session, const char *urls)
 {
@@ -213,6 +254,9 @@ static bool take_urls(struct session *session, const char *urls)
         (void)snprintf(session->urls[session->url_count++], sizeof session->urls[0], "%.*s",
                        (int)length, urls);
         urls += length + (urls[length] == ',');
+        if (!check_url(session->urls[session->url_count - 1])) {
+            return false;
+        }
     }
     return session->url_count > 0;
 }
@@ -244,6 +288,9 @@ static bool take_change(struct session *session)
             session->member.url = session->texts[0] = bb_strdup(bb_conf_rest(session->conf, 3));
             session->member.address = session->texts[1] = bb_strdup(bb_conf_rest(session->conf, 4));
         }
+        if (words > 4 && !check_url(session->member.url)) {
+            return false;
+        }
         return words == 2 || session->member.id > 0;
     }
     return false;
@@ -272,6 +319,9 @@ int ctl_members(struct bb_ctx *ctx, const struct bb_conf *conf)
     session->loop = bb_loop_new(ctx->env, NULL, "ctl");
     session->arena = bb_arena_new(1 << 20);
     session->pause = bb_timer_new(session->loop, ask, session);
+    session->notice = bb_timer_new(session->loop, on_notice, session);
+    session->deadline_us = bb_loop_now_us(session->loop) + PATIENCE_MS * UINT64_C(1000);
+    bb_timer_start(session->notice, NOTICE_MS, 0);
     bb_timer_start(session->pause, 1, 0);
     bb_loop_run(session->loop);
     code = session->code;

@@ -45,6 +45,14 @@ static int read_version(struct bb_ctx *ctx, struct folder *folder, struct bb_sli
     size_t size = (size_t)snprintf(head, sizeof head, VERSION_TEXT_FORMAT, FOLDER_FORMAT);
     int rc = BB_CORRUPT;
 
+    if (!bb_slice_starts_with(text, bb_slice_str("bitbend-data "))) {
+        return bb_fail(
+            ctx, BB_CORRUPT,
+            "the file VERSION in %s is damaged, or another program wrote it. Nothing was "
+            "changed; restore the folder from a backup, or replace the node: an empty "
+            "folder, and a new number",
+            folder->dir);
+    }
     if (!bb_slice_starts_with(text, bb_slice(head, size))) {
         return bb_fail(ctx, BB_WRONG_VERSION,
                        "the folder %s holds data of another version (%.*s; this program reads "
@@ -64,7 +72,10 @@ static int read_version(struct bb_ctx *ctx, struct folder *folder, struct bb_sli
             text.size == 0 ? BB_OK : read_node(ctx, folder, bb_slice(text.data + 1, text.size - 1));
     }
     if (rc != BB_OK) {
-        rc = bb_fail(ctx, BB_CORRUPT, "the file VERSION in %s is damaged", folder->dir);
+        rc = bb_fail(ctx, BB_CORRUPT,
+                     "the file VERSION in %s is damaged: restore the folder from a backup, or "
+                     "replace the node: an empty folder, and a new number",
+                     folder->dir);
     }
     bb_buf_fini(&id);
     return rc;

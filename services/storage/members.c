@@ -191,9 +191,11 @@ static int begin_add(struct bb_ctx *ctx, struct change *change)
     if (is_there && role != BB_REPLOG_SPARE) {
         return bb_fail(ctx, BB_EXISTS, "there is a node %" PRIu64 " already", change->member.id);
     }
-    if (change->member.url[0] == 0 || strchr(change->member.address, ':') == NULL) {
+    if (strstr(change->member.url, "://") == NULL || strchr(change->member.address, ':') == NULL ||
+        strstr(change->member.address, "//") != NULL) {
         return bb_fail(ctx, BB_BAD_REQUEST,
-                       "a new node needs its url for clients and HOST:PORT for the log");
+                       "a new node needs its url for clients, tcp://HOST:PORT, and HOST:PORT for "
+                       "the log");
     }
     if (!storage_member_admits(&node->fence.members, change->member.id, nothing, why, sizeof why)) {
         return bb_fail(ctx, BB_EXISTS, "%s", why);

@@ -74,6 +74,18 @@ test("inspect, hash and compact", async (t) => {
     assert.match(ctl("compact", "--storage", "tcp://127.0.0.1:1").error, /PeerGone/);
   });
 
+  await t.test("members: what is waited for is said, and what is no url is refused", () => {
+    const dead = ctl("members", "--storage", "tcp://127.0.0.1:1");
+    assert.equal(dead.code, 1);
+    assert.match(dead.error, /waiting for tcp:\/\/127\.0\.0\.1:1 to answer\n.*no storage node answers at tcp:/s);
+    for (const args of [["--storage", url, "add", "3", "127.0.0.1:3", "127.0.0.1:4"], ["--storage", "127.0.0.1:3"]]) {
+      const refused = ctl("members", ...args);
+      assert.equal(refused.code, 2);
+      assert.match(refused.error, /127\.0\.0\.1:3 is no url of a storage node: it is tcp:/);
+    }
+    assert.match(ctl("members", "--storage", url).out, /voter/);
+  });
+
   await t.test("a folder in use is not looked at", () => {
     const busy = ctl("inspect", data);
     assert.equal(busy.code, 1);
@@ -133,6 +145,12 @@ test("inspect, hash and compact", async (t) => {
     });
     assert.ok(told.length > 0, `${used}`);
     writeFileSync(mdb, pages);
+    pages.fill(0x5a, 0, 8192);
+    writeFileSync(mdb, pages);
+    const rubbish = ctl("inspect", copy, "--part", "data");
+    assert.equal(rubbish.code, 1, rubbish.out);
+    assert.match(rubbish.out, /data\.mdb .* is damaged at byte 0: neither of its first two pages/);
+    writeFileSync(mdb, readFileSync(join(data, "store/data.mdb")));
     truncateSync(mdb, 8192);
     const cut = ctl("inspect", copy, "--part", "data");
     assert.equal(cut.code, 1, cut.out);

@@ -209,6 +209,71 @@ Test(feed, synced_records_are_there_after_a_restart_with_their_mark, .timeout = 
     world_fini(&world);
 }
 
+/* ---- looking ---- */
+
+struct looked {
+    size_t segments, torn, damaged;
+    char damage[200];
+};
+
+static void see_segment(void *arg, const struct bb_feed_look_segment *segment)
+{
+    struct looked *looked = arg;
+    looked->segments++;
+    looked->torn += segment->torn_at != 0;
+    looked->damaged += segment->damage != NULL;
+    if (segment->damage != NULL)
+        snprintf(looked->damage, sizeof looked->damage, "%s: %s", segment->file, segment->damage);
+}
+
+static struct looked look(struct world *world)
+{
+    struct looked looked = { 0 };
+    struct bb_feed_look look = { .segment = see_segment, .arg = &looked };
+    cr_assert_eq(bb_feed_look(&world->ctx, world->dir, &look), BB_OK, "%s", world->ctx.error);
+    return looked;
+}
+
+Test(feed, a_torn_end_is_damage_unless_it_is_the_newest, .timeout = 30)
+{
+    struct world world;
+    char pattern[300];
+    glob_t found;
+    struct stat info;
+    world_init(&world);
+    world.options.segment_bytes = 4 << 10;
+    world_close(&world);
+    world_open(&world);
+    for (uint64_t n = 1; n <= 300; n++) {
+        cr_assert_eq(append(&world, n, 100), BB_OK);
+        if (n % 30 == 0)
+            sync_feed(&world, n);
+    }
+    snprintf(pattern, sizeof pattern, "%s/*.feed", world.dir);
+    cr_assert_eq(glob(pattern, 0, NULL, &found), 0);
+    cr_assert_geq(found.gl_pathc, 4);
+    cr_assert_eq(look(&world).damaged, 0, "%s", look(&world).damage);
+
+    const char *newest = found.gl_pathv[found.gl_pathc - 1];
+    cr_assert_eq(stat(newest, &info), 0);
+    cr_assert_eq(truncate(newest, info.st_size - 3), 0);
+    cr_assert(look(&world).torn == 1 && look(&world).damaged == 0, "%s", look(&world).damage);
+
+    cr_assert_eq(stat(found.gl_pathv[1], &info), 0);
+    cr_assert_eq(truncate(found.gl_pathv[1], info.st_size - 3), 0);
+    struct looked looked = look(&world);
+    cr_assert(looked.torn == 2 && looked.damaged == 1);
+    cr_assert_not_null(strstr(looked.damage, "a newer segment follows"), "%s", looked.damage);
+
+    cr_assert_eq(unlink(found.gl_pathv[1]), 0);
+    looked = look(&world);
+    cr_assert(looked.torn == 1 && looked.damaged == 1);
+    cr_assert_not_null(strstr(looked.damage, "the segment before it ends at tx"), "%s",
+                       looked.damage);
+    globfree(&found);
+    world_fini(&world);
+}
+
 Test(feed, torn_end_is_cut_at_every_byte, .timeout = 60)
 {
     struct world world;

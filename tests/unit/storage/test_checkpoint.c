@@ -410,7 +410,7 @@ Test(checkpoint, what_is_damaged_short_or_no_store_is_refused_and_removed, .time
         [LIE_SHORT] = "should have",
         [LIE_WRONG_HASH] = "hash",
         [LIE_DAMAGED_HEAD] = "head",
-        [LIE_NO_STORE] = "cannot read",
+        [LIE_NO_STORE] = "another program wrote it",
     };
     struct receiver receiver;
     receiver_open(&receiver);

@@ -370,6 +370,12 @@ Test(storage, folder_of_another_version_is_refused_with_what_to_do, .timeout = 3
     cr_assert_eq(node_start(&world), BB_WRONG_VERSION);
     cr_assert(strstr(world.ctx.error, "bitbend-data 7") != NULL, "%s", world.ctx.error);
     cr_assert(strstr(world.ctx.error, "--data") != NULL, "%s", world.ctx.error);
+    file = fopen(path, "w");
+    fputs("\x01\x02 rubbish", file);
+    fclose(file);
+    cr_assert_eq(node_start(&world), BB_CORRUPT);
+    cr_assert(strstr(world.ctx.error, "VERSION in") != NULL, "%s", world.ctx.error);
+    cr_assert(strstr(world.ctx.error, "from a backup") != NULL, "%s", world.ctx.error);
     nftw(world.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
