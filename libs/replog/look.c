@@ -85,12 +85,12 @@ static void show_entry(const uint8_t *header, struct bb_slice data,
     }
 }
 
-int bb_replog_look_batch(struct bb_ctx *ctx, struct bb_slice from, uint64_t first_index,
-                         const char *file, size_t *used, uint64_t *count,
+int bb_replog_look_batch(struct bb_ctx *ctx, struct bb_slice from,
+                         const struct bb_replog_look_entry *first, size_t *used, uint64_t *count,
                          void (*each)(void *arg, const struct bb_replog_look_entry *entry),
                          void *arg)
 {
-    struct bb_replog_look_entry entry = { .file = file };
+    struct bb_replog_look_entry entry = { .file = first->file };
     size_t at = BATCH_CRCS, header_bytes, data_bytes = 0;
 
     if (is_zero(bb_slice(from.data, from.size < 24 ? from.size : 24))) {
@@ -120,7 +120,7 @@ int bb_replog_look_batch(struct bb_ctx *ctx, struct bb_slice from, uint64_t firs
     for (uint64_t i = 0; i < *count && each != NULL; i++) {
         const uint8_t *header = headers + i * BATCH_ENTRY;
         size_t size = bb_get_le32(header + 12);
-        entry.index = first_index + i;
+        entry.index = first->index + i;
         show_entry(header, bb_slice(from.data + at, size), &entry);
         at += size;
         each(arg, &entry);
@@ -217,9 +217,10 @@ static void look_batches(struct looking *looking, struct bb_slice bytes,
     int rc = BB_OK;
 
     while (at < bytes.size && rc == BB_OK) {
-        rc = bb_replog_look_batch(&ctx, bb_slice(bytes.data + at, bytes.size - at),
-                                  segment->last + 1, segment->file, &used, &count,
-                                  looking->look->entry, looking->look->arg);
+        const struct bb_replog_look_entry first = { .file = segment->file,
+                                                    .index = segment->last + 1 };
+        rc = bb_replog_look_batch(&ctx, bb_slice(bytes.data + at, bytes.size - at), &first, &used,
+                                  &count, looking->look->entry, looking->look->arg);
         if (rc == BB_OK) {
             at += used;
             segment->last += count;

@@ -510,7 +510,7 @@ static void proposal_done(struct raft_apply *request, int status, void *result)
     replog_transfer_step(replog);
 }
 
-bool replog_submit(struct bb_replog *replog, struct replog_proposal *proposal, uint8_t *entry,
+bool replog_submit(struct bb_replog *replog, struct replog_proposal *proposal, void *entry,
                    int *raft_status)
 {
     struct raft_buffer buffer = { .base = entry, .len = proposal->size };

@@ -182,6 +182,7 @@ struct bb_replog {
     bool has_transport, has_io, has_raft; /* what close must undo */
     bool is_started, is_closing, is_closed;
     bool is_pumped; /* free runs the loop until all is closed */
+    bool is_joining, is_ready, is_snapshot_due;
     void (*closed)(void *arg);
     void *closed_arg;
 
@@ -189,9 +190,8 @@ struct bb_replog {
     uv_timer_t hand_on; /* while the leadership is being transferred */
     int handles_open;
     struct raft_barrier barrier;
-    bool has_barrier;      /* in flight */
-    uint64_t barrier_term; /* the term it was sent in */
-    bool is_ready;
+    bool has_barrier;             /* in flight */
+    uint64_t barrier_term;        /* the term it was sent in */
     struct bb_replog_status told; /* what `role` heard last */
 
     struct bb_list proposals;
@@ -218,11 +218,9 @@ struct bb_replog {
     struct bb_slice secret;               /* owned */
     const struct bb_replog_voter *voters; /* during open */
     size_t voter_count;
-    bool is_joining;
     uint64_t heard_us;                 /* when a leader said something last */
     uint64_t heard_term, heard_commit; /* what a leader said last that it has committed */
     uint64_t lag_warned_us;            /* when the log last complained that the data lags behind */
-    bool is_snapshot_due;
 };
 
 /* replog.c */
@@ -233,7 +231,7 @@ int replog_status_of(int raft_status);
 /* Looks at what the library believes: am I leader, ready, current? */
 void replog_seek_ready(struct bb_replog *replog);
 /* An entry into the log; false: not taken, `entry` is still the caller's. */
-bool replog_submit(struct bb_replog *replog, struct replog_proposal *proposal, uint8_t *entry,
+bool replog_submit(struct bb_replog *replog, struct replog_proposal *proposal, void *entry,
                    int *raft_status);
 bool replog_is_leader(const struct bb_replog *replog);
 /* The library's getters want a pointer they may write through; they do not. */

@@ -231,10 +231,11 @@ void replog_note_full(struct bb_replog *replog, bool is_full)
 
 static void watch_space(struct bb_replog *replog)
 {
-    if (replog->is_full && ++replog->full_ticks >= REPLOG_FULL_TICKS_MAX)
+    if (replog->is_full && ++replog->full_ticks >= REPLOG_FULL_TICKS_MAX) {
         replog_die(
             replog, REPLOG_EXIT_HANG, "append",
             "no space for the log on this disk, or on those of most storage nodes, for 10 s");
+    }
     replog->is_full = false;
 }
 

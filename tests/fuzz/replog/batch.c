@@ -13,10 +13,11 @@ static void see(void *arg, const struct bb_replog_look_entry *entry)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct bb_ctx ctx = { .env = NULL };
+    const struct bb_replog_look_entry first = { .file = "fuzz", .index = 1 };
     size_t used = 0;
     uint64_t count = 0, seen = 0;
 
-    if (bb_replog_look_batch(&ctx, bb_slice(data, size), 1, "fuzz", &used, &count, see, &seen) ==
+    if (bb_replog_look_batch(&ctx, bb_slice(data, size), &first, &used, &count, see, &seen) ==
         BB_OK) {
         bb_assert(used <= size && seen == count);
     }

@@ -48,11 +48,11 @@ struct bb_replog_look {
 /* BB_NOT_FOUND (no such folder), BB_WRONG_VERSION, BB_IO. Damage is no error. */
 int bb_replog_look(struct bb_ctx *ctx, const char *dir, struct bb_replog_look *look);
 
-/* One batch as it lies in a segment; pure, for the look and its fuzz target. `each` may be NULL.
- * BB_OK: `used` bytes of `from` were one; BB_NOT_FOUND: zeros, nothing was written here; BB_CORRUPT
- * with the reason. */
-int bb_replog_look_batch(struct bb_ctx *ctx, struct bb_slice from, uint64_t first_index,
-                         const char *file, size_t *used, uint64_t *count,
+/* One batch as it lies in a segment; pure, for the look and its fuzz target. `first`
+ * says file and index of its first entry; `each` may be NULL. BB_OK: `used` bytes of `from` were
+ * one; BB_NOT_FOUND: zeros, nothing was written here; BB_CORRUPT with the reason. */
+int bb_replog_look_batch(struct bb_ctx *ctx, struct bb_slice from,
+                         const struct bb_replog_look_entry *first, size_t *used, uint64_t *count,
                          void (*each)(void *arg, const struct bb_replog_look_entry *entry),
                          void *arg);
 
