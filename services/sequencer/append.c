@@ -12,6 +12,7 @@
 #define APPEND_BYTES_PER_MS 4096
 #define RESEND_MS           20
 #define RENEW_TIMEOUT_MS    600
+#define PASS_RENEW_US       250000 /* the last one has no answer */
 
 int sequencer_read_answer(struct sequencer *sequencer, int status, struct bb_slice bytes,
                           Bb__Proto__StorageReply **reply)
@@ -49,16 +50,64 @@ void sequencer_fenced(struct sequencer *sequencer, const char *why)
     bb_service_failed(sequencer->service);
 }
 
-void sequencer_other_leader(struct sequencer *sequencer, const char *named)
+/* ---- the way to the leader ---- */
+
+static size_t fill_lines(const struct sequencer *sequencer, struct sequencer_line *lines)
+{
+    for (size_t i = 0; i < sequencer->voter_count; i++) {
+        const struct sequencer_voter *voter = &sequencer->voters[i];
+        lines[i] = (struct sequencer_line){ .is_connected = bb_peer_is_connected(voter->peer),
+                                            .asked_us = voter->asked_us,
+                                            .answers = voter->answers,
+                                            .node = sequencer_voters_number(voter),
+                                            .term = sequencer->lease.answers[i].term,
+                                            .leader = sequencer->lease.answers[i].leader };
+    }
+    return sequencer->voter_count;
+}
+
+static size_t choose_way(const struct sequencer *sequencer, size_t leader, uint64_t patience_us)
+{
+    struct sequencer_line lines[SEQUENCER_VOTER_MAX];
+    size_t count = fill_lines(sequencer, lines);
+    size_t via = leader == sequencer->leader ? sequencer->via : SEQUENCER_STRAIGHT;
+
+    return sequencer_way_choose(lines, count, leader, via, bb_now_us(sequencer->ctx), patience_us);
+}
+
+static void go_by(struct sequencer *sequencer, size_t leader, size_t via)
+{
+    sequencer->leader = leader;
+    sequencer->via = via;
+}
+
+/*
+ * A follower's word of who leads. One that is reached is asked itself. Else the follower is the way
+ * there; the one that was asked to pass on, and refused, has none.
+ */
+static void take_named(struct sequencer *sequencer, size_t by, size_t leader)
+{
+    struct sequencer_line lines[SEQUENCER_VOTER_MAX];
+    size_t count = fill_lines(sequencer, lines);
+    uint64_t now_us = bb_now_us(sequencer->ctx);
+
+    if (!sequencer_line_is_silent(&lines[leader], now_us, SEQUENCER_SILENT_US) || by == leader) {
+        go_by(sequencer, leader, SEQUENCER_STRAIGHT);
+    } else if (by == sequencer->via) {
+        go_by(sequencer, leader, sequencer_way_next(lines, count, leader, by, now_us));
+    } else {
+        go_by(sequencer, leader, by);
+    }
+}
+
+void sequencer_other_leader(struct sequencer *sequencer, size_t by, const char *named)
 {
     size_t count = sequencer->voter_count;
     size_t next = (sequencer->leader + 1) % count;
 
-    for (size_t i = 0; named != NULL && i < count; i++) {
-        /* A follower names a leader that was killed until it misses that one's heartbeats. */
-        if (strcmp(bb_peer_url(sequencer->voters[i].peer), named) == 0 &&
-            bb_peer_is_connected(sequencer->voters[i].peer)) {
-            sequencer->leader = i;
+    for (size_t i = 0; named != NULL && by != SEQUENCER_STRAIGHT && i < count; i++) {
+        if (strcmp(bb_peer_url(sequencer->voters[i].peer), named) == 0) {
+            take_named(sequencer, by, i);
             return;
         }
     }
@@ -67,7 +116,7 @@ void sequencer_other_leader(struct sequencer *sequencer, const char *named)
         if (bb_peer_is_connected(sequencer->voters[next].peer))
             break;
     }
-    sequencer->leader = next;
+    go_by(sequencer, next, SEQUENCER_STRAIGHT);
 }
 
 /* ---- batches ---- */
@@ -76,6 +125,7 @@ void sequencer_other_leader(struct sequencer *sequencer, const char *named)
 struct attempt {
     struct sequencer *sequencer;
     uint64_t number;
+    size_t target; /* the voter that got it */
 };
 
 /* What came for the next batch. */
@@ -115,7 +165,7 @@ static void on_appended(void *arg, int status, struct bb_slice bytes)
         sequencer_wake_waiters(sequencer, false);
         break;
     case SEQUENCER_OTHER_LEADER:
-        sequencer_other_leader(sequencer, reply == NULL ? NULL : reply->leader);
+        sequencer_other_leader(sequencer, attempt.target, reply == NULL ? NULL : reply->leader);
         bb_timer_start(sequencer->resend_timer, RESEND_MS, 0);
         break;
     case SEQUENCER_AGAIN:
@@ -134,6 +184,16 @@ static uint32_t append_timeout_ms(const struct sequencer_append *append)
     return APPEND_TIMEOUT_MS + (uint32_t)(append->batch.size / APPEND_BYTES_PER_MS);
 }
 
+/* A connection ended while nothing was asked. */
+static void check_target(struct sequencer *sequencer)
+{
+    if (bb_peer_is_connected(sequencer_target(sequencer)->peer))
+        return;
+    sequencer->via = choose_way(sequencer, sequencer->leader, SEQUENCER_SILENT_US);
+    if (!bb_peer_is_connected(sequencer_target(sequencer)->peer))
+        sequencer_other_leader(sequencer, SEQUENCER_STRAIGHT, NULL);
+}
+
 void sequencer_append_again(struct sequencer *sequencer)
 {
     const struct sequencer_append *next = &sequencer->core.append;
@@ -141,8 +201,9 @@ void sequencer_append_again(struct sequencer *sequencer)
     Bb__Proto__Append append;
 
     bb_failpoint(sequencer->ctx->env, BB_FAILPOINT_SEQUENCER_APPEND_BEFORE);
-    if (!bb_peer_is_connected(sequencer->voters[sequencer->leader].peer))
-        sequencer_other_leader(sequencer, NULL); /* it ended while nothing was asked */
+    check_target(sequencer);
+    bool is_straight = sequencer->via == SEQUENCER_STRAIGHT;
+    struct sequencer_voter *target = sequencer_target(sequencer);
     bb__proto__storage_request__init(&request);
     bb__proto__append__init(&append);
     append.epoch = next->epoch;
@@ -152,10 +213,14 @@ void sequencer_append_again(struct sequencer *sequencer)
     append.batch = bb_slice_pb(next->batch);
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_APPEND;
     request.append = &append;
+    request.pass_on = !is_straight;
+    bb_metric_add(sequencer->metrics.passed_on, is_straight ? 0 : 1);
     struct attempt *attempt = bb_alloc(sizeof *attempt);
-    *attempt = (struct attempt){ .sequencer = sequencer, .number = ++sequencer->append_tries };
-    int rc = bb_peer_request(sequencer->ctx, sequencer->voters[sequencer->leader].peer,
-                             &request.base, append_timeout_ms(next), on_appended, attempt);
+    *attempt = (struct attempt){ .sequencer = sequencer,
+                                 .number = ++sequencer->append_tries,
+                                 .target = target->index };
+    int rc = bb_peer_request(sequencer->ctx, target->peer, &request.base,
+                             append_timeout_ms(next) * (is_straight ? 1 : 2), on_appended, attempt);
     if (rc != BB_OK) {
         bb_free(attempt);
         bb_timer_start(sequencer->resend_timer, RESEND_MS, 0);
@@ -202,6 +267,16 @@ void sequencer_append_next(struct sequencer *sequencer)
     sequencer_append_again(sequencer);
 }
 
+/* The batch under way goes where batches go now. */
+static void send_again(struct sequencer *sequencer)
+{
+    if (!sequencer->core.is_appending)
+        return;
+    bb_timer_stop(sequencer->resend_timer);
+    bb_metric_add(sequencer->metrics.resends, 1);
+    sequencer_append_again(sequencer);
+}
+
 /*
  * The voters have elected another one. A batch that the former leader has and does not answer, as
  * it hangs or is cut off, goes to the new one at once: whatever became of the first copy, a batch
@@ -216,25 +291,53 @@ static void heed_leader(struct sequencer *sequencer, const struct sequencer_rene
                    (answer->term == sequencer->leader_term && is_own_word);
     size_t leader;
 
-    if (!is_news || !sequencer_voters_find(sequencer, answer->leader, &leader) ||
-        !bb_peer_is_connected(sequencer->voters[leader].peer))
+    if (!is_news || !sequencer_voters_find(sequencer, answer->leader, &leader))
+        return;
+    size_t via = choose_way(sequencer, leader, SEQUENCER_SILENT_US);
+    if (via == SEQUENCER_STRAIGHT && !bb_peer_is_connected(sequencer->voters[leader].peer))
         return;
     sequencer->leader_term = answer->term;
     if (leader == sequencer->leader)
         return;
-    sequencer->leader = leader;
-    if (!sequencer->core.is_appending)
+    go_by(sequencer, leader, via);
+    send_again(sequencer);
+}
+
+/* That it changed, and lasts. */
+static void tell_way(struct sequencer *sequencer)
+{
+    bool is_by_other = sequencer->via != SEQUENCER_STRAIGHT;
+
+    if (is_by_other == sequencer->is_by_other)
         return;
-    bb_timer_stop(sequencer->resend_timer);
-    bb_metric_add(sequencer->metrics.resends, 1);
-    sequencer_append_again(sequencer);
+    sequencer->is_by_other = is_by_other;
+    bb_info(sequencer->ctx, "sequencer.way", "leader=%s by=%s",
+            bb_peer_url(sequencer->voters[sequencer->leader].peer),
+            is_by_other ? bb_peer_url(sequencer_target(sequencer)->peer) : "itself");
+}
+
+/* Before each RENEW. A large batch on its way to the leader lets nothing pass. */
+static void look_at_way(struct sequencer *sequencer)
+{
+    const struct sequencer_core *core = &sequencer->core;
+    bool is_busy = core->is_appending && sequencer->via == SEQUENCER_STRAIGHT;
+    uint64_t extra_us = is_busy ? core->append.batch.size * 1000 / APPEND_BYTES_PER_MS : 0;
+    size_t via = choose_way(sequencer, sequencer->leader, SEQUENCER_SILENT_US + extra_us);
+
+    if (via != sequencer->via) {
+        sequencer->via = via;
+        if (via != SEQUENCER_STRAIGHT)
+            send_again(sequencer);
+    }
+    tell_way(sequencer);
 }
 
 /* ---- RENEW ---- */
 
 struct renewal {
-    struct sequencer_voter *voter;
+    struct sequencer_voter *voter; /* that was asked */
     uint64_t sent_us;
+    bool is_passed; /* on to the leader, whose answer it is then */
 };
 
 static void on_renewed(void *arg, int status, struct bb_slice bytes)
@@ -242,6 +345,7 @@ static void on_renewed(void *arg, int status, struct bb_slice bytes)
     struct renewal renewal = *(struct renewal *)arg;
     struct sequencer *sequencer = renewal.voter->owner;
     Bb__Proto__StorageReply *reply = NULL;
+    size_t from = renewal.voter->index;
 
     bb_free(arg);
     if (sequencer->phase < SEQUENCER_LOADING)
@@ -263,21 +367,27 @@ static void on_renewed(void *arg, int status, struct bb_slice bytes)
     answer.voter_count = reply->renew->n_voters;
     for (size_t i = 0; i < answer.voter_count; i++)
         answer.voters[i] = reply->renew->voters[i]->id;
-    renewal.voter->node = answer.node;
+    if (!renewal.is_passed) {
+        renewal.voter->node = answer.node;
+        renewal.voter->asked_us = 0;
+        renewal.voter->answers++;
+    } else if (!sequencer_voters_find(sequencer, answer.node, &from)) {
+        return;
+    }
     /* Who leads as storage says; the one that got the last batch may be gone for ever. */
     size_t leader = sequencer_voters_index(sequencer, answer.leader);
-    if (renewal.voter->index == leader)
+    if (from == leader)
         sequencer_voters_learn(renewal.voter, reply->renew->voters, reply->renew->n_voters);
     else
         sequencer_voters_learn_leader(renewal.voter, reply->renew->voters, reply->renew->n_voters,
                                       answer.leader);
-    sequencer_lease_answer(&sequencer->lease, renewal.voter->index, leader, &answer);
+    sequencer_lease_answer(&sequencer->lease, from, leader, &answer);
     heed_leader(sequencer, &answer);
     if (!bb_list_is_empty(&sequencer->marks) || !bb_list_is_empty(&sequencer->submits))
         sequencer_wake_waiters(sequencer, false);
 }
 
-void sequencer_renew(struct sequencer *sequencer)
+static void renew(struct sequencer *sequencer, struct sequencer_voter *voter, bool is_passed)
 {
     Bb__Proto__StorageRequest request;
     Bb__Proto__Renew renew;
@@ -287,12 +397,33 @@ void sequencer_renew(struct sequencer *sequencer)
     renew.epoch = sequencer->core.epoch;
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_RENEW;
     request.renew = &renew;
+    request.pass_on = is_passed;
+    struct renewal *renewal = bb_alloc(sizeof *renewal);
+    *renewal = (struct renewal){ .voter = voter,
+                                 .sent_us = bb_now_us(sequencer->ctx),
+                                 .is_passed = is_passed };
+    if (bb_peer_request(sequencer->ctx, voter->peer, &request.base, RENEW_TIMEOUT_MS, on_renewed,
+                        renewal) != BB_OK)
+        bb_free(renewal); /* the next round is 300 ms away */
+}
+
+/*
+ * Each voter answers for itself, and the lease counts that. What a follower brings from the leader
+ * is the leader's own answer, given after it was asked for: where the leader has not answered the
+ * last time, it comes in time for a lease that does not end.
+ */
+void sequencer_renew(struct sequencer *sequencer)
+{
+    look_at_way(sequencer);
+    size_t via = choose_way(sequencer, sequencer->leader, PASS_RENEW_US);
     for (size_t i = 0; i < sequencer->voter_count; i++) {
-        struct renewal *renewal = bb_alloc(sizeof *renewal);
-        *renewal = (struct renewal){ .voter = &sequencer->voters[i],
-                                     .sent_us = bb_now_us(sequencer->ctx) };
-        if (bb_peer_request(sequencer->ctx, sequencer->voters[i].peer, &request.base,
-                            RENEW_TIMEOUT_MS, on_renewed, renewal) != BB_OK)
-            bb_free(renewal); /* the next round is 300 ms away */
+        struct sequencer_voter *voter = &sequencer->voters[i];
+        if (voter->asked_us == 0)
+            voter->asked_us = bb_now_us(sequencer->ctx);
+        else
+            voter->answers = 0;
+        renew(sequencer, voter, false);
     }
+    if (via != SEQUENCER_STRAIGHT)
+        renew(sequencer, &sequencer->voters[via], true);
 }

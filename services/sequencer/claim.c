@@ -72,15 +72,15 @@ static void on_claimed(void *arg, int status, struct bb_slice bytes)
     retry(sequencer, text);
 }
 
-static void claim(struct sequencer *sequencer)
+/* `from`: the leader, or the follower by which the claim goes to it. */
+static void claim(struct sequencer *sequencer, const struct sequencer_voter *from)
 {
-    struct sequencer_voter *leader = &sequencer->voters[sequencer->leader];
     Bb__Proto__StorageRequest request;
     Bb__Proto__Claim message;
 
     /* A claim whose answer got lost may have succeeded; then the same one is asked for again. */
-    if (sequencer->want == 0 || sequencer->want != leader->epoch)
-        sequencer->want = leader->epoch + 1;
+    if (sequencer->want == 0 || sequencer->want != from->epoch)
+        sequencer->want = from->epoch + 1;
     bb__proto__storage_request__init(&request);
     bb__proto__claim__init(&message);
     message.holder = bb_slice_pb(bb_slice(sequencer->holder, sizeof sequencer->holder));
@@ -88,9 +88,10 @@ static void claim(struct sequencer *sequencer)
     message.address = sequencer->address;
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_CLAIM;
     request.claim = &message;
+    request.pass_on = !from->is_leader;
     sequencer->phase = SEQUENCER_CLAIMING;
     bb_failpoint(sequencer->ctx->env, BB_FAILPOINT_SEQUENCER_CLAIM_BEFORE);
-    if (bb_peer_request(sequencer->ctx, leader->peer, &request.base, CLAIM_TIMEOUT_MS, on_claimed,
+    if (bb_peer_request(sequencer->ctx, from->peer, &request.base, CLAIM_TIMEOUT_MS, on_claimed,
                         sequencer) != BB_OK)
         retry(sequencer, sequencer->ctx->error);
 }
@@ -101,15 +102,36 @@ static void claim(struct sequencer *sequencer)
  * Another process holds the epoch, as far as storage knows: stand by. The claim goes out all the
  * same. Storage keeps it until the holder has been silent for 0.9 s, so it is granted at once then.
  */
-static void consider_holder(struct sequencer *sequencer)
+static void consider_holder(struct sequencer *sequencer, const struct sequencer_voter *from)
 {
-    const struct sequencer_voter *leader = &sequencer->voters[sequencer->leader];
-
     sequencer->is_standby =
-        leader->holder[0] != '\0' && strcmp(leader->holder, sequencer->address) != 0;
-    memcpy(sequencer->holder_address, leader->holder, sizeof leader->holder);
+        from->holder[0] != '\0' && strcmp(from->holder, sequencer->address) != 0;
+    memcpy(sequencer->holder_address, from->holder, sizeof from->holder);
     if (sequencer->is_standby)
-        sequencer_load_stand_by(sequencer, leader->last_tx);
+        sequencer_load_stand_by(sequencer, from->last_tx);
+}
+
+/*
+ * Nobody who answers leads: the follower that names, in the newest term, one that does not answer,
+ * another one in each round. NULL: there is none.
+ */
+static const struct sequencer_voter *find_way(struct sequencer *sequencer)
+{
+    size_t last = sequencer->via == SEQUENCER_STRAIGHT ? 0 : sequencer->via;
+    const struct sequencer_voter *found = NULL;
+
+    for (size_t i = 1; i <= sequencer->voter_count; i++) {
+        size_t index = (last + i) % sequencer->voter_count, leader;
+        const struct sequencer_voter *voter = &sequencer->voters[index];
+        if (!voter->has_answered || (found != NULL && voter->term <= found->term) ||
+            !sequencer_voters_find(sequencer, voter->leader, &leader) ||
+            sequencer->voters[leader].has_answered)
+            continue;
+        sequencer->leader = leader;
+        sequencer->via = index;
+        found = voter;
+    }
+    return found;
 }
 
 /* A node may be asked under two names. */
@@ -128,8 +150,7 @@ static void look_round_over(struct sequencer *sequencer)
     uint64_t walls_us[SEQUENCER_VOTER_MAX];
     size_t count = 0;
     size_t answered = 0;
-    size_t voters = 0; /* as the leader says */
-    bool has_leader = false;
+    const struct sequencer_voter *from = NULL;
 
     for (size_t i = 0; i < sequencer->voter_count; i++) {
         const struct sequencer_voter *voter = &sequencer->voters[i];
@@ -140,19 +161,23 @@ static void look_round_over(struct sequencer *sequencer)
             walls_us[count++] = voter->wall_us;
         if (voter->is_leader) {
             sequencer->leader = i;
-            voters = voter->voters == 0 ? sequencer->voter_count : voter->voters;
-            has_leader = true;
+            sequencer->via = SEQUENCER_STRAIGHT;
+            from = voter;
         }
     }
+    if (from == NULL)
+        from = find_way(sequencer);
     if (answered == 0) {
         retry(sequencer, "no storage node answers");
-    } else if (!has_leader) {
+    } else if (from == NULL) {
         retry(sequencer, "no storage node leads yet");
-    } else if (sequencer_core_check_clock(sequencer->ctx, walls_us, count, voters) != BB_OK) {
+    } else if (sequencer_core_check_clock(sequencer->ctx, walls_us, count,
+                                          from->voters == 0 ? sequencer->voter_count
+                                                            : from->voters) != BB_OK) {
         retry(sequencer, sequencer->ctx->error);
     } else {
-        consider_holder(sequencer);
-        claim(sequencer);
+        consider_holder(sequencer, from);
+        claim(sequencer, from);
     }
 }
 
@@ -171,6 +196,8 @@ static void on_info(void *arg, int status, struct bb_slice bytes)
         voter->is_voter = reply->info->is_voter;
         voter->voters = reply->info->n_voters;
         voter->node = reply->info->node;
+        voter->term = reply->info->term;
+        voter->leader = reply->info->leader;
         if (voter->is_leader)
             sequencer_voters_learn(voter, reply->info->voters, reply->info->n_voters);
         else

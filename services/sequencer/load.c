@@ -59,7 +59,7 @@ static int load_record(struct sequencer *sequencer, struct bb_slice bytes)
 static void try_other(struct sequencer *sequencer, int status)
 {
     if (status == BB_PEER_GONE || status == BB_TIMEOUT)
-        sequencer_other_leader(sequencer, NULL);
+        sequencer_other_leader(sequencer, SEQUENCER_STRAIGHT, NULL);
 }
 
 /*
@@ -149,7 +149,7 @@ static void ask(struct sequencer *sequencer)
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_TAIL;
     request.tail = &tail;
     *loading = (struct loading){ .sequencer = sequencer, .number = ++sequencer->load_number };
-    if (bb_peer_request(sequencer->ctx, sequencer->voters[sequencer->leader].peer, &request.base,
+    if (bb_peer_request(sequencer->ctx, sequencer_target(sequencer)->peer, &request.base,
                         LOAD_TIMEOUT_MS, on_tail, loading) == BB_OK) {
         sequencer->is_load_asked = true;
     } else {

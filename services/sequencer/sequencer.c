@@ -341,6 +341,8 @@ static void register_metrics(struct sequencer_metrics *metrics)
                              "Batches that waited for more commits."),
         .resends = bb_metric("bb_sequencer_resends_total", BB_COUNTER,
                              "Batches that were sent to storage again."),
+        .passed_on = bb_metric("bb_sequencer_passed_on_total", BB_COUNTER,
+                               "Batches that a follower took to the storage node that leads."),
         .window_keys =
             bb_metric("bb_sequencer_window_keys", BB_GAUGE, "Keys in the conflict window."),
         .pending_bytes = bb_metric("bb_sequencer_pending_bytes", BB_GAUGE,
@@ -373,6 +375,7 @@ static int start(struct bb_ctx *ctx, struct bb_service *service, void **state)
     sequencer->loop = bb_service_loop(service);
     sequencer->ctx = bb_loop_ctx(sequencer->loop);
     sequencer->phase = SEQUENCER_LOOKING;
+    sequencer->via = SEQUENCER_STRAIGHT;
     bb_list_init(&sequencer->followers);
     bb_list_init(&sequencer->marks);
     bb_list_init(&sequencer->submits);

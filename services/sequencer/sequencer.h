@@ -15,6 +15,7 @@
 #include "core.h"
 #include "gather.h"
 #include "lease.h"
+#include "way.h"
 
 #define SEQUENCER_MAGIC       0x53455143u
 #define SEQUENCER_DRAIN_US    2000000 /* a stop waits this long for storage to take something */
@@ -39,8 +40,12 @@ struct sequencer_voter {
     bool is_option; /* it was named at the start: its place is its own */
     /* Of the round of questions under way. */
     bool has_answered, is_leader, is_voter;
-    size_t voters; /* that there are, as it says */
-    uint64_t node; /* its number, as it said last; 0: it has not answered */
+    size_t voters;     /* that there are, as it says */
+    uint64_t node;     /* its number, as it said last; 0: it has not answered */
+    uint64_t named;    /* the number of the one at its url, as others say; 0: they have not */
+    uint64_t asked_us; /* the way to it: see struct sequencer_line */
+    uint32_t answers;
+    uint64_t term, leader; /* of that round: who leads, as it says */
     uint64_t wall_us, epoch, last_tx;
     char holder[SEQUENCER_ADDRESS_MAX]; /* where the epoch's sequencer listens */
 };
@@ -64,7 +69,7 @@ struct sequencer_supervisor {
 
 struct sequencer_metrics {
     struct bb_metric *commits, *conflicts, *duplicates, *refused, *batches, *gathers, *resends,
-        *window_keys, *pending_bytes, *followers, *epoch, *holds, *held_up, *floor_age;
+        *passed_on, *window_keys, *pending_bytes, *followers, *epoch, *holds, *held_up, *floor_age;
     struct bb_histogram *append_seconds;
 };
 
@@ -83,7 +88,9 @@ struct sequencer {
 
     struct sequencer_voter voters[SEQUENCER_VOTER_MAX];
     size_t voter_count;
-    size_t leader; /* the voter that takes Appends, as far as we know */
+    size_t leader;    /* the voter that takes Appends, as far as we know */
+    size_t via;       /* the voter that passes them on to it, or SEQUENCER_STRAIGHT */
+    bool is_by_other; /* the log says that one does */
 
     uint8_t holder[16];
     char address[SEQUENCER_ADDRESS_MAX];        /* where workers reach this one */
@@ -131,8 +138,16 @@ void sequencer_load_again(struct sequencer *sequencer); /* the timer's */
 /* append.c: batches and RENEW. */
 /* If something waits, none is under way, and it need not wait for more. */
 void sequencer_append_next(struct sequencer *sequencer);
-/* The storage node at the url `named`, or the next one that is there. */
-void sequencer_other_leader(struct sequencer *sequencer, const char *named);
+/* The storage node at the url `named`, by the voter `by` if it is not reached otherwise, or the
+ * next one that is there. */
+void sequencer_other_leader(struct sequencer *sequencer, size_t by, const char *named);
+/* The voter that gets what is for the leader. */
+static inline struct sequencer_voter *sequencer_target(struct sequencer *sequencer)
+{
+    bool is_straight = sequencer->via == SEQUENCER_STRAIGHT;
+
+    return &sequencer->voters[is_straight ? sequencer->leader : sequencer->via];
+}
 void sequencer_append_again(struct sequencer *sequencer); /* the one under way */
 void sequencer_renew(struct sequencer *sequencer);
 /* voters.c: who is asked */
@@ -142,6 +157,8 @@ void sequencer_voters_learn(struct sequencer_voter *from, Bb__Proto__Voter **vot
 /* A follower's word: of its voters, the one that leads. That one names the others itself. */
 void sequencer_voters_learn_leader(struct sequencer_voter *from, Bb__Proto__Voter **voters,
                                    size_t count, uint64_t leader);
+/* Its number as it said, or as others say until it has; 0: not known. */
+uint64_t sequencer_voters_number(const struct sequencer_voter *voter);
 /* The one of that number that answers, or answered last. False: 0, or nobody. */
 bool sequencer_voters_find(const struct sequencer *sequencer, uint64_t node, size_t *index);
 /* The same; nobody: the one that gets batches. */

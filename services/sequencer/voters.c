@@ -52,12 +52,14 @@ int sequencer_voters_open(struct bb_ctx *ctx, struct sequencer *sequencer, const
 }
 
 /* Under that url, or under another one where it answers: it may have been moved away from there. */
-static bool is_asked(const struct sequencer *sequencer, const Bb__Proto__Voter *voter)
+static bool is_asked(struct sequencer *sequencer, const Bb__Proto__Voter *voter)
 {
     for (size_t i = 0; i < sequencer->voter_count; i++) {
-        const struct sequencer_voter *known = &sequencer->voters[i];
-        if (strcmp(bb_peer_url(known->peer), voter->url) == 0)
+        struct sequencer_voter *known = &sequencer->voters[i];
+        if (strcmp(bb_peer_url(known->peer), voter->url) == 0) {
+            known->named = voter->id;
             return true;
+        }
         if (known->node == voter->id && bb_peer_is_connected(known->peer))
             return true;
     }
@@ -82,7 +84,8 @@ static bool make_room(struct sequencer *sequencer, const struct sequencer_voter 
     for (*index = 0; *index < sequencer->voter_count; ++*index) {
         struct sequencer_voter *old = &sequencer->voters[*index];
         if (sequencer->voter_count < SEQUENCER_VOTER_MAX || old->is_option || old == from ||
-            *index == sequencer->leader || is_named(bb_peer_url(old->peer), voters, count))
+            *index == sequencer->leader || *index == sequencer->via ||
+            is_named(bb_peer_url(old->peer), voters, count))
             continue;
         bb_peer_close(old->peer);
         old->peer = NULL;
@@ -92,7 +95,7 @@ static bool make_room(struct sequencer *sequencer, const struct sequencer_voter 
     return *index < SEQUENCER_VOTER_MAX;
 }
 
-static void learn(struct sequencer_voter *from, const Bb__Proto__Voter *voter,
+static void learn(const struct sequencer_voter *from, const Bb__Proto__Voter *voter,
                   Bb__Proto__Voter **voters, size_t count)
 {
     struct sequencer *sequencer = from->owner;
@@ -108,7 +111,7 @@ static void learn(struct sequencer_voter *from, const Bb__Proto__Voter *voter,
     }
     if (index == sequencer->voter_count)
         sequencer_lease_grow(&sequencer->lease);
-    (void)put(sequencer, index, peer);
+    put(sequencer, index, peer)->named = voter->id;
     bb_info(sequencer->ctx, "sequencer.storage_found", "node=%" PRIu64 " url=%s", voter->id,
             voter->url);
 }
@@ -128,12 +131,17 @@ void sequencer_voters_learn_leader(struct sequencer_voter *from, Bb__Proto__Vote
     }
 }
 
+uint64_t sequencer_voters_number(const struct sequencer_voter *voter)
+{
+    return voter->node != 0 ? voter->node : voter->named;
+}
+
 bool sequencer_voters_find(const struct sequencer *sequencer, uint64_t node, size_t *index)
 {
     bool is_found = false;
 
     for (size_t i = 0; node != 0 && i < sequencer->voter_count; i++) {
-        if (sequencer->voters[i].node != node)
+        if (sequencer_voters_number(&sequencer->voters[i]) != node)
             continue;
         *index = i;
         is_found = true;

@@ -239,6 +239,8 @@ static void find_metrics(struct storage *node)
         bb_metric("bb_storage_read_entries_total", BB_COUNTER, "Entries delivered by reads");
     node->tails = bb_metric("bb_storage_tail_total", BB_COUNTER, "Feed requests answered");
     node->tails_waiting = bb_metric("bb_storage_tails_waiting", BB_GAUGE, "Feed requests waiting");
+    node->passed_on = bb_metric("bb_storage_passed_on_total", BB_COUNTER,
+                                "Requests of a sequencer passed on to the leader");
     node->applied_tx = bb_metric("bb_storage_applied_tx", BB_GAUGE, "Newest applied transaction");
     node->mapped = bb_metric("bb_storage_mapped_bytes", BB_GAUGE,
                              "Pages of files that the process had mapped at the last look");

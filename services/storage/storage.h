@@ -141,6 +141,8 @@ struct storage {
     struct bb_timer *tick;
     uint64_t feed_dirty_us;  /* since when the feed has something unsynced; 0: nothing */
     size_t proposals, scans; /* under way */
+    size_t passes;           /* of the scans: requests that the leader has */
+    uint64_t passed_us;      /* when the last one went there; 0: never */
 
     /* Work on the data as a whole, on threads of its own. */
     struct bb_pool *care;
@@ -155,7 +157,7 @@ struct storage {
     size_t record_count, record_capacity;
 
     struct bb_metric *appends, *append_bytes, *append_refused, *reads, *reads_here, *read_entries,
-        *tails, *tails_waiting, *applied_tx, *mapped;
+        *tails, *tails_waiting, *passed_on, *applied_tx, *mapped;
     struct bb_histogram *append_time, *read_time;
 };
 
@@ -238,6 +240,11 @@ void storage_refuse_truncated(struct storage *node, struct bb_exchange *exchange
 /* relay.c: another replica may have what this one's feed lacks */
 void storage_relay_tail(struct storage *node, struct bb_exchange *exchange,
                         const Bb__Proto__Tail *tail);
+
+/* pass.c: an Append, a Claim or a Renew goes on to the leader. False: it does not, as it need not
+ * or cannot, and is still to be answered. */
+bool storage_pass_on(struct storage *node, struct bb_exchange *exchange,
+                     const Bb__Proto__StorageRequest *request);
 
 /* wait.c */
 void storage_wait(struct storage *node, enum storage_wait kind, struct bb_exchange *exchange,

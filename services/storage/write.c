@@ -164,6 +164,14 @@ void storage_propose_member(struct storage *node, const struct member_entry *ent
 
 /* ---- requests ---- */
 
+static void refuse_here(struct storage *node, struct bb_exchange *exchange,
+                        const Bb__Proto__StorageRequest *request)
+{
+    if (!storage_pass_on(node, exchange, request)) {
+        storage_refuse_not_leader(node, exchange);
+    }
+}
+
 void storage_append(struct storage *node, struct bb_exchange *exchange,
                     const Bb__Proto__StorageRequest *request)
 {
@@ -179,7 +187,7 @@ void storage_append(struct storage *node, struct bb_exchange *exchange,
     int rc;
 
     if (!node->is_ready) {
-        storage_refuse_not_leader(node, exchange);
+        refuse_here(node, exchange, request);
         return;
     }
     if (storage_fence_foresee(&node->fence, &frame, &answer)) {
@@ -222,7 +230,7 @@ void storage_claim(struct storage *node, struct bb_exchange *exchange,
     struct bb_buf payload;
 
     if (!node->is_ready) {
-        storage_refuse_not_leader(node, exchange);
+        refuse_here(node, exchange, request);
         return;
     }
     if (now < end && claim->want > node->fence.epoch) {
@@ -245,6 +253,9 @@ void storage_renew(struct storage *node, struct bb_exchange *exchange,
     struct bb_replog_status log;
     struct storage_voter_list voters;
 
+    if (storage_pass_on(node, exchange, request)) {
+        return;
+    }
     if (request->renew->epoch == node->fence.epoch) {
         node->lease_us = bb_loop_now_us(node->loop);
     }
