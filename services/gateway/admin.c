@@ -36,17 +36,19 @@ static void append_workers(struct gateway *gateway, struct bb_buf *json)
         gateway_workers_view(gateway->workers, i, &view);
         bb_buf_append_str(json, i > 0 ? ",{\"url\":" : "{\"url\":");
         bb_json_string(json, bb_slice_str(view.url));
-        bb_buf_printf(
-            json,
-            ",\"isUp\":%s,\"outstanding\":%zu,\"slots\":%" PRIu32 ",\"slotsBusy\":%" PRIu32
-            ",\"spareSlots\":%" PRIu32 ",\"epoch\":%" PRIu64 ",\"sequenced\":%" PRIu64
-            ",\"durable\":%" PRIu64 ",\"calls\":%" PRIu64 ",\"retries\":%" PRIu64
-            ",\"cacheHits\":%" PRIu64 ",\"cacheMisses\":%" PRIu64 ",\"cacheBytes\":%" PRIu64
-            ",\"resultHits\":%" PRIu64 ",\"resultBytes\":%" PRIu64 ",\"isolation\":",
-            view.is_up ? "true" : "false", view.outstanding, view.info.slots, view.info.slots_busy,
-            view.info.spare_slots, view.info.epoch, view.info.sequenced, view.info.durable,
-            view.info.calls, view.info.retries, view.info.cache_hits, view.info.cache_misses,
-            view.info.cache_bytes, view.info.result_hits, view.info.result_bytes);
+        bb_buf_printf(json,
+                      ",\"isUp\":%s,\"isCut\":%s,\"outstanding\":%zu,\"slots\":%" PRIu32
+                      ",\"slotsBusy\":%" PRIu32 ",\"spareSlots\":%" PRIu32 ",\"epoch\":%" PRIu64
+                      ",\"sequenced\":%" PRIu64 ",\"durable\":%" PRIu64 ",\"calls\":%" PRIu64
+                      ",\"retries\":%" PRIu64 ",\"cacheHits\":%" PRIu64 ",\"cacheMisses\":%" PRIu64
+                      ",\"cacheBytes\":%" PRIu64 ",\"resultHits\":%" PRIu64
+                      ",\"resultBytes\":%" PRIu64 ",\"isolation\":",
+                      view.is_up ? "true" : "false", view.info.is_cut ? "true" : "false",
+                      view.outstanding, view.info.slots, view.info.slots_busy,
+                      view.info.spare_slots, view.info.epoch, view.info.sequenced,
+                      view.info.durable, view.info.calls, view.info.retries, view.info.cache_hits,
+                      view.info.cache_misses, view.info.cache_bytes, view.info.result_hits,
+                      view.info.result_bytes);
         bb_json_string(json, bb_slice_str(view.isolation));
         bb_buf_append_byte(json, '}');
     }

@@ -219,8 +219,8 @@ static void errand_drop(struct call *call)
 }
 
 /*
- * It keeps its connection and answers nothing. Another one runs the call again, under the same
- * request id, so it counts once whatever the first one still does.
+ * It keeps its connection and answers nothing, or hears no sequencer. Another one runs the call
+ * again, under the same request id, so it counts once whatever the first one still does.
  */
 void gateway_calls_move(struct worker *worker)
 {

@@ -24,14 +24,29 @@ static uint64_t query_score(const struct worker *worker, const struct call *call
     return bb_hash64(bb_slice(both, sizeof(both)), 0);
 }
 
-static struct worker *least_busy(struct workers *workers, const struct worker *except)
+static bool is_whole(const struct worker *worker)
+{
+    return worker->is_up && !worker->info.is_cut;
+}
+
+static bool has_whole(const struct workers *workers)
+{
+    for (size_t i = 0; i < workers->count; i++) {
+        if (is_whole(&workers->items[i]))
+            return true;
+    }
+    return false;
+}
+
+/* `whole`: only those that hear a sequencer. */
+static struct worker *least_busy(struct workers *workers, const struct worker *except, bool whole)
 {
     struct worker *best = NULL;
 
     for (size_t i = 0; i < workers->count; i++) {
         struct worker *worker = &workers->items[i];
 
-        if (!worker->is_up || worker == except)
+        if (!worker->is_up || worker == except || (whole && !is_whole(worker)))
             continue;
         if (best == NULL || bb_peer_outstanding(worker->peer) < bb_peer_outstanding(best->peer))
             best = worker;
@@ -42,17 +57,18 @@ static struct worker *least_busy(struct workers *workers, const struct worker *e
 /*
  * The least busy worker; for queries the one that rendezvous hashing prefers, whose cache has what
  * they read, unless it is clearly busier. A worker that just failed the call is avoided if there is
- * another.
+ * another; one that no sequencer answers gets calls only if that is so for all.
  */
 struct worker *gateway_workers_choose(struct workers *workers, const struct call *call)
 {
-    struct worker *least = least_busy(workers, call->worker);
+    bool whole = has_whole(workers);
+    struct worker *least = least_busy(workers, call->worker, whole);
     struct worker *preferred = NULL;
     uint64_t best = 0;
     uint64_t hash;
 
     if (least == NULL)
-        least = least_busy(workers, NULL);
+        least = least_busy(workers, NULL, whole);
     if (least == NULL || workers->count == 1 || call->kind != BB__PROTO__FUNCTION_KIND__KIND_QUERY)
         return least;
     hash = bb_hash64(call->args, bb_hash64(bb_slice_str(call->path), 0));
@@ -60,7 +76,8 @@ struct worker *gateway_workers_choose(struct workers *workers, const struct call
         struct worker *worker = &workers->items[i];
         uint64_t score = query_score(worker, call, hash);
 
-        if (worker->is_up && worker != call->worker && (preferred == NULL || score > best)) {
+        if (worker->is_up && worker != call->worker && (!whole || is_whole(worker)) &&
+            (preferred == NULL || score > best)) {
             preferred = worker;
             best = score;
         }
@@ -88,6 +105,7 @@ static void on_probe_reply(void *arg, int status, struct bb_slice bytes)
     struct bb_ctx ctx = *workers->gateway->ctx;
     Bb__Proto__WorkerReply *reply = NULL;
     bool was_up = worker->is_up;
+    bool was_cut = worker->info.is_cut;
 
     worker->is_probing = false;
     if (workers->is_closing)
@@ -112,7 +130,14 @@ static void on_probe_reply(void *arg, int status, struct bb_slice bytes)
     }
     if (worker->is_up && !was_up)
         gateway_calls_kick(workers, true);
-    if (status == BB_TIMEOUT && gateway_workers_any_up(workers))
+    if (worker->is_up && worker->info.is_cut != was_cut) {
+        bb_info(workers->gateway->ctx,
+                worker->info.is_cut ? "gateway.worker_cut" : "gateway.worker_whole", "url=%s",
+                bb_peer_url(worker->peer));
+    }
+    bool is_useless = status == BB_TIMEOUT ? gateway_workers_any_up(workers)
+                                           : worker->info.is_cut && has_whole(workers);
+    if (is_useless)
         gateway_calls_move(worker);
 }
 

@@ -10,6 +10,7 @@
 #define RETRY_MS         5u
 #define LOOK_MS          2u
 #define STOP_MAX_US      9000000u
+#define CUT_US           1500000u /* a Follow takes 0.4 s, a take-over 1.2 s */
 #define LOG_ENTRIES      4096u
 #define LOG_BYTES        (8u << 20)
 #define PULL_ENTRIES_MAX 512u
@@ -83,6 +84,7 @@ static void on_info(struct worker *worker, struct bb_exchange *exchange)
     info.slots = (uint32_t)(worker->slot_count - worker->spare_count);
     info.spare_slots = (uint32_t)worker_slots_spare(worker);
     info.slots_busy = (uint32_t)worker_slots_busy(worker);
+    info.is_cut = worker_now(worker) >= worker->heard_us + CUT_US;
     info.epoch = worker->feed.epoch;
     info.sequenced = worker->feed.cursor;
     info.durable = worker->feed.durable;
@@ -363,6 +365,7 @@ static struct worker *worker_new(struct bb_service *service)
     worker->ctx = bb_loop_ctx(worker->loop);
     worker->name = bb_conf_text(conf, "listen");
     bb_random(worker->ctx, &worker->session, sizeof(worker->session));
+    worker->heard_us = worker_now(worker);
     worker->show_errors = bb_conf_bool(conf, "show-errors");
     worker->heap_mb = (uint32_t)bb_conf_number(conf, "heap-mb");
     worker->queue_max = (size_t)bb_conf_number(conf, "queue-max");

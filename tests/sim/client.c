@@ -153,6 +153,11 @@ static void try_again(struct request *request, bool is_known)
                     request);
 }
 
+static bool is_late_load(void)
+{
+    return world.whole_us != 0 && sim.now_us >= world.whole_us && !world.is_settling;
+}
+
 static void on_answer(void *arg, int status, struct bb_slice body)
 {
     struct request *request = arg;
@@ -161,6 +166,7 @@ static void on_answer(void *arg, int status, struct bb_slice body)
     request->timeout = NULL;
     if (status == 0 || status == 503) {
         world.refused += status == 503;
+        world.refused_late += is_late_load();
         try_again(request, false);
         return;
     }
@@ -183,6 +189,7 @@ static void on_answer(void *arg, int status, struct bb_slice body)
         return;
     }
     world.answered++;
+    world.written_late += is_late_load() && !request->is_query && !is_error;
     if (request->done != NULL) {
         void (*done)(struct bb_slice) = request->done;
         finish(request);

@@ -3,10 +3,12 @@
 #include <stdio.h>
 
 #include "parts.h"
+#include "raft_io.h"
 #include "world.h"
 
-#define CUT_US  3000000
-#define LONG_US 2000000
+#define CUT_US   3000000
+#define LONG_US  2000000
+#define APART_US 4500000 /* until then a worker is found to be cut off, and its calls are moved */
 
 static struct sim_node *any_node(enum sim_role role)
 {
@@ -295,8 +297,59 @@ static void next_fault(void *arg)
     (void)sim_after(NULL, sim_below(2 * (uint64_t)scenario->fault_us), next_fault, NULL);
 }
 
+/* The storage node that most have voted for in the newest term. */
+static struct sim_node *storage_leader(void)
+{
+    struct sim_node *found = NULL;
+    unsigned most = 0;
+
+    for (size_t i = 0; i < sim.node_count; i++) {
+        unsigned votes = 0;
+        for (size_t k = 0; k < sim.node_count && sim.nodes[i].role == SIM_STORAGE; k++) {
+            const struct sim_raft *raft = sim.nodes[k].raft;
+            votes += raft != NULL && raft->term == sim_storage_term() &&
+                     raft->voted_for == sim_storage_id(&sim.nodes[i]);
+        }
+        if (votes > most) {
+            most = votes;
+            found = &sim.nodes[i];
+        }
+    }
+    bb_assert(found != NULL);
+    return found;
+}
+
+/*
+ * While the load lasts: the sequencers do not reach the storage node that leads, or one worker does
+ * not reach them, or both. After a moment nobody who calls may notice.
+ */
+static void set_apart(void)
+{
+    uint64_t us = world.load_until_us - sim.now_us;
+    struct sim_node *leader = storage_leader();
+    struct sim_node *worker = any_node(SIM_WORKER);
+    unsigned which = 1 + (unsigned)sim_below(3);
+
+    for (size_t i = 0; i < sim.node_count; i++) {
+        struct sim_node *node = &sim.nodes[i];
+        if (node->role != SIM_SEQUENCER)
+            continue;
+        if ((which & 1) != 0) {
+            sim_cut(node, leader, us);
+            sim_cut(leader, node, us);
+        }
+        if ((which & 2) != 0) {
+            sim_cut(node, worker, us);
+            sim_cut(worker, node, us);
+        }
+    }
+    world.whole_us = sim.now_us + APART_US;
+}
+
 void sim_faults_start(void)
 {
+    if (world.scenario->is_apart)
+        set_apart();
     if (world.scenario->fault_us != 0)
         (void)sim_after(NULL, sim_below(world.scenario->fault_us), next_fault, NULL);
     sim.failpoint_ppm = world.scenario->failpoint_ppm;

@@ -102,6 +102,23 @@ const struct sim_scenario sim_scenarios[] = {
       .mix = MIXED,
       .fault_us = 300000,
       .faults = { .cut = 4, .cut_one_way = 4, .isolate = 4, .kill_sequencer = 1 } },
+    { .name = "apart",
+      .prevents =
+          "writes that stop as long as one way is cut, from the sequencer to the storage node "
+          "that leads or from a worker to the sequencer, while another way is there",
+      .storages = 3,
+      .sequencers = 2,
+      .workers = 2,
+      .gateways = 2,
+      .clients = 8,
+      .watches = 4,
+      .sessions = 3,
+      .hot_keys = 6,
+      .think_us = 12000,
+      .load_ms = 9000,
+      .is_apart = true,
+      .weather = LAN,
+      .mix = MIXED },
     { .name = "network",
       .prevents = "lost, late, doubled and overtaken messages: a request done twice, an answer to "
                   "another question, a gap",

@@ -9,6 +9,7 @@
 #include "world.h"
 
 #define WAIT_US      20000
+#define APART_WRITES 50  /* of a load of seconds, at the least */
 #define PATIENCE_MAX 300 /* looks at one subscription; longer than a lost long poll may take */
 
 static unsigned watch_number, patience, look_number;
@@ -25,6 +26,10 @@ static void end(void)
         sim_fail("steady: nothing befell the storage nodes, and they came from term %" PRIu64
                  " to %" PRIu64,
                  world.term, sim_storage_term());
+    if (world.whole_us != 0 && (world.written_late < APART_WRITES || world.refused_late > 0))
+        sim_fail("apart: one way is cut, and %" PRIu64 " writes went through, %" PRIu64
+                 " calls did not",
+                 world.written_late, world.refused_late);
     sim.is_over = true;
 }
 

@@ -26,6 +26,7 @@ struct sim_scenario {
     uint32_t load_ms;   /* 0: 3000 */
     bool is_growing;    /* its storage nodes are 1, then 3, then 5, then 3, .. */
     bool is_steady; /* nothing befalls it: whoever leads when the load begins leads at its end */
+    bool is_apart;  /* one way of two is cut while the load lasts, and writes go on */
     /* Weights of faults. */
     struct {
         unsigned kill_storage, kill_sequencer, kill_worker, kill_gateway, power, pause_storage,
@@ -45,7 +46,9 @@ struct sim_world {
     unsigned busy_clients;
     unsigned waiting_watches;
     uint64_t answered, retried, refused, expired;
-    uint64_t term; /* of the storage nodes when the load began */
+    uint64_t term;                       /* of the storage nodes when the load began */
+    uint64_t whole_us;                   /* from then on calls shall do well; 0: no matter */
+    uint64_t written_late, refused_late; /* since then, until the load ended */
 };
 extern struct sim_world world;
 

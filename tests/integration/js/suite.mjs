@@ -44,14 +44,16 @@ export function suiteMissing() {
  * `functions`: `{"messages.ts": source, ..}`, deployed before it returns. `appDir`: an application whose
  * `bitbend/` is deployed instead. `options`: more options by part, `{solo: {slots: 1}, worker: {..}}`.
  * `network`: a `Network` (tests/integration/faults/proxy.mjs) that shall lie between the storage nodes; closed with the suite.
+ * `ways`: the `Ways` (tests/integration/faults/ways.mjs) to storage nodes and sequencers; closed with the suite.
  * `storages`, `gateways`, `sequencers`, `workers`, `schedulers`: how many, of separate processes (gateway, gateway2, ..).
  */
-export async function startSuite({ mode = "solo", functions, appDir, options = {}, memory = false, staticDir, showErrors = true, network, ...counts } = {}) {
+export async function startSuite({ mode = "solo", functions, appDir, options = {}, memory = false, staticDir, showErrors = true, network, ways, ...counts } = {}) {
   const several = mode === "cluster" ? 2 : 1;
   const { storages = mode === "cluster" ? 3 : 1, gateways = several, sequencers = several, workers = several, schedulers = several } = counts;
   const dir = mkdtempSync(join(tmpdir(), "bitbend-test-"));
-  const parts = mode === "solo" ? await soloParts(dir, { memory, staticDir, showErrors, options }) : await processParts(dir, { memory, staticDir, showErrors, options, network, storages, gateways, sequencers, workers, schedulers });
+  const parts = mode === "solo" ? await soloParts(dir, { memory, staticDir, showErrors, options }) : await processParts(dir, { memory, staticDir, showErrors, options, network, ways, storages, gateways, sequencers, workers, schedulers });
   const running = new Map(); // name -> child
+  ways?.use((name) => running.get(name)?.pid);
   const urls = parts.flatMap((part) => part.url ?? []);
   const [url] = urls;
   let adminKey = ADMIN_KEY;
@@ -179,6 +181,7 @@ export async function startSuite({ mode = "solo", functions, appDir, options = {
         clearTimeout(timer);
       }
       await network?.close();
+      await ways?.close();
       rmSync(dir, { recursive: true, force: true });
     },
   };
@@ -252,7 +255,7 @@ async function soloParts(dir, { memory, staticDir, showErrors, options }) {
   return [{ name: "solo", settings, url: `http://127.0.0.1:${port}`, readyLine: /^bitbend: ready / }];
 }
 
-async function processParts(dir, { memory, staticDir, showErrors, options, network, storages, gateways, sequencers, workers, schedulers }) {
+async function processParts(dir, { memory, staticDir, showErrors, options, network, ways, storages, gateways, sequencers, workers, schedulers }) {
   const ports = await freePorts(2 * (storages + gateways + sequencers + workers) + schedulers + storages + gateways);
   const tcp = (port) => `tcp://127.0.0.1:${port}`;
   const named = (name, count) => Object.fromEntries(Array.from({ length: count }, (_, i) => [i === 0 ? name : `${name}${i + 1}`, ports.shift()]));
@@ -261,28 +264,33 @@ async function processParts(dir, { memory, staticDir, showErrors, options, netwo
   const sequencerPorts = named("sequencer", sequencers);
   const workerPorts = named("worker", workers);
   const gatewayPorts = named("gateway", gateways);
+  const storageDoors = await doors(ways, storagePorts);
+  const sequencerDoors = await doors(ways, sequencerPorts);
+  const advertised = (byName, settings) => Object.entries(byName).forEach(([name, port]) => Object.assign(settings[name], ways && { advertise: tcp(port) }));
   const list = (byName) => Object.values(byName).map(tcp).join(",");
   const each = (byName, own) => Object.fromEntries(Object.entries(byName).map(([name, port]) => [name, { listen: tcp(port), ...own }]));
   const admins = ports;
   const settings = {
     ...each(storagePorts, { data: join(dir, "data"), memory }),
-    ...each(sequencerPorts, { storage: list(storagePorts) }),
+    ...each(sequencerPorts, { storage: list(storageDoors) }),
     ...each(workerPorts, {
-      storage: list(storagePorts),
-      sequencer: list(sequencerPorts),
+      storage: list(storageDoors),
+      sequencer: list(sequencerDoors),
       node: NODE,
       addon: join(BUILD, "bb_slot.node"),
       "slot-js": join(ROOT, "services/worker/slot.cjs"),
       "show-errors": showErrors,
     }),
   };
+  advertised(storageDoors, settings);
+  advertised(sequencerDoors, settings);
   if (storages > 1) knowEachOther(dir, Object.entries(raftPorts), settings, await proxied(network, Object.values(raftPorts)));
   for (let i = 0; i < schedulers; i++) {
     const name = i === 0 ? "scheduler" : `scheduler${i + 1}`;
-    settings[name] = { workers: list(workerPorts), storage: list(storagePorts), name, "lease-ms": schedulers > 1 ? 3000 : 0 };
+    settings[name] = { workers: list(workerPorts), storage: list(storageDoors), name, "lease-ms": schedulers > 1 ? 3000 : 0 };
   }
   for (const [name, port] of Object.entries(gatewayPorts))
-    settings[name] = { listen: `127.0.0.1:${port}`, "peer-listen": tcp(ports.pop()), workers: list(workerPorts), storage: list(storagePorts), "admin-key": ADMIN_KEY, static: staticDir, "show-errors": showErrors };
+    settings[name] = { listen: `127.0.0.1:${port}`, "peer-listen": tcp(ports.pop()), workers: list(workerPorts), storage: list(storageDoors), "admin-key": ADMIN_KEY, static: staticDir, "show-errors": showErrors };
   return Object.entries(settings).map(([name, own], index) => ({
     name,
     program: name.replace(/\d+$/, ""),
@@ -290,6 +298,15 @@ async function processParts(dir, { memory, staticDir, showErrors, options, netwo
     readyUrl: `http://127.0.0.1:${admins[index]}/readyz`,
     url: name.startsWith("gateway") ? `http://${own.listen}` : undefined,
   }));
+}
+
+/** Where others reach these processes: at their own ports, or through ways that can be cut. */
+async function doors(ways, ports) {
+  if (ways === undefined) return ports;
+  const entries = Object.entries(ports);
+  const seen = await freePorts(entries.length);
+  await Promise.all(entries.map(([name, target], index) => ways.open(name, seen[index], target)));
+  return Object.fromEntries(entries.map(([name], index) => [name, seen[index]]));
 }
 
 /** The ports at which storage nodes see each other: their own, or those of a network that can be cut. */
