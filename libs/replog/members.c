@@ -193,6 +193,13 @@ static uint64_t match_of(const struct bb_replog *replog, uint64_t id)
     return raft_match_index(replog_raft(replog), id, &index) == 0 ? index : 0;
 }
 
+uint64_t bb_replog_acknowledged(const struct bb_replog *replog, uint64_t id)
+{
+    bool is_up = replog->is_started && !replog->is_closing && replog_is_leader(replog);
+
+    return is_up ? match_of(replog, id) : 0;
+}
+
 /* The voter that has most of the log; 0: there is no other. */
 static uint64_t best_target(const struct bb_replog *replog)
 {

@@ -156,5 +156,6 @@ void storage_members_tick(struct storage *node)
         announce(node, now);
         cut(node, now);
         storage_compare_tick(node, now);
+        storage_forgot_tick(node, now);
     }
 }

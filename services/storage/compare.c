@@ -42,6 +42,7 @@ void storage_compare(struct storage *node, struct bb_exchange *exchange,
 
     compare.mark = request->compare->mark;
     compare.chain = chain_at(node, compare.mark);
+    storage_forgot_answer(node, request->compare->node, &compare);
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_COMPARE;
     reply.compare = &compare;
     storage_reply(exchange, &reply);

@@ -22,10 +22,9 @@ void storage_die(struct storage *node, const char *what, const char *why)
     bb_error(&ctx, "storage.fatal", "dir=%s what=\"%s\" why=\"%s\" exit=%d", node->folder.dir, what,
              why, STORAGE_EXIT_DATA);
     (void)fprintf(
-        stderr,
-        "bitbend: the data in %s cannot go on: %s failed (%s). The process ends here; check the "
-        "disk and start it again.\n",
-        node->folder.dir, what, why);
+        stderr, "bitbend: the data in %s cannot go on: %s failed (%s). The process ends here%s\n",
+        node->folder.dir, what, why,
+        strstr(why, "an empty folder") != NULL ? "." : "; check the disk and start it again.");
     _exit(STORAGE_EXIT_DATA);
 }
 

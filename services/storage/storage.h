@@ -91,6 +91,14 @@ struct compare {
     bool is_told;
 };
 
+/* forgot.c */
+struct forgot {
+    uint64_t asked_us;
+    uint64_t term;  /* in which the answers were given */
+    unsigned times; /* one after the other that said so */
+    bool is_asking, is_settled;
+};
+
 #define STORAGE_MAGIC 0x65646f6eu /* "node" */
 struct storage {
     uint32_t magic;
@@ -126,6 +134,7 @@ struct storage {
     struct storage_peer peers[MEMBER_MAX];
     size_t peer_count;
     struct compare compare;
+    struct forgot forgot;
     bool is_announcing, is_changing, is_handing_over;
     uint64_t announce_us, refused_us;
     uint64_t cut_us; /* then the log is cut, so that its manifest has the members; 0: it has them */
@@ -226,6 +235,11 @@ void storage_compare(struct storage *node, struct bb_exchange *exchange,
                      const Bb__Proto__StorageRequest *request);
 void storage_compare_tick(struct storage *node, uint64_t now_us);
 bool storage_compare_is_wrong(const uint64_t *chains, size_t count, uint64_t own, size_t voters);
+
+/* forgot.c: does the leader know this node to have more than it has? */
+void storage_forgot_tick(struct storage *node, uint64_t now_us);
+void storage_forgot_answer(const struct storage *node, uint64_t asker,
+                           Bb__Proto__CompareReply *reply);
 
 /* read.c */
 void storage_read(struct storage *node, struct bb_exchange *exchange,

@@ -229,6 +229,31 @@ describe("who is let in among storage nodes", () => {
     await verify(suite.url, "damaged", load);
   });
 
+  test("b22_older_copy: a node on an older copy of its whole folder, which forgot what it acknowledged, ends and says so", async () => {
+    const leader = await leaderOf(suite);
+    const victim = NODES.find((name) => name !== leader);
+    const folder = suite.settings(victim).data;
+    const load = writers(suite.url, "older", 8);
+    await moreAcknowledged(load);
+    await suite.kill(victim);
+    cpSync(folder, `${folder}.older`, { recursive: true });
+    await suite.start(victim);
+    await moreAcknowledged(load, 1500);
+    await load.stop();
+    await untilEqual(suite);
+    await suite.kill(victim);
+    renameSync(folder, `${folder}.newest`);
+    renameSync(`${folder}.older`, folder);
+    assert.equal(await suite.startWith(victim, {}).exited, "exit code 73", suite.logs());
+    assert.match(readFileSync(join(suite.dir, `${victim}.log`), "utf8"), /this node had all up to entry \d+, and its log ends at entry \d+: the folder is an older copy/);
+    rmSync(folder, { recursive: true });
+    renameSync(`${folder}.newest`, folder);
+    suite.startWith(victim, {});
+    await suite.restart(leader); // it would send the node what it has for as long as its term lasts
+    await untilEqual(suite);
+    await verify(suite.url, "older", load);
+  });
+
   test("b22_lost_disk: a node without its disk is not let in under its old number, and is under a new one", async () => {
     const load = writers(suite.url, "disk", 4);
     await moreAcknowledged(load);

@@ -167,6 +167,8 @@ int bb_replog_propose_take(struct bb_ctx *ctx, struct bb_replog *replog, uint8_t
 void bb_replog_fetched(struct bb_replog *replog, int status, uint64_t applied);
 
 void bb_replog_status(const struct bb_replog *replog, struct bb_replog_status *status);
+/* Up to which entry node `id` has told this one, which leads, to have all; 0: it does not lead. */
+uint64_t bb_replog_acknowledged(const struct bb_replog *replog, uint64_t id);
 
 /* The log is cut as soon as it has something newer than its last snapshot, however little: what a
  * node that fell behind hears is then of now. */

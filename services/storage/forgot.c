@@ -1,0 +1,105 @@
+/*
+ * A node that was started on an older copy of its whole folder does not know that it has forgotten
+ * what it acknowledged, and could help to elect one that never had it. Its leader knows: the log
+ * there counts how far this node has come in the present term. So each node asks once after its
+ * start, until the answer is that it has all. One that is told several times in a row that it had
+ * more ends. Several times, because what the leader counts may be a moment ahead of a follower that
+ * is just being brought forward.
+ *
+ * Once another node leads, nobody remembers.
+ */
+#include <stdio.h>
+
+#include "storage.h"
+
+#define ASK_TIMEOUT_MS 1000
+#define ASK_US         1000000u
+#define TIMES          3u
+
+static void judge(struct storage *node, uint64_t term, uint64_t acknowledged)
+{
+    struct forgot *forgot = &node->forgot;
+    struct bb_replog_status log;
+    char why[256];
+
+    bb_replog_status(node->replog, &log);
+    if (term == 0 || term != log.term) {
+        forgot->times = 0;
+        return; /* of a version that does not say, or it leads no more */
+    }
+    if (acknowledged <= log.last_index) {
+        forgot->is_settled = true;
+        return;
+    }
+    forgot->times = forgot->term == term ? forgot->times + 1 : 1;
+    forgot->term = term;
+    bb_warn(node->ctx, "storage.forgot",
+            "term=%" PRIu64 " last_index=%" PRIu64 " acknowledged=%" PRIu64 " times=%u", term,
+            log.last_index, acknowledged, forgot->times);
+    if (forgot->times < TIMES) {
+        return;
+    }
+    (void)snprintf(why, sizeof why,
+                   "this node had all up to entry %" PRIu64 ", and its log ends at entry %" PRIu64
+                   ": the folder is an older copy of its own and must not be used again; add the "
+                   "node with a new number and an empty folder",
+                   acknowledged, log.last_index);
+    storage_die(node, "comparison with the node that leads", why);
+}
+
+static void on_reply(void *arg, int status, struct bb_slice bytes)
+{
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
+    struct bb_ctx ctx = { .env = node->ctx->env };
+    struct bb_arena *arena = bb_arena_new(1 << 16);
+    Bb__Proto__StorageReply *reply = NULL;
+
+    node->forgot.is_asking = false;
+    if (status == BB_OK) {
+        status = bb_unpack(&ctx, arena, &bb__proto__storage_reply__descriptor, bytes, &reply);
+    }
+    if (status == BB_OK && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_COMPARE &&
+        !node->is_stopping) {
+        judge(node, reply->compare->term, reply->compare->acknowledged);
+    }
+    bb_arena_free(arena);
+}
+
+void storage_forgot_tick(struct storage *node, uint64_t now_us)
+{
+    struct forgot *forgot = &node->forgot;
+    struct bb_ctx ctx = { .env = node->ctx->env };
+    Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
+    Bb__Proto__Compare compare = BB__PROTO__COMPARE__INIT;
+    struct bb_peer *leader;
+
+    if (node->is_ready) {
+        forgot->is_settled = true; /* it leads: what it lacks was nobody's */
+    }
+    if (forgot->is_settled || forgot->is_asking || node->leader == 0 ||
+        node->leader == node->folder.node || now_us < forgot->asked_us + ASK_US) {
+        return;
+    }
+    forgot->asked_us = now_us;
+    leader = storage_member_peer(node, node->leader);
+    if (leader == NULL) {
+        return;
+    }
+    compare.node = node->folder.node;
+    request.op_case = BB__PROTO__STORAGE_REQUEST__OP_COMPARE;
+    request.compare = &compare;
+    forgot->is_asking =
+        bb_peer_request(&ctx, leader, &request.base, ASK_TIMEOUT_MS, on_reply, node) == BB_OK;
+}
+
+void storage_forgot_answer(const struct storage *node, uint64_t asker,
+                           Bb__Proto__CompareReply *reply)
+{
+    struct bb_replog_status log;
+
+    bb_replog_status(node->replog, &log);
+    if (asker != 0 && log.is_leader) {
+        reply->term = log.term;
+        reply->acknowledged = bb_replog_acknowledged(node->replog, asker);
+    }
+}
