@@ -23,6 +23,12 @@ other=$(git ls-files services libs | grep -E '\.(cc|hh|cpp|hpp|cxx|rs|go|java|zi
 for program in bb-ctl bb-gateway bb-scheduler bb-sequencer bb-solo bb-storage bb-worker; do
     git ls-files "services/${program#bb-}/main.c" | grep -q . || complain "b30: $program is no C program"
 done
+# t23: tests store in real files, in folders of their own that they remove, and nothing stands in for storage.
+! git grep -niE '\bmock|\bsinon\b' -- tests libs/js/bitbend/test ':!tests/lint/tree.sh' ':!*package-lock.json' ||
+    complain 't23: a mock in a test'
+while read -r file; do
+    grep -qE 'rmSync\(|nftw\(|remove\(|rmdir\(|rm -rf|folder_remove\(' "$file" || complain "t23: $file leaves its folder"
+done < <(git grep -lE 'mkdtemp(Sync)?\(' -- tests/unit tests/integration tests/functions tests/e2e tests/race libs/js/bitbend/test)
 for edit in tests/mutants/*.edit; do
     count=$(grep -cF -- "$(sed -n 's/^from: //p' "$edit")" "$(sed -n 's/^file: //p' "$edit")" || true)
     [ "$count" = 1 ] || complain "$edit: its line is not in its file exactly once"

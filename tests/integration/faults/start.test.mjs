@@ -23,8 +23,10 @@ function run(program, ...args) {
 }
 
 /** Starts bb-solo; resolves with the child when its ready line came. */
-async function start(...args) {
-  const child = spawn(solo, [...args, "--admin-listen", "off"], { stdio: ["ignore", "pipe", "pipe"] });
+const start = (...args) => startIn(process.env, ...args);
+
+async function startIn(env, ...args) {
+  const child = spawn(solo, [...args, "--admin-listen", "off"], { env, stdio: ["ignore", "pipe", "pipe"] });
   let text = "";
   await new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`not ready: ${text}`)), 90_000);
@@ -70,6 +72,22 @@ test("t21_ready_line: one ready line, a clean end on SIGINT, nothing left runnin
   assert.throws(() => statSync(join(dir, "clean/dev.json")));
   // What the suite ended is there until init has noticed.
   await eventually(() => tree.every(isGone));
+});
+
+// How soon is for the benchmark to say.
+test("t22_without_infrastructure: without a path to any other program, and none that runs, a suite is ready and answers", async () => {
+  const [port] = await freePorts(1);
+  const data = join(dir, "alone");
+  const child = await startIn({}, "--data", data, "--listen", `127.0.0.1:${port}`);
+  const names = treeOf(child.pid).map((pid) => readFileSync(`/proc/${pid}/comm`, "utf8").trim());
+  assert.ok(names.every((name) => name.startsWith("bb-")), names.join());
+  const { url, adminKey } = JSON.parse(readFileSync(join(data, "dev.json"), "utf8"));
+  assert.equal((await fetch(`${url}/api/ping`)).status, 200);
+  const headers = { "Content-Type": "application/json", Authorization: `BitBend ${adminKey}` };
+  const body = JSON.stringify({ path: "_system:status", args: {} });
+  const told = await (await fetch(`${url}/api/query`, { method: "POST", headers, body })).json();
+  assert.equal(told.status, "success", JSON.stringify(told));
+  assert.equal(await stop(child), 0, child.text());
 });
 
 test("p12_small_at_rest: a suite with its slots takes little memory", { skip: build.includes("release") ? false : "a build for tests takes more" }, async () => {
