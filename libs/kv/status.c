@@ -41,10 +41,11 @@ static const char *advice(int rc, int status)
 {
     if (rc == EFBIG)
         return "; a limit of the size of files, or a damaged page: bb-ctl inspect tells damage";
-    if (rc == MDB_INVALID)
+    if (rc == MDB_INVALID) {
         return "; the first pages of data.mdb are damaged, or another program wrote it. Nothing was "
                "changed; restore the folder from a backup, or replace the node: an empty folder, "
                "and a new number";
+    }
     switch (status) {
     case BB_NO_SPACE:
         return "; free disk space on that file system and start again: nothing was lost";

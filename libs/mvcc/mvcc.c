@@ -293,18 +293,20 @@ static int check_room(struct bb_ctx *ctx, const struct bb_mvcc *map, size_t more
     return BB_OK;
 }
 
+/* NOLINTNEXTLINE(readability-function-size): each argument has another type */
 static int put_new_key(struct bb_ctx *ctx, struct bb_mvcc *map, struct mvcc_node **before,
                        struct mvcc_node *after, struct bb_slice key, struct bb_slice value,
                        enum bb_mvcc_kind kind, struct bb_txtime tx)
 {
-    uint32_t height = map->index != NULL ? 0 : next_height(map);
+    bool is_indexed = map->index != NULL;
+    uint32_t height = is_indexed ? 0 : next_height(map);
     size_t more = mvcc_node_cost(map, key.size, height) + mvcc_version_cost(value.size);
     int rc = check_room(ctx, map, more);
     if (rc != BB_OK) {
         return rc;
     }
     struct mvcc_node *node = node_new(map, key, version_new(map, value, kind, tx, NULL), height);
-    if (map->index != NULL) {
+    if (is_indexed) {
         bb_key_index_add(map->index, node);
     } else {
         link_node(map, before, after, node);

@@ -23,8 +23,8 @@
 
 struct context {
     aio_context_t id;
-    unsigned size;  /* writes that it was made for; 0: nothing is here */
     long under_way; /* given to the kernel, and not yet heard of */
+    unsigned size;  /* writes that it was made for; 0: nothing is here */
     bool is_spare;
 };
 
@@ -112,6 +112,7 @@ static void add(aio_context_t id, long writes)
 static long setup(const long *with)
 {
     unsigned size = (unsigned)with[0];
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): an argument of a system call */
     aio_context_t *id = (aio_context_t *)with[1];
     struct context *spare;
     long rc;

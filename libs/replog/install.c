@@ -230,7 +230,7 @@ static void vote(struct bb_replog *replog, struct raft_message *message)
         replog->real.recv(&replog->io, message);
         return;
     }
-    if (bb_loop_now_us(replog->loop) - replog->heard_us >= REPLOG_ELECTION_MS * 1000u) {
+    if (bb_loop_now_us(replog->loop) - replog->heard_us >= REPLOG_ELECTION_MS * UINT64_C(1000)) {
         message->request_vote.disrupt_leader = true;
     }
     self->role = RAFT_VOTER;
@@ -294,11 +294,9 @@ void replog_recv(struct raft_io *io, struct raft_message *message)
 
     if (message->type != RAFT_INSTALL_SNAPSHOT) {
         pass_on(replog, message);
-    } else if (replog->is_closing) {
-        install_free(message);
-    } else if (replog->held.is_fetching) {
+    } else if (replog->held.is_fetching && !replog->is_closing) {
         hold_newer(replog, message);
-    } else if (is_sent_too_early(replog, message)) {
+    } else if (replog->is_closing || is_sent_too_early(replog, message)) {
         install_free(message);
     } else {
         hold(replog, message);

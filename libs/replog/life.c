@@ -21,7 +21,7 @@
 
 #define SILENT_US    100000u
 #define SIGN_BYTES   1024u /* a request for a vote has a tenth of it */
-#define LATE_US      (3 * REPLOG_HEARTBEAT_MS * 1000u)
+#define LATE_US      (REPLOG_HEARTBEAT_MS * UINT64_C(3000))
 #define STEP_DOWN_MS 1000u
 #define LOST_MS      100u /* and as much again, by chance: followers miss it together */
 

@@ -195,8 +195,8 @@ static int machine_snapshot(struct raft_fsm *fsm, struct raft_buffer **buffers, 
 static int machine_restore(struct raft_fsm *fsm, struct raft_buffer *buffer)
 {
     struct bb_replog *replog = bb_cast(struct bb_replog, fsm->data, REPLOG_MAGIC);
-    struct bb_slice application;
-    uint64_t index;
+    struct bb_slice application = BB_SLICE_EMPTY;
+    uint64_t index = 0;
 
     if (replog_manifest_decode(&replog->ctx, bb_slice(buffer->base, buffer->len), &index,
                                &application) != BB_OK) {

@@ -135,10 +135,11 @@ static void take_list(struct session *session, const Bb__Proto__MembersReply *re
         again(session, "the node that leads does not answer");
         return;
     }
-    if (leader == NULL)
+    if (leader == NULL) {
         (void)fprintf(stderr,
                       "bb-ctl: no storage node leads: this is what %s knows, it may be old\n",
                       session->asked);
+    }
     print_members(session, reply);
     end(session, 0);
 }

@@ -29,7 +29,7 @@ static int read_node(struct bb_ctx *ctx, struct folder *folder, struct bb_slice 
     text = bb_slice(end, (size_t)((const char *)text.data + text.size - end));
     bb_buf_init(&id);
     if (folder->node > 0 && text.size >= 1 + 2 * FOLDER_INCARNATION) {
-        rc = bb_hex_decode(ctx, bb_slice(text.data + 1, 2 * FOLDER_INCARNATION), &id);
+        rc = bb_hex_decode(ctx, bb_slice(text.data + 1, (size_t)2 * FOLDER_INCARNATION), &id);
     }
     if (rc == BB_OK) {
         memcpy(folder->incarnation, id.data, FOLDER_INCARNATION);

@@ -284,7 +284,7 @@ void worker_coverage_add(struct coverage *set, struct bb_slice low, struct bb_sl
 /* Together: a removal moves others to other places. */
 static void drop_points(struct coverage *set, uint64_t least)
 {
-    struct cover **late = bb_alloc((set->points.count + 1) * sizeof(*late));
+    struct cover **late = bb_alloc((set->points.count + 1) * sizeof(struct cover *));
     size_t count = 0;
     for (size_t i = 0; i < set->points.capacity; i++) {
         struct cover *cover = set->points.places[i].thing;
