@@ -7,67 +7,79 @@ enum wire_type {
     FIXED32 = 5
 };
 
-static bool take(struct bb_slice *from, uint64_t size, struct bb_slice *bytes)
-{
-    if (size > from->size) {
-        return false;
-    }
-    *bytes = bb_slice(from->data, (size_t)size);
-    *from = bb_slice(from->data + size, from->size - (size_t)size);
-    return true;
-}
+#define VARINT_BYTES_MAX 10
 
 /*
  * Not only in the shortest form, as bb_varint_get: protobuf allows others, and bits that do not
  * fit. Those are lost, but that there are some is not: a truth value is true by any bit.
  */
-static bool take_varint(struct bb_slice *from, uint64_t *value)
+static const uint8_t *take_long_varint(const uint8_t *at, const uint8_t *end, uint64_t *value)
 {
-    struct bb_slice unused;
+    uint64_t sum = 0;
 
-    *value = 0;
-    for (size_t i = 0; i < from->size && i < 10; i++) {
-        uint64_t bits = from->data[i] & 0x7fu;
-        *value |= (i < 9 ? bits : bits != 0) << (7 * i);
-        if ((from->data[i] & 0x80u) == 0) {
-            return take(from, i + 1, &unused);
+    for (unsigned i = 0; i < VARINT_BYTES_MAX && at < end; i++, at++) {
+        uint64_t bits = *at & 0x7fu;
+        sum |= (i < VARINT_BYTES_MAX - 1 ? bits : bits != 0) << (7 * i);
+        if (*at < 0x80) {
+            *value = sum;
+            return at + 1;
         }
     }
-    return false;
+    return NULL;
+}
+
+/* Returns what follows; NULL: it does not end here. Most have one byte. */
+static inline const uint8_t *take_varint(const uint8_t *at, const uint8_t *end, uint64_t *value)
+{
+    if (at < end && *at < 0x80) {
+        *value = *at;
+        return at + 1;
+    }
+    return take_long_varint(at, end, value);
+}
+
+static inline const uint8_t *skip(const uint8_t *at, const uint8_t *end, uint64_t size)
+{
+    return size > (uint64_t)(end - at) ? NULL : at + size;
 }
 
 bool bb_field_next(struct bb_slice *from, struct bb_field *field)
 {
-    struct bb_slice rest = *from, unused;
+    const uint8_t *at = from->data, *end = at + from->size;
     uint64_t tag, size;
-    bool is_whole;
 
     *field = (struct bb_field){ .bytes = BB_SLICE_EMPTY };
-    if (!take_varint(&rest, &tag)) {
+    if (from->size == 0 || (at = take_varint(at, end, &tag)) == NULL) {
         return false;
     }
     field->number = tag >> 3;
     switch (tag & 7) {
     case VARINT:
         field->is_varint = true;
-        is_whole = take_varint(&rest, &field->value);
+        at = take_varint(at, end, &field->value);
         break;
     case FIXED64:
-        is_whole = take(&rest, 8, &unused);
+        at = skip(at, end, 8);
         break;
     case BYTES:
         field->is_bytes = true;
-        is_whole = take_varint(&rest, &size) && take(&rest, size, &field->bytes);
+        at = take_varint(at, end, &size);
+        if (at != NULL) {
+            const uint8_t *after = skip(at, end, size);
+            field->bytes = after == NULL ? BB_SLICE_EMPTY : bb_slice(at, (size_t)size);
+            at = after;
+        }
         break;
     case FIXED32:
-        is_whole = take(&rest, 4, &unused);
+        at = skip(at, end, 4);
         break;
     default:
-        is_whole = false;
+        at = NULL;
         break;
     }
-    if (is_whole) {
-        *from = rest;
+    if (at == NULL) {
+        return false;
     }
-    return is_whole;
+    *from = bb_slice(at, (size_t)(end - at));
+    return true;
 }
