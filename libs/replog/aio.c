@@ -12,11 +12,11 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <linux/aio_abi.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <uv.h>
 
 #define CONTEXTS_MAX 16 /* known at a time; others come and go as libraft says */
 #define SPARES_MAX   4
@@ -34,7 +34,8 @@ union call {
 };
 
 static _Atomic(void *) next_one; /* the syscall() of libc */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static uv_once_t once = UV_ONCE_INIT;
+static uv_mutex_t mutex;
 static struct context contexts[CONTEXTS_MAX];
 
 void replog_aio_start(void)
@@ -55,6 +56,17 @@ static long pass(long number, const long *with)
         return -1;
     }
     return next.function(number, with[0], with[1], with[2], with[3], with[4], with[5]);
+}
+
+static void make_mutex(void)
+{
+    bb_assert(uv_mutex_init(&mutex) == 0);
+}
+
+static void lock(void)
+{
+    uv_once(&once, make_mutex);
+    uv_mutex_lock(&mutex);
 }
 
 /* ---- under the lock ---- */
@@ -100,11 +112,11 @@ static void add(aio_context_t id, long writes)
 {
     struct context *context;
 
-    (void)pthread_mutex_lock(&lock);
+    lock();
     context = find(id);
     if (context != NULL)
         context->under_way += writes;
-    (void)pthread_mutex_unlock(&lock);
+    uv_mutex_unlock(&mutex);
 }
 
 /* ---- what libraft calls ---- */
@@ -117,20 +129,20 @@ static long setup(const long *with)
     struct context *spare;
     long rc;
 
-    (void)pthread_mutex_lock(&lock);
+    lock();
     spare = size == 0 || *id != 0 ? NULL : find_spare(size);
     if (spare != NULL) {
         spare->is_spare = false;
         *id = spare->id;
     }
-    (void)pthread_mutex_unlock(&lock);
+    uv_mutex_unlock(&mutex);
     if (spare != NULL)
         return 0;
     rc = pass(SYS_io_setup, with);
     if (rc == 0) {
-        (void)pthread_mutex_lock(&lock);
+        lock();
         know(*id, size);
-        (void)pthread_mutex_unlock(&lock);
+        uv_mutex_unlock(&mutex);
     }
     return rc;
 }
@@ -141,7 +153,7 @@ static long destroy(const long *with)
     struct context *context;
     bool is_kept = false;
 
-    (void)pthread_mutex_lock(&lock);
+    lock();
     context = find((aio_context_t)with[0]);
     if (context != NULL && !context->is_spare) {
         is_kept = context->under_way == 0 && count_spares() < SPARES_MAX;
@@ -149,7 +161,7 @@ static long destroy(const long *with)
         if (!is_kept)
             *context = (struct context){ .size = 0 };
     }
-    (void)pthread_mutex_unlock(&lock);
+    uv_mutex_unlock(&mutex);
     return is_kept ? 0 : pass(SYS_io_destroy, with);
 }
 
@@ -174,12 +186,13 @@ static long hear(const long *with)
     return heard;
 }
 
-__attribute__((visibility("default"))) long syscall(long number, ...)
+/* Takes as many arguments as a call has at most, like that of libc; a call does not look at what it
+ * was not given. */
+__attribute__((visibility("default"), no_sanitize("address"))) long syscall(long number, ...)
 {
     long with[6];
     va_list arguments;
 
-    /* As many as the kernel's calls have at most; a call does not look at what it was not given. */
     va_start(arguments, number);
     for (size_t i = 0; i < 6; i++)
         with[i] = va_arg(arguments, long);

@@ -270,6 +270,9 @@ void replog_heap_start(void);
 void replog_blocks_start(void);
 /* aio.c: finds the calls that it stands in for; without it the program may not contain them. */
 void replog_aio_start(void);
+/* crc.c: what libraft's checksum is exchanged for; the second one for the same reason as above. */
+unsigned __wrap_byteCrc32(const void *from, size_t size, unsigned crc);
+void replog_crc_start(void);
 void replog_watch(struct bb_replog *replog);                   /* one tick */
 void replog_note_full(struct bb_replog *replog, bool is_full); /* an entry was refused, or taken */
 

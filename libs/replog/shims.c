@@ -452,6 +452,7 @@ void replog_wrap_io(struct bb_replog *replog)
 
     replog_blocks_start();
     replog_aio_start();
+    replog_crc_start();
     replog->real = (struct replog_real_io){
         .load = io->load,
         .set_term = io->set_term,

@@ -9,6 +9,29 @@
 #include "raft_io.h"
 #include "replog_internal.h"
 
+/* ---- threads: there is one ---- */
+
+void uv_once(uv_once_t *guard, void (*run)(void))
+{
+    (void)pthread_once(guard, run);
+}
+
+int uv_mutex_init(uv_mutex_t *mutex)
+{
+    (void)mutex;
+    return 0;
+}
+
+void uv_mutex_lock(uv_mutex_t *mutex)
+{
+    (void)mutex;
+}
+
+void uv_mutex_unlock(uv_mutex_t *mutex)
+{
+    (void)mutex;
+}
+
 /* ---- timers ---- */
 
 struct timer_run {
