@@ -106,7 +106,7 @@ export async function load({ run, workload, system, ports, pids, argv = [], prot
   if (!wants(workload) && !isPart) return;
   const { connections, work, more = ["--keys", keys] } = WORK[workload];
   const all = ["--port", ports.join(","), "--protocol", protocol, "--work", work, "--seconds", seconds, "--seed", run,
-    "--connections", connections, ...more, ...argv];
+    "--connections", connections, "--warmup", 3, ...more, ...argv];
   const retriesBefore = (await retries?.()) ?? 0;
   const cpu = () => pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
   let before = 0;
