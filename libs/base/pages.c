@@ -27,8 +27,10 @@ void bb_pages_advise_large(void *memory, size_t size)
     uintptr_t first = (start + BB_PAGE_SIZE - 1) & ~(uintptr_t)(BB_PAGE_SIZE - 1);
     uintptr_t end = (start + size) & ~(uintptr_t)(BB_PAGE_SIZE - 1);
 
-    if (size >= LARGE_MIN)
+    if (size >= LARGE_MIN) {
+        /* NOLINTNEXTLINE(performance-no-int-to-ptr): rounded to pages */
         (void)madvise((void *)first, end - first, MADV_HUGEPAGE); /* nothing rests on it */
+    }
 }
 
 void bb_pages_free(void *pages, size_t size)

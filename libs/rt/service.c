@@ -407,10 +407,11 @@ static void run_crew(void *arg)
     while (!is_over(crew)) {
         struct bb_loop *stopped = rt_loop_run_any(crew->loop);
 
-        if (stopped == crew->loop)
+        if (stopped == crew->loop) {
             take_in(crew);
-        else
+        } else {
             let_go(crew, stopped);
+        }
     }
     bb_loop_free(crew->loop);
 }

@@ -376,11 +376,12 @@ static void on_renewed(void *arg, int status, struct bb_slice bytes)
     }
     /* Who leads as storage says; the one that got the last batch may be gone for ever. */
     size_t leader = sequencer_voters_index(sequencer, answer.leader);
-    if (from == leader)
+    if (from == leader) {
         sequencer_voters_learn(renewal.voter, reply->renew->voters, reply->renew->n_voters);
-    else
+    } else {
         sequencer_voters_learn_leader(renewal.voter, reply->renew->voters, reply->renew->n_voters,
                                       answer.leader);
+    }
     sequencer_lease_answer(&sequencer->lease, from, leader, &answer);
     heed_leader(sequencer, &answer);
     if (!bb_list_is_empty(&sequencer->marks) || !bb_list_is_empty(&sequencer->submits))
@@ -418,10 +419,11 @@ void sequencer_renew(struct sequencer *sequencer)
     size_t via = choose_way(sequencer, sequencer->leader, PASS_RENEW_US);
     for (size_t i = 0; i < sequencer->voter_count; i++) {
         struct sequencer_voter *voter = &sequencer->voters[i];
-        if (voter->asked_us == 0)
+        if (voter->asked_us == 0) {
             voter->asked_us = bb_now_us(sequencer->ctx);
-        else
+        } else {
             voter->answers = 0;
+        }
         renew(sequencer, voter, false);
     }
     if (via != SEQUENCER_STRAIGHT)

@@ -71,10 +71,11 @@ static void finish(struct sequencer *sequencer)
 {
     uint64_t lost_us = sequencer->ids_lost_us;
 
-    if (lost_us != 0 && bb_wall_us(sequencer->ctx) < lost_us + SEQUENCER_IDS_LOAD_US)
+    if (lost_us != 0 && bb_wall_us(sequencer->ctx) < lost_us + SEQUENCER_IDS_LOAD_US) {
         ask_later(sequencer);
-    else
+    } else {
         sequencer_became_active(sequencer);
+    }
 }
 
 /* All up to load_after is known. */

@@ -20,9 +20,9 @@
 
 /* What this process knows of one storage node. */
 struct sequencer_line {
+    uint64_t asked_us; /* when the first RENEW was sent that nothing has followed; 0: none */
+    uint32_t answers;  /* in a row */
     bool is_connected;
-    uint64_t asked_us;     /* when the first RENEW was sent that nothing has followed; 0: none */
-    uint32_t answers;      /* in a row */
     uint64_t node;         /* its number; 0: not known */
     uint64_t term, leader; /* as it said last; 0: nothing */
 };
