@@ -1,5 +1,7 @@
 #include "bb/key_index.h"
 
+#include "bb/pages.h"
+
 #define CAPACITY_MIN 256u
 
 void bb_key_index_init(struct bb_key_index *index, struct bb_slice (*key_of)(const void *thing))
@@ -53,6 +55,7 @@ static void resize(struct bb_key_index *index, size_t capacity)
     size_t old_capacity = index->capacity;
 
     index->places = bb_alloc_zero(capacity, sizeof(*index->places));
+    bb_pages_advise_large(index->places, capacity * sizeof(*index->places));
     index->capacity = capacity;
     for (size_t i = 0; i < old_capacity; i++) {
         if (old[i].thing != NULL)
