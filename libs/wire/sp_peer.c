@@ -167,7 +167,7 @@ static uint32_t send_ms_max(const struct wire_sp_peer *peer, uint32_t timeout_ms
 static void on_gone(void *arg)
 {
     struct wire_sp_peer *peer = arg;
-    uint64_t lost_us = bb_loop_now_us(peer->loop) + SEND_LOST_MS_MAX * 1000u;
+    uint64_t lost_us = bb_loop_now_us(peer->loop) + SEND_LOST_MS_MAX * UINT64_C(1000);
 
     dial_later(peer);
     bb_list_each(item, &peer->unsent) {
@@ -190,7 +190,7 @@ static void dial(struct wire_sp_peer *peer)
         dial_later(peer);
         return;
     }
-    peer->dial_at_us = bb_loop_now_us(peer->loop) + DIAL_LATE_MS * 1000u;
+    peer->dial_at_us = bb_loop_now_us(peer->loop) + DIAL_LATE_MS * UINT64_C(1000);
     look_at(peer, peer->dial_at_us);
 }
 

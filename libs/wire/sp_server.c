@@ -308,7 +308,7 @@ static void end_late_strangers(void *arg)
     struct bb_list *strangers = &server->strangers;
 
     while (!bb_list_is_empty(strangers) &&
-           now_us >= oldest(strangers)->since_us + STRANGER_MS * 1000u)
+           now_us >= oldest(strangers)->since_us + STRANGER_MS * UINT64_C(1000))
         link_close(oldest(strangers));
     if (!bb_list_is_empty(strangers))
         bb_timer_start(server->timer, STRANGER_MS / 5, 0);

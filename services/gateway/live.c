@@ -128,9 +128,10 @@ static bool key_hits(void *arg, struct bb_slice key)
 {
     const struct live_entry *entry = arg;
 
-    for (size_t i = 0; i < entry->range_count; i++)
+    for (size_t i = 0; i < entry->range_count; i++) {
         if (bb_interval_holds(entry->ranges[i].low, entry->ranges[i].high, key))
             return true;
+    }
     return false;
 }
 

@@ -95,9 +95,10 @@ static int check_tables(struct bb_ctx *ctx, struct question *question)
     for (size_t at = 0; at < tables.size;) {
         struct bb_slice name = bb_slice_str((const char *)tables.data + at);
 
-        if (name.data[0] == '_')
+        if (name.data[0] == '_') {
             return bb_fail(ctx, BB_FORBIDDEN, "The table %.*s needs the admin key.",
                            BB_SLICE_ARG(name));
+        }
         at += name.size + 1;
     }
     question->view.hides_identity = true;
@@ -150,9 +151,10 @@ static int parse_seconds(struct bb_ctx *ctx, struct bb_slice text, uint64_t *us)
             value = value * 10 + (uint64_t)(byte - '0') * 1000000;
         }
     }
-    if (value > TXFEED_WAIT_MAX_US)
+    if (value > TXFEED_WAIT_MAX_US) {
         return bb_fail(ctx, BB_BAD_REQUEST, "`wait` must be at most %u seconds",
                        TXFEED_WAIT_MAX_US / 1000000u);
+    }
     *us = value;
     return BB_OK;
 }
@@ -248,9 +250,10 @@ static int take_question(struct bb_ctx *ctx, struct gateway *gateway,
     question->view.hides_acks = question->consumer.data != NULL;
     if (rc == BB_OK && gateway->is_stopping)
         rc = bb_fail(ctx, BB_UNAVAILABLE, "This gateway is stopping; connect again.");
-    if (rc == BB_OK && gateway->txfeed->reader_count >= TXFEED_READERS_MAX)
+    if (rc == BB_OK && gateway->txfeed->reader_count >= TXFEED_READERS_MAX) {
         rc = bb_fail(ctx, BB_OVERLOADED,
                      "Too many consumers of the feed are open; try again later.");
+    }
     return rc;
 }
 
@@ -303,10 +306,11 @@ void gateway_api_tx(struct gateway *gateway, struct bb_http_request *request)
     }
     if (!question.caller.is_admin)
         rc = gateway_txfeed_rule_ask(&ctx, reader, &question.caller);
-    if (rc == BB_OK)
+    if (rc == BB_OK) {
         gateway_txfeed_go(reader);
-    else
+    } else {
         gateway_txfeed_reader_fail(reader, rc, ctx.error, 0);
+    }
 }
 
 /* ---- what the feed brings ---- */
@@ -326,10 +330,11 @@ void gateway_txfeed_record(struct gateway *gateway, struct bb_slice bytes,
                 gateway_txfeed_tables_learn(&txfeed->tables, bb_pb_slice(write->doc));
         }
     }
-    if (txfeed->reader_count > 0 || bb_loop_now_us(gateway->loop) < txfeed->left_us + LINGER_US)
+    if (txfeed->reader_count > 0 || bb_loop_now_us(gateway->loop) < txfeed->left_us + LINGER_US) {
         gateway_txfeed_ring_add(&txfeed->ring, record->prev, record->tx, bytes);
-    else
+    } else {
         gateway_txfeed_ring_clear(&txfeed->ring, record->tx);
+    }
 }
 
 void gateway_txfeed_advance(struct gateway *gateway, uint64_t cursor)
