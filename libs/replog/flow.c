@@ -13,7 +13,6 @@
  */
 #include "replog_internal.h"
 
-#define FLOW_LARGE_BYTES   ((size_t)256 << 10) /* smaller ones come again as libraft likes */
 #define FLOW_PATIENCE_US   1000000u
 #define FLOW_BYTES_PER_US  8u          /* of patience: 8 MB/s */
 #define FLOW_UNDER_WAY_MAX (16u << 20) /* bytes to one node, but for one larger entry */
@@ -72,7 +71,7 @@ static bool find_large(const struct raft_append_entries *message, struct replog_
     *large = (struct replog_flow){ .term = message->term };
     for (unsigned i = 0; i < message->n_entries; i++) {
         size_t size = message->entries[i].buf.len;
-        if (size < FLOW_LARGE_BYTES)
+        if (size < BB_REPLOG_LARGE)
             continue;
         large->last = message->prev_log_index + 1 + i;
         large->first = large->first == 0 ? large->last : large->first;

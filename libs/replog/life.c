@@ -14,6 +14,11 @@
  * its timers due before it looks at what has come meanwhile. The library hears of the time only
  * when the connections have been read once more. And a leader that nobody answers steps down later
  * than followers that hear nothing elect another one: they may all be busy with what it sent.
+ *
+ * A large entry costs a leader several copies in one turn of its loop, in which it neither reads
+ * nor answers; where processors are short that takes longer than others wait. So it sends
+ * heartbeats between the copies, and for a minute after a large entry, or while one comes, its
+ * followers have more patience with a connection that stands.
  */
 #include "replog_internal.h"
 
@@ -24,6 +29,12 @@
 #define LATE_US      (REPLOG_HEARTBEAT_MS * UINT64_C(3000))
 #define STEP_DOWN_MS 1000u
 #define LOST_MS      100u /* and as much again, by chance: followers miss it together */
+#define NEVER_MS     (24u * 3600 * 1000)
+/* Who has had to do with so much may be silent for so long, and then for as long as others. Batches
+ * of many small writes stay below. */
+#define BUSY_BYTES  (2u << 20)
+#define BUSY_FOR_US 60000000u
+#define BUSY_US     1500000u
 
 /* As an empty message of the leader that names no entry and no commit: it changes nothing but the
  * time when the leader was heard, and is answered. */
@@ -37,7 +48,7 @@ static void hear(struct bb_replog *replog, uint64_t leader, const char *address)
     message.append_entries.term = raft_current_term(&replog->raft);
     if (snprintf(copy, sizeof copy, "%s", address) >= (int)sizeof copy)
         return;
-    replog->heard_us = bb_loop_now_us(replog->loop);
+    replog->heard_us = replog->life.sign_us = bb_loop_now_us(replog->loop);
     replog->real.recv(&replog->io, &message);
 }
 
@@ -54,6 +65,31 @@ static void miss(struct bb_replog *replog)
         raft->election_timer_start = due_ms - patience_ms;
 }
 
+void replog_life_note(struct bb_replog *replog, size_t bytes)
+{
+    if (bytes >= BUSY_BYTES)
+        replog->life.large_us = bb_loop_now_us(replog->loop);
+}
+
+static bool had_large(const struct replog_life *life, uint64_t now_us)
+{
+    return life->large_us != 0 && now_us - life->large_us < BUSY_FOR_US;
+}
+
+bool replog_life_waits(const struct replog_life *life, const struct replog_silence *silence)
+{
+    bool comes = silence->received >= life->spoken + BUSY_BYTES;
+
+    return silence->received > 0 && silence->us >= SILENT_US && silence->us < BUSY_US &&
+           (comes || had_large(life, silence->now_us));
+}
+
+/* The follower's patience begins anew. */
+static void put_off(struct bb_replog *replog)
+{
+    replog->raft.election_timer_start = replog->io.time(&replog->io);
+}
+
 static void look_at_leader(struct bb_replog *replog)
 {
     struct replog_life *life = &replog->life;
@@ -67,9 +103,16 @@ static void look_at_leader(struct bb_replog *replog)
     }
     uint64_t before = leader == life->leader ? life->received : 0;
     uint64_t received = replog_peers_received(replog, leader);
-    bool is_silent = bb_loop_now_us(replog->loop) - replog->heard_us >= SILENT_US;
+    uint64_t now_us = bb_loop_now_us(replog->loop);
+    uint64_t silent_us = now_us - replog->heard_us;
+    bool is_silent = silent_us >= SILENT_US;
     bool has_moved = before > 0 && received >= before + SIGN_BYTES;
     life->leader = leader;
+    if (before == 0 || (!is_silent && replog->heard_us != life->sign_us))
+        life->spoken = received;
+    struct replog_silence silence = { .us = silent_us, .received = received, .now_us = now_us };
+    if (replog_life_waits(life, &silence))
+        put_off(replog);
     if (is_silent && before > 0 && received > 0 && !has_moved)
         return; /* the few that came count with those that follow */
     life->received = received;
@@ -80,11 +123,23 @@ static void look_at_leader(struct bb_replog *replog)
     }
 }
 
+void bb_replog_pulse(struct bb_replog *replog)
+{
+    if (!replog->is_started || replog->is_closing || !replog_is_leader(replog))
+        return;
+    uv_update_time(bb_loop_uv(replog->loop));
+    raft_set_election_timeout(&replog->raft, NEVER_MS); /* answers may lie there unread */
+    replog->real.tick(&replog->io);
+    raft_set_election_timeout(&replog->raft, REPLOG_ELECTION_MS);
+}
+
 static void tell_time(struct bb_replog *replog)
 {
     bool was_leader = replog_is_leader(replog);
+    bool is_busy = had_large(&replog->life, bb_loop_now_us(replog->loop));
+    unsigned step_down_ms = STEP_DOWN_MS + (is_busy ? BUSY_US / 1000 : 0);
 
-    raft_set_election_timeout(&replog->raft, was_leader ? STEP_DOWN_MS : REPLOG_ELECTION_MS);
+    raft_set_election_timeout(&replog->raft, was_leader ? step_down_ms : REPLOG_ELECTION_MS);
     replog->real.tick(&replog->io);
     raft_set_election_timeout(&replog->raft, REPLOG_ELECTION_MS);
     if (was_leader && replog->raft.state == RAFT_FOLLOWER)
@@ -102,8 +157,10 @@ void replog_life_raft_tick(struct raft_io *io)
         return;
     life->ticked_us = now_us;
     life->has_skipped = is_late && !life->has_skipped;
-    if (life->has_skipped)
+    if (life->has_skipped) {
+        bb_replog_pulse(replog);
         return;
+    }
     look_at_leader(replog);
     tell_time(replog);
 }

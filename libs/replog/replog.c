@@ -537,6 +537,9 @@ int bb_replog_propose_take(struct bb_ctx *ctx, struct bb_replog *replog, uint8_t
     int rc;
 
     bb_assert(tag != NULL && size % 8 == 0 && size >= BB_REPLOG_FRAME_HEADER);
+    if (size >= BB_REPLOG_LARGE) {
+        bb_replog_pulse(replog); /* the library makes two copies of it and a checksum */
+    }
     if (size > BB_REPLOG_ENTRY_MAX) {
         raft_free(entry);
         return bb_fail(ctx, BB_TOO_LARGE, "log entry of %zu bytes; the limit is %u", size,

@@ -146,8 +146,18 @@ struct replog_sizes {
 struct replog_life {
     uint64_t leader;    /* whose bytes are counted; 0: nobody's */
     uint64_t received;  /* when they were counted last */
+    uint64_t spoken;    /* when a message of it was complete last, about */
+    uint64_t sign_us;   /* when bytes of it counted as a message last */
+    uint64_t large_us;  /* when a large entry was written last; 0: not yet */
     uint64_t ticked_us; /* when the library was told of the time last */
     bool has_skipped;
+};
+
+/* Of a leader, as its follower sees it. */
+struct replog_silence {
+    uint64_t us;       /* since it said something */
+    uint64_t received; /* bytes of it so far; 0: its connection has ended */
+    uint64_t now_us;
 };
 
 /* How large an entry is that the log still holds. */
@@ -290,6 +300,9 @@ void replog_flow_heard(struct bb_replog *replog, const struct raft_message *mess
 void replog_flow_note(struct bb_replog *replog, size_t bytes); /* of one entry more */
 
 /* life.c */
+/* Whether the leader is busy with a large entry, as far as one can tell: nobody else is elected. */
+bool replog_life_waits(const struct replog_life *life, const struct replog_silence *silence);
+void replog_life_note(struct bb_replog *replog, size_t bytes); /* of an entry that is written */
 void replog_life_raft_tick(struct raft_io *io); /* the library's time, if it may be told now */
 
 /* peers.c */

@@ -61,6 +61,7 @@ static int wrapped_append(struct raft_io *io, struct raft_io_append *request,
     for (unsigned i = 0; i < count; i++) {
         append->bytes += entries[i].buf.len;
         replog_flow_note(replog, entries[i].buf.len);
+        replog_life_note(replog, entries[i].buf.len);
     }
     replog->log_bytes += append->bytes;
     replog->append_bytes += append->bytes;

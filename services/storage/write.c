@@ -92,6 +92,8 @@ static int propose_pending(struct bb_ctx *ctx, struct storage *node, const struc
     struct pending *pending = bb_alloc_zero(1, sizeof *pending);
     int rc;
 
+    if (size >= BB_REPLOG_LARGE)
+        bb_replog_pulse(node->replog); /* it was read and copied, and is copied again */
     bb_replog_frame_encode(frame, entry);
     *pending = *from;
     pending->node = node;

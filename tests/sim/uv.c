@@ -134,6 +134,12 @@ int uv_run(uv_loop_t *loop, uv_run_mode mode)
     BB_UNREACHABLE("a log that waits for nothing does not end");
 }
 
+/* No time passes within a turn. */
+void uv_update_time(uv_loop_t *loop)
+{
+    (void)loop;
+}
+
 void uv_stop(uv_loop_t *loop)
 {
     (void)loop;

@@ -72,6 +72,49 @@ Test(replog_cluster, small_messages_do_not_wait_for_acknowledgements, .timeout =
     cluster_fini(&cluster);
 }
 
+static size_t sent_count;
+static int (*real_send)(struct raft_io *io, struct raft_io_send *request,
+                        const struct raft_message *message, raft_io_send_cb done);
+
+static int count_send(struct raft_io *io, struct raft_io_send *request,
+                      const struct raft_message *message, raft_io_send_cb done)
+{
+    sent_count += message->type == RAFT_APPEND_ENTRIES;
+    return real_send(io, request, message, done);
+}
+
+/* How many heartbeats one pulse of the node sends when some are due. */
+static size_t pulse(struct bb_replog *replog)
+{
+    real_send = replog->real.send;
+    replog->real.send = count_send;
+    sent_count = 0;
+    usleep((REPLOG_HEARTBEAT_MS + 10) * 1000);
+    bb_replog_pulse(replog);
+    replog->real.send = real_send;
+    return sent_count;
+}
+
+Test(replog_cluster, b22_leader_in_a_long_turn_says_that_it_is_alive, .timeout = 60)
+{
+    struct cluster cluster;
+    cluster_init(&cluster, 3, 3);
+    start_all(&cluster);
+    cluster_write(&cluster, 5, 200);
+    cluster_until(&cluster, cluster_is_equal);
+    struct cluster_node *leader = cluster_leader(&cluster);
+    uint64_t term = leader->role.term;
+    cr_assert_eq(pulse(leader->replog), 2);
+    cr_assert_eq(pulse(cluster.nodes[leader == &cluster.nodes[0] ? 1 : 0].replog), 0);
+    /* What the others said meanwhile lies there unread: that is no reason to step down. */
+    leader->replog->raft.election_timer_start = 0;
+    (void)pulse(leader->replog);
+    cr_assert(replog_is_leader(leader->replog));
+    cluster_write(&cluster, 5, 200);
+    cr_assert_eq(leader->role.term, term);
+    cluster_fini(&cluster);
+}
+
 Test(replog_cluster, b22_leaders_that_go_lose_nothing_acknowledged, .timeout = 120)
 {
     struct cluster cluster;

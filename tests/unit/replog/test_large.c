@@ -185,6 +185,31 @@ Test(replog_large, few_large_entries_are_under_way_at_once, .timeout = 20)
     stop(&world);
 }
 
+/* ---- a leader that is busy ---- */
+
+#define SECOND_US UINT64_C(1000000)
+
+static bool waits(struct replog_life life, uint64_t silent_us, uint64_t received, uint64_t now_us)
+{
+    struct replog_silence silence = { .us = silent_us, .received = received, .now_us = now_us };
+
+    return replog_life_waits(&life, &silence);
+}
+
+Test(replog_large, a_leader_that_writes_or_sends_a_large_entry_is_waited_for)
+{
+    struct replog_life wrote = { .spoken = 100, .large_us = 5 * SECOND_US };
+    struct replog_life sends = { .spoken = 100 };
+
+    cr_assert(waits(wrote, SECOND_US, 100, 6 * SECOND_US));
+    cr_assert(waits(sends, SECOND_US, 4u << 20, 6 * SECOND_US));
+    cr_assert(!waits(sends, SECOND_US, 100, 6 * SECOND_US), "it has nothing to do");
+    cr_assert(!waits(wrote, SECOND_US, 100, 100 * SECOND_US), "that was long ago");
+    cr_assert(!waits(wrote, SECOND_US, 0, 6 * SECOND_US), "its connection has ended");
+    cr_assert(!waits(wrote, 2 * SECOND_US, 100, 7 * SECOND_US), "it hangs");
+    cr_assert(!waits(sends, 2 * SECOND_US, 4u << 20, 7 * SECOND_US), "it hangs");
+}
+
 /* ---- a connection that somebody else reads ---- */
 
 /* Both ends of a connection. */

@@ -160,6 +160,13 @@ int bb_replog_propose_take(struct bb_ctx *ctx, struct bb_replog *replog, uint8_t
                            size_t size, bb_replog_done_fn *done, void *tag);
 
 /*
+ * Between the steps of a long turn of the loop, as with a batch of megabytes: a leader says that it
+ * is alive if that is due. Never from inside a callback of the log. Does not block.
+ */
+void bb_replog_pulse(struct bb_replog *replog);
+#define BB_REPLOG_LARGE ((size_t)256 << 10) /* what makes a turn long */
+
+/*
  * What `fetch` asked for has ended. BB_OK: the state on this node is the one after entry `applied`,
  * never an older one than before; entries up to there are not shown any more. Else the same or a
  * newer state is asked for again in a moment. Never from inside `fetch`.

@@ -6,9 +6,9 @@ export const add = mutation({
   handler: (ctx, item) => ctx.db.insert("items", item),
 });
 export const addMany = mutation({
-  args: { group: v.string(), from: v.number(), count: v.number() },
-  handler: async (ctx, { group, from, count }) => {
-    for (let n = from; n < from + count; n++) await ctx.db.insert("items", { group, n });
+  args: { group: v.string(), from: v.number(), count: v.number(), body: v.optional(v.any()) },
+  handler: async (ctx, { group, from, count, body }) => {
+    for (let n = from; n < from + count; n++) await ctx.db.insert("items", { group, n, body });
     return count;
   },
 });
