@@ -41,6 +41,8 @@ struct level {
 };
 #define UNSHARE "/usr/bin/unshare"
 #define SETPRIV "/usr/bin/setpriv"
+/* What is unmounted on the host would otherwise be kept, and its disk be in use, by each slot. */
+#define SLAVE "--propagation=slave"
 /* Reads what is ours, makes namespaces, changes the user, drops the rest. */
 #define ZYGOTE_CAPABILITIES \
     "--bounding-set=-all,+dac_read_search,+setgid,+setuid,+setpcap,+sys_admin"
@@ -49,24 +51,25 @@ struct level {
 static const struct level levels[] = {
     { "namespaces,uid,no-new-privs",
       "",
-      { UNSHARE, "-n", "-i", "-u", "-m", "-p", "--fork", SETPRIV, "--reuid=65534", "--regid=65534",
-        "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--pdeathsig", "KILL" },
-      { UNSHARE, "-n", "-i", "-u", "-m", SETPRIV, "--no-new-privs", "--inh-caps=-all",
+      { UNSHARE, "-n", "-i", "-u", "-m", SLAVE, "-p", "--fork", SETPRIV, "--reuid=65534",
+        "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all", "--pdeathsig",
+        "KILL" },
+      { UNSHARE, "-n", "-i", "-u", "-m", SLAVE, SETPRIV, "--no-new-privs", "--inh-caps=-all",
         ZYGOTE_CAPABILITIES, "--pdeathsig", "KILL" },
       KEPT_FROM_ALL | SLOT_NOBODY },
     { "namespaces,no-new-privs,no-capabilities",
       "uid (user 65534 cannot read Node.js or the add-on where they are, or we are not root)",
-      { UNSHARE, "-n", "-i", "-u", "-m", "-p", "--fork", SETPRIV, "--no-new-privs",
+      { UNSHARE, "-n", "-i", "-u", "-m", SLAVE, "-p", "--fork", SETPRIV, "--no-new-privs",
         "--inh-caps=-all", "--bounding-set=-all", "--pdeathsig", "KILL" },
-      { UNSHARE, "-n", "-i", "-u", "-m", SETPRIV, "--no-new-privs", "--inh-caps=-all",
+      { UNSHARE, "-n", "-i", "-u", "-m", SLAVE, SETPRIV, "--no-new-privs", "--inh-caps=-all",
         ZYGOTE_CAPABILITIES, "--pdeathsig", "KILL" },
       KEPT_FROM_ALL },
     { "user-namespace,namespaces,no-new-privs,no-capabilities",
       "",
-      { UNSHARE, "-U", "-r", "-n", "-i", "-u", "-m", "-p", "--fork", SETPRIV, "--no-new-privs",
-        "--inh-caps=-all", "--bounding-set=-all", "--pdeathsig", "KILL" },
-      { UNSHARE, "-U", "-r", "-n", "-i", "-u", "-m", SETPRIV, "--no-new-privs", "--inh-caps=-all",
-        ZYGOTE_CAPABILITIES, "--pdeathsig", "KILL" },
+      { UNSHARE, "-U", "-r", "-n", "-i", "-u", "-m", SLAVE, "-p", "--fork", SETPRIV,
+        "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all", "--pdeathsig", "KILL" },
+      { UNSHARE, "-U", "-r", "-n", "-i", "-u", "-m", SLAVE, SETPRIV, "--no-new-privs",
+        "--inh-caps=-all", ZYGOTE_CAPABILITIES, "--pdeathsig", "KILL" },
       KEPT_FROM_ALL | SLOT_OWN_USERS },
     { "no-new-privs",
       "namespaces,uid (this machine does not let us unshare)",

@@ -131,13 +131,12 @@ static int drop_capabilities(struct bb_ctx *ctx)
     return BB_OK;
 }
 
-/* In this order: each step needs what the later ones take. */
+/* In this order: each step needs what the later ones take. Mounts follow those of the host. */
 static int drop_rights(struct bb_ctx *ctx, unsigned rights)
 {
     int rc = BB_OK;
 
-    if ((rights & SLOT_OWN_NAMESPACES) != 0 &&
-        mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+    if ((rights & SLOT_OWN_NAMESPACES) != 0 && mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0)
         return failed(ctx, "mounts of a slot");
     if ((rights & SLOT_NO_CAPABILITIES) != 0)
         rc = drop_bounding_set(ctx);

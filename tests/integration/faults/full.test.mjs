@@ -1,5 +1,6 @@
 // Disks of storage nodes that fill up while they run, of one node and of all: nothing acknowledged is lost, the
-// last line says what to do, and when there is space again a start is all that is needed.
+// last line says what to do, and when there is space again a start is all that is needed. And disks that are taken
+// away for repair: the processes of functions do not hold them.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
@@ -103,4 +104,24 @@ describe("storage nodes whose disks are full", { skip: !canMount() && "needs the
     await load.stop();
     await verify(suite.url, "all", load);
   });
+});
+
+test("a file system that is unmounted is not held by slots", { skip: !canMount() && "needs the right to mount" }, async () => {
+  const shared = mkdtempSync(join(tmpdir(), "bitbend-shared-"));
+  const disk = join(shared, "disk");
+  // As where systemd began: what the host mounts and unmounts is told to others.
+  for (const words of [["--bind", shared, shared], ["--make-shared", shared]]) spawnSync("mount", words);
+  let suite;
+  try {
+    mount(disk, 1);
+    suite = await startSuite({ appDir: app });
+    const held = () => [...suite.slotPids(), ...suite.zygotePids()].filter((pid) => readFileSync(`/proc/${pid}/mountinfo`, "utf8").includes(` ${disk} `));
+    assert.notEqual(suite.slotPids().length, 0);
+    assert.equal(spawnSync("umount", [disk]).status, 0);
+    assert.deepEqual(held(), []);
+  } finally {
+    await suite?.stop();
+    for (const dir of [disk, shared]) spawnSync("umount", [dir], { stdio: "ignore" });
+    rmSync(shared, { recursive: true });
+  }
 });
