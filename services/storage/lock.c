@@ -123,9 +123,11 @@ int storage_folder_lock(struct bb_ctx *ctx, struct folder *folder)
     storage_folder_path(folder, "LOCK", path, sizeof path);
     folder->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (folder->lock_fd < 0) {
-        return bb_fail(ctx, errno == ENOSPC ? BB_NO_SPACE : BB_IO,
-                       "%s cannot be written: %s; name a folder of this user with --data", path,
-                       bb_strerror(errno, text, sizeof text));
+        bool is_denied = errno == EACCES || errno == EPERM;
+        return bb_fail(ctx, errno == ENOSPC ? BB_NO_SPACE : BB_IO, "%s cannot be written: %s%s",
+                       path, bb_strerror(errno, text, sizeof text),
+                       is_denied ? "; name a folder of this user with --data"
+                                 : "; check the disk, or name another folder with --data");
     }
     if (!lock_in_time(ctx, folder)) {
         return bb_fail(ctx, BB_BUSY,
