@@ -20,6 +20,8 @@ struct hot {
     size_t low_size, high_size;
     uint64_t until_us;
     unsigned lane;
+    bool is_point; /* one key, from itself to the next possible one */
+    uint64_t tail; /* of low */
 };
 struct lane {
     bool is_used;
@@ -96,13 +98,48 @@ static struct bb_slice high_of(const struct hot *hot)
     return bb_slice(hot->bytes + hot->low_size, hot->high_size);
 }
 
-static bool meets(const struct hot *hot, struct bb_slice low, struct bb_slice high)
+/* The last bytes of a key, in which keys of one table differ. */
+static uint64_t tail_of(struct bb_slice key)
 {
-    if (bb_slice_compare(low, high_of(hot)) >= 0) {
+    uint64_t tail = 0;
+    size_t size = key.size < sizeof tail ? key.size : sizeof tail;
+
+    if (size > 0) {
+        memcpy(&tail, key.data + key.size - size, size);
+    }
+    return tail;
+}
+
+/* As most are, for which looking at a range's bytes is the exception; `high` empty: one key. */
+static bool is_point(struct bb_slice low, struct bb_slice high)
+{
+    return high.size == 0 || (high.size == low.size + 1 && high.data[low.size] == 0 &&
+                              memcmp(low.data, high.data, low.size) == 0);
+}
+
+struct sought {
+    struct bb_slice low, high;
+    bool is_point;
+    uint64_t tail;
+};
+
+static struct sought seek(struct bb_slice low, struct bb_slice high)
+{
+    return (struct sought){
+        .low = low, .high = high, .is_point = is_point(low, high), .tail = tail_of(low)
+    };
+}
+
+static bool meets(const struct hot *hot, const struct sought *sought)
+{
+    if (hot->is_point && sought->is_point) {
+        return hot->tail == sought->tail && bb_slice_equal(low_of(hot), sought->low);
+    }
+    if (bb_slice_compare(sought->low, high_of(hot)) >= 0) {
         return false;
     }
-    return high.size == 0 ? bb_slice_compare(low_of(hot), low) <= 0
-                          : bb_slice_compare(low_of(hot), high) < 0;
+    return sought->high.size == 0 ? bb_slice_compare(low_of(hot), sought->low) <= 0
+                                  : bb_slice_compare(low_of(hot), sought->high) < 0;
 }
 
 static void forget_hot(struct lanes *lanes, size_t i)
@@ -154,9 +191,10 @@ unsigned worker_lanes_heat(struct lanes *lanes, struct bb_slice low, struct bb_s
                            unsigned own, uint64_t now_us)
 {
     unsigned lane = worker_lanes_root(lanes, own);
+    struct sought sought = seek(low, high);
     for (size_t i = 0; i < lanes->hot_count; i++) {
         struct hot *hot = &lanes->hot[i];
-        if (!meets(hot, low, high)) {
+        if (!meets(hot, &sought)) {
             continue;
         }
         lane = worker_lanes_join(lanes, lane, hot->lane);
@@ -174,7 +212,9 @@ unsigned worker_lanes_heat(struct lanes *lanes, struct bb_slice low, struct bb_s
                          .low_size = low.size,
                          .high_size = high.size,
                          .until_us = now_us + HOT_US,
-                         .lane = lane };
+                         .lane = lane,
+                         .is_point = sought.is_point,
+                         .tail = sought.tail };
     memcpy(hot->bytes, low.data, low.size);
     memcpy(hot->bytes + low.size, high.data, high.size);
     lanes->lane[lane].has_ranges = true;
@@ -185,8 +225,9 @@ unsigned worker_lanes_heat(struct lanes *lanes, struct bb_slice low, struct bb_s
 static struct hot *find_hot(struct lanes *lanes, struct bb_slice low, struct bb_slice high,
                             uint64_t now_us)
 {
+    struct sought sought = seek(low, high);
     for (size_t i = 0; i < lanes->hot_count; i++) {
-        if (lanes->hot[i].until_us > now_us && meets(&lanes->hot[i], low, high)) {
+        if (lanes->hot[i].until_us > now_us && meets(&lanes->hot[i], &sought)) {
             return &lanes->hot[i];
         }
     }

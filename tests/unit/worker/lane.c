@@ -43,6 +43,27 @@ Test(lane, a_range_that_lost_is_hot_for_a_second)
     worker_lanes_free(lanes);
 }
 
+Test(lane, a_hot_key_is_met_by_itself_and_by_ranges_around_it)
+{
+    static const uint8_t next[] = "table/key-of-some-length"; /* with the zero behind it */
+    struct bb_slice key = bb_slice(next, sizeof next - 1), end = bb_slice(next, sizeof next);
+    struct lanes *lanes = worker_lanes_new();
+    unsigned lane = worker_lanes_heat(lanes, key, end, 0, 100);
+
+    cr_assert_eq(worker_lanes_meet(lanes, key, BB_SLICE_EMPTY, 200), lane, "a get");
+    cr_assert_eq(worker_lanes_meet(lanes, key, end, 200), lane, "the same as a range");
+    cr_assert_eq(worker_lanes_meet(lanes, s("table/"), s("table0"), 200), lane, "all of the table");
+    cr_assert_eq(worker_lanes_meet(lanes, s("other/key-of-some-length"), BB_SLICE_EMPTY, 200), 0,
+                 "one with the same end");
+    cr_assert_eq(worker_lanes_meet(lanes, s("key-of-some-length"), BB_SLICE_EMPTY, 200), 0);
+    cr_assert_eq(worker_lanes_meet(lanes, s("length"), BB_SLICE_EMPTY, 200), 0, "a short one");
+    cr_assert_eq(worker_lanes_meet(lanes, s("table/"), key, 200), 0, "what ends before it");
+    cr_assert_eq(worker_lanes_heat(lanes, s("table/"), s("table0"), 0, 300), lane,
+                 "a range that holds it");
+    cr_assert_eq(worker_lanes_meet(lanes, s("table/other"), BB_SLICE_EMPTY, 400), lane);
+    worker_lanes_free(lanes);
+}
+
 Test(lane, what_calls_wait_for_stays_hot_when_it_is_read)
 {
     struct lanes *lanes = worker_lanes_new();
