@@ -52,13 +52,25 @@ static bool says(const struct replog_ballot *ballot, uint64_t term, uint64_t vot
     return ballot->number > 0 && ballot->term == term && ballot->vote == vote;
 }
 
+static bool is_less(const struct replog_ballot *ballot, uint64_t term, uint64_t vote)
+{
+    if (ballot->number == 0 || term < ballot->term)
+        return false;
+    if (term == ballot->term)
+        return ballot->vote == 0 && vote != 0;
+    return term - ballot->term <= REPLOG_BALLOT_TERMS_MAX;
+}
+
 enum replog_ballot_match replog_ballots_match(const struct replog_ballots *ballots, uint64_t term,
                                               uint64_t vote)
 {
     if (says(&ballots->newest, term, vote)) {
         return REPLOG_BALLOT_SAME;
     }
-    return says(&ballots->before, term, vote) ? REPLOG_BALLOT_AHEAD : REPLOG_BALLOT_OTHER;
+    if (says(&ballots->before, term, vote)) {
+        return REPLOG_BALLOT_AHEAD;
+    }
+    return is_less(&ballots->newest, term, vote) ? REPLOG_BALLOT_BEHIND : REPLOG_BALLOT_OTHER;
 }
 
 /* ---- the file ---- */

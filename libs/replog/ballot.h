@@ -15,7 +15,10 @@
 
 enum {
     REPLOG_BALLOT_BYTES = 40,
-    REPLOG_BALLOT_SLOT = 4096 /* a disk writes no smaller pieces */
+    REPLOG_BALLOT_SLOT = 4096, /* a disk writes no smaller pieces */
+    /* A version that keeps no ballot makes no more terms, at one a second for twelve days; most
+     * flipped bits of a term do. */
+    REPLOG_BALLOT_TERMS_MAX = 1 << 20
 };
 
 struct replog_ballot {
@@ -30,6 +33,9 @@ struct replog_ballots {
 enum replog_ballot_match {
     REPLOG_BALLOT_SAME,
     REPLOG_BALLOT_AHEAD, /* the one before is meant: a process ended between the two writes */
+    /* libraft's files promise more: a version that keeps no ballot has written them since. Who
+     * keeps more promises than it gave harms nobody. */
+    REPLOG_BALLOT_BEHIND,
     REPLOG_BALLOT_OTHER
 };
 

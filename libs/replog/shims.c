@@ -297,72 +297,120 @@ static void snapshot_free(struct raft_snapshot *snapshot)
     raft_free(snapshot);
 }
 
-/* libraft's files are behind: a process ended before it wrote them. */
-static int catch_up(struct bb_replog *replog, raft_term *term, raft_id *vote)
-{
-    const struct replog_ballot *newest = &replog->ballots.newest;
-    int rc = 0;
-
-    if (newest->term != *term) {
-        rc = replog->real.set_term(&replog->io, newest->term);
-    }
-    if (rc == 0 && newest->vote != 0) {
-        rc = replog->real.set_vote(&replog->io, newest->vote);
-    }
-    *term = newest->term;
-    *vote = newest->vote;
-    return rc;
-}
+/* What a start makes of libraft's files and of the ballots. */
+struct settling {
+    raft_term term;
+    raft_id vote;
+    bool raft_is_behind;   /* its files have yet to say so */
+    bool ballot_is_behind; /* so has the ballot */
+    bool makes_ballots;    /* anew: there are none that hold */
+};
 
 /* Without peers nothing was promised to anybody: the later term does. */
-static int settle_alone(struct bb_replog *replog, raft_term *term, raft_id *vote)
+static void settle_alone(struct bb_replog *replog, struct settling *settling)
 {
     uint64_t ours = replog->ballots.newest.term;
 
     bb_warn(&replog->ctx, "replog.ballot",
             "dir=%s term=%llu ballot_term=%" PRIu64 " effect=\"the later one is taken\"",
-            replog->dir, *term, ours);
-    if (ours <= *term) {
+            replog->dir, settling->term, ours);
+    settling->makes_ballots = true;
+    if (ours > settling->term) {
+        settling->raft_is_behind = true;
+        settling->term = ours;
+        settling->vote = 0;
+    }
+}
+
+static int settle_match(struct bb_replog *replog, struct settling *settling)
+{
+    const struct replog_ballot *newest = &replog->ballots.newest;
+
+    switch (replog_ballots_match(&replog->ballots, settling->term, settling->vote)) {
+    case REPLOG_BALLOT_SAME:
+        return 0;
+    case REPLOG_BALLOT_AHEAD:
+        settling->raft_is_behind = true;
+        settling->term = newest->term;
+        settling->vote = newest->vote;
+        return 0;
+    case REPLOG_BALLOT_BEHIND:
+        bb_warn(&replog->ctx, "replog.ballot",
+                "dir=%s term=%llu vote=%llu ballot_term=%" PRIu64 " ballot_vote=%" PRIu64
+                " effect=\"the later one is taken\"",
+                replog->dir, settling->term, settling->vote, newest->term, newest->vote);
+        settling->ballot_is_behind = true;
+        return 0;
+    case REPLOG_BALLOT_OTHER:
+        break;
+    }
+    if (replog->listen == NULL) {
+        settle_alone(replog, settling);
         return 0;
     }
-    *term = ours;
-    *vote = 0;
-    return replog->real.set_term(&replog->io, ours);
+    (void)snprintf(replog->io.errmsg, sizeof replog->io.errmsg,
+                   "metadata1 and 2 say term %llu, vote %llu, its file ballot says term %" PRIu64
+                   ", vote %" PRIu64 "; one is damaged or older (if a version that keeps no ballot "
+                   "ran last: remove ballot)",
+                   settling->term, settling->vote, newest->term, newest->vote);
+    return RAFT_CORRUPT;
+}
+
+static int ballot_failed(struct bb_replog *replog, const struct bb_ctx *ctx, int rc)
+{
+    (void)snprintf(replog->io.errmsg, sizeof replog->io.errmsg, "%.200s", ctx->error);
+    return rc == BB_CORRUPT ? RAFT_CORRUPT : RAFT_IOERR;
 }
 
 /*
- * What this node has promised, as libraft's files say and as the ballots say: they agree when this
- * returns 0. A folder of a version that kept no ballots gets them.
+ * What this node has promised, by libraft's files, which are given, and the ballots. A folder of a
+ * version that kept no ballots gets them. Writes nothing: what is refused stays as it is.
  */
-static int settle_ballots(struct bb_replog *replog, raft_term *term, raft_id *vote)
+static int settle(struct bb_replog *replog, struct settling *settling)
+{
+    struct bb_ctx ctx = { .env = replog->ctx.env };
+    int rc = replog_ballots_read(&ctx, replog->dir, &replog->ballots);
+
+    if (rc == BB_OK) {
+        return settle_match(replog, settling);
+    }
+    if (rc == BB_NOT_FOUND) {
+        settling->makes_ballots = true;
+        return 0;
+    }
+    if (rc == BB_CORRUPT && replog->listen == NULL) {
+        settle_alone(replog, settling);
+        return 0;
+    }
+    return ballot_failed(replog, &ctx, rc);
+}
+
+/* Both say the same when this returns 0. `written` is the term in libraft's files. */
+static int settle_write(struct bb_replog *replog, const struct settling *settling,
+                        raft_term written)
 {
     struct bb_ctx ctx = { .env = replog->ctx.env };
     struct replog_ballots *ballots = &replog->ballots;
-    bool is_alone = replog->listen == NULL;
+    uint64_t term = settling->term, vote = settling->vote;
     int raft_status = 0;
-    int rc = replog_ballots_read(&ctx, replog->dir, ballots);
-    enum replog_ballot_match match = replog_ballots_match(ballots, *term, *vote);
+    int rc;
 
-    if (rc == BB_NOT_FOUND) {
-        rc = replog_ballots_create(&ctx, replog->dir, *term, *vote, ballots);
-    } else if (is_alone && (rc == BB_CORRUPT || (rc == BB_OK && match == REPLOG_BALLOT_OTHER))) {
-        raft_status = settle_alone(replog, term, vote);
-        rc = replog_ballots_create(&ctx, replog->dir, *term, *vote, ballots);
-    } else if (rc == BB_OK && match == REPLOG_BALLOT_OTHER) {
-        (void)snprintf(replog->io.errmsg, sizeof replog->io.errmsg,
-                       "metadata1 and 2 say term %llu, vote %llu, its file ballot says term "
-                       "%" PRIu64 ", vote %" PRIu64 "; one is damaged or older",
-                       *term, *vote, ballots->newest.term, ballots->newest.vote);
-        return RAFT_CORRUPT;
-    } else if (rc == BB_OK) {
+    if (settling->makes_ballots) {
+        rc = replog_ballots_create(&ctx, replog->dir, term, vote, ballots);
+    } else {
         rc = replog_ballots_open(&ctx, replog->dir, ballots);
-        if (match == REPLOG_BALLOT_AHEAD) {
-            raft_status = catch_up(replog, term, vote);
-        }
+    }
+    if (rc == BB_OK && settling->ballot_is_behind) {
+        rc = replog_ballots_write(&ctx, ballots, term, vote);
     }
     if (rc != BB_OK) {
-        (void)snprintf(replog->io.errmsg, sizeof replog->io.errmsg, "%.200s", ctx.error);
-        return rc == BB_CORRUPT ? RAFT_CORRUPT : RAFT_IOERR;
+        return ballot_failed(replog, &ctx, rc);
+    }
+    if (settling->raft_is_behind && term != written) {
+        raft_status = replog->real.set_term(&replog->io, term);
+    }
+    if (raft_status == 0 && settling->raft_is_behind && vote != 0) {
+        raft_status = replog->real.set_vote(&replog->io, vote);
     }
     return raft_status;
 }
@@ -415,24 +463,31 @@ static int wrapped_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
                         struct raft_entry *entries[], size_t *count)
 {
     struct bb_replog *replog = replog_of(io);
+    struct settling settling;
     uint64_t covered, newest, index;
     int rc = replog->real.load(io, term, voted_for, snapshot, start_index, entries, count);
 
     if (rc != 0) {
         return rc;
     }
-    rc = settle_ballots(replog, term, voted_for);
     covered = *snapshot == NULL ? 0 : (*snapshot)->index;
     newest = *count > 0 ? (*entries)[*count - 1].term : *snapshot == NULL ? 0 : (*snapshot)->term;
-    if (rc == 0 &&
-        (!term_fits(replog, *term, newest) || !log_fits(replog, covered, *start_index, *count))) {
+    settling = (struct settling){ .term = *term, .vote = *voted_for };
+    rc = settle(replog, &settling);
+    if (rc == 0 && (!term_fits(replog, settling.term, newest) ||
+                    !log_fits(replog, covered, *start_index, *count))) {
         rc = RAFT_CORRUPT;
+    }
+    if (rc == 0) {
+        rc = settle_write(replog, &settling, *term);
     }
     if (rc != 0) {
         entries_free(*entries, *count);
         snapshot_free(*snapshot);
         return rc;
     }
+    *term = settling.term;
+    *voted_for = settling.vote;
     for (size_t k = 0; k < *count; k++) {
         const struct raft_entry *entry = &(*entries)[k];
         index = *start_index + k;
