@@ -1,10 +1,10 @@
 /*
  * A node that was started on an older copy of its whole folder does not know that it has forgotten
  * what it acknowledged, and could help to elect one that never had it. Its leader knows: the log
- * there counts how far this node has come in the present term. So each node asks once after its
- * start, until the answer is that it has all. One that is told several times in a row that it had
- * more ends. Several times, because what the leader counts may be a moment ahead of a follower that
- * is just being brought forward.
+ * there counts how far this node has come in the present term. So each node asks once a second
+ * after its start, until the answer is that it has all. One that is told several times in a row
+ * that it had more ends. Several times, because what the leader counts may be a moment ahead of a
+ * follower that is just being brought forward.
  *
  * Once another node leads, nobody remembers.
  */
@@ -16,27 +16,42 @@
 #define ASK_US         1000000u
 #define TIMES          3u
 
-static void judge(struct storage *node, uint64_t term, uint64_t acknowledged)
+enum forgot_verdict storage_forgot_judge(struct forgot *forgot, const struct forgot_facts *facts)
+{
+    if (facts->term == 0 || facts->term != facts->own_term) {
+        forgot->times = 0;
+        return FORGOT_NOT_TOLD;
+    }
+    if (facts->acknowledged <= facts->last_index) {
+        return FORGOT_NOTHING;
+    }
+    forgot->times = forgot->term == facts->term ? forgot->times + 1 : 1;
+    forgot->term = facts->term;
+    return forgot->times < TIMES ? FORGOT_MAYBE : FORGOT_SURELY;
+}
+
+static void take_answer(struct storage *node, uint64_t term, uint64_t acknowledged)
 {
     struct forgot *forgot = &node->forgot;
     struct bb_replog_status log;
+    enum forgot_verdict verdict;
     char why[256];
 
     bb_replog_status(node->replog, &log);
-    if (term == 0 || term != log.term) {
-        forgot->times = 0;
-        return; /* of a version that does not say, or it leads no more */
-    }
-    if (acknowledged <= log.last_index) {
+    verdict = storage_forgot_judge(forgot, &(struct forgot_facts){ .term = term,
+                                                                   .acknowledged = acknowledged,
+                                                                   .own_term = log.term,
+                                                                   .last_index = log.last_index });
+    if (verdict == FORGOT_NOTHING) {
         forgot->is_settled = true;
+    }
+    if (verdict == FORGOT_NOTHING || verdict == FORGOT_NOT_TOLD) {
         return;
     }
-    forgot->times = forgot->term == term ? forgot->times + 1 : 1;
-    forgot->term = term;
     bb_warn(node->ctx, "storage.forgot",
             "term=%" PRIu64 " last_index=%" PRIu64 " acknowledged=%" PRIu64 " times=%u", term,
             log.last_index, acknowledged, forgot->times);
-    if (forgot->times < TIMES) {
+    if (verdict == FORGOT_MAYBE) {
         return;
     }
     (void)snprintf(why, sizeof why,
@@ -60,7 +75,7 @@ static void on_reply(void *arg, int status, struct bb_slice bytes)
     }
     if (status == BB_OK && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_COMPARE &&
         !node->is_stopping) {
-        judge(node, reply->compare->term, reply->compare->acknowledged);
+        take_answer(node, reply->compare->term, reply->compare->acknowledged);
     }
     bb_arena_free(arena);
 }

@@ -98,6 +98,16 @@ struct forgot {
     unsigned times; /* one after the other that said so */
     bool is_asking, is_settled;
 };
+struct forgot_facts {
+    uint64_t term, acknowledged;   /* as the leader answered; term 0: it does not say */
+    uint64_t own_term, last_index; /* of this node's log */
+};
+enum forgot_verdict {
+    FORGOT_NOT_TOLD, /* who answered does not say, or leads no more */
+    FORGOT_NOTHING,
+    FORGOT_MAYBE,
+    FORGOT_SURELY
+};
 
 #define STORAGE_MAGIC 0x65646f6eu /* "node" */
 struct storage {
@@ -237,6 +247,8 @@ void storage_compare_tick(struct storage *node, uint64_t now_us);
 bool storage_compare_is_wrong(const uint64_t *chains, size_t count, uint64_t own, size_t voters);
 
 /* forgot.c: does the leader know this node to have more than it has? */
+/* Of one answer more; what is remembered of those before is in `forgot`. */
+enum forgot_verdict storage_forgot_judge(struct forgot *forgot, const struct forgot_facts *facts);
 void storage_forgot_tick(struct storage *node, uint64_t now_us);
 void storage_forgot_answer(const struct storage *node, uint64_t asker,
                            Bb__Proto__CompareReply *reply);
