@@ -222,9 +222,11 @@ static void ask(void *arg)
     if (rc != BB_OK) {
         bool is_named = session->leader[0] == 0;
         session->leader[0] = 0;
-        again(session, session->ctx->error);
-        if (is_named) {
-            end(session, 1); /* it is no url: asking again does not help */
+        if (is_named) { /* it is no url: asking again does not help */
+            (void)snprintf(session->error, sizeof session->error, "%s", session->ctx->error);
+            end(session, 1);
+        } else {
+            again(session, session->ctx->error);
         }
     }
 }
