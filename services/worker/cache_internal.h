@@ -10,7 +10,7 @@
 struct trail;
 struct cache {
     uint64_t found_count; /* points that the map answered */
-    /* A key is in order when a covered range holds it, else loose: single documents, which are
+    /* A key is in order if a covered range holds it, else loose: single documents, which are
      * most, need no place among millions. So whoever goes through a covered range finds all there
      * is of it since it is known. */
     struct bb_mvcc *map;
