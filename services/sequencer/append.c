@@ -125,13 +125,30 @@ void sequencer_other_leader(struct sequencer *sequencer, size_t by, const char *
 struct attempt {
     struct sequencer *sequencer;
     uint64_t number;
-    size_t target; /* the voter that got it */
+    uint64_t epoch, seq; /* of the batch */
+    size_t target;       /* the voter that got it */
 };
 
 /* What came for the next batch. */
 static size_t count_pending(const struct sequencer_core *core)
 {
     return (size_t)(core->ring.next - core->append_number);
+}
+
+/*
+ * An older copy of the batch under way may be the first to be done, as each one of a large batch
+ * takes longer than a follower that receives it is given: the batch counts, whichever copy it was.
+ * What else became of an older one says nothing of the newest.
+ */
+static bool is_heard(const struct sequencer *sequencer, const struct attempt *attempt, int status,
+                     const Bb__Proto__AppendReply *reply)
+{
+    const struct sequencer_core *core = &sequencer->core;
+
+    return sequencer_core_is_under_way(core, attempt->epoch, attempt->seq) &&
+           (attempt->number == sequencer->append_tries ||
+            sequencer_core_is_done(core, status, reply != NULL,
+                                   reply == NULL ? 0 : reply->last_seq));
 }
 
 static void on_appended(void *arg, int status, struct bb_slice bytes)
@@ -143,19 +160,20 @@ static void on_appended(void *arg, int status, struct bb_slice bytes)
     bb_free(arg);
     if (sequencer->core.epoch == 0 || sequencer->phase == SEQUENCER_LOOKING)
         return; /* closing, or over */
-    if (attempt.number != sequencer->append_tries)
-        return; /* sent again since; that one's answer counts */
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
+    bool has_seq = reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_APPEND;
+    if (!is_heard(sequencer, &attempt, status, has_seq ? reply->append : NULL))
+        return;
     struct sequencer_core *core = &sequencer->core;
     struct sequencer_gathered batch = { .pending = count_pending(core),
                                         .storages = sequencer->voter_count };
     batch.commits = (size_t)(core->append_number - core->durable_number);
     batch.took_us = bb_now_us(sequencer->ctx) - sequencer->append_sent_us;
-    bool has_seq = reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_APPEND;
     enum sequencer_verdict verdict = sequencer_core_appended(
         sequencer->ctx, &sequencer->core, status, has_seq, has_seq ? reply->append->last_seq : 0);
     switch (verdict) {
     case SEQUENCER_DONE:
+        bb_timer_stop(sequencer->resend_timer); /* of a newer copy that was refused */
         bb_failpoint(sequencer->ctx->env, BB_FAILPOINT_SEQUENCER_APPEND_AFTER);
         bb_histogram_observe(sequencer->metrics.append_seconds, batch.took_us);
         bb_metric_add(sequencer->metrics.batches, 1);
@@ -216,8 +234,11 @@ void sequencer_append_again(struct sequencer *sequencer)
     request.pass_on = !is_straight;
     bb_metric_add(sequencer->metrics.passed_on, is_straight ? 0 : 1);
     struct attempt *attempt = bb_alloc(sizeof *attempt);
+    sequencer->append_target = target->index;
     *attempt = (struct attempt){ .sequencer = sequencer,
                                  .number = ++sequencer->append_tries,
+                                 .epoch = next->epoch,
+                                 .seq = next->seq,
                                  .target = target->index };
     int rc = bb_peer_request(sequencer->ctx, target->peer, &request.base,
                              append_timeout_ms(next) * (is_straight ? 1 : 2), on_appended, attempt);
@@ -316,19 +337,28 @@ static void tell_way(struct sequencer *sequencer)
             is_by_other ? bb_peer_url(sequencer_target(sequencer)->peer) : "itself");
 }
 
-/* Before each RENEW. A large batch on its way to the leader lets nothing pass. */
+/*
+ * Before each RENEW. A large batch on its way to a node lets nothing else pass. It follows the way
+ * to a follower at once. When requests go straight again it is left where it is, as long as that
+ * one is there.
+ */
 static void look_at_way(struct sequencer *sequencer)
 {
     const struct sequencer_core *core = &sequencer->core;
-    bool is_busy = core->is_appending && sequencer->via == SEQUENCER_STRAIGHT;
-    uint64_t extra_us = is_busy ? core->append.batch.size * 1000 / APPEND_BYTES_PER_MS : 0;
-    size_t via = choose_way(sequencer, sequencer->leader, SEQUENCER_SILENT_US + extra_us);
+    struct sequencer_line lines[SEQUENCER_VOTER_MAX];
+    uint64_t now_us = bb_now_us(sequencer->ctx);
+    size_t count = fill_lines(sequencer, lines);
+    struct sequencer_line *has_batch = &lines[sequencer->append_target];
 
-    if (via != sequencer->via) {
-        sequencer->via = via;
-        if (via != SEQUENCER_STRAIGHT)
-            send_again(sequencer);
-    }
+    if (core->is_appending)
+        has_batch->busy_us = core->append.batch.size * 1000 / APPEND_BYTES_PER_MS;
+    size_t via = sequencer_way_choose(lines, count, sequencer->leader, sequencer->via, now_us,
+                                      SEQUENCER_SILENT_US);
+    bool is_left = via != sequencer->via && via != SEQUENCER_STRAIGHT;
+    sequencer->via = via;
+    const struct sequencer_line *target = &lines[sequencer_target(sequencer)->index];
+    if (is_left || sequencer_way_is_other(has_batch, target, now_us))
+        send_again(sequencer);
     tell_way(sequencer);
 }
 

@@ -392,20 +392,30 @@ static void move_durable(struct sequencer_core *core)
     bb_assert(core->durable <= core->sequenced);
 }
 
+bool sequencer_core_is_under_way(const struct sequencer_core *core, uint64_t epoch, uint64_t seq)
+{
+    return core->is_appending && core->append.epoch == epoch && core->append.seq == seq;
+}
+
+bool sequencer_core_is_done(const struct sequencer_core *core, int status, bool has_last_seq,
+                            uint64_t last_seq)
+{
+    if (status == BB_OK || status == BB_DUPLICATE)
+        return true;
+    /* It was done, and the answer had got lost. */
+    return status == BB_GAP && has_last_seq && last_seq >= core->append.seq;
+}
+
 enum sequencer_verdict sequencer_core_appended(struct bb_ctx *ctx, struct sequencer_core *core,
                                                int status, bool has_last_seq, uint64_t last_seq)
 {
     bb_assert(core->is_appending);
-    if (status == BB_OK || status == BB_DUPLICATE) {
+    if (sequencer_core_is_done(core, status, has_last_seq, last_seq)) {
         move_durable(core);
         return SEQUENCER_DONE;
     }
     if (status == BB_FENCED)
         return SEQUENCER_OVER;
-    if (status == BB_GAP && has_last_seq && last_seq >= core->append.seq) {
-        move_durable(core); /* it was done, and the answer had got lost */
-        return SEQUENCER_DONE;
-    }
     if (status == BB_GAP && has_last_seq && last_seq + 1 < core->append.seq) {
         (void)bb_fail(ctx, BB_CORRUPT,
                       "storage has batch %" PRIu64 " of this epoch as its last one, but "

@@ -93,6 +93,11 @@ enum sequencer_verdict {
     SEQUENCER_OTHER_LEADER, /* again, to another voter */
     SEQUENCER_OVER          /* the epoch is dead: nothing may be answered any more */
 };
+/* Is this the Append under way? There may be several copies of it. */
+bool sequencer_core_is_under_way(const struct sequencer_core *core, uint64_t epoch, uint64_t seq);
+/* Does the answer to a copy of it say that it is durable? As below. */
+bool sequencer_core_is_done(const struct sequencer_core *core, int status, bool has_last_seq,
+                            uint64_t last_seq);
 /* What the answer to the Append under way means. `last_seq`: of the reply, when it has one. */
 enum sequencer_verdict sequencer_core_appended(struct bb_ctx *ctx, struct sequencer_core *core,
                                                int status, bool has_last_seq, uint64_t last_seq);

@@ -109,6 +109,7 @@ struct sequencer {
 
     uint64_t append_sent_us;
     uint64_t append_tries; /* batches that were sent, each time counted */
+    size_t append_target;  /* the voter that got the last one */
     uint64_t leader_term;  /* in which the voters named `leader`; 0: they have not yet */
     struct sequencer_gather gather;
     struct bb_alarm *gather_alarm;

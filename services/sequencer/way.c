@@ -5,7 +5,8 @@
 bool sequencer_line_is_silent(const struct sequencer_line *line, uint64_t now_us,
                               uint64_t patience_us)
 {
-    return !line->is_connected || (line->asked_us != 0 && now_us >= line->asked_us + patience_us);
+    return !line->is_connected ||
+           (line->asked_us != 0 && now_us >= line->asked_us + patience_us + line->busy_us);
 }
 
 static uint64_t newest_term(const struct sequencer_line *lines, size_t count)
@@ -42,6 +43,14 @@ size_t sequencer_way_choose(const struct sequencer_line *lines, size_t count, si
             found = i;
     }
     return found;
+}
+
+bool sequencer_way_is_other(const struct sequencer_line *has_batch,
+                            const struct sequencer_line *target, uint64_t now_us)
+{
+    return has_batch != target &&
+           sequencer_line_is_silent(has_batch, now_us, SEQUENCER_SILENT_US) &&
+           !sequencer_line_is_silent(target, now_us, SEQUENCER_SILENT_US);
 }
 
 size_t sequencer_way_next(const struct sequencer_line *lines, size_t count, size_t leader,

@@ -21,6 +21,7 @@
 /* What this process knows of one storage node. */
 struct sequencer_line {
     uint64_t asked_us; /* when the first RENEW was sent that nothing has followed; 0: none */
+    uint64_t busy_us;  /* it may be silent for so much longer: a large batch is on its way there */
     uint32_t answers;  /* in a row */
     bool is_connected;
     uint64_t node;         /* its number; 0: not known */
@@ -35,6 +36,9 @@ bool sequencer_line_is_silent(const struct sequencer_line *line, uint64_t now_us
  */
 size_t sequencer_way_choose(const struct sequencer_line *lines, size_t count, size_t leader,
                             size_t via, uint64_t now_us, uint64_t patience_us);
+/* Is a batch that one node has better sent to the target of now too? The former is silent. */
+bool sequencer_way_is_other(const struct sequencer_line *has_batch,
+                            const struct sequencer_line *target, uint64_t now_us);
 /* Another follower than `via`, which could not pass on; `via`: there is none. */
 size_t sequencer_way_next(const struct sequencer_line *lines, size_t count, size_t leader,
                           size_t via, uint64_t now_us);

@@ -342,7 +342,10 @@ uint32_t submit(struct suite *suite, unsigned number, uint64_t snapshot, uint64_
     bb__proto__write__init(&write);
     write.table = 10001;
     write.id = bb_slice_pb(bb_slice(id, 16));
-    write.doc = bb_slice_pb(bb_slice("x", 1));
+    size_t size = suite->doc_bytes == 0 ? 1 : suite->doc_bytes;
+    uint8_t *doc = bb_alloc(size);
+    memset(doc, 'x', size);
+    write.doc = bb_slice_pb(bb_slice(doc, size));
     write.doc_key = bb_slice_pb(bb_slice_str(key));
     write.doc_op = BB__PROTO__KEY_OP__KEY_PUT;
     body.n_writes = 1;
@@ -350,6 +353,7 @@ uint32_t submit(struct suite *suite, unsigned number, uint64_t snapshot, uint64_
     body.request_id = write.id;
     bb_buf_init(&packed);
     bb_pack_append(&packed, &body.base);
+    bb_free(doc);
     bb__proto__sequencer_request__init(&request);
     bb__proto__submit__init(&message);
     bb__proto__commit__init(&commit);

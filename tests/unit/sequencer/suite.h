@@ -69,6 +69,7 @@ struct suite {
     Bb__Proto__SequencerReply *reply;
     bool is_answered;
     atomic_int stopped;
+    size_t doc_bytes; /* of the documents that submit writes; 0: 1 */
 };
 
 /* Any thread: the answer that was held. */

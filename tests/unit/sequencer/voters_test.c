@@ -136,3 +136,52 @@ Test(voters, a_new_leader_that_is_not_ready_does_not_send_the_batch_back_to_the_
     suite_stop(&suite);
     storage_stop(&next);
 }
+
+Test(voters, the_answer_to_an_older_copy_of_a_batch_makes_it_durable, .timeout = 20)
+{
+    struct suite suite = { .storage.node = 1, .doc_bytes = 8 << 20 }; /* it may take 4 s */
+    struct storage next = { .node = 2, .url = "inproc://storage-deaf" };
+    struct naming both = { .count = 0 };
+    uint64_t tx = 0;
+
+    hang_with_a_batch(&suite, "older", &next, &both, &tx);
+    next.is_deaf = true;
+    next.leads = 2;
+    while (next.appends == 0)
+        continue;
+    release_append(&suite.storage);
+    wait_durable(&suite, tx);
+    cr_assert_eq(next.distinct, 0);
+    next.last_tx = suite.storage.last_tx;
+    next.last_seq = suite.storage.last_seq;
+    next.is_deaf = false;
+    suite.doc_bytes = 0;
+    cr_assert_eq(submit(&suite, 2, tx, &tx), BB_OK);
+    wait_durable(&suite, tx);
+    cr_assert_eq(next.distinct, 1);
+    suite_stop(&suite);
+    storage_stop(&next);
+}
+
+Test(voters, the_answer_to_an_older_batch_says_nothing_of_the_next_one, .timeout = 20)
+{
+    struct suite suite = { .storage.node = 1 };
+    struct storage next = { .node = 2, .url = "inproc://storage-second" };
+    struct naming both = { .count = 0 };
+    uint64_t first = 0, second = 0;
+
+    hang_with_a_batch(&suite, "late", &next, &both, &first);
+    next.leads = 2;
+    wait_durable(&suite, first);
+    next.trouble = HOLD_THE_ANSWER;
+    cr_assert_eq(submit(&suite, 2, first, &second), BB_OK);
+    while (next.held == NULL)
+        continue;
+    release_append(&suite.storage);
+    wait_renewed(&suite.storage);
+    cr_assert_eq(follow(&suite, 1, first, 0)->durable, first);
+    release_append(&next);
+    wait_durable(&suite, second);
+    suite_stop(&suite);
+    storage_stop(&next);
+}

@@ -98,3 +98,29 @@ Test(way, of_one_that_cannot_pass_on_is_followed_by_another)
     nodes.lines[2].is_connected = false;
     cr_assert_eq(sequencer_way_next(nodes.lines, 3, 0, 1, NOW), 1, "there is no other one");
 }
+
+Test(way, is_kept_while_a_large_batch_is_on_it)
+{
+    struct nodes nodes = healthy();
+
+    nodes.lines[0].is_connected = false;
+    nodes.lines[1].asked_us = NOW - PATIENCE;
+    cr_assert_eq(choose(&nodes, 1), 2);
+    nodes.lines[1].busy_us = 1;
+    cr_assert_eq(choose(&nodes, 1), 1);
+    nodes.lines[1].asked_us--;
+    cr_assert_eq(choose(&nodes, 1), 2, "it takes longer than the batch");
+}
+
+Test(way, that_is_straight_again_takes_a_batch_from_a_follower_that_hangs)
+{
+    struct nodes nodes = healthy();
+    const struct sequencer_line *leader = &nodes.lines[0], *follower = &nodes.lines[1];
+
+    cr_assert_not(sequencer_way_is_other(follower, leader, NOW), "it is as good as there");
+    nodes.lines[1].asked_us = NOW - PATIENCE;
+    cr_assert(sequencer_way_is_other(follower, leader, NOW));
+    cr_assert_not(sequencer_way_is_other(follower, follower, NOW));
+    nodes.lines[0].asked_us = NOW - PATIENCE;
+    cr_assert_not(sequencer_way_is_other(follower, leader, NOW), "nobody would take it");
+}
