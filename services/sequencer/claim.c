@@ -64,12 +64,27 @@ static void on_claimed(void *arg, int status, struct bb_slice bytes)
         begin_loading(sequencer, reply->claim);
         return;
     }
-    if (reply != NULL)
-        sequencer->want = 0; /* refused: the next try starts from what storage says then */
+    /* Refused: the next try starts from what storage says then. One that was passed on and had no
+     * answer may have succeeded. */
+    if (reply != NULL && status != BB_UNAVAILABLE)
+        sequencer->want = 0;
     (void)snprintf(text, sizeof text, "storage did not grant the epoch: %s",
                    reply != NULL && reply->error[0] != '\0' ? reply->error
                                                             : bb_status_name(status));
     retry(sequencer, text);
+}
+
+/* Each one says what it has applied: the highest one is the newest. */
+static uint64_t newest_epoch(const struct sequencer *sequencer)
+{
+    uint64_t epoch = 0;
+
+    for (size_t i = 0; i < sequencer->voter_count; i++) {
+        const struct sequencer_voter *voter = &sequencer->voters[i];
+        if (voter->has_answered && voter->epoch > epoch)
+            epoch = voter->epoch;
+    }
+    return epoch;
 }
 
 /* `from`: the leader, or the follower by which the claim goes to it. */
@@ -79,8 +94,9 @@ static void claim(struct sequencer *sequencer, const struct sequencer_voter *fro
     Bb__Proto__Claim message;
 
     /* A claim whose answer got lost may have succeeded; then the same one is asked for again. */
-    if (sequencer->want == 0 || sequencer->want != from->epoch)
-        sequencer->want = from->epoch + 1;
+    uint64_t epoch = newest_epoch(sequencer);
+    if (sequencer->want == 0 || sequencer->want != epoch)
+        sequencer->want = epoch + 1;
     bb__proto__storage_request__init(&request);
     bb__proto__claim__init(&message);
     message.holder = bb_slice_pb(bb_slice(sequencer->holder, sizeof sequencer->holder));
