@@ -10,6 +10,7 @@
 #define PROBE_DOWN_US   40000u
 #define PROBE_UP_US     1000000u
 #define PROBE_MS        1500u
+#define CUT_PROBES      2u
 #define PREFER_SLACK    8u /* how much busier the preferred worker of a query may be */
 
 /* ---- which worker ---- */
@@ -135,8 +136,14 @@ static void on_probe_reply(void *arg, int status, struct bb_slice bytes)
                 worker->info.is_cut ? "gateway.worker_cut" : "gateway.worker_whole", "url=%s",
                 bb_peer_url(worker->peer));
     }
-    bool is_useless = status == BB_TIMEOUT ? gateway_workers_any_up(workers)
-                                           : worker->info.is_cut && has_whole(workers);
+    /*
+     * When the sequencer itself is gone, the first worker to say so looks as if it alone were cut,
+     * until the others are asked again, and the last to hear the next one as well.
+     */
+    worker->cut_count =
+        worker->is_up && worker->info.is_cut && has_whole(workers) ? worker->cut_count + 1 : 0;
+    bool is_useless =
+        status == BB_TIMEOUT ? gateway_workers_any_up(workers) : worker->cut_count >= CUT_PROBES;
     if (is_useless)
         gateway_calls_move(worker);
 }

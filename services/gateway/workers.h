@@ -15,6 +15,7 @@ struct worker {
     uint64_t hash;
     uint64_t probed_us;
     bool is_up, is_probing;
+    unsigned cut_count; /* how often in a row it said that it is cut while another one was whole */
     struct bb_list errands; /* its calls under way */
     Bb__Proto__WorkerInfoReply info;
     char isolation[128];

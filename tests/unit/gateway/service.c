@@ -144,6 +144,26 @@ Test(service, the_calls_of_a_worker_that_hangs_go_to_another_one, .timeout = 25)
     suite_stop(&suite);
 }
 
+/* The first time may be that of all workers, the others of which were not asked since. */
+Test(service, the_calls_of_a_worker_go_to_another_one_when_it_is_cut_twice, .timeout = 25)
+{
+    struct suite suite;
+
+    suite_start_with(&suite, "inproc://test-hung,inproc://test-worker", "inproc://test-storage");
+    on_owner(&suite, cut_hung_later);
+    for (int i = 0; i < 1000; i++) {
+        if (strstr(ask(&suite, "GET /api/admin/status", ADMIN, ""), "\"isUp\":false") == NULL)
+            break;
+        usleep(10000);
+    }
+    expect_in(ask(&suite, "POST /api/deploy", ADMIN, "{\"modules\":[]}"),
+              "Could not find function");
+    cr_expect_gt(suite.silent_count, 0, "it had the call first");
+    cr_expect_eq(suite.cut_probes_kept, 4, "%d", suite.cut_probes_kept);
+    on_owner(&suite, wake_hung);
+    suite_stop(&suite);
+}
+
 Test(service, a_second_attempt_that_did_not_run_says_nothing_about_the_first)
 {
     struct suite suite;

@@ -31,8 +31,12 @@ struct suite {
     struct bb_server *hung; /* another worker, which falls silent with a deploy */
     struct bb_exchange *silent[16];
     atomic_int silent_count;
-    struct bb_server *second; /* another storage node, or NULL */
-    atomic_bool second_lags;  /* it is behind the first */
+    bool is_cut_later;          /* or keeps that and says when asked that no sequencer answers it */
+    bool has_deployed;          /* or the other one has */
+    int cut_probes;             /* so often */
+    atomic_int cut_probes_kept; /* and the other one had not got the call */
+    struct bb_server *second;   /* another storage node, or NULL */
+    atomic_bool second_lags;    /* it is behind the first */
     atomic_int second_asked;
     atomic_uint_fast64_t tx;
     atomic_int counter, calls, deaths, cancels;
@@ -81,6 +85,8 @@ void handle_storage(void *arg, struct bb_exchange *exchange, struct bb_slice byt
 void handle_second(void *arg, struct bb_exchange *exchange, struct bb_slice bytes);
 void open_worker(struct suite *suite);
 void close_worker(struct suite *suite);
+/* What it keeps silent of is the deploy: it says that it is cut, that it is not, and that it is. */
+void cut_hung_later(struct suite *suite);
 /* The worker that fell silent answers all that it was asked meanwhile, and ends. */
 void wake_hung(struct suite *suite);
 /* Answers the gateway's long poll, with a record or, NULL, without. */

@@ -87,6 +87,7 @@ static void handle_call(struct suite *suite, struct bb_exchange *exchange,
     const char *error = "";
 
     suite->calls++;
+    suite->has_deployed |= strcmp(call->path, "_system:deploy") == 0;
     reply.tx = reply.read_tx = call->at_tx != 0 ? call->at_tx : suite->tx;
     reply.kind = call->kind;
     if (strcmp(call->path, "t:seen") == 0) {
@@ -207,6 +208,27 @@ void open_worker(struct suite *suite)
                  BB_OK, "%s", ctx.error);
 }
 
+/* Once it is cut, then whole again, then cut for good. */
+static void reply_cut(struct suite *suite, struct bb_exchange *exchange)
+{
+    Bb__Proto__WorkerReply reply = BB__PROTO__WORKER_REPLY__INIT;
+    Bb__Proto__WorkerInfoReply info = BB__PROTO__WORKER_INFO_REPLY__INIT;
+    int number = ++suite->cut_probes;
+
+    if (!suite->has_deployed)
+        suite->cut_probes_kept = number;
+    info.slots = 3;
+    info.is_cut = number != 2;
+    reply.op_case = BB__PROTO__WORKER_REPLY__OP_INFO;
+    reply.info = &info;
+    bb_exchange_reply(exchange, &reply.base);
+}
+
+void cut_hung_later(struct suite *suite)
+{
+    suite->is_cut_later = true;
+}
+
 void handle_hung(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
 {
     struct suite *suite = arg;
@@ -216,6 +238,11 @@ void handle_hung(void *arg, struct bb_exchange *exchange, struct bb_slice bytes)
     cr_assert_eq(bb_unpack(&ctx, bb_exchange_arena(exchange),
                            &bb__proto__worker_request__descriptor, bytes, &request),
                  BB_OK);
+    if (suite->is_cut_later && suite->silent_count > 0 &&
+        request->op_case == BB__PROTO__WORKER_REQUEST__OP_INFO) {
+        reply_cut(suite, exchange);
+        return;
+    }
     bool is_last = request->op_case == BB__PROTO__WORKER_REQUEST__OP_CALL &&
                    strcmp(request->call->path, "_system:deploy") == 0;
     if (suite->silent_count == 0 && !is_last) {
