@@ -146,6 +146,7 @@ static void reply_follow(struct sequencer *sequencer, const struct sequencer_wai
     follow.records = records;
     follow.sequenced = core->sequenced;
     follow.durable = core->durable;
+    follow.lacks_lease = !sequencer_has_lease(sequencer);
     follow.supervisors = count_supervisors(sequencer, waiter->session);
     add_lane_news(core, waiter, &news, &follow);
     reply.status = (uint32_t)status;

@@ -48,6 +48,11 @@ enum feed_verdict worker_feed_reply(struct feed *feed, const struct feed_reply *
     return FEED_NEW_EPOCH;
 }
 
+bool worker_feed_is_served(const struct feed_reply *reply, enum feed_verdict verdict)
+{
+    return verdict == FEED_GOES_ON ? !reply->lacks_lease : verdict != FEED_STALE;
+}
+
 bool worker_feed_applied(struct feed *feed, uint64_t tx, uint64_t prev)
 {
     if (prev != feed->cursor || tx <= prev) {

@@ -26,12 +26,16 @@ struct feed_reply {
     int status; /* BB_OK or BB_TOO_OLD */
     uint64_t epoch, claim_tx, sequenced, durable;
     bool has_records;
+    bool lacks_lease;    /* who answers may have been followed by another one */
     uint64_t first_prev; /* `prev` of the first record */
 };
 
 /* Take a reply's marks in. The cursor moves with feed_applied, record by record. After RESET and
  * NEW_EPOCH the records of the reply are not applied: follow again from the cursor. */
 enum feed_verdict worker_feed_reply(struct feed *feed, const struct feed_reply *reply);
+/* A sequencer that commits has answered: one whose lease is gone may be cut off itself. One that
+ * was met only now counts once without: its lease comes a moment after its claim. */
+bool worker_feed_is_served(const struct feed_reply *reply, enum feed_verdict verdict);
 /* False: there is a gap before this record; reset by worker_feed_lost. */
 bool worker_feed_applied(struct feed *feed, uint64_t tx, uint64_t prev);
 /* Records are missing: the next contact starts anew. */

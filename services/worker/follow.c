@@ -149,10 +149,13 @@ static void followed(void *arg, int status, struct bb_slice bytes)
         .sequenced = follow->sequenced,
         .durable = follow->durable,
         .has_records = follow->n_records > 0,
+        .lacks_lease = follow->lacks_lease,
         .first_prev = first_prev(worker, follow),
     };
     enum feed_verdict verdict = worker_feed_reply(&worker->feed, &marks);
-    worker->heard_us = verdict == FEED_STALE ? worker->heard_us : worker_now(worker);
+    if (worker_feed_is_served(&marks, verdict)) {
+        worker->heard_us = worker_now(worker);
+    }
     if (verdict == FEED_GOES_ON) {
         worker_chains_heard(worker, follow->holds, follow->n_holds, false);
         worker_chains_hot(worker, follow);

@@ -116,9 +116,10 @@ struct worker {
     uint64_t next_call, call_total, retry_total;
     struct bb_list chains; /* under way */
     uint64_t session;      /* of reservations */
-    uint64_t heard_us;     /* when an active sequencer has answered a Follow; at first: the start */
-    uint64_t hot_seen;     /* newest hot range that the sequencer has named */
-    uint32_t supervisors;  /* that follow the sequencer, this one included */
+    uint64_t
+        heard_us; /* when a sequencer with a lease has answered a Follow; at first: the start */
+    uint64_t hot_seen;    /* newest hot range that the sequencer has named */
+    uint32_t supervisors; /* that follow the sequencer, this one included */
     uint64_t turns;
     struct reading *catalog_reading;
     bool wants_catalog;

@@ -227,6 +227,19 @@ Test(service, a_finish_without_a_lease_is_refused_in_the_end, .timeout = 20)
     suite_stop(&suite);
 }
 
+Test(service, the_feed_says_whether_there_is_a_lease, .timeout = 20)
+{
+    struct suite suite = { .storage.unanswered_renewals = 1000 };
+
+    suite_start(&suite, "feed-lease");
+    first_contact(&suite);
+    cr_assert(follow(&suite, 0, 0, 0)->lacks_lease);
+    suite.storage.unanswered_renewals = 0;
+    while (follow(&suite, 0, 0, 0)->lacks_lease)
+        continue;
+    suite_stop(&suite);
+}
+
 Test(service, a_stop_does_not_wait_long_for_a_storage_that_takes_nothing, .timeout = 20)
 {
     struct suite suite = { .stopped = 0 };

@@ -55,6 +55,25 @@ Test(feed, a_dead_epoch_is_ignored)
     cr_assert_eq(feed.durable, 110);
 }
 
+Test(feed, a_sequencer_without_a_lease_is_followed_and_does_not_count_as_one)
+{
+    struct feed feed = following();
+    struct feed_reply reply = { .status = BB_OK, .epoch = 3, .sequenced = 120, .durable = 115 };
+    cr_assert(worker_feed_is_served(&reply, worker_feed_reply(&feed, &reply)));
+    reply.lacks_lease = true;
+    reply.durable = 120;
+    enum feed_verdict verdict = worker_feed_reply(&feed, &reply);
+    cr_assert_eq(verdict, FEED_GOES_ON);
+    cr_assert_eq(feed.durable, 120);
+    cr_assert_not(worker_feed_is_served(&reply, verdict));
+    reply = (struct feed_reply){
+        .status = BB_OK, .epoch = 4, .claim_tx = 120, .sequenced = 120, .lacks_lease = true
+    };
+    cr_assert(worker_feed_is_served(&reply, worker_feed_reply(&feed, &reply)), "it was elected");
+    reply = (struct feed_reply){ .status = BB_OK, .epoch = 3 };
+    cr_assert_not(worker_feed_is_served(&reply, worker_feed_reply(&feed, &reply)));
+}
+
 Test(feed, the_next_epoch_keeps_what_its_claim_names)
 {
     struct feed feed = following();
