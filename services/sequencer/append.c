@@ -386,6 +386,10 @@ static void on_renewed(void *arg, int status, struct bb_slice bytes)
         sequencer_fenced(sequencer, "storage has given the next epoch to another sequencer");
         return;
     }
+    if (status == BB_NOT_YET && reply != NULL && !renewal.is_passed) {
+        renewal.voter->asked_us = 0; /* the way is well, who holds the epoch is not known */
+        renewal.voter->answers++;
+    }
     if (status != BB_OK || !has_renew)
         return;
     struct sequencer_renewed answer = { .sent_us = renewal.sent_us,

@@ -160,6 +160,7 @@ struct storage {
     struct bb_timer *tick;
     uint64_t feed_dirty_us;  /* since when the feed has something unsynced; 0: nothing */
     size_t proposals, scans; /* under way */
+    size_t claims;           /* of the proposals: while one is undecided no lease is renewed */
     size_t passes;           /* of the scans: requests that the leader has */
     uint64_t passed_us;      /* when the last one went there; 0: never */
 

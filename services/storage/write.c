@@ -65,6 +65,7 @@ static void on_proposed(void *tag, int status)
 
     bb_failpoint(node->ctx->env, BB_FAILPOINT_STORAGE_REPLY_BEFORE);
     node->proposals -= 1;
+    node->claims -= pending->kind == BB_REPLOG_CLAIM;
     if (pending->kind == BB_REPLOG_MEMBER) {
         pending->done(pending->arg, status == BB_OK ? pending->answer.status : status,
                       status == BB_OK ? pending->answer.error : "the leader changed meanwhile");
@@ -102,6 +103,7 @@ static int propose_pending(struct bb_ctx *ctx, struct storage *node, const struc
     rc = bb_replog_propose_take(ctx, node->replog, entry, size, on_proposed, pending);
     if (rc == BB_OK) {
         node->proposals += 1;
+        node->claims += frame->kind == BB_REPLOG_CLAIM;
     } else {
         bb_free(pending);
     }
@@ -247,6 +249,16 @@ void storage_claim(struct storage *node, struct bb_exchange *exchange,
     bb_buf_fini(&payload);
 }
 
+/*
+ * Whether this node leads and cannot say who holds the epoch: a claim that it proposed, or one of
+ * an earlier leader's in its log, may be applied in the next moment. The sequencer that asks would
+ * have a lease then while another one is active.
+ */
+static bool may_change_hands(const struct storage *node, const struct bb_replog_status *log)
+{
+    return log->is_leader && (!log->is_ready || !node->is_ready || node->claims > 0);
+}
+
 void storage_renew(struct storage *node, struct bb_exchange *exchange,
                    const Bb__Proto__StorageRequest *request)
 {
@@ -258,10 +270,14 @@ void storage_renew(struct storage *node, struct bb_exchange *exchange,
     if (storage_pass_on(node, exchange, request)) {
         return;
     }
+    bb_replog_status(node->replog, &log); /* of this moment: the sequencer's lease rests on it */
+    if (may_change_hands(node, &log)) {
+        storage_refuse(exchange, BB_NOT_YET, "who holds the epoch is being decided");
+        return;
+    }
     if (request->renew->epoch == node->fence.epoch) {
         node->lease_us = bb_loop_now_us(node->loop);
     }
-    bb_replog_status(node->replog, &log); /* of this moment: the sequencer's lease rests on it */
     renew.term = log.term;
     renew.leader = log.leader;
     renew.epoch = node->fence.epoch;

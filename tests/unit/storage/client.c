@@ -85,7 +85,7 @@ int client_call(struct client *client, Bb__Proto__StorageRequest *request, uint3
     return client_wait(client);
 }
 
-int client_claim(struct client *client, uint64_t want)
+void client_send_claim(struct client *client, uint64_t want)
 {
     Bb__Proto__StorageRequest request = BB__PROTO__STORAGE_REQUEST__INIT;
     Bb__Proto__Claim claim;
@@ -96,7 +96,13 @@ int client_claim(struct client *client, uint64_t want)
     claim.address = address;
     request.op_case = BB__PROTO__STORAGE_REQUEST__OP_CLAIM;
     request.claim = &claim;
-    int rc = client_call(client, &request, 5000);
+    client_send(client, &request, 5000);
+}
+
+int client_claim(struct client *client, uint64_t want)
+{
+    client_send_claim(client, want);
+    int rc = client_wait(client);
     if (rc == BB_OK) {
         client->epoch = client->reply->claim->epoch;
         client->seq = client->reply->claim->last_seq;

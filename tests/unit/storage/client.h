@@ -47,6 +47,7 @@ int client_wait(struct client *client);
 /* The status of the exchange, or of the reply when there is one. */
 int client_call(struct client *client, Bb__Proto__StorageRequest *request, uint32_t timeout_ms);
 
+void client_send_claim(struct client *client, uint64_t want);
 int client_claim(struct client *client, uint64_t want);
 /* Claims the next epoch; retries while the node starts. */
 void client_claim_next(struct client *client);

@@ -1,7 +1,8 @@
 /*
  * A replica that fell behind what the log still holds is brought up by a
- * checkpoint while the others serve: with kills in the middle, on either side. The nodes and the
- * driver are processes of their own; the test's process never touches the network, so it may fork.
+ * checkpoint while the others serve: with kills in the middle, on either side. And what the leader
+ * answers while its log waits for the others. The nodes and the driver are processes of their own;
+ * the test's process never touches the network, so it may fork.
  */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
@@ -348,6 +349,69 @@ static void tell_killed(const char *dir)
     _exit(0);
 }
 
+static void signal_followers(struct cluster *cluster, int leader, int signal)
+{
+    for (int number = 1; number <= NODES; number++) {
+        if (number != leader)
+            kill(cluster->nodes[number].pid, signal);
+    }
+}
+
+/* As if by a sequencer of no epoch, so that nobody's claim has to wait for it. */
+static int ask_to_renew(struct client *client)
+{
+    client->epoch = UINT64_MAX;
+    return client_renew(client);
+}
+
+/*
+ * While followers are stopped, a claim that the leader has put into its log is not applied. False:
+ * the leader gave up before the claim reached it, as happens where the machine is slow.
+ */
+static bool renew_beside_a_claim(struct cluster *cluster)
+{
+    struct client claimer;
+    int leader = 0, rc = BB_OK;
+    bool is_refused = false;
+    char url[160];
+    take_over(cluster);
+    until((leader = leader_of(cluster)) != 0);
+    struct client *node = &cluster->nodes[leader].client;
+    snprintf(url, sizeof url, "ipc://%s/socket%d", cluster->dir, leader);
+    client_open(&claimer, url);
+    usleep(1200000); /* the epoch's holder is silent for longer than its lease */
+    check(client_info(&claimer) == BB_OK);
+    uint64_t want = claimer.reply->info->epoch + 1;
+    signal_followers(cluster, leader, SIGSTOP);
+    client_send_claim(&claimer, want);
+    while (claimer.is_waiting && !is_refused) {
+        (void)uv_run(bb_loop_uv(claimer.loop), UV_RUN_NOWAIT);
+        rc = ask_to_renew(node);
+        is_refused = rc == BB_NOT_YET;
+        if (rc == BB_OK && node->reply->renew->leader != node->reply->renew->node)
+            break;
+    }
+    signal_followers(cluster, leader, SIGCONT);
+    (void)client_wait(&claimer);
+    client_close(&claimer);
+    if (is_refused)
+        until((leader = leader_of(cluster)) != 0 &&
+              ask_to_renew(&cluster->nodes[leader].client) == BB_OK);
+    return is_refused;
+}
+
+/* Else whoever held the epoch would have a lease while the one that claims it is active already. */
+static void tell_claimed(const char *dir)
+{
+    struct cluster cluster;
+    bool is_refused = false;
+    begin(&cluster, dir);
+    for (int i = 0; i < 8 && !is_refused; i++)
+        is_refused = renew_beside_a_claim(&cluster);
+    check(is_refused);
+    _exit(0);
+}
+
 /* ---- the processes ---- */
 
 __attribute__((constructor)) static void take_role(int argc, char **argv)
@@ -360,6 +424,8 @@ __attribute__((constructor)) static void take_role(int argc, char **argv)
     (void)alarm(STORY_SECONDS); /* a story that hangs is one that failed */
     if (strcmp(role, "behind") == 0)
         tell_behind(argv[1]);
+    if (strcmp(role, "claimed") == 0)
+        tell_claimed(argv[1]);
     tell_killed(argv[1]);
 }
 
@@ -406,4 +472,9 @@ Test(storage_reseed, b22_kills_of_sender_and_receiver_in_the_middle_lose_nothing
      .disabled = IS_SLOW)
 {
     tell("killed");
+}
+
+Test(storage_lease, no_renew_is_answered_while_a_claim_is_undecided, .timeout = 240)
+{
+    tell("claimed");
 }
