@@ -6,6 +6,7 @@
  */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -274,6 +275,40 @@ static int writer_number(struct cluster *cluster)
     return 0;
 }
 
+/* Of the entries with which the stories begin the node's log has none any more: who is behind needs
+ * a checkpoint. */
+static bool is_log_cut(const struct cluster *cluster, int number)
+{
+    uint64_t first = 0;
+    char path[128];
+    struct dirent *entry;
+    DIR *dir;
+
+    snprintf(path, sizeof path, "%s/data%d/raft", cluster->dir, number);
+    dir = opendir(path);
+    check(dir != NULL);
+    while ((entry = readdir(dir)) != NULL) {
+        char *end; /* a closed file of the log is FIRST-LAST */
+        uint64_t from = strtoull(entry->d_name, &end, 10);
+        if (end != entry->d_name && *end == '-' && (first == 0 || from < first))
+            first = from;
+    }
+    (void)closedir(dir);
+    return first > 20;
+}
+
+/* A log is cut behind what its node's data holds, which comes a moment later than the writes. */
+static void write_until_logs_are_cut(struct cluster *cluster, int but_for, int count)
+{
+    write_more(cluster, count);
+    for (int number = 1; number <= NODES; number++) {
+        while (number != but_for && !is_log_cut(cluster, number)) {
+            usleep(50000);
+            write_more(cluster, 10);
+        }
+    }
+}
+
 /* It was down while so much was written that the log was cut behind it. */
 static void tell_behind(const char *dir)
 {
@@ -284,7 +319,7 @@ static void tell_behind(const char *dir)
     until(has_tx(&cluster, behind, cluster.writer->tx));
     uint64_t seen = cluster.writer->tx;
     kill_node(&cluster, behind);
-    write_more(&cluster, 400);
+    write_until_logs_are_cut(&cluster, behind, 400);
     start(&cluster, behind, "100M");
     until(has_tx(&cluster, behind, cluster.writer->tx));
     check(times_logged(&cluster, behind, "storage.reseeded") > 0);
@@ -325,7 +360,7 @@ static void tell_killed(const char *dir)
     kill_node(&cluster, sender);
     start(&cluster, sender, "4M");
     take_over(&cluster);
-    write_more(&cluster, 300);
+    write_until_logs_are_cut(&cluster, behind, 300);
     sender = writer_number(&cluster);
     other = sender == other ? 6 - behind - sender : other;
     start(&cluster, behind, "4M");
