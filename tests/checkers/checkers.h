@@ -61,6 +61,9 @@ struct check_history {
     size_t scheduled_count, scheduled_capacity;
 };
 void check_free(struct check_history *history);
+/* Whose records say what happened: of all sources the one with the most. Each begins with the first
+ * transaction, and one that was told that its position is gone ends early. 0: there are none. */
+uint32_t check_source(const struct check_history *history);
 struct check_report {
     struct bb_buf text; /* a line each */
     size_t count;

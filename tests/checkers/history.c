@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#define SOURCES_MAX 16 /* storage nodes that are followed */
+
 void check_add_txn(struct check_history *history, const struct check_txn *txn)
 {
     if (history->txn_count == history->txn_capacity) {
@@ -59,6 +61,25 @@ void check_free(struct check_history *history)
     bb_free(history->jobs);
     bb_free(history->runs);
     bb_free(history->scheduled);
+}
+
+uint32_t check_source(const struct check_history *history)
+{
+    struct {
+        uint32_t source;
+        size_t count;
+    } found[SOURCES_MAX] = { 0 };
+    size_t best = 0;
+
+    for (size_t i = 0; i < history->record_count; i++) {
+        size_t at = 0;
+        while (found[at].count > 0 && found[at].source != history->records[i].source)
+            bb_assert(++at < SOURCES_MAX);
+        found[at].source = history->records[i].source;
+        found[at].count++;
+        best = found[at].count > found[best].count ? at : best;
+    }
+    return found[best].source;
 }
 
 void check_found(struct check_report *report, const char *name, const char *format, ...)

@@ -131,12 +131,12 @@ void check_once(const struct check_history *history, struct check_report *report
 {
     struct check_record *records = bb_alloc((history->record_count + 1) * sizeof *records);
     const struct check_txn **txns = bb_alloc((history->txn_count + 1) * sizeof(void *));
+    uint32_t source = check_source(history);
     size_t record_count = 0;
     size_t txn_count = 0;
 
     for (size_t i = 0; i < history->record_count; i++) {
-        if (history->records[i].id.size > 0 &&
-            history->records[i].source == history->records[0].source)
+        if (history->records[i].id.size > 0 && history->records[i].source == source)
             records[record_count++] = history->records[i];
     }
     for (size_t i = 0; i < history->txn_count; i++) {

@@ -38,9 +38,11 @@ static struct check_record *happened(const struct check_history *history, size_t
     struct check_record *list =
         bb_alloc((history->record_count + history->txn_count + 1) * sizeof *list);
 
+    uint32_t source = check_source(history);
+
     *count = 0;
     for (size_t i = 0; i < history->record_count; i++) {
-        if (history->records[i].source == history->records[0].source)
+        if (history->records[i].source == source)
             list[(*count)++] = history->records[i];
     }
     for (size_t i = 0; history->record_count == 0 && i < history->txn_count; i++) {
