@@ -12,6 +12,7 @@
 #define APPEND_BYTES_PER_MS 4096
 #define RESEND_MS           20
 #define RENEW_TIMEOUT_MS    600
+#define RENEW_SOON_MS       30
 #define PASS_RENEW_US       250000 /* the last one has no answer */
 
 int sequencer_read_answer(struct sequencer *sequencer, int status, struct bb_slice bytes,
@@ -386,9 +387,13 @@ static void on_renewed(void *arg, int status, struct bb_slice bytes)
         sequencer_fenced(sequencer, "storage has given the next epoch to another sequencer");
         return;
     }
-    if (status == BB_NOT_YET && reply != NULL && !renewal.is_passed) {
-        renewal.voter->asked_us = 0; /* the way is well, who holds the epoch is not known */
-        renewal.voter->answers++;
+    if (status == BB_NOT_YET && reply != NULL) {
+        if (!renewal.is_passed) {
+            renewal.voter->asked_us = 0; /* the way is well, who holds the epoch is not known */
+            renewal.voter->answers++;
+        }
+        /* A moment of it must not cost the lease. */
+        bb_timer_start(sequencer->renew_timer, RENEW_SOON_MS, SEQUENCER_LEASE_US / 2000);
     }
     if (status != BB_OK || !has_renew)
         return;
