@@ -182,8 +182,7 @@ static void on_call_reply(void *arg, int status, struct bb_slice bytes)
         on_answer(call, reply);
     } else if (status == BB_PEER_GONE && !workers->is_closing) {
         /* The worker died or was never there. The request id makes a second run the same one. */
-        worker->is_up = false;
-        worker->probed_us = 0;
+        bb_workers_gone(workers->known, worker->index);
         call->may_have_run = true;
         wait_for_worker(call, 0);
     } else if (status == BB_TIMEOUT || status == BB_CANCELLED || status == BB_PEER_GONE) {

@@ -1,7 +1,7 @@
 # The simulator: the services' own objects, with what stands for kernel, network, disk, Raft and V8
 # from here. Objects come before archives, so a member that this folder replaces is never taken.
 SIM_SERVICES := storage sequencer worker gateway
-SIM_LIBS := jwt store follow nodes feed txn occ mvcc replog wire proto env value conf obs base
+SIM_LIBS := jwt store follow workers nodes feed txn occ mvcc replog wire proto env value conf obs base
 SIM_INC := -Itests/sim -Itests/checkers -I$(GEN)/proto $(foreach m,$(SIM_SERVICES) $(SIM_LIBS) kv rt http nats,$(call inc_of,$(m))) \
   -Iservices/worker -Iservices/storage -Ilibs/replog $(shell pkg-config --cflags raft libuv)
 CHECK_OBJ := $(patsubst %.c,$(OUT)/%.o,$(filter-out %/main.c,$(wildcard tests/checkers/*.c)))

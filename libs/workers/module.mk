@@ -1,0 +1,2 @@
+DEPS_workers := base obs conf env rt proto wire
+PKGS_workers := libprotobuf-c
