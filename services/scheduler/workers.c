@@ -1,22 +1,29 @@
-/* Calls of functions on the workers: the least busy one that is there. A call that fails is not
- * repeated here: rows tell what became of it. */
+/* Calls of functions on the workers: the least busy one that hears a sequencer. A call that fails
+ * is not repeated here: rows tell what became of it. */
 #include <stdio.h>
 
 #include "bb/wire_validate.h"
+#include "bb/workers.h"
 
 #include "scheduler.h"
 
-#define WORKERS_MAX     64u
-#define OUTSTANDING_MAX 2048u
-#define CALL_MS         5000u
-#define SLACK_MS        1500u /* a worker ends a call itself; we wait a little longer than it does */
+#define CALL_MS  5000u
+#define SLACK_MS 1500u /* a worker ends a call itself; we wait a little longer than it does */
 
 struct scheduler_workers {
-    struct bb_peer *peers[WORKERS_MAX];
-    size_t count;
+    struct bb_workers *known;
+    struct bb_list errands[BB_WORKERS_MAX]; /* what each of them has */
 };
 
-/* A call that could not even be sent ends in the next turn. */
+/* A request to a worker. Its call is NULL when that has ended without the answer. */
+struct errand {
+    struct bb_list link;
+    struct scheduler_workers *workers;
+    size_t worker;
+    struct scheduler_call *call;
+};
+
+/* A call that no worker will answer ends in the next turn. */
 struct refused {
     struct bb_task task;
     struct scheduler_call *call;
@@ -38,7 +45,7 @@ static void on_refused(struct bb_task *task)
     struct scheduler_call *call = refused->call;
 
     bb_free(refused);
-    end(call, BB_UNAVAILABLE, "no worker can be reached", BB_SLICE_EMPTY);
+    end(call, BB_UNAVAILABLE, "the worker cannot be reached or is of no use", BB_SLICE_EMPTY);
 }
 
 static void refuse(struct scheduler_call *call)
@@ -50,9 +57,8 @@ static void refuse(struct scheduler_call *call)
     bb_loop_post(call->scheduler->loop, &refused->task);
 }
 
-static void on_reply(void *arg, int status, struct bb_slice bytes)
+static void on_answer(struct scheduler_call *call, int status, struct bb_slice bytes)
 {
-    struct scheduler_call *call = arg;
     struct bb_ctx ctx = *call->scheduler->ctx;
     struct bb_arena *arena = bb_arena_new(0);
     Bb__Proto__WorkerReply *reply = NULL;
@@ -75,19 +81,50 @@ static void on_reply(void *arg, int status, struct bb_slice bytes)
     bb_arena_free(arena);
 }
 
-/* The least busy one of those that are there; else any. */
-static struct bb_peer *choose(const struct scheduler_workers *workers)
+static void on_reply(void *arg, int status, struct bb_slice bytes)
 {
-    struct bb_peer *best = NULL;
+    struct errand *errand = arg;
+    struct scheduler_call *call = errand->call;
 
-    for (size_t i = 0; i < workers->count; i++) {
-        struct bb_peer *peer = workers->peers[i];
-        if (!bb_peer_is_connected(peer))
-            continue;
-        if (best == NULL || bb_peer_outstanding(peer) < bb_peer_outstanding(best))
-            best = peer;
+    if (status == BB_PEER_GONE)
+        bb_workers_gone(errand->workers->known, errand->worker);
+    bb_list_remove(&errand->link);
+    bb_free(errand);
+    if (call != NULL)
+        on_answer(call, status, bytes);
+}
+
+/* It hangs or is cut. Its calls end now, not when their time is over: the lease is one of them. */
+static void on_useless(void *arg, size_t worker)
+{
+    struct scheduler_workers *workers = arg;
+
+    bb_list_each(item, &workers->errands[worker]) {
+        struct errand *errand = bb_container(item, struct errand, link);
+
+        if (errand->call != NULL)
+            refuse(errand->call);
+        errand->call = NULL;
     }
-    return best == NULL ? workers->peers[0] : best;
+}
+
+static void send(struct bb_ctx *ctx, struct scheduler_call *call,
+                 const Bb__Proto__WorkerRequest *request)
+{
+    struct scheduler_workers *workers = call->scheduler->workers;
+    size_t chosen = bb_workers_least_busy(workers->known, BB_WORKERS_NONE);
+    struct errand *errand = bb_alloc_zero(1, sizeof *errand);
+
+    *errand = (struct errand){ .workers = workers,
+                               .worker = chosen == BB_WORKERS_NONE ? 0 : chosen, /* it may come */
+                               .call = call };
+    bb_list_push_back(&workers->errands[errand->worker], &errand->link);
+    if (bb_peer_request(ctx, bb_workers_peer(workers->known, errand->worker), &request->base,
+                        CALL_MS + SLACK_MS, on_reply, errand) != BB_OK) {
+        bb_list_remove(&errand->link);
+        bb_free(errand);
+        refuse(call);
+    }
 }
 
 struct scheduler_call *scheduler_call_new(struct scheduler *scheduler, enum scheduler_lane lane,
@@ -131,44 +168,18 @@ void scheduler_call_start(struct scheduler_call *call, const char *function, boo
     body.min_tx = is_mutation ? 0 : bb_follow_cursor(scheduler->feed);
     body.timeout_ms = CALL_MS;
     scheduler->calls++;
-    if (bb_peer_request(&ctx, choose(scheduler->workers), &request.base, CALL_MS + SLACK_MS,
-                        on_reply, call) != BB_OK)
-        refuse(call);
-}
-
-static int add_worker(struct bb_ctx *ctx, struct scheduler *scheduler, struct bb_slice url)
-{
-    struct scheduler_workers *workers = scheduler->workers;
-    char text[512];
-
-    if (workers->count == WORKERS_MAX || url.size >= sizeof text) {
-        return bb_fail(ctx, BB_BAD_REQUEST,
-                       "option workers: at most %u urls of at most 511 characters", WORKERS_MAX);
-    }
-    (void)snprintf(text, sizeof text, "%.*s", BB_SLICE_ARG(url));
-    int rc =
-        bb_peer_open(ctx, scheduler->loop,
-                     &(struct bb_peer_options){ .url = text, .outstanding_max = OUTSTANDING_MAX },
-                     &workers->peers[workers->count]);
-    workers->count += rc == BB_OK;
-    return rc;
+    send(&ctx, call, &request);
 }
 
 int scheduler_workers_open(struct bb_ctx *ctx, struct scheduler *scheduler, const char *urls)
 {
-    struct bb_slice rest = bb_slice_str(urls);
-    struct bb_slice url;
+    struct scheduler_workers *workers = bb_alloc_zero(1, sizeof *workers);
+    struct bb_workers_options options = { .urls = urls, .useless = on_useless, .arg = workers };
 
-    scheduler->workers = bb_alloc_zero(1, sizeof(struct scheduler_workers));
-    while (bb_slice_next_item(&rest, &url)) {
-        int rc = add_worker(ctx, scheduler, url);
-
-        if (rc != BB_OK)
-            return rc;
-    }
-    if (scheduler->workers->count == 0)
-        return bb_fail(ctx, BB_BAD_REQUEST, "option workers: names no worker");
-    return BB_OK;
+    scheduler->workers = workers;
+    for (size_t i = 0; i < BB_WORKERS_MAX; i++)
+        bb_list_init(&workers->errands[i]);
+    return bb_workers_open(ctx, scheduler->loop, &options, &workers->known);
 }
 
 void scheduler_workers_close(struct scheduler *scheduler)
@@ -177,8 +188,7 @@ void scheduler_workers_close(struct scheduler *scheduler)
 
     if (workers == NULL)
         return;
-    for (size_t i = 0; i < workers->count; i++)
-        bb_peer_close(workers->peers[i]);
+    bb_workers_close(workers->known);
     bb_loop_drain(scheduler->loop);
     bb_free(workers);
     scheduler->workers = NULL;

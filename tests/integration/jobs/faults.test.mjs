@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 import { actionsMissing, startStand } from "../actions/stand.mjs";
+import { Ways } from "../faults/ways.mjs";
 import { eventually, mutation, post, query } from "../http/api.mjs";
 import { ROOT, startSuite, suiteMissing } from "../js/suite.mjs";
 import { functions } from "./app.mjs";
@@ -79,6 +80,27 @@ test("a standby goes on when the active scheduler is killed and does not come ba
   await eventually(async () => (await runs()).length === 2);
   const after = (await suite.call("_system:tableData", { table: "_leases" })).page[0];
   assert.notEqual(after.holder, holder);
+});
+
+test("jobs go to the worker that reaches the sequencer when another one does not", { skip: suiteMissing() }, async (t) => {
+  const ways = new Ways();
+  const suite = await startSuite({ mode: "processes", functions, ways, workers: 2 });
+  t.after(() => suite.stop());
+  const calls = async () => Number((await suite.http("/api/admin/status", { method: "GET", headers: { authorization: `BitBend ${suite.adminKey}` } })).json.workers[1].calls);
+  /** Forty jobs, one after the other; how many calls the second worker had meanwhile. */
+  async function round(key) {
+    const begun = await calls();
+    for (let n = 0; n < 40; n++) await mutation(suite.url, "work:schedule", { path: "work:mark", args: { key }, delay: n });
+    await eventually(async () => (await query(suite.url, "work:runs", { key })).length === 40);
+    await new Promise((resolve) => setTimeout(resolve, 2500)); // what it is asked by gateways is up to a second old
+    return (await calls()) - begun;
+  }
+  assert.ok((await round("before")) > 0);
+  ways.set("worker2", "sequencer", "cut");
+  let rounds = 0;
+  await eventually(async () => (await round(`cut ${rounds++}`)) === 0);
+  ways.heal();
+  await eventually(async () => (await round(`after ${rounds++}`)) > 0);
 });
 
 test("actions run at most as often as promised though NATS, scheduler and runners are killed", { skip: actionsMissing() }, async (t) => {
