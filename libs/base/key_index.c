@@ -1,21 +1,37 @@
 #include "bb/key_index.h"
 
+#include <assert.h>
+
 #include "bb/pages.h"
 
+#include "pieces.h"
+
 #define CAPACITY_MIN 256u
+#define CAPACITY_MAX 4096u /* moving that many takes tens of microseconds */
+#define DEPTH_MAX    40u   /* more than memory holds */
+
+static_assert(CAPACITY_MAX * sizeof(struct bb_key_place) % BB_PAGE_SIZE == 0, "whole pages");
 
 void bb_key_index_init(struct bb_key_index *index, struct bb_slice (*key_of)(const void *thing))
 {
-    *index = (struct bb_key_index){ .capacity = CAPACITY_MIN, .key_of = key_of };
-    index->places = bb_alloc_zero(index->capacity, sizeof(*index->places));
+    *index =
+        (struct bb_key_index){ .capacity = CAPACITY_MIN, .deepest_count = 1, .key_of = key_of };
+    index->places = bb_alloc(sizeof(*index->places));
+    index->parts = bb_alloc_zero(1, sizeof(*index->parts));
+    index->places[0] = bb_alloc_zero(index->capacity, sizeof(struct bb_key_place));
     /* Keys are made by users: nobody outside should know which ones meet. Nothing depends on it. */
-    index->seed = (uint64_t)(uintptr_t)index->places;
+    index->seed = (uint64_t)(uintptr_t)index->places[0];
 }
 
 void bb_key_index_fini(struct bb_key_index *index)
 {
-    bb_free(index->places);
+    base_pieces_free(index->pieces);
+    bb_free(index->places[0]);
+    bb_free((void *)index->places);
+    bb_free(index->parts);
 }
+
+/* ---- one part ---- */
 
 static size_t home_of(const struct bb_key_index *index, uint64_t hash)
 {
@@ -27,56 +43,20 @@ static size_t next_of(const struct bb_key_index *index, size_t at)
     return (at + 1) & (index->capacity - 1);
 }
 
-void *bb_key_index_find(const struct bb_key_index *index, struct bb_slice key)
-{
-    uint64_t hash = bb_hash64(key, index->seed);
-    const struct bb_key_place *place;
-
-    for (size_t at = home_of(index, hash); (place = &index->places[at])->thing != NULL;
-         at = next_of(index, at)) {
-        if (place->hash == hash && bb_slice_equal(index->key_of(place->thing), key))
-            return place->thing;
-    }
-    return NULL;
-}
-
-static void put(struct bb_key_index *index, struct bb_key_place place)
+static void put(const struct bb_key_index *index, struct bb_key_place *places,
+                struct bb_key_place place)
 {
     size_t at = home_of(index, place.hash);
 
-    while (index->places[at].thing != NULL)
+    while (places[at].thing != NULL)
         at = next_of(index, at);
-    index->places[at] = place;
+    places[at] = place;
 }
 
-static void resize(struct bb_key_index *index, size_t capacity)
+static void take(const struct bb_key_index *index, struct bb_key_place *places, const void *thing,
+                 uint64_t hash)
 {
-    struct bb_key_place *old = index->places;
-    size_t old_capacity = index->capacity;
-
-    index->places = bb_alloc_zero(capacity, sizeof(*index->places));
-    bb_pages_advise_large(index->places, capacity * sizeof(*index->places));
-    index->capacity = capacity;
-    for (size_t i = 0; i < old_capacity; i++) {
-        if (old[i].thing != NULL)
-            put(index, old[i]);
-    }
-    bb_free(old);
-}
-
-void bb_key_index_add(struct bb_key_index *index, void *thing)
-{
-    if (4 * (index->count + 1) > 3 * index->capacity)
-        resize(index, 2 * index->capacity);
-    put(index, (struct bb_key_place){ .thing = thing,
-                                      .hash = bb_hash64(index->key_of(thing), index->seed) });
-    index->count++;
-}
-
-void bb_key_index_remove(struct bb_key_index *index, const void *thing)
-{
-    struct bb_key_place *places = index->places;
-    size_t hole = home_of(index, bb_hash64(index->key_of(thing), index->seed));
+    size_t hole = home_of(index, hash);
 
     while (places[hole].thing != thing) {
         bb_assert(places[hole].thing != NULL);
@@ -94,7 +74,233 @@ void bb_key_index_remove(struct bb_key_index *index, const void *thing)
             hole = at;
         }
     }
+}
+
+/* The only part, in a table of another size. */
+static void resize(struct bb_key_index *index, size_t capacity)
+{
+    struct bb_key_place *old = index->places[0];
+    size_t old_capacity = index->capacity;
+
+    index->places[0] = bb_alloc_zero(capacity, sizeof(*old));
+    index->capacity = capacity;
+    for (size_t i = 0; i < old_capacity; i++) {
+        if (old[i].thing != NULL)
+            put(index, index->places[0], old[i]);
+    }
+    bb_free(old);
+}
+
+/* ---- the directory ---- */
+
+/* In two steps, as a shift by all bits is none. */
+static size_t entry_of(const struct bb_key_index *index, uint64_t hash)
+{
+    return (size_t)(hash >> 1 >> (63 - index->depth));
+}
+
+static size_t entry_count(const struct bb_key_index *index, unsigned depth)
+{
+    return (size_t)1 << (index->depth - depth);
+}
+
+/* The first entry of the same part. */
+static size_t first_of(const struct bb_key_index *index, size_t entry)
+{
+    return entry & ~(entry_count(index, index->parts[entry].depth) - 1);
+}
+
+static void double_directory(struct bb_key_index *index)
+{
+    size_t old_count = (size_t)1 << index->depth;
+    struct bb_key_place **places = bb_alloc(2 * old_count * sizeof(*places));
+    struct bb_key_part *parts = bb_alloc(2 * old_count * sizeof(*parts));
+
+    for (size_t i = 0; i < 2 * old_count; i++) {
+        places[i] = index->places[i / 2];
+        parts[i] = index->parts[i / 2];
+    }
+    bb_free((void *)index->places);
+    bb_free(index->parts);
+    index->places = places;
+    index->parts = parts;
+    index->depth++;
+    index->deepest_count = 0;
+}
+
+static void halve_directory(struct bb_key_index *index)
+{
+    size_t count = (size_t)1 << --index->depth;
+
+    index->deepest_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        index->places[i] = index->places[2 * i];
+        index->parts[i] = index->parts[2 * i];
+        index->deepest_count += index->parts[i].depth == index->depth;
+    }
+    index->places = bb_realloc((void *)index->places, count * sizeof(struct bb_key_place *));
+    index->parts = bb_realloc(index->parts, count * sizeof(*index->parts));
+}
+
+static void set_depth(struct bb_key_index *index, size_t first, size_t count, uint8_t depth)
+{
+    for (size_t i = first; i < first + count; i++)
+        index->parts[i].depth = depth;
+}
+
+/* ---- parts become two, and one ---- */
+
+/*
+ * What belongs to `upper` goes there, the rest to where it would lie without that: from behind a
+ * free place on, so whatever is before the one looked at lies right already.
+ */
+static size_t divide(const struct bb_key_index *index, struct bb_key_place *lower,
+                     struct bb_key_place *upper, uint64_t bit)
+{
+    size_t start = 0, moved_count = 0;
+
+    while (lower[start].thing != NULL)
+        start = next_of(index, start);
+    for (size_t at = next_of(index, start); at != start; at = next_of(index, at)) {
+        struct bb_key_place place = lower[at];
+        bool is_moved = (place.hash & bit) != 0;
+
+        if (place.thing == NULL)
+            continue;
+        lower[at].thing = NULL;
+        put(index, is_moved ? upper : lower, place);
+        moved_count += is_moved;
+    }
+    return moved_count;
+}
+
+static void split(struct bb_key_index *index, size_t entry)
+{
+    unsigned depth = index->parts[entry].depth + 1u;
+    struct bb_key_place *places;
+    size_t first, second, count, moved_count;
+
+    bb_assert(depth <= DEPTH_MAX);
+    if (depth > index->depth) {
+        double_directory(index);
+        entry *= 2;
+    }
+    first = first_of(index, entry);
+    count = entry_count(index, depth);
+    second = first + count;
+    if (index->pieces == NULL)
+        index->pieces = base_pieces_new(CAPACITY_MAX * sizeof(struct bb_key_place));
+    places = base_pieces_take(index->pieces);
+    moved_count = divide(index, index->places[first], places, (uint64_t)1 << (64 - depth));
+    for (size_t i = second; i < second + count; i++)
+        index->places[i] = places;
+    set_depth(index, first, 2 * count, (uint8_t)depth);
+    index->parts[second].count = (uint16_t)moved_count;
+    index->parts[first].count = (uint16_t)(index->parts[first].count - moved_count);
+    if (depth == index->depth)
+        index->deepest_count += 2;
+}
+
+static void unite(struct bb_key_index *index, size_t first, size_t second)
+{
+    unsigned depth = index->parts[first].depth;
+    size_t count = entry_count(index, depth);
+    struct bb_key_place *from = index->places[second], *into = index->places[first];
+
+    for (size_t i = 0; i < index->capacity; i++) {
+        if (from[i].thing != NULL)
+            put(index, into, from[i]);
+    }
+    base_pieces_give(index->pieces, from);
+    for (size_t i = second; i < second + count; i++)
+        index->places[i] = into;
+    index->parts[first].count = (uint16_t)(index->parts[first].count + index->parts[second].count);
+    set_depth(index, first, 2 * count, (uint8_t)(depth - 1));
+    if (depth == index->depth)
+        index->deepest_count -= 2;
+    while (index->depth > 0 && index->deepest_count == 0)
+        halve_directory(index);
+}
+
+/* The part has become nearly empty. */
+static void shrink(struct bb_key_index *index, size_t first)
+{
+    unsigned depth = index->parts[first].depth;
+    size_t other = first ^ entry_count(index, depth);
+
+    if (index->depth == 0) {
+        if (index->capacity > CAPACITY_MIN)
+            resize(index, index->capacity / 2);
+        return;
+    }
+    if (index->parts[other].depth != depth ||
+        4 * (size_t)(index->parts[first].count + index->parts[other].count) > index->capacity)
+        return;
+    unite(index, first < other ? first : other, first < other ? other : first);
+}
+
+/* ---- things ---- */
+
+void *bb_key_index_find(const struct bb_key_index *index, struct bb_slice key)
+{
+    uint64_t hash = bb_hash64(key, index->seed);
+    const struct bb_key_place *places = index->places[entry_of(index, hash)];
+    const struct bb_key_place *place;
+
+    for (size_t at = home_of(index, hash); (place = &places[at])->thing != NULL;
+         at = next_of(index, at)) {
+        if (place->hash == hash && bb_slice_equal(index->key_of(place->thing), key))
+            return place->thing;
+    }
+    return NULL;
+}
+
+void bb_key_index_add(struct bb_key_index *index, void *thing)
+{
+    uint64_t hash = bb_hash64(index->key_of(thing), index->seed);
+    size_t first;
+
+    for (;;) {
+        first = first_of(index, entry_of(index, hash));
+        if (4 * ((size_t)index->parts[first].count + 1) <= 3 * index->capacity)
+            break;
+        if (index->capacity < CAPACITY_MAX)
+            resize(index, 2 * index->capacity);
+        else
+            split(index, first);
+    }
+    put(index, index->places[first], (struct bb_key_place){ .thing = thing, .hash = hash });
+    index->parts[first].count++;
+    index->count++;
+}
+
+void bb_key_index_remove(struct bb_key_index *index, const void *thing)
+{
+    uint64_t hash = bb_hash64(index->key_of(thing), index->seed);
+    size_t first = first_of(index, entry_of(index, hash));
+
+    take(index, index->places[first], thing, hash);
+    index->parts[first].count--;
     index->count--;
-    if (index->capacity > CAPACITY_MIN && 8 * index->count < index->capacity)
-        resize(index, index->capacity / 2);
+    if (8 * (size_t)index->parts[first].count < index->capacity)
+        shrink(index, first);
+}
+
+void *bb_key_index_next(const struct bb_key_index *index, struct bb_key_walk *walk)
+{
+    do {
+        size_t entry = entry_of(index, walk->first_bits);
+        const struct bb_key_place *places = index->places[entry];
+        unsigned depth = index->parts[entry].depth;
+
+        while (walk->place < index->capacity) {
+            void *thing = places[walk->place++].thing;
+            if (thing != NULL)
+                return thing;
+        }
+        walk->place = 0;
+        /* In two steps again; it wraps around behind the last part. */
+        walk->first_bits = ((walk->first_bits >> 1 >> (63 - depth)) + 1) << 1 << (63 - depth);
+    } while (walk->first_bits != 0);
+    return NULL;
 }

@@ -124,9 +124,10 @@ static void trim_loose(struct bb_mvcc *map, const struct trim *trim)
     struct bb_key_index *index = map->index;
     struct mvcc_node **empty = bb_alloc((index->count + 1) * sizeof(struct mvcc_node *));
     size_t count = 0;
-    for (size_t i = 0; i < index->capacity; i++) {
-        struct mvcc_node *node = index->places[i].thing;
-        if (node != NULL && node->level_count == 0) {
+    struct bb_key_walk walk = { 0 };
+    struct mvcc_node *node;
+    while ((node = bb_key_index_next(index, &walk)) != NULL) {
+        if (node->level_count == 0) {
             trim->of(map, node, trim);
             if (mvcc_node_newest(node) == NULL) {
                 empty[count++] = node;

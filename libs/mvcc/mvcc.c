@@ -39,10 +39,11 @@ static void free_node(struct mvcc_node *node)
 
 static void free_nodes(struct bb_mvcc *map)
 {
-    for (size_t i = 0; map->index != NULL && i < map->index->capacity; i++) {
-        struct mvcc_node *node = map->index->places[i].thing;
-        if (node != NULL && node->level_count == 0) {
-            free_node(node);
+    struct bb_key_walk walk = { 0 };
+    struct mvcc_node *loose;
+    while (map->index != NULL && (loose = bb_key_index_next(map->index, &walk)) != NULL) {
+        if (loose->level_count == 0) {
+            free_node(loose);
         }
     }
     struct mvcc_node *node = atomic_load_explicit(&map->head[0], memory_order_relaxed);

@@ -19,7 +19,7 @@ struct coverage {
     struct node *root;
     size_t range_count, bytes;
     uint64_t made;
-    size_t point_hand; /* where going around goes on: among the points; */
+    struct bb_key_walk point_hand; /* where going around goes on: among the points; */
     struct bb_buf range_hand;
     bool is_among_ranges;
 };
@@ -286,9 +286,10 @@ static void drop_points(struct coverage *set, uint64_t least)
 {
     struct cover **late = bb_alloc((set->points.count + 1) * sizeof(struct cover *));
     size_t count = 0;
-    for (size_t i = 0; i < set->points.capacity; i++) {
-        struct cover *cover = set->points.places[i].thing;
-        if (cover != NULL && cover->from >= least) {
+    struct bb_key_walk walk = { 0 };
+    struct cover *cover;
+    while ((cover = bb_key_index_next(&set->points, &walk)) != NULL) {
+        if (cover->from >= least) {
             late[count++] = cover;
         }
     }
@@ -317,18 +318,6 @@ void worker_coverage_drop_after(struct coverage *set, uint64_t tx)
 
 /* ---- going around ---- */
 
-static struct cover *next_point(struct coverage *set)
-{
-    while (set->point_hand < set->points.capacity) {
-        struct cover *cover = set->points.places[set->point_hand++].thing;
-        if (cover != NULL) {
-            return cover;
-        }
-    }
-    set->point_hand = 0;
-    return NULL;
-}
-
 static struct cover *next_range(struct coverage *set)
 {
     struct cover *cover = worker_coverage_next(set, bb_buf_slice(&set->range_hand));
@@ -344,7 +333,9 @@ struct cover *worker_coverage_around(struct coverage *set)
 {
     bb_assert(worker_coverage_count(set) > 0);
     for (;;) {
-        struct cover *cover = set->is_among_ranges ? next_range(set) : next_point(set);
+        struct cover *cover = set->is_among_ranges
+                                  ? next_range(set)
+                                  : bb_key_index_next(&set->points, &set->point_hand);
         if (cover != NULL) {
             return cover;
         }

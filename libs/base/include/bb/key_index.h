@@ -1,11 +1,16 @@
 /*
- * Things by a hash of their keys.
+ * Things by a hash of their keys, however many: nothing here takes a time that grows with them.
  *
- * Open addressing with linear probing, at most three quarters full; a removal moves back what was
- * pushed on (Knuth, The Art of Computer Programming 3, 6.4, algorithm R). The hash stands beside
- * each thing, so only what is asked for is looked at, however many there are, and nothing is when
- * the index grows. Ownership: things and keys are the caller's, and a key does not change while
- * its thing is in here. Threads: one. Durability: none.
+ * Extendible hashing (Fagin, Nievergelt, Pippenger, Strong, "Extendible hashing - a fast access
+ * method for dynamic files", 1979): the first bits of a hash lead through a directory to a part, a
+ * small table of its own. A full part becomes two, and two that are nearly empty become one; only
+ * the directory, a thousandth of all, is ever copied as a whole. In a part: open addressing with
+ * linear probing, at most three quarters full; a removal moves back what was pushed on (Knuth, The
+ * Art of Computer Programming 3, 6.4, algorithm R). The hash stands beside each thing, so only what
+ * is asked for is looked at, and nothing is when a part becomes two.
+ *
+ * Ownership: things and keys are the caller's, and a key does not change while its thing is in
+ * here. Threads: one. Durability: none.
  */
 #ifndef BB_KEY_INDEX_H
 #define BB_KEY_INDEX_H
@@ -25,10 +30,20 @@ struct bb_key_place {
     void *thing; /* NULL: free */
     uint64_t hash;
 };
+/* Depth: how many first bits the hashes in a part share. */
+struct bb_key_part {
+    uint16_t count; /* kept in the first of the directory's entries that lead to the part */
+    uint8_t depth;
+};
+struct base_pieces;
 struct bb_key_index {
-    struct bb_key_place *places; /* a power of two of them */
-    size_t capacity, count;
+    struct bb_key_place **places; /* the directory: 2^depth entries that lead to parts */
+    struct bb_key_part *parts;    /* beside each of them */
+    size_t capacity;              /* of a part, a power of two; it grows while there is one alone */
+    size_t count, deepest_count;  /* deepest: parts as deep as the directory */
+    unsigned depth;
     uint64_t seed;
+    struct base_pieces *pieces; /* all parts but the first */
     struct bb_slice (*key_of)(const void *thing);
 };
 
@@ -39,5 +54,15 @@ void *bb_key_index_find(const struct bb_key_index *index, struct bb_slice key);
 /* Nothing with its key is in here; it is in here. */
 void bb_key_index_add(struct bb_key_index *index, void *thing);
 void bb_key_index_remove(struct bb_key_index *index, const void *thing);
+
+/* Where a walk over all things is; it begins as zero. */
+struct bb_key_walk {
+    uint64_t first_bits;
+    size_t place;
+};
+/* The next one; NULL: that was all, and the walk is at its beginning again. In no order. What is
+ * met does not change when nothing is added or removed meanwhile; else some may be met twice and
+ * some not at all. */
+void *bb_key_index_next(const struct bb_key_index *index, struct bb_key_walk *walk);
 
 #endif
