@@ -205,10 +205,12 @@ void bb_mvcc_drop_range(struct bb_mvcc *map, struct bb_slice low, struct bb_slic
     }
 }
 
-void bb_mvcc_drop_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime upto)
+/* Take versions of one key. */
+static void trim_key(struct bb_mvcc *map, struct bb_slice key, const struct trim *trim)
 {
     struct walk walk = { .node = NULL };
     struct mvcc_node *node;
+    bb_assert(!map->is_growing);
     if (map->index != NULL) {
         node = bb_key_index_find(map->index, key);
     } else {
@@ -218,7 +220,7 @@ void bb_mvcc_drop_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime
     if (node == NULL) {
         return;
     }
-    drop_upto(map, node, upto);
+    trim->of(map, node, trim);
     if (mvcc_node_newest(node) != NULL) {
         return;
     }
@@ -226,6 +228,23 @@ void bb_mvcc_drop_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime
         node_free(map, node);
         return;
     }
-    walk_seek(&walk, map, key);
+    if (map->index != NULL) {
+        walk_seek(&walk, map, key);
+    }
     walk_remove(&walk);
+}
+
+static void trim_upto(struct bb_mvcc *map, struct mvcc_node *node, const struct trim *trim)
+{
+    drop_upto(map, node, trim->at);
+}
+
+void bb_mvcc_drop_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime upto)
+{
+    trim_key(map, key, &(struct trim){ .of = trim_upto, .at = upto });
+}
+
+void bb_mvcc_drop_key_after(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime newest)
+{
+    trim_key(map, key, &(struct trim){ .of = trim_new, .at = newest });
 }

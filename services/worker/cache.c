@@ -9,8 +9,30 @@ struct trail {
     struct trail *next, *prev;
     uint64_t tx;
     size_t size, capacity;
-    uint8_t keys[]; /* (u32 size, key) */
+    uint8_t keys[]; /* (u32 size, LISTED or not, key) */
 };
+#define LISTED 0x80000000u /* it is in cache->written, too */
+
+/* Goes through the keys of a record. */
+struct trail_walk {
+    const struct trail *trail;
+    size_t at;
+    struct bb_slice key;
+    bool is_listed;
+};
+
+static bool trail_next(struct trail_walk *walk)
+{
+    if (walk->at == walk->trail->size) {
+        return false;
+    }
+    const uint8_t *bytes = walk->trail->keys + walk->at;
+    uint32_t size = bb_get_le32(bytes);
+    walk->is_listed = (size & LISTED) != 0;
+    walk->key = bb_slice(bytes + 4, size & ~LISTED);
+    walk->at += 4 + walk->key.size;
+    return true;
+}
 
 static struct bb_mvcc *map_new(void)
 {
@@ -24,6 +46,7 @@ struct cache *worker_cache_new(size_t bytes_max)
     struct cache *cache = bb_alloc_zero(1, sizeof(*cache));
     cache->map = map_new();
     cache->covered = worker_coverage_new();
+    cache->written = worker_written_new();
     cache->bytes_max = bytes_max;
     return cache;
 }
@@ -31,6 +54,12 @@ struct cache *worker_cache_new(size_t bytes_max)
 static void trail_pop(struct cache *cache)
 {
     struct trail *trail = cache->oldest;
+    struct trail_walk walk = { .trail = trail };
+    while (trail_next(&walk)) {
+        if (walk.is_listed) {
+            worker_written_drop(cache->written, walk.key, trail->tx);
+        }
+    }
     cache->oldest = trail->next;
     if (cache->oldest == NULL) {
         cache->newest = NULL;
@@ -56,6 +85,7 @@ void worker_cache_free(struct cache *cache)
     trail_clear(cache);
     bb_mvcc_free(cache->map);
     worker_coverage_free(cache->covered);
+    worker_written_free(cache->written);
     bb_free(cache);
 }
 
@@ -65,7 +95,7 @@ void worker_cache_reset(struct cache *cache, uint64_t base)
     bb_mvcc_free(cache->map);
     cache->map = map_new();
     worker_coverage_clear(cache->covered);
-    cache->floor = base;
+    cache->floor = cache->applied = cache->filled = base;
     cache->changes++;
 }
 
@@ -74,9 +104,10 @@ struct cache_stats worker_cache_stats(const struct cache *cache)
     return (struct cache_stats){
         .hits = cache->hits,
         .misses = cache->misses,
-        .bytes =
-            bb_mvcc_bytes(cache->map) + worker_coverage_bytes(cache->covered) + cache->trail_bytes,
+        .bytes = bb_mvcc_bytes(cache->map) + worker_coverage_bytes(cache->covered) +
+                 cache->trail_bytes + worker_written_bytes(cache->written),
         .intervals = worker_coverage_count(cache->covered),
+        .ordered = cache->ordered,
     };
 }
 
@@ -87,10 +118,10 @@ uint64_t worker_cache_floor(const struct cache *cache)
 
 /* ---- the feed ---- */
 
-static void trail_append(struct trail *trail, struct bb_slice key)
+static void trail_append(struct trail *trail, struct bb_slice key, bool is_listed)
 {
-    bb_assert(trail->size + 4 + key.size <= trail->capacity);
-    bb_put_le32(trail->keys + trail->size, (uint32_t)key.size);
+    bb_assert(trail->size + 4 + key.size <= trail->capacity && key.size < LISTED);
+    bb_put_le32(trail->keys + trail->size, (uint32_t)key.size | (is_listed ? LISTED : 0));
     memcpy(trail->keys + trail->size + 4, key.data, key.size);
     trail->size += 4 + key.size;
 }
@@ -119,10 +150,14 @@ static void apply_key(struct bb_ctx *ctx, struct cache *cache, struct trail *tra
     enum bb_mvcc_kind kind = is_removed ? BB_MVCC_REMOVE : BB_MVCC_PUT;
     int rc = bb_mvcc_put(ctx, cache->map, key, value, kind, BB_TX(tx));
     bb_assert(rc == BB_OK); /* the map has no limit of its own */
+    bool is_listed = false;
     if (worker_coverage_range_at(cache->covered, key) != NULL) {
         bb_mvcc_order(cache->map, key);
+    } else if (worker_written_wants(cache->written, key, tx)) {
+        worker_written_add(ctx, cache->written, key, tx);
+        is_listed = true;
     }
-    trail_append(trail, key);
+    trail_append(trail, key, is_listed);
 }
 
 uint32_t worker_cache_apply(struct bb_ctx *ctx, struct cache *cache, const Bb__Proto__TxBody *body,
@@ -131,6 +166,7 @@ uint32_t worker_cache_apply(struct bb_ctx *ctx, struct cache *cache, const Bb__P
     uint32_t system_tables = 0;
     size_t capacity = trail_size_of(body);
     cache->changes++;
+    cache->applied = tx;
     if (capacity == 0) {
         return 0;
     }
@@ -164,46 +200,75 @@ uint32_t worker_cache_apply(struct bb_ctx *ctx, struct cache *cache, const Bb__P
     return system_tables;
 }
 
-void worker_cache_order(struct cache *cache, struct bb_slice low, struct bb_slice high,
-                        uint64_t since)
+static void order_key(void *arg, struct bb_slice key)
+{
+    bb_mvcc_order(arg, key);
+}
+
+/* Record by record: what is not listed. */
+static void order_by_trail(struct cache *cache, struct bb_slice low, struct bb_slice high,
+                           uint64_t since)
 {
     for (const struct trail *trail = cache->newest; trail != NULL && trail->tx > since;
          trail = trail->prev) {
-        for (size_t at = 0; at < trail->size;) {
-            struct bb_slice key = bb_slice(trail->keys + at + 4, bb_get_le32(trail->keys + at));
-            if (bb_slice_compare(low, key) <= 0 && bb_slice_compare(key, high) < 0) {
-                bb_mvcc_order(cache->map, key);
+        struct trail_walk walk = { .trail = trail };
+        while (trail_next(&walk)) {
+            cache->ordered++;
+            if (bb_slice_compare(low, walk.key) <= 0 && bb_slice_compare(walk.key, high) < 0) {
+                bb_mvcc_order(cache->map, walk.key);
             }
-            at += 4 + key.size;
+        }
+    }
+}
+
+void worker_cache_order(struct cache *cache, struct bb_slice low, struct bb_slice high,
+                        uint64_t since)
+{
+    if (since < worker_written_from(cache->written, low, high, cache->applied)) {
+        order_by_trail(cache, low, high, since);
+    } else {
+        cache->ordered +=
+            worker_written_each(cache->written, low, high, since, order_key, cache->map);
+    }
+}
+
+/* Of what the record wrote: it never happened. */
+static void drop_record(struct cache *cache, const struct trail *trail, uint64_t newest)
+{
+    struct trail_walk walk = { .trail = trail };
+    while (trail_next(&walk)) {
+        bb_mvcc_drop_key_after(cache->map, walk.key, BB_TX(newest));
+        worker_coverage_drop_point_after(cache->covered, walk.key, newest);
+        if (walk.is_listed) {
+            worker_written_drop_after(cache->written, walk.key, newest);
         }
     }
 }
 
 void worker_cache_drop_after(struct cache *cache, uint64_t newest)
 {
-    bb_mvcc_drop_after(cache->map, BB_TX(newest));
+    bb_assert(cache->floor <= newest);
     cache->changes++;
-    struct trail *last = NULL;
-    for (struct trail *trail = cache->oldest; trail != NULL && trail->tx <= newest;
-         trail = trail->next) {
-        last = trail;
-    }
-    struct trail *dead = last == NULL ? cache->oldest : last->next;
-    while (dead != NULL) {
-        struct trail *next = dead->next;
+    while (cache->newest != NULL && cache->newest->tx > newest) {
+        struct trail *dead = cache->newest;
+        drop_record(cache, dead, newest);
+        cache->newest = dead->prev;
+        if (cache->newest == NULL) {
+            cache->oldest = NULL;
+        } else {
+            cache->newest->next = NULL;
+        }
         cache->trail_bytes -= sizeof(*dead) + dead->capacity;
         bb_free(dead);
-        dead = next;
     }
-    cache->newest = last;
-    if (last == NULL) {
-        cache->oldest = NULL;
-    } else {
-        last->next = NULL;
+    cache->applied = cache->applied < newest ? cache->applied : newest;
+    /* What is durable lives on, and storage delivers nothing else; if it ever did, all is looked
+     * through. Known since a write that never happened: not known. */
+    if (cache->filled > newest) {
+        bb_mvcc_drop_after(cache->map, BB_TX(newest));
+        worker_coverage_drop_after(cache->covered, newest);
+        cache->filled = newest;
     }
-    bb_assert(cache->floor <= newest);
-    /* Known since a write that never happened: not known. */
-    worker_coverage_drop_after(cache->covered, newest);
 }
 
 /* ---- letting go ---- */
@@ -236,11 +301,10 @@ static void prune_record(struct cache *cache, const struct trail *trail, uint64_
 {
     struct bb_slice document = BB_SLICE_EMPTY; /* the last one, whose index keys follow it */
     bool is_kept = false;
-    for (size_t at = 0; at <= trail->size;) {
-        struct bb_slice key = BB_SLICE_EMPTY;
-        if (at < trail->size) {
-            key = bb_slice(trail->keys + at + 4, bb_get_le32(trail->keys + at));
-        }
+    struct trail_walk walk = { .trail = trail };
+    for (bool is_there = true; is_there;) {
+        is_there = trail_next(&walk);
+        struct bb_slice key = is_there ? walk.key : BB_SLICE_EMPTY;
         bool is_index_key = key.size > 20 && document.size == 20 &&
                             memcmp(document.data + 4, key.data + key.size - 16, 16) == 0;
         if (is_index_key) {
@@ -255,7 +319,6 @@ static void prune_record(struct cache *cache, const struct trail *trail, uint64_
             document = key;
             is_kept = false;
         }
-        at += 4 + key.size;
     }
 }
 

@@ -39,6 +39,7 @@ uint64_t worker_cache_floor(const struct cache *cache);
 
 struct cache_stats {
     uint64_t hits, misses, bytes, intervals;
+    uint64_t ordered; /* keys that were looked at when ranges became known */
 };
 struct cache_stats worker_cache_stats(const struct cache *cache);
 

@@ -6,6 +6,7 @@
 
 #include "cache.h"
 #include "coverage.h"
+#include "written.h"
 
 struct trail;
 struct cache {
@@ -16,7 +17,11 @@ struct cache {
     struct bb_mvcc *map;
     struct coverage *covered;
     struct trail *oldest, *newest;
+    struct written *written; /* what of the trail is not in order, of the indexes with ranges */
     size_t bytes_max, trail_bytes;
+    uint64_t applied; /* the newest record */
+    uint64_t filled;  /* the newest moment of a fill */
+    uint64_t ordered; /* keys that were looked at for ranges that became known */
     uint64_t floor;   /* reads below it bypass the cache */
     uint64_t changes; /* records that were applied or dropped */
     uint64_t hits, misses;

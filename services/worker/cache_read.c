@@ -81,6 +81,13 @@ static void need(struct cache_read *read, struct read_need what)
     }
 }
 
+/* Whoever asks for a range will want to know what was written into it meanwhile. */
+static void need_range(struct cache *cache, struct cache_read *read, struct read_need what)
+{
+    worker_written_want(cache->written, what.low, cache->applied);
+    need(read, what);
+}
+
 static struct bb_slice doc_key_of(struct cache_read *read, struct bb_slice index_key)
 {
     uint8_t *key = bb_arena_alloc(read->arena, 20);
@@ -196,7 +203,8 @@ static bool walk_up(struct cache *cache, struct cache_read *read)
                                                  : read->left_high;
             end = lesser(end, read->left_high);
             read->left_low = keep(read, read->left_low);
-            need(read, (struct read_need){ .low = read->left_low,
+            need_range(cache, read,
+                       (struct read_need){ .low = read->left_low,
                                            .high = keep(read, end),
                                            .limit = limit_left(read),
                                            .doc_index = read->doc_index });
@@ -236,7 +244,8 @@ static bool walk_down(struct cache *cache, struct cache_read *read)
                                                     : read->left_low;
             start = greater(start, read->left_low);
             read->left_high = keep(read, read->left_high);
-            need(read, (struct read_need){ .low = keep(read, start),
+            need_range(cache, read,
+                       (struct read_need){ .low = keep(read, start),
                                            .high = read->left_high,
                                            .is_descending = true,
                                            .limit = limit_left(read),
@@ -515,6 +524,7 @@ void worker_cache_fill(struct bb_ctx *ctx, struct cache *cache, struct cache_rea
     if (fill->at < cache->floor) {
         return; /* the cache was dropped meanwhile; the read will bypass it */
     }
+    cache->filled = fill->at > cache->filled ? fill->at : cache->filled;
     if (need->high.size > 0) {
         fill_scan(ctx, cache, need, fill);
     } else {

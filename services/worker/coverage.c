@@ -299,6 +299,14 @@ static void drop_points(struct coverage *set, uint64_t least)
     bb_free(late);
 }
 
+void worker_coverage_drop_point_after(struct coverage *set, struct bb_slice key, uint64_t tx)
+{
+    struct cover *point = bb_key_index_find(&set->points, key);
+    if (point != NULL && point->from > tx) {
+        remove_point(set, point);
+    }
+}
+
 void worker_coverage_drop_after(struct coverage *set, uint64_t tx)
 {
     drop_points(set, tx + 1);

@@ -46,5 +46,7 @@ void worker_coverage_add_point(struct coverage *set, struct bb_slice key, uint64
 void worker_coverage_remove(struct coverage *set, struct cover *cover);
 /* Intervals whose content is known from a later tx only are forgotten. */
 void worker_coverage_drop_after(struct coverage *set, uint64_t tx);
+/* The same of the point of `key`. */
+void worker_coverage_drop_point_after(struct coverage *set, struct bb_slice key, uint64_t tx);
 
 #endif

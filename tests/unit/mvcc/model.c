@@ -103,6 +103,14 @@ void model_drop_after(struct model *model, uint64_t newest)
     }
 }
 
+void model_drop_key_after(struct model *model, struct bb_slice key, uint64_t newest)
+{
+    for (size_t i = 0; i < model->count; i++) {
+        struct model_version *version = &model->versions[i];
+        version->is_dropped |= version->tx > newest && bb_slice_equal(key_of(version), key);
+    }
+}
+
 void model_drop_range(struct model *model, struct bb_slice low, struct bb_slice high, uint64_t upto)
 {
     for (size_t i = 0; i < model->count; i++) {

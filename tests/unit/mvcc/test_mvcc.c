@@ -350,6 +350,10 @@ static void change(struct bb_mvcc *map, bool is_indexed, struct model *model, ui
         uint64_t upto = *tx - random_below(10);
         bb_mvcc_drop_range(map, wanted, high, BB_TX(upto), NULL, NULL);
         model_drop_range(model, wanted, high, upto);
+    } else if (what < 99) {
+        uint64_t newest = *tx - random_below(5);
+        bb_mvcc_drop_key_after(map, wanted, BB_TX(newest));
+        model_drop_key_after(model, wanted, newest);
     } else {
         uint64_t upto = *tx - random_below(10);
         uint8_t after[16] = { 0 };

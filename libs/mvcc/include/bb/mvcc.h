@@ -89,6 +89,8 @@ void bb_mvcc_drop_range(struct bb_mvcc *map, struct bb_slice low, struct bb_slic
                         void *arg);
 /* The same of one key, which is fast where keys are indexed: it costs what it drops. */
 void bb_mvcc_drop_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime upto);
+/* Drop the versions of one key with tx > `newest`; costs what it drops, too. */
+void bb_mvcc_drop_key_after(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime newest);
 /* Calls `each` for each key's newest version with tx <= at, in key order, REMOVE and TOUCH
  * included. */
 void bb_mvcc_each(const struct bb_mvcc *map, struct bb_txtime at,
