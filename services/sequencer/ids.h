@@ -3,7 +3,8 @@
  * changed nothing: a second commit of the same id gets the first answer, and one of an id that was
  * told to have changed nothing does nothing either. Bounded by age and by count, oldest first.
  *
- * A ring of entries in order of arrival and an open-addressing index over it. Threads: one.
+ * A ring of entries in order of arrival and an open-addressing index over it, whose parts grow one
+ * by one. Threads: one.
  */
 #ifndef SEQUENCER_IDS_H
 #define SEQUENCER_IDS_H

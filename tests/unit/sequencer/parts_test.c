@@ -26,6 +26,36 @@ Test(ids, the_oldest_leaves_when_the_table_is_full)
     sequencer_ids_free(ids);
 }
 
+/* As many as come, through tables and blocks that grow, empty, and are used again. */
+Test(ids, each_is_found_as_long_as_it_is_kept)
+{
+    struct sequencer_ids *ids = sequencer_ids_new(40000);
+    struct bb_txtime tx;
+    uint8_t id[16];
+
+    for (unsigned round = 0, next = 0; round < 6; round++) {
+        unsigned first = next, upto = next + (round % 2 == 0 ? 30000 : 70000);
+        for (; next < upto; next++) {
+            world_id(next, id);
+            cr_assert_eq(sequencer_ids_find(ids, id, &tx), SEQUENCER_ID_UNKNOWN);
+            sequencer_ids_add(ids, id, SEQUENCER_ID_SEQUENCED, BB_TX(next + 1));
+        }
+        unsigned kept = next > 40000 ? next - 40000 : 0;
+        for (unsigned i = first; i < next; i++) {
+            world_id(i, id);
+            cr_assert_eq(sequencer_ids_find(ids, id, &tx) == SEQUENCER_ID_SEQUENCED, i >= kept);
+            cr_assert(i < kept || tx.us == i + 1);
+        }
+        /* Some stay, none, all. */
+        sequencer_ids_expire(ids, BB_TX(round % 3 == 0   ? next - 99
+                                        : round % 3 == 1 ? next + 1
+                                                         : 0));
+        if (round % 3 < 2)
+            cr_assert_eq(sequencer_ids_count(ids), round % 3 == 0 ? 100 : 0);
+    }
+    sequencer_ids_free(ids);
+}
+
 Test(ids, what_is_too_old_is_forgotten)
 {
     struct sequencer_ids *ids = sequencer_ids_new(100);
