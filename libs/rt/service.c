@@ -294,6 +294,10 @@ int bb_service_main(const struct bb_service_def *def, int argc, char **argv)
     int rc = bb_conf_parse(&ctx, def->name, def->summary, tables, argc, argv, &service.conf);
     if (rc == BB_CANCELLED)
         return 0;
+    if (rc == BB_OK && bb_conf_rest_count(service.conf) > 0) {
+        rc = bb_fail(&ctx, BB_BAD_REQUEST, "\"%.64s\" is no option; see --help",
+                     bb_conf_rest(service.conf, 0));
+    }
     if (rc == BB_OK)
         rc = parse_level(&ctx, bb_conf_text(service.conf, "log-level"), &level);
     if (rc == BB_OK && bb_conf_text(service.conf, "failpoint") != NULL)

@@ -161,11 +161,14 @@ test("a missing part is named", async () => {
 });
 
 test("bad options are answered with 2 and the name of the option; --help and --version with 0", () => {
-  for (const program of ["solo", "gateway", "worker", "sequencer", "storage", "ctl"]) {
+  for (const program of ["solo", "gateway", "worker", "sequencer", "scheduler", "storage", "ctl"]) {
     const binary = join(build, `bin/bb-${program}`);
     const unknown = run(binary, "--nonsense", "1");
     assert.equal(unknown.code, 2, `${program}: ${unknown.output}`);
     assert.match(unknown.output, /nonsense/);
+    const stray = run(binary, "data=elsewhere");
+    assert.equal(stray.code, 2, `${program}: ${stray.output}`);
+    assert.match(stray.output, program === "ctl" ? /the command/ : /data=elsewhere/);
     const help = run(binary, "--help");
     assert.equal(help.code, 0);
     assert.match(help.output, /--/);
