@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "storage.pb-c.h"
@@ -265,6 +266,21 @@ static bool take_urls(struct session *session, const char *urls)
 }
 
 /* members [add ID URL HOST:PORT | promote ID | remove ID] */
+/* All of the text: a slip such as "1.5" must not change node 1. */
+static bool take_number(struct session *session, const char *text)
+{
+    size_t digits = strspn(text, "0123456789");
+    uint64_t number = digits > 0 && digits <= 10 ? strtoull(text, NULL, 10) : 0;
+
+    if (text[digits] != 0 || number == 0 || number > UINT32_MAX) {
+        (void)fprintf(stderr, "bb-ctl: %s is no number of a storage node: it is from 1 to %u\n",
+                      text, UINT32_MAX);
+        return false;
+    }
+    session->member.id = number;
+    return true;
+}
+
 static bool take_change(struct session *session)
 {
     static const struct {
@@ -286,7 +302,8 @@ static bool take_change(struct session *session)
             continue;
         }
         session->request.change = changes[i].change;
-        session->member.id = words > 2 ? strtoull(bb_conf_rest(session->conf, 2), NULL, 10) : 0;
+        if (words > 2 && !take_number(session, bb_conf_rest(session->conf, 2)))
+            return false;
         if (words > 4) {
             session->member.url = session->texts[0] = bb_strdup(bb_conf_rest(session->conf, 3));
             session->member.address = session->texts[1] = bb_strdup(bb_conf_rest(session->conf, 4));
@@ -294,7 +311,7 @@ static bool take_change(struct session *session)
         if (words > 4 && !check_url(session->member.url)) {
             return false;
         }
-        return words == 2 || session->member.id > 0;
+        return true;
     }
     return false;
 }

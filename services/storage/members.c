@@ -179,6 +179,16 @@ static void on_named(void *arg, int status, const char *error)
     }
 }
 
+/* Asked again by who did not hear that it was done. */
+static bool is_as_asked(const struct change *change)
+{
+    const struct member *known =
+        storage_member_find(&change->node->fence.members, change->member.id);
+
+    return known != NULL && !known->is_removed && strcmp(known->url, change->member.url) == 0 &&
+           strcmp(known->address, change->member.address) == 0;
+}
+
 static int begin_add(struct bb_ctx *ctx, struct change *change)
 {
     struct storage *node = change->node;
@@ -188,6 +198,10 @@ static int begin_add(struct bb_ctx *ctx, struct change *change)
     static const uint8_t nothing[MEMBER_INCARNATION];
     char why[MEMBER_TEXT_MAX + 1];
 
+    if (is_there && role != BB_REPLOG_SPARE && is_as_asked(change)) {
+        end_change(change, BB_OK, "");
+        return BB_OK;
+    }
     if (is_there && role != BB_REPLOG_SPARE) {
         return bb_fail(ctx, BB_EXISTS, "there is a node %" PRIu64 " already", change->member.id);
     }
@@ -234,10 +248,17 @@ static int begin_remove(struct bb_ctx *ctx, struct change *change)
 
 static int begin_change(struct bb_ctx *ctx, struct change *change)
 {
+    bool is_there;
+
     switch (change->kind) {
     case BB__PROTO__MEMBER_CHANGE__MEMBER_ADD:
         return begin_add(ctx, change);
     case BB__PROTO__MEMBER_CHANGE__MEMBER_PROMOTE:
+        if (storage_member_role(change->node, change->member.id, &is_there) == BB_REPLOG_VOTER &&
+            is_there) {
+            end_change(change, BB_OK, "");
+            return BB_OK;
+        }
         return bb_replog_assign(ctx, change->node->replog, change->member.id, BB_REPLOG_VOTER,
                                 on_step, change);
     case BB__PROTO__MEMBER_CHANGE__MEMBER_REMOVE:

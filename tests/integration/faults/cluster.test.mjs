@@ -142,12 +142,19 @@ describe("three storage nodes under load", () => {
     const added = await members(suite, "add", "4", url, address);
     assert.equal(added.code, 0, added.stderr);
     assert.equal(added.list.find(({ id }) => id === 4).role, "standby");
-    const again = await members(suite, "add", "4", url, address);
-    assert.equal(again.code, 1);
-    assert.match(again.stderr, /there is a node 4 already/);
+    assert.equal((await members(suite, "add", "4", url, address)).code, 0, "asked again by who did not hear that it was done");
+    const other = await members(suite, "add", "4", url, `127.0.0.1:${(await freePorts(1))[0]}`);
+    assert.equal(other.code, 1);
+    assert.match(other.stderr, /there is a node 4 already/);
     const promoted = await members(suite, "promote", "4");
     assert.equal(promoted.code, 0, promoted.stderr);
     assert.deepEqual(promoted.list.map(({ id, role }) => `${id} ${role}`), ["1 voter", "2 voter", "3 voter", "4 voter"]);
+    assert.equal((await members(suite, "promote", "4")).code, 0, "asked again by who did not hear that it was done");
+    for (const slip of ["4.5", "4x", "0", "", "99999999999999999999"]) {
+      const slipped = await members(suite, "remove", slip);
+      assert.equal(slipped.code, 2, slip);
+      assert.match(slipped.stderr, /is no number of a storage node/);
+    }
 
     const follower = NODES.find((name) => name !== undefined && promoted.list.find(({ id, isLeader }) => id === suite.settings(name)["raft-id"] && !isLeader));
     const number = suite.settings(follower)["raft-id"];
