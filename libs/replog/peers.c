@@ -401,7 +401,8 @@ static void on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *buffer)
 
     (void)buffer;
     if (size < 0) {
-        refuse(shake, "it hung up: does it have the same secret?");
+        refuse(shake, "it hung up: it has another secret, or its log says what it has "
+                      "against this node");
         return;
     }
     shake->have += (size_t)size;

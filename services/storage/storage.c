@@ -416,7 +416,10 @@ static int storage_start(struct bb_ctx *ctx, struct bb_service *service, void **
     bb_buf_init(&node->sender.piece);
     node->wait_timer = bb_timer_new(node->loop, on_wait_timer, node);
     node->tick = bb_timer_new(node->loop, on_tick, node);
-    bb_service_not_ready(service, "the log is being read");
+    bb_service_not_ready(service, bb_conf_bool(conf, "join")
+                                      ? "no storage node that leads has reached this one: "
+                                        "bb-ctl members add tells it where this one is"
+                                      : "the log is being read");
 
     rc = start_parts(ctx, node, conf);
     if (rc != BB_OK) {
