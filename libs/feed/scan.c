@@ -80,6 +80,17 @@ void feed_scans_orphan(struct bb_feed *feed)
     }
 }
 
+/* Where the file ends that begins with `first`; from there on the next one, or memory, has it. */
+static struct bb_txtime end_of(const struct bb_feed *feed, uint64_t first)
+{
+    bb_list_each(item, &feed->segments) {
+        if (bb_container(item, struct feed_segment, link)->first == first &&
+            item->next != &feed->segments)
+            return BB_TX(bb_container(item->next, struct feed_segment, link)->prev);
+    }
+    return BB_TX(feed->tail_prev);
+}
+
 static void scan_done(struct bb_job *job)
 {
     struct feed_scan_work *work = bb_container(job, struct feed_scan_work, job);
@@ -101,6 +112,7 @@ static void scan_done(struct bb_job *job)
             }
         }
     }
+    work->scan->goes_on = end_of(feed, work->first);
     work->scan->done(work->scan, work->status, work->error);
     work_free(work);
 }

@@ -77,6 +77,12 @@ static void take_reply(struct txfeed_reader *reader, int status,
                        ".",
                        reader->position, reply->tail->earliest);
         gateway_txfeed_reader_fail(reader, BB_TX_TRUNCATED, text, reply->tail->earliest);
+    } else if (has_tail && reply->status == BB_CORRUPT) {
+        (void)snprintf(text, sizeof(text),
+                       "A part of the feed behind %" PRIu64
+                       " is damaged on the storage nodes; it goes on at %" PRIu64 ".",
+                       reader->position, reply->tail->earliest);
+        gateway_txfeed_reader_fail(reader, BB_CORRUPT, text, 0);
     } else if (has_tail && reply->status == BB_OK) {
         take_page(reader, reply->tail);
     } else {

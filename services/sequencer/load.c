@@ -1,5 +1,7 @@
 #include "sequencer.h"
 
+#include <stdio.h>
+
 #include "bb/env.h"
 #include "bb/wire_validate.h"
 
@@ -78,6 +80,28 @@ static void finish(struct sequencer *sequencer)
     }
 }
 
+/* What lies before `earliest` is in no feed that can be read. A node that does not answer now may
+ * have it, and is waited for as long as an id of that time could come again. */
+static bool is_lost(const struct sequencer *sequencer, int status, uint64_t earliest)
+{
+    return status == BB_TX_TRUNCATED || status == BB_CORRUPT || status == BB_IO ||
+           (status == BB_UNAVAILABLE &&
+            bb_wall_us(sequencer->ctx) >= earliest + SEQUENCER_IDS_LOAD_US);
+}
+
+static void lose(struct sequencer *sequencer, int status, uint64_t earliest)
+{
+    bb_warn(sequencer->ctx, "sequencer.ids_lost", "after=%" PRIu64 " to=%" PRIu64 " status=%s",
+            sequencer->load_after, earliest, bb_status_name(status));
+    sequencer->load_after = sequencer->ids_lost_us = earliest;
+    if (is_loading(sequencer)) {
+        (void)snprintf(sequencer->waits_for, sizeof sequencer->waits_for,
+                       "request ids of the last minutes are in no feed that can be read; it waits "
+                       "until none of them can come again");
+        bb_service_not_ready(sequencer->service, sequencer->waits_for);
+    }
+}
+
 /* All up to load_after is known. */
 static void go_on(struct sequencer *sequencer, size_t record_count, uint64_t newest)
 {
@@ -100,10 +124,9 @@ static void take(struct sequencer *sequencer, int status, struct bb_slice bytes)
 
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
     bool has_tail = reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL;
-    if (status == BB_TX_TRUNCATED && has_tail && reply->tail->earliest > sequencer->load_after) {
-        bb_warn(sequencer->ctx, "sequencer.ids_lost", "after=%" PRIu64 " to=%" PRIu64,
-                sequencer->load_after, reply->tail->earliest);
-        sequencer->load_after = sequencer->ids_lost_us = reply->tail->earliest;
+    if (has_tail && reply->tail->earliest > sequencer->load_after &&
+        is_lost(sequencer, status, reply->tail->earliest)) {
+        lose(sequencer, status, reply->tail->earliest);
         ask(sequencer);
         return;
     }

@@ -1,7 +1,10 @@
 /*
- * A feed position that this replica does not have, because it was seeded by a checkpoint behind it:
- * the other replicas are asked one after the other, and what one of them has is passed on.
+ * A feed position that this replica does not have, because it was seeded by a checkpoint behind it
+ * or cannot read its file: the other replicas are asked one after the other, and what one of them
+ * has is passed on.
  */
+#include <stdio.h>
+
 #include "bb/wire_validate.h"
 
 #include "storage.h"
@@ -14,6 +17,7 @@ struct relay {
     struct storage *node; /* in the exchange's arena */
     struct bb_exchange *exchange;
     const Bb__Proto__Tail *tail;
+    struct tail_lack lack;
     size_t next;       /* member to ask */
     bool is_undecided; /* one that may have it could not be asked, or was not ready */
 };
@@ -95,11 +99,11 @@ static void ask_next(struct relay *relay)
         relay->is_undecided = true;
     }
     if (relay->is_undecided || node->is_stopping) {
-        storage_refuse(relay->exchange, BB_UNAVAILABLE,
+        relay->lack.status = BB_UNAVAILABLE;
+        (void)snprintf(relay->lack.error, sizeof relay->lack.error,
                        "the storage nodes that may have this position do not answer; try again");
-    } else {
-        storage_refuse_truncated(node, relay->exchange, relay->tail);
     }
+    storage_refuse_tail(node, relay->exchange, &relay->lack);
     end(node);
 }
 
@@ -111,7 +115,7 @@ static bool is_leader_known(const struct storage *node)
 }
 
 void storage_relay_tail(struct storage *node, struct bb_exchange *exchange,
-                        const Bb__Proto__Tail *tail)
+                        const Bb__Proto__Tail *tail, const struct tail_lack *lack)
 {
     struct relay *relay = bb_arena_zero(bb_exchange_arena(exchange), 1, sizeof *relay);
 
@@ -120,7 +124,11 @@ void storage_relay_tail(struct storage *node, struct bb_exchange *exchange,
         return;
     }
     *relay = (struct relay){
-        .node = node, .exchange = exchange, .tail = tail, .is_undecided = !is_leader_known(node)
+        .node = node,
+        .exchange = exchange,
+        .tail = tail,
+        .lack = *lack,
+        .is_undecided = !is_leader_known(node),
     };
     node->scans += 1;
     ask_next(relay);

@@ -159,6 +159,7 @@ struct storage {
     uint64_t wait_timer_us; /* when it fires; 0: not set */
     struct bb_timer *tick;
     uint64_t feed_dirty_us;  /* since when the feed has something unsynced; 0: nothing */
+    uint64_t feed_damage_us; /* when it was said that a part of it cannot be read; 0: never */
     size_t proposals, scans; /* under way */
     size_t claims;           /* of the proposals: while one is undecided no lease is renewed */
     size_t passes;           /* of the scans: requests that the leader has */
@@ -259,14 +260,20 @@ void storage_read(struct storage *node, struct bb_exchange *exchange,
                   const Bb__Proto__StorageRequest *request);
 
 /* tail.c */
+/* Why a position cannot be read here, and from where on the feed can. */
+struct tail_lack {
+    int status;
+    uint64_t goes_on;
+    char error[BB_ERROR_MAX];
+};
 void storage_tail(struct storage *node, struct bb_exchange *exchange,
                   const Bb__Proto__StorageRequest *request);
-void storage_refuse_truncated(struct storage *node, struct bb_exchange *exchange,
-                              const Bb__Proto__Tail *tail);
+void storage_refuse_tail(struct storage *node, struct bb_exchange *exchange,
+                         const struct tail_lack *lack);
 
 /* relay.c: another replica may have what this one's feed lacks */
 void storage_relay_tail(struct storage *node, struct bb_exchange *exchange,
-                        const Bb__Proto__Tail *tail);
+                        const Bb__Proto__Tail *tail, const struct tail_lack *lack);
 
 /* pass.c: an Append, a Claim or a Renew goes on to the leader. False: it does not, as it need not
  * or cannot, and is still to be answered. */

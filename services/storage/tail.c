@@ -6,10 +6,13 @@
 
 #include "storage.h"
 
+#define DAMAGE_US 60000000u /* a damaged part is read again and again: it is said this often */
+
 struct tail_scan {
     struct bb_feed_scan scan; /* in the exchange's arena */
     struct storage *node;
     struct bb_exchange *exchange;
+    const Bb__Proto__Tail *tail;
 };
 
 /* What a reply gathers. */
@@ -62,19 +65,55 @@ static void reply_tail(struct storage *node, struct bb_exchange *exchange)
 }
 
 /* The refusal says where one can start. */
-static void refuse_tail(struct storage *node, struct bb_exchange *exchange, int status, char *error)
+void storage_refuse_tail(struct storage *node, struct bb_exchange *exchange,
+                         const struct tail_lack *lack)
 {
     Bb__Proto__TailReply tail = BB__PROTO__TAIL_REPLY__INIT;
     Bb__Proto__StorageReply reply = storage_new_reply();
+    char error[BB_ERROR_MAX];
 
+    (void)snprintf(error, sizeof error, "%s", lack->error); /* both have one size */
     tail.last_tx = bb_feed_newest(node->feed).us;
-    tail.earliest = bb_feed_earliest(node->feed).us;
+    tail.earliest = lack->goes_on;
     tail.epoch = node->fence.epoch;
-    reply.status = (uint32_t)status;
+    reply.status = (uint32_t)lack->status;
     reply.error = error;
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_TAIL;
     reply.tail = &tail;
     storage_reply(exchange, &reply);
+}
+
+static struct tail_lack new_lack(const struct storage *node, int status, const char *error)
+{
+    struct tail_lack lack = { .status = status, .goes_on = bb_feed_earliest(node->feed).us };
+
+    (void)snprintf(lack.error, sizeof lack.error, "%s", error); /* both have one size */
+    return lack;
+}
+
+/* Another replica may have what this one dropped, never had or cannot read. */
+static void relay_or_refuse(struct storage *node, struct bb_exchange *exchange,
+                            const Bb__Proto__Tail *tail, const struct tail_lack *lack)
+{
+    if (!tail->is_relayed && node->self.listen[0] != 0) {
+        storage_relay_tail(node, exchange, tail, lack);
+    } else {
+        storage_refuse_tail(node, exchange, lack);
+    }
+}
+
+/* Nothing is wrong with the data, so the node goes on; somebody should look. */
+static void say_damaged(struct storage *node, const struct tail_lack *lack)
+{
+    uint64_t now_us = bb_loop_now_us(node->loop);
+    char text[BB_ERROR_MAX];
+
+    if (node->feed_damage_us != 0 && now_us < node->feed_damage_us + DAMAGE_US)
+        return;
+    node->feed_damage_us = now_us;
+    bb_error(node->ctx, "storage.feed_damaged", "status=%s goes_on=%" PRIu64 " why=%s",
+             bb_status_name(lack->status), lack->goes_on,
+             bb_log_quote(lack->error, text, sizeof text));
 }
 
 static void on_scanned(struct bb_feed_scan *scan, int status, const char *error)
@@ -82,15 +121,18 @@ static void on_scanned(struct bb_feed_scan *scan, int status, const char *error)
     struct tail_scan *tail = bb_container(scan, struct tail_scan, scan);
     struct storage *node = tail->node;
     struct gather gather = { .node = node, .bytes_max = STORAGE_TAIL_BYTES_MAX };
-    char text[BB_ERROR_MAX];
 
     node->scans -= 1;
     if (status == BB_OK) {
         bb_feed_scan_each(scan, gather_record, &gather);
         reply_tail(node, tail->exchange);
     } else {
-        (void)snprintf(text, sizeof text, "%s", error); /* both have one size */
-        refuse_tail(node, tail->exchange, status, text);
+        struct tail_lack lack = new_lack(node, status, error);
+        if (status == BB_CORRUPT || status == BB_IO) {
+            lack.goes_on = scan->goes_on.us;
+            say_damaged(node, &lack);
+        }
+        relay_or_refuse(node, tail->exchange, tail->tail, &lack);
     }
     storage_stop_if_idle(node);
 }
@@ -108,6 +150,7 @@ static void scan_tail(struct storage *node, struct bb_exchange *exchange,
     }
     work->node = node;
     work->exchange = exchange;
+    work->tail = tail;
     work->scan.after = BB_TX(tail->after);
     work->scan.max_bytes = bytes_max_of(tail);
     work->scan.done = on_scanned;
@@ -115,7 +158,8 @@ static void scan_tail(struct storage *node, struct bb_exchange *exchange,
     if (rc == BB_OK) {
         node->scans += 1;
     } else {
-        refuse_tail(node, exchange, rc, ctx.error);
+        struct tail_lack lack = new_lack(node, rc, ctx.error);
+        storage_refuse_tail(node, exchange, &lack);
     }
 }
 
@@ -146,21 +190,12 @@ void storage_tail(struct storage *node, struct bb_exchange *exchange,
         scan_tail(node, exchange, tail);
     } else if (rc == BB_OK) {
         reply_tail(node, exchange);
-    } else if (rc == BB_TX_TRUNCATED && !tail->is_relayed && node->self.listen[0] != 0) {
-        storage_relay_tail(node, exchange, tail);
     } else {
-        refuse_tail(node, exchange, rc, ctx.error);
+        struct tail_lack lack = new_lack(node, rc, ctx.error);
+        if (rc == BB_TX_TRUNCATED) {
+            relay_or_refuse(node, exchange, tail, &lack);
+        } else {
+            storage_refuse_tail(node, exchange, &lack);
+        }
     }
-}
-
-void storage_refuse_truncated(struct storage *node, struct bb_exchange *exchange,
-                              const Bb__Proto__Tail *tail)
-{
-    struct bb_ctx ctx = { .env = node->ctx->env };
-
-    (void)bb_fail(&ctx, BB_TX_TRUNCATED,
-                  "position %" PRIu64 " is older than the feed keeps; start at %" PRIu64
-                  " or later",
-                  tail->after, bb_feed_earliest(node->feed).us);
-    refuse_tail(node, exchange, BB_TX_TRUNCATED, ctx.error);
 }

@@ -1,6 +1,8 @@
 // The transaction feed over kills: every gateway shows every transaction, in order, once; what was
 // acknowledged is among them; durable consumers go on where they were.
 import assert from "node:assert/strict";
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { eventually, get, mutation, post } from "../http/api.mjs";
@@ -155,5 +157,80 @@ describe("a feed whose past is gone", () => {
     assert.ok(from.prev >= earliest);
     const { value } = await client.txs({ from: from.prev, include: "keys" }).next();
     assert.equal(value.tx, from.tx);
+  });
+
+  test("p3_earliest: where the feed begins is told while a node is away that may have more", async (t) => {
+    const suite = await startSuite({ mode: "cluster", appDir: app, sequencers: 1, workers: 1, gateways: 1, options: { storage: { "retention-bytes": "1M" } } });
+    t.after(() => suite.stop());
+    const admin = { authorization: `BitBend ${suite.adminKey}` };
+    const body = "x".repeat(900_000);
+    const old = (await get(suite.url, "/api/tx?from=now&limit=1", admin)).body.next;
+    await eventually(async () => {
+      await Promise.all(Array.from({ length: 8 }, (_, n) => mutation(suite.url, "items:add", { group: "old", n, body })));
+      return (await get(suite.url, `/api/tx?from=${old}&limit=1`, admin)).status === 410;
+    }, 60000);
+    await suite.kill("storage3");
+    const begins = await eventually(async () => {
+      const answer = await get(suite.url, "/api/tx?from=earliest&limit=1&include=keys", admin);
+      return answer.status === 200 && answer.body;
+    });
+    assert.ok(begins.txs[0].prev > old);
+    assert.equal((await get(suite.url, `/api/tx?from=${old}&limit=1`, admin)).status, 503, "the one that is away may have it");
+  });
+});
+
+describe("a feed with a damaged file", () => {
+  const body = "x".repeat(900_000);
+  const flip = (folder) => {
+    const file = join(folder, "feed", readdirSync(join(folder, "feed")).sort()[0]);
+    const bytes = readFileSync(file);
+    bytes[bytes.length >> 1] ^= 1;
+    writeFileSync(file, bytes);
+  };
+  const segments = (folder) => readdirSync(join(folder, "feed")).filter((name) => name.endsWith(".feed")).length;
+  const fill = (suite, folder) =>
+    eventually(async () => {
+      await Promise.all(Array.from({ length: 8 }, (_, n) => mutation(suite.url, "items:add", { group: "damage", n, body })));
+      return segments(folder) >= 2;
+    }, 60000);
+
+  test("the only node says what is damaged and where it goes on, and takes writes", async (t) => {
+    const suite = await startSuite({ mode: "processes", appDir: app });
+    t.after(() => suite.stop());
+    const admin = { authorization: `BitBend ${suite.adminKey}` };
+    const folder = suite.settings("storage").data;
+    const { next } = (await get(suite.url, "/api/tx?from=now&limit=1", admin)).body;
+    await fill(suite, folder);
+    await suite.kill("storage");
+    flip(folder);
+    await suite.start("storage");
+    const refused = await eventually(async () => {
+      const answer = await get(suite.url, `/api/tx?from=${next}&limit=1`, admin);
+      return answer.status !== 503 && answer;
+    });
+    assert.deepEqual([refused.status, refused.body.code], [500, "Corrupt"]);
+    const goesOn = /it goes on at (\d+)/.exec(refused.body.message)[1];
+    const { txs } = (await get(suite.url, `/api/tx?from=${goesOn}&limit=1&include=keys`, admin)).body;
+    assert.equal(txs[0].prev, Number(goesOn));
+    assert.match(readFileSync(join(suite.dir, "storage.log"), "utf8"), /storage\.feed_damaged .*is damaged at byte \d+/);
+    await mutation(suite.url, "items:add", { group: "after", n: 1 });
+  });
+
+  test("p2_damaged: of several nodes another one has it", async (t) => {
+    const suite = await startSuite({ mode: "cluster", appDir: app, sequencers: 1, workers: 1, gateways: 1 });
+    t.after(() => suite.stop());
+    const admin = { authorization: `BitBend ${suite.adminKey}` };
+    const { next } = (await get(suite.url, "/api/tx?from=now&limit=1", admin)).body;
+    const names = ["storage", "storage2"];
+    await fill(suite, suite.settings("storage").data);
+    await eventually(() => segments(suite.settings("storage2").data) >= 2);
+    const whole = (await pull({ url: suite.url, admin }, `from=${next}&include=keys`)).txs;
+    for (const name of names) {
+      await suite.kill(name);
+      flip(suite.settings(name).data);
+      await suite.start(name);
+    }
+    const { txs } = await pull({ url: suite.url, admin }, `from=${next}&include=keys`);
+    assert.deepEqual(txs.slice(0, whole.length).map(({ tx }) => tx), whole.map(({ tx }) => tx));
   });
 });

@@ -345,6 +345,26 @@ Test(service, p13_a_take_over_without_the_newest_ids_waits_until_they_are_old, .
     suite_stop(&suite);
 }
 
+/* A damaged file has them no more than none; a node that is down may come back until then. */
+Test(service, p13_a_take_over_does_not_wait_for_ever_for_ids_that_cannot_be_read, .timeout = 60)
+{
+    static const uint32_t statuses[] = { BB_CORRUPT, BB_IO, BB_UNAVAILABLE };
+    struct bb_ctx ctx = { .env = bb_env_real() };
+
+    for (size_t i = 0; i < BB_COUNT_OF(statuses); i++) {
+        struct suite suite = { .storage = { .last_seq = 3,
+                                            .last_tx = bb_wall_us(&ctx) - 29000000,
+                                            .has_lost_all = true,
+                                            .lost_status = statuses[i] } };
+        uint64_t lost_us = suite.storage.last_tx;
+
+        suite_start(&suite, bb_status_name((int)statuses[i]));
+        cr_assert_eq(follow(&suite, 0, 0, 0)->claim_tx, lost_us);
+        cr_assert_geq(bb_wall_us(&ctx), lost_us + 30000000);
+        suite_stop(&suite);
+    }
+}
+
 Test(service, a_hole_in_the_feed_at_a_take_over_ends_the_service, .timeout = 20)
 {
     struct suite suite = { .storage = { .last_seq = 3, .last_tx = 30, .has_hole = true } };

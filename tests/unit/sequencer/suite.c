@@ -94,7 +94,7 @@ static void take_tail(struct storage *storage, const Bb__Proto__Tail *asked,
             list[tail.n_records++] = bb_slice_pb(bb_buf_slice(&packed[n - 1]));
     }
     if (storage->has_lost_all && asked->after < storage->last_tx) {
-        reply->status = BB_TX_TRUNCATED;
+        reply->status = storage->lost_status != 0 ? storage->lost_status : BB_TX_TRUNCATED;
         tail.earliest = storage->last_tx;
     }
     if (storage->has_lost_all)

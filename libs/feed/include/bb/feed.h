@@ -91,6 +91,7 @@ struct bb_feed_scan {
      * bb_feed_scan_each during the call. */
     void (*done)(struct bb_feed_scan *scan, int status, const char *error);
     void *arg;
+    struct bb_txtime goes_on; /* when a file cannot be read: what follows it begins behind this */
     struct feed_scan_work *work; /* the feed's */
 };
 /* BB_OVERLOADED: the readers are busy; BB_TX_TRUNCATED. Then `done` is not called. */
