@@ -17,7 +17,8 @@ const NODE = process.env.NODE ?? path.join(ROOT, "services/worker/node_modules/n
 const ADDON = path.join(ROOT, `build/${MODE}/bb_slot.node`);
 const SLOT_JS = path.join(ROOT, "services/worker/slot.cjs");
 export const NODE_FLAGS = [
-  "--v8-pool-size=1", "--single-threaded", "--disable-sigusr1", "--no-wasm-async-compilation", "--wasm-max-mem-pages=1024",
+  "--v8-pool-size=1", "--single-threaded", "--no-allocation-site-pretenuring", "--disable-sigusr1",
+  "--no-wasm-async-compilation", "--wasm-max-mem-pages=1024",
 ];
 
 const protos = await protobuf.load(path.join(ROOT, "proto/slot.proto"));
