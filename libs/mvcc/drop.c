@@ -244,6 +244,21 @@ void bb_mvcc_drop_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime
     trim_key(map, key, &(struct trim){ .of = trim_upto, .at = upto });
 }
 
+static void trim_settled(struct bb_mvcc *map, struct mvcc_node *node, const struct trim *trim)
+{
+    const struct mvcc_version *last = mvcc_node_visible_old(node, trim->at);
+    if (last != NULL && last->kind == BB_MVCC_REMOVE) {
+        drop_upto(map, node, last->tx);
+    } else if (last != NULL && last->tx.us > 0) {
+        drop_upto(map, node, BB_TX(last->tx.us - 1));
+    }
+}
+
+void bb_mvcc_settle_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime oldest)
+{
+    trim_key(map, key, &(struct trim){ .of = trim_settled, .at = oldest });
+}
+
 void bb_mvcc_drop_key_after(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime newest)
 {
     trim_key(map, key, &(struct trim){ .of = trim_new, .at = newest });

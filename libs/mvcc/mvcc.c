@@ -171,18 +171,6 @@ bool bb_mvcc_get(const struct bb_mvcc *map, struct bb_slice key, struct bb_txtim
     return true;
 }
 
-bool bb_mvcc_get_old(const struct bb_mvcc *map, struct bb_slice key, struct bb_txtime at,
-                     struct bb_mvcc_version *version)
-{
-    const struct mvcc_node *node = find_key(map, key);
-    const struct mvcc_version *visible = node == NULL ? NULL : mvcc_node_visible_old(node, at);
-    if (visible == NULL) {
-        return false;
-    }
-    mvcc_version_out(node, visible, version);
-    return true;
-}
-
 /* ---- adding ---- */
 
 static uint32_t next_height(struct bb_mvcc *map)

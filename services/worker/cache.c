@@ -277,19 +277,13 @@ void worker_cache_drop_after(struct cache *cache, uint64_t newest)
  * written later has its own turn, as it may be kept. */
 static bool prune_key(struct cache *cache, struct bb_slice key, uint64_t tx, uint64_t horizon)
 {
-    uint64_t upto = tx;
-    bool is_covered = worker_coverage_at(cache->covered, key) != NULL;
-    if (is_covered) {
-        struct bb_mvcc_version version;
-        bool is_there = bb_mvcc_get_old(cache->map, key, BB_TX(horizon), &version);
-        if (!is_there || version.tx.us == 0) {
-            return true;
-        }
-        /* An absent key in a covered interval needs no version that says so. */
-        upto = version.kind == BB_MVCC_REMOVE ? version.tx.us : version.tx.us - 1;
+    if (!worker_coverage_has(cache->covered, key)) {
+        bb_mvcc_drop_key(cache->map, key, BB_TX(tx));
+        return false;
     }
-    bb_mvcc_drop_key(cache->map, key, BB_TX(upto));
-    return is_covered;
+    /* An absent key in a covered interval needs no version that says so. */
+    bb_mvcc_settle_key(cache->map, key, BB_TX(horizon));
+    return true;
 }
 
 /*

@@ -176,6 +176,11 @@ struct cover *worker_coverage_at(struct coverage *set, struct bb_slice key)
     return point->from < range->from ? point : range;
 }
 
+bool worker_coverage_has(struct coverage *set, struct bb_slice key)
+{
+    return worker_coverage_has_point(set, key) || worker_coverage_range_at(set, key) != NULL;
+}
+
 bool worker_coverage_has_point(const struct coverage *set, struct bb_slice key)
 {
     return bb_key_index_find(&set->points, key) != NULL;

@@ -29,6 +29,8 @@ size_t worker_coverage_bytes(const struct coverage *set);
 /* Of the point and the range that hold `key` the one that is known from the older tx; NULL: none.
  * Results live until the set changes. */
 struct cover *worker_coverage_at(struct coverage *set, struct bb_slice key);
+/* Is there any? */
+bool worker_coverage_has(struct coverage *set, struct bb_slice key);
 bool worker_coverage_has_point(const struct coverage *set, struct bb_slice key);
 /* The range that holds `key`; NULL: none. */
 struct cover *worker_coverage_range_at(struct coverage *set, struct bb_slice key);

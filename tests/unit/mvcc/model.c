@@ -111,6 +111,18 @@ void model_drop_key_after(struct model *model, struct bb_slice key, uint64_t new
     }
 }
 
+void model_settle_key(struct model *model, struct bb_slice key, uint64_t oldest)
+{
+    const struct model_version *last = model_get(model, key, oldest);
+    for (size_t i = 0; i < model->count; i++) {
+        struct model_version *version = &model->versions[i];
+        bool goes = version != last || version->kind == BB_MVCC_REMOVE;
+        if (version->tx <= oldest && bb_slice_equal(key_of(version), key) && goes) {
+            version->is_dropped = true;
+        }
+    }
+}
+
 void model_drop_range(struct model *model, struct bb_slice low, struct bb_slice high, uint64_t upto)
 {
     for (size_t i = 0; i < model->count; i++) {

@@ -32,6 +32,7 @@ const struct model_version *model_seek(const struct model *model, struct bb_slic
 void model_prune(struct model *model, uint64_t oldest, bool keep_last);
 void model_drop_after(struct model *model, uint64_t newest);
 void model_drop_key_after(struct model *model, struct bb_slice key, uint64_t newest);
+void model_settle_key(struct model *model, struct bb_slice key, uint64_t oldest);
 void model_drop_range(struct model *model, struct bb_slice low, struct bb_slice high,
                       uint64_t upto);
 void model_free(struct model *model);

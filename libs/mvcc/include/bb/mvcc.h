@@ -57,10 +57,6 @@ int bb_mvcc_put_older(struct bb_ctx *ctx, struct bb_mvcc *map, struct bb_slice k
 /* Newest version <= at. False: none (which says nothing about older storage). */
 bool bb_mvcc_get(const struct bb_mvcc *map, struct bb_slice key, struct bb_txtime at,
                  struct bb_mvcc_version *version);
-/* The same by the writer, which is fast where few versions are older than `at`, however many are
- * newer. */
-bool bb_mvcc_get_old(const struct bb_mvcc *map, struct bb_slice key, struct bb_txtime at,
-                     struct bb_mvcc_version *version);
 
 /* A cursor over keys in order, newest version <= at of each; keys without one are skipped. */
 struct bb_mvcc_cursor {
@@ -89,6 +85,9 @@ void bb_mvcc_drop_range(struct bb_mvcc *map, struct bb_slice low, struct bb_slic
                         void *arg);
 /* The same of one key, which is fast where keys are indexed: it costs what it drops. */
 void bb_mvcc_drop_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime upto);
+/* Drop what no read of the key at >= `oldest` needs to know that it is there: all versions but the
+ * newest with tx <= oldest, and that one as well if it is a removal. Costs what it drops. */
+void bb_mvcc_settle_key(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime oldest);
 /* Drop the versions of one key with tx > `newest`; costs what it drops, too. */
 void bb_mvcc_drop_key_after(struct bb_mvcc *map, struct bb_slice key, struct bb_txtime newest);
 /* Calls `each` for each key's newest version with tx <= at, in key order, REMOVE and TOUCH
