@@ -1,5 +1,7 @@
 #include "feed.h"
 
+#define LEFT_US 800000u /* a standby may be active 0.9 s after the last RENEW of a lease */
+
 static void enter(struct feed *feed, const struct feed_reply *reply)
 {
     uint64_t cursor = reply->sequenced > reply->claim_tx ? reply->sequenced : reply->claim_tx;
@@ -51,6 +53,11 @@ enum feed_verdict worker_feed_reply(struct feed *feed, const struct feed_reply *
 bool worker_feed_is_served(const struct feed_reply *reply, enum feed_verdict verdict)
 {
     return verdict == FEED_GOES_ON ? !reply->lacks_lease : verdict != FEED_STALE;
+}
+
+bool worker_feed_is_left(const struct feed_reply *reply, uint64_t served_us, uint64_t now_us)
+{
+    return reply->lacks_lease && now_us >= served_us + LEFT_US;
 }
 
 bool worker_feed_applied(struct feed *feed, uint64_t tx, uint64_t prev)

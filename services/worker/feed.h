@@ -36,6 +36,9 @@ enum feed_verdict worker_feed_reply(struct feed *feed, const struct feed_reply *
 /* A sequencer that commits has answered: one whose lease is gone may be cut off itself. One that
  * was met only now counts once without: its lease comes a moment after its claim. */
 bool worker_feed_is_served(const struct feed_reply *reply, enum feed_verdict verdict);
+/* Its answers go on (FEED_GOES_ON) and have lacked the lease since `served_us`: if another one was
+ * active by now, nobody would hear of it from here. */
+bool worker_feed_is_left(const struct feed_reply *reply, uint64_t served_us, uint64_t now_us);
 /* False: there is a gap before this record; reset by worker_feed_lost. */
 bool worker_feed_applied(struct feed *feed, uint64_t tx, uint64_t prev);
 /* Records are missing: the next contact starts anew. */

@@ -126,6 +126,20 @@ static uint64_t first_prev(struct worker *worker, const Bb__Proto__FollowReply *
     return record->prev;
 }
 
+/*
+ * A sequencer that is cut off from storage answers as ever, and one that stands by refers back to
+ * the one that is active: so each is asked in turn, not oftener than it takes for one to be that.
+ */
+static void look_around(struct worker *worker, const struct feed_reply *reply)
+{
+    uint64_t now = worker_now(worker);
+    uint64_t since = worker->looked_us > worker->heard_us ? worker->looked_us : worker->heard_us;
+    if (worker_feed_is_left(reply, since, now)) {
+        worker->looked_us = now;
+        worker_link_look(worker, worker->follow_asked);
+    }
+}
+
 static void followed(void *arg, int status, struct bb_slice bytes)
 {
     struct worker *worker = arg;
@@ -170,6 +184,7 @@ static void followed(void *arg, int status, struct bb_slice bytes)
     case FEED_GOES_ON:
         apply_records(worker, follow);
         worker_progress(worker);
+        look_around(worker, &marks);
         break;
     case FEED_NEW_EPOCH:
     case FEED_RESET:

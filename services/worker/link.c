@@ -94,6 +94,17 @@ void worker_link_failed(struct worker *worker, size_t asked, const Bb__Proto__Se
     worker_peer_rotate(peers);
 }
 
+void worker_link_look(struct worker *worker, size_t asked)
+{
+    struct peers *peers = &worker->sequencer;
+    for (size_t i = 1; i < peers->count && peers->current == asked; i++) {
+        size_t next = (asked + i) % peers->count;
+        if (bb_peer_is_connected(peers->peer[next])) {
+            peers->current = next;
+        }
+    }
+}
+
 void worker_link_turn(struct worker *worker)
 {
     uint64_t now = worker_now(worker);

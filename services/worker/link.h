@@ -15,6 +15,8 @@ int worker_link_ask(struct worker *worker, Bb__Proto__SequencerRequest *request,
  * none came) names, or the next. */
 void worker_link_failed(struct worker *worker, size_t asked,
                         const Bb__Proto__SequencerReply *reply);
+/* The one that was asked may have a successor: use the next one that is there, if one is. */
+void worker_link_look(struct worker *worker, size_t asked);
 /* Unpack a reply of the sequencer into the scratch arena; its own status when it has no such op. */
 int worker_link_open_reply(struct worker *worker, int status, struct bb_slice bytes,
                            Bb__Proto__SequencerReply__OpCase op, Bb__Proto__SequencerReply **reply);

@@ -118,6 +118,7 @@ struct worker {
     uint64_t session;      /* of reservations */
     uint64_t
         heard_us; /* when a sequencer with a lease has answered a Follow; at first: the start */
+    uint64_t looked_us;   /* when another one was asked, for lack of it */
     uint64_t hot_seen;    /* newest hot range that the sequencer has named */
     uint32_t supervisors; /* that follow the sequencer, this one included */
     uint64_t turns;

@@ -319,29 +319,50 @@ static struct sim_node *storage_leader(void)
     return found;
 }
 
+static void cut_both_ways(struct sim_node *one, struct sim_node *other, uint64_t us)
+{
+    sim_cut(one, other, us);
+    sim_cut(other, one, us);
+}
+
+/* A sequencer does not reach storage, and one worker perhaps no other sequencer. If it is the
+ * active one it is followed by another, and does not hear of it. */
+static void set_apart_from_storage(uint64_t us)
+{
+    struct sim_node *lone = any_node(SIM_SEQUENCER);
+    struct sim_node *worker = sim_below(2) == 0 ? NULL : any_node(SIM_WORKER);
+
+    for (size_t i = 0; i < sim.node_count; i++) {
+        struct sim_node *node = &sim.nodes[i];
+        if (node->role == SIM_STORAGE)
+            cut_both_ways(lone, node, us);
+        if (node->role == SIM_SEQUENCER && node != lone && worker != NULL)
+            cut_both_ways(worker, node, us);
+    }
+}
+
 /*
  * While the load lasts: the sequencers do not reach the storage node that leads, or one worker does
- * not reach them, or both. After a moment nobody who calls may notice.
+ * not reach them, or both; or one sequencer reaches no storage node. After a moment nobody who
+ * calls may notice.
  */
 static void set_apart(void)
 {
     uint64_t us = world.load_until_us - sim.now_us;
     struct sim_node *leader = storage_leader();
     struct sim_node *worker = any_node(SIM_WORKER);
-    unsigned which = 1 + (unsigned)sim_below(3);
+    unsigned which = (unsigned)sim_below(5) & 3;
 
+    if (which == 0)
+        set_apart_from_storage(us);
     for (size_t i = 0; i < sim.node_count; i++) {
         struct sim_node *node = &sim.nodes[i];
         if (node->role != SIM_SEQUENCER)
             continue;
-        if ((which & 1) != 0) {
-            sim_cut(node, leader, us);
-            sim_cut(leader, node, us);
-        }
-        if ((which & 2) != 0) {
-            sim_cut(node, worker, us);
-            sim_cut(worker, node, us);
-        }
+        if ((which & 1) != 0)
+            cut_both_ways(node, leader, us);
+        if ((which & 2) != 0)
+            cut_both_ways(node, worker, us);
     }
     world.whole_us = sim.now_us + APART_US;
 }

@@ -105,7 +105,8 @@ const struct sim_scenario sim_scenarios[] = {
     { .name = "apart",
       .prevents =
           "writes that stop as long as one way is cut, from the sequencer to the storage node "
-          "that leads or from a worker to the sequencer, while another way is there",
+          "that leads or from a worker to the sequencer, while another way is there; or as long "
+          "as an old sequencer is cut off from storage while another one is active",
       .storages = 3,
       .sequencers = 2,
       .workers = 2,

@@ -1,5 +1,6 @@
 // One way of many is cut and lasts: from the sequencer to the storage node that leads, or from a worker to the
 // sequencer. Another way is there, so every client goes on, and nothing is lost or doubled.
+import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import { eventually } from "../http/api.mjs";
@@ -11,28 +12,34 @@ import { Ways } from "./ways.mjs";
 const CLIENTS = 6;
 const STORAGES = ["storage", "storage2", "storage3"];
 
-describe("one way between two processes is cut (cluster)", () => {
-  const ways = new Ways();
-  let suite;
-  before(async () => {
-    suite = await startSuite({ mode: "cluster", appDir: app, ways, sequencers: 1 });
+/** `body` registers tests of a cluster with so many sequencers. */
+function inCluster(title, sequencers, body) {
+  describe(`${title} (cluster)`, () => {
+    const ways = new Ways();
+    const parts = { ways };
+    before(async () => {
+      parts.suite = await startSuite({ mode: "cluster", appDir: app, ways, sequencers });
+    });
+    after(() => parts.suite?.stop());
+    body(parts, helpers(parts));
   });
-  after(() => suite?.stop());
+}
 
-  const status = async () => await (await fetch(`${suite.url}/api/admin/status`, { headers: { authorization: `BitBend ${suite.adminKey}` } })).json();
+function helpers(parts) {
+  const { ways } = parts;
+
+  const status = async () => await (await fetch(`${parts.suite.url}/api/admin/status`, { headers: { authorization: `BitBend ${parts.suite.adminKey}` } })).json();
   async function leader() {
     return await eventually(async () => {
       const { storage } = await status();
       const found = storage.find(({ isUp, isLeader }) => isUp && isLeader);
-      return STORAGES.find((name) => suite.settings(name).advertise === found?.url);
+      return STORAGES.find((name) => parts.suite.settings(name).advertise === found?.url);
     });
   }
   async function metric(name, of) {
-    const text = await (await fetch(`http://${suite.settings(of)["admin-listen"]}/metrics`)).text();
+    const text = await (await fetch(`http://${parts.suite.settings(of)["admin-listen"]}/metrics`)).text();
     return Number(new RegExp(`^${name} (\\d+)$`, "m").exec(text)?.[1] ?? 0);
   }
-  const passedOn = async () => await metric("bb_sequencer_passed_on_total", "sequencer");
-
   /** Every client gets further by `more`. */
   async function allGoOn(load, more) {
     const counts = () => Array.from({ length: CLIENTS }, (_, client) => [...load.acknowledged].filter((n) => Math.floor(n / 1_000_000) === client).length);
@@ -42,7 +49,7 @@ describe("one way between two processes is cut (cluster)", () => {
 
   /** Load runs, `harm` is done and lasts, every client goes on; it is undone, and every client goes on. */
   async function through(t, name, harm, meanwhile = async () => {}) {
-    const load = writers(suite.urls, name, CLIENTS);
+    const load = writers(parts.suite.urls, name, CLIENTS);
     try {
       await allGoOn(load, 5);
       load.takeGapMs();
@@ -54,14 +61,20 @@ describe("one way between two processes is cut (cluster)", () => {
       ways.heal();
       await allGoOn(load, 10);
     } catch (error) {
-      error.message += `\n${suite.logs()}`;
+      error.message += `\n${parts.suite.logs()}`;
       throw error;
     } finally {
       ways.heal();
       await load.stop();
     }
-    await verify(suite.url, name, load);
+    await verify(parts.suite.url, name, load);
   }
+  return { status, leader, metric, through };
+}
+
+inCluster("one way between two processes is cut", 1, (parts, { status, leader, metric, through }) => {
+  const { ways } = parts;
+  const passedOn = async () => await metric("bb_sequencer_passed_on_total", "sequencer");
 
   for (const rule of ["cut", "stall"]) {
     test(`b22_way_to_leader_${rule}: the sequencer does not reach the storage node that leads`, async (t) => {
@@ -84,7 +97,7 @@ describe("one way between two processes is cut (cluster)", () => {
       // Straight again: batches come, and none by a follower.
       await eventually(async () => {
         const [passed, batches] = [await passedOn(), await metric("bb_sequencer_batches_total", "sequencer")];
-        for (let n = 0; n < 3; n++) await suite.call("items:add", { group: `straight-${rule}`, n });
+        for (let n = 0; n < 3; n++) await parts.suite.call("items:add", { group: `straight-${rule}`, n });
         return (await passedOn()) === passed && (await metric("bb_sequencer_batches_total", "sequencer")) > batches;
       });
     });
@@ -99,7 +112,40 @@ describe("one way between two processes is cut (cluster)", () => {
     const cut = await leader();
     await through(t, "claim", async () => {
       ways.set("sequencer", cut, "cut");
-      await suite.restart("sequencer");
+      await parts.suite.restart("sequencer");
     });
+  });
+});
+
+// The old one goes on answering, and so does not know that it was followed by another one.
+inCluster("an active sequencer is cut off from all storage nodes", 2, (parts, { status, through }) => {
+  const { ways } = parts;
+  const SEQUENCERS = ["sequencer", "sequencer2"];
+  const active = async () => {
+    const { storage } = await status();
+    const holder = storage.find(({ isLeader }) => isLeader)?.sequencer;
+    return SEQUENCERS.find((name) => parts.suite.settings(name).advertise === holder);
+  };
+
+  test("b22_way_to_old_sequencer: a worker that hears the old one alone says that it is cut", async (t) => {
+    let old;
+    await through(
+      t,
+      "old",
+      async () => {
+        old = await eventually(active);
+        for (const storage of STORAGES) ways.set(old, storage, "cut");
+        ways.set("worker2", SEQUENCERS.find((name) => name !== old), "cut");
+      },
+      async () => {
+        await eventually(async () => (await status()).workers.map(({ isCut }) => isCut).join() === "false,true");
+        assert.notEqual(await active(), old);
+      },
+    );
+    // It hears of its successor and ends.
+    await parts.suite.child(old).exited;
+    parts.suite.forget(old);
+    await parts.suite.start(old);
+    await eventually(async () => (await status()).workers.every(({ isCut }) => !isCut));
   });
 });

@@ -74,6 +74,15 @@ Test(feed, a_sequencer_without_a_lease_is_followed_and_does_not_count_as_one)
     cr_assert_not(worker_feed_is_served(&reply, worker_feed_reply(&feed, &reply)));
 }
 
+Test(feed, a_sequencer_that_goes_on_without_a_lease_is_left_when_another_one_may_be_active)
+{
+    struct feed_reply reply = { .status = BB_OK, .epoch = 3 };
+    cr_assert_not(worker_feed_is_left(&reply, 1000000, 9000000));
+    reply.lacks_lease = true;
+    cr_assert_not(worker_feed_is_left(&reply, 1000000, 1600000), "a lease may come late");
+    cr_assert(worker_feed_is_left(&reply, 1000000, 1900000), "a claim is granted after 0.9 s");
+}
+
 Test(feed, the_next_epoch_keeps_what_its_claim_names)
 {
     struct feed feed = following();
