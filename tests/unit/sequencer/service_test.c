@@ -227,6 +227,19 @@ Test(service, a_finish_without_a_lease_is_refused_in_the_end, .timeout = 20)
     suite_stop(&suite);
 }
 
+/* The long period alone would take eight times 300 ms: the mark is given up before. */
+Test(service, a_leader_that_cannot_say_yet_who_holds_the_epoch_is_asked_again_soon, .timeout = 20)
+{
+    struct suite suite = { .storage.unanswered_renewals = 8 };
+
+    suite_start(&suite, "again-soon");
+    first_contact(&suite);
+    mark_begin(&suite);
+    cr_assert_eq(mark_end(&suite), 0);
+    cr_assert_eq(suite.storage.unanswered_renewals, 0);
+    suite_stop(&suite);
+}
+
 Test(service, the_feed_says_whether_there_is_a_lease, .timeout = 20)
 {
     struct suite suite = { .storage.unanswered_renewals = 1000 };

@@ -167,6 +167,60 @@ static void run_client(const struct places *places, uint64_t seed, bool only_ver
     }
 }
 
+/* ---- a leader that is not ready ---- */
+
+enum {
+    WAS_REFUSED = 4, /* exit codes */
+    WAS_READY = 5
+};
+
+/* When the socket was made. */
+static uint64_t socket_time(const struct places *places)
+{
+    struct stat now = { .st_ino = 0 };
+    (void)stat(places->url + strlen("ipc://"), &now); /* 0: there is none */
+    return (uint64_t)now.st_ctim.tv_sec * 1000000000 + (uint64_t)now.st_ctim.tv_nsec;
+}
+
+/* A new epoch, behind more than a start reads in a moment. The ledger tells which, and of when the
+ * socket of this node is. */
+static void claim_and_tell(const struct places *places)
+{
+    struct client client;
+    int ledger = open(places->ledger, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    client_open(&client, places->url);
+    client_claim_next(&client);
+    for (int i = 0; i < 8; i++)
+        check(client_append(&client, 1, 4, 250000) == BB_OK);
+    check(client_claim(&client, client.epoch + 1) == BB_OK);
+    check(write(ledger, (uint64_t[]){ client.epoch, socket_time(places) }, 16) == 16);
+    _exit(0);
+}
+
+/*
+ * The node is killed and started meanwhile, and is asked from the first moment on until it says
+ * that it leads. As if by a sequencer of no epoch, so that nobody's claim has to wait for it.
+ */
+static void renew_at_the_start(const struct places *places)
+{
+    struct client client;
+    uint64_t told[2], made;
+    bool is_refused = false;
+    int rc, ledger = open(places->ledger, O_RDONLY);
+    check(lseek(ledger, -(off_t)sizeof told, SEEK_END) >= 0);
+    check(read(ledger, told, sizeof told) == sizeof told);
+    while ((made = socket_time(places)) == 0 || made == told[1])
+        usleep(100);
+    client_open(&client, places->url);
+    client.epoch = UINT64_MAX;
+    do {
+        rc = client_renew(&client);
+        is_refused = is_refused || rc == BB_NOT_YET;
+    } while (rc != BB_OK || client.reply->renew->leader != client.reply->renew->node);
+    check(client.reply->renew->epoch == told[0]);
+    _exit(is_refused ? WAS_REFUSED : WAS_READY);
+}
+
 /* Before Criterion's main: is this a process of the test? */
 __attribute__((constructor)) static void take_role(int argc, char **argv)
 {
@@ -177,6 +231,10 @@ __attribute__((constructor)) static void take_role(int argc, char **argv)
     find_places(argv[1], &places);
     if (strcmp(role, "node") == 0)
         _exit(run_node(&places));
+    if (strcmp(role, "claim") == 0)
+        claim_and_tell(&places);
+    if (strcmp(role, "renew") == 0)
+        renew_at_the_start(&places);
     run_client(&places, (uint64_t)atoi(argv[2]), strcmp(role, "verify") == 0);
 }
 
@@ -233,5 +291,38 @@ Test(storage_kill, b22_acknowledged_appends_survive_kill_9_at_any_moment, .timeo
     read_ledger(&places, &seq, &tx);
     cr_log_info("%d batches were acknowledged", (int)seq);
     cr_assert_gt(seq, 0);
+    nftw(places.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static int end_of(pid_t pid)
+{
+    int status;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* What its log still holds may have given the epoch away: until it has read that it gives nobody a
+ * lease. Whether the question comes in that moment is chance, hence the rounds. */
+Test(storage_kill, b22_leader_that_is_not_ready_renews_no_lease, .timeout = 240)
+{
+    struct places places;
+    int status, ended = 0;
+    char dir[] = "/tmp/bb-kill-XXXXXX";
+    cr_assert_not_null(mkdtemp(dir));
+    find_places(dir, &places);
+    for (uint64_t round = 0; round < 20 && ended != WAS_REFUSED; round++) {
+        pid_t node = start_role(&places, "node", round);
+        cr_assert_eq(end_of(start_role(&places, "claim", round)), 0);
+        kill(node, SIGKILL);
+        waitpid(node, &status, 0);
+        pid_t renewing = start_role(&places, "renew", round);
+        node = start_role(&places, "node", round);
+        ended = end_of(renewing);
+        kill(node, SIGKILL);
+        waitpid(node, &status, 0);
+        cr_assert(ended == WAS_REFUSED || ended == WAS_READY, "it had a lease of an old epoch");
+        cr_log_info("round %d: %d", (int)round, ended);
+    }
+    cr_assert_eq(ended, WAS_REFUSED);
     nftw(places.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
