@@ -129,7 +129,7 @@ static int take_headers(struct bb_ctx *ctx, struct api *api)
 {
     struct bb_slice after = bb_http_header(api->request, "bitbend-after");
     struct bb_slice key = bb_http_header(api->request, "idempotency-key");
-    int rc = gateway_parse_tx(ctx, after, "BitBend-After", &api->call.min_tx);
+    int rc = gateway_parse_tx(ctx, api->gateway, after, "BitBend-After", &api->call.min_tx);
 
     if (rc != BB_OK)
         return rc;
@@ -463,7 +463,7 @@ void gateway_api_query_at_ts(struct gateway *gateway, struct bb_http_request *re
         if (ts.data == NULL || bb_value_tag(ts) != BB_TAG_STRING) {
             rc = bb_fail(&ctx, BB_BAD_REQUEST, "the body has no text field `ts`");
         } else {
-            rc = gateway_parse_ts(&ctx, bb_value_bytes(ts), &api->call.at_tx);
+            rc = gateway_parse_ts(&ctx, gateway, bb_value_bytes(ts), &api->call.at_tx);
         }
     }
     api_go(&ctx, api, rc);

@@ -192,8 +192,8 @@ void gateway_api_query_batch(struct gateway *gateway, struct bb_http_request *re
     if (rc == BB_OK)
         rc = take_parts(&ctx, batch);
     if (rc == BB_OK) {
-        rc = gateway_parse_tx(&ctx, bb_http_header(request, "bitbend-after"), "BitBend-After",
-                              &after);
+        rc = gateway_parse_tx(&ctx, gateway, bb_http_header(request, "bitbend-after"),
+                              "BitBend-After", &after);
     }
     if (rc != BB_OK) {
         bb_buf_fini(&batch->body);

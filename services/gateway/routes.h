@@ -55,11 +55,14 @@ int gateway_body_value(struct bb_ctx *ctx, const struct bb_http_request *request
                        struct bb_buf *to);
 /* A tx of header BitBend-After or another decimal text; empty: 0. BB_BAD_REQUEST, BB_TX_IN_FUTURE.
  */
-int gateway_parse_tx(struct bb_ctx *ctx, struct bb_slice text, const char *what, uint64_t *tx);
-/* BB_TX_IN_FUTURE: beyond the clock. */
-int gateway_check_tx(struct bb_ctx *ctx, const char *what, uint64_t tx);
+int gateway_parse_tx(struct bb_ctx *ctx, const struct gateway *gateway, struct bb_slice text,
+                     const char *what, uint64_t *tx);
+/* BB_TX_IN_FUTURE: beyond the clock, and beyond the newest transaction that was heard of. */
+int gateway_check_tx(struct bb_ctx *ctx, const struct gateway *gateway, const char *what,
+                     uint64_t tx);
 /* base64 of a u64, little-endian. */
-int gateway_parse_ts(struct bb_ctx *ctx, struct bb_slice text, uint64_t *tx);
+int gateway_parse_ts(struct bb_ctx *ctx, const struct gateway *gateway, struct bb_slice text,
+                     uint64_t *tx);
 void gateway_append_ts(struct bb_buf *to, uint64_t tx);
 
 #endif

@@ -327,15 +327,15 @@ int gateway_stream_check_room(struct bb_ctx *ctx, struct gateway *gateway)
     return BB_OK;
 }
 
-int gateway_stream_after(struct bb_ctx *ctx, const struct bb_http_request *request,
-                         struct stream_options *options)
+int gateway_stream_after(struct bb_ctx *ctx, const struct gateway *gateway,
+                         const struct bb_http_request *request, struct stream_options *options)
 {
     struct bb_slice after = bb_http_header(request, "last-event-id");
     int rc;
 
     if (after.size == 0)
         after = bb_http_header(request, "bitbend-after");
-    rc = gateway_parse_tx(ctx, after, "Last-Event-ID", &options->after_tx);
+    rc = gateway_parse_tx(ctx, gateway, after, "Last-Event-ID", &options->after_tx);
     if (rc != BB_TX_IN_FUTURE)
         return rc;
     options->is_resync = true;

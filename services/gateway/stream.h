@@ -61,7 +61,7 @@ int gateway_stream_caller(struct bb_ctx *ctx, struct gateway *gateway,
 int gateway_stream_refresh(struct bb_ctx *ctx, struct bb_slice text, uint32_t *refresh_us);
 /* BB_UNAVAILABLE, BB_OVERLOADED: no new stream now. */
 int gateway_stream_check_room(struct bb_ctx *ctx, struct gateway *gateway);
-int gateway_stream_after(struct bb_ctx *ctx, const struct bb_http_request *request,
-                         struct stream_options *options);
+int gateway_stream_after(struct bb_ctx *ctx, const struct gateway *gateway,
+                         const struct bb_http_request *request, struct stream_options *options);
 
 #endif

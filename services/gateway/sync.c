@@ -137,7 +137,8 @@ static int take_removals(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_s
     return rc;
 }
 
-static int take_tx(struct bb_ctx *ctx, struct bb_slice value, const char *what, uint64_t *tx)
+static int take_tx(struct bb_ctx *ctx, const struct gateway *gateway, struct bb_slice value,
+                   const char *what, uint64_t *tx)
 {
     double number = 0;
     int rc;
@@ -147,7 +148,7 @@ static int take_tx(struct bb_ctx *ctx, struct bb_slice value, const char *what, 
         return BB_OK;
     rc = take_number(ctx, value, what, 9007199254740991.0, &number);
     *tx = (uint64_t)number;
-    return rc == BB_OK ? gateway_check_tx(ctx, what, *tx) : rc;
+    return rc == BB_OK ? gateway_check_tx(ctx, gateway, what, *tx) : rc;
 }
 
 static int take_refresh(struct bb_ctx *ctx, struct bb_slice value, struct change *change)
@@ -203,8 +204,8 @@ static int apply(struct bb_ctx *ctx, struct stream *stream, const struct change 
     return BB_OK;
 }
 
-static int decode_change(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_slice value,
-                         const struct caller *caller, struct change *change)
+static int decode_change(struct bb_ctx *ctx, const struct gateway *gateway, struct bb_arena *arena,
+                         struct bb_slice value, const struct caller *caller, struct change *change)
 {
     struct bb_slice authenticate;
     int rc;
@@ -215,7 +216,7 @@ static int decode_change(struct bb_ctx *ctx, struct bb_arena *arena, struct bb_s
     if (rc == BB_OK)
         rc = take_removals(ctx, arena, bb_value_field_str(value, "remove"), change);
     if (rc == BB_OK)
-        rc = take_tx(ctx, bb_value_field_str(value, "reach"), "reach", &change->reach);
+        rc = take_tx(ctx, gateway, bb_value_field_str(value, "reach"), "reach", &change->reach);
     if (rc == BB_OK)
         rc = take_refresh(ctx, bb_value_field_str(value, "refreshMs"), change);
     authenticate = bb_value_field_str(value, "authenticate");
@@ -243,7 +244,7 @@ int gateway_sync_change(struct bb_ctx *ctx, struct gateway *gateway,
     bb_buf_init(&value);
     rc = bb_json_decode(ctx, body, false, &value);
     if (rc == BB_OK)
-        rc = decode_change(ctx, arena, bb_buf_slice(&value), &acts_as, &change);
+        rc = decode_change(ctx, gateway, arena, bb_buf_slice(&value), &acts_as, &change);
     /* Each one looks through the set. */
     if (rc == BB_OK && change.removal_count > gateway->session_queries_max) {
         rc = bb_fail(ctx, BB_TOO_LARGE, "`remove` names %zu queries, a session has at most %zu",
@@ -269,10 +270,11 @@ struct opening {
     struct stream_options options;
 };
 
-static int take_after(struct bb_ctx *ctx, struct bb_slice value, struct stream_options *options)
+static int take_after(struct bb_ctx *ctx, const struct gateway *gateway, struct bb_slice value,
+                      struct stream_options *options)
 {
     uint64_t tx = 0;
-    int rc = take_tx(ctx, value, "after", &tx);
+    int rc = take_tx(ctx, gateway, value, "after", &tx);
 
     if (rc == BB_TX_IN_FUTURE) {
         options->is_resync = true; /* of another history: it starts afresh */
@@ -284,7 +286,8 @@ static int take_after(struct bb_ctx *ctx, struct bb_slice value, struct stream_o
     return rc;
 }
 
-static int decode_body(struct bb_ctx *ctx, struct bb_http_request *request, struct opening *opening)
+static int decode_body(struct bb_ctx *ctx, const struct gateway *gateway,
+                       struct bb_http_request *request, struct opening *opening)
 {
     struct bb_slice value;
     struct bb_slice format;
@@ -303,7 +306,7 @@ static int decode_body(struct bb_ctx *ctx, struct bb_http_request *request, stru
     if (rc == BB_OK)
         rc = take_refresh(ctx, bb_value_field_str(value, "refreshMs"), &opening->change);
     if (rc == BB_OK)
-        rc = take_after(ctx, bb_value_field_str(value, "after"), &opening->options);
+        rc = take_after(ctx, gateway, bb_value_field_str(value, "after"), &opening->options);
     if (rc == BB_OK)
         rc = take_additions(ctx, bb_http_arena(request), bb_value_field_str(value, "queries"),
                             "queries", &opening->caller, &opening->change);
@@ -433,9 +436,9 @@ static void open_session(struct gateway *gateway, struct bb_http_request *reques
     opening.options.caller = &opening.caller;
     rc = gateway_stream_caller(&ctx, gateway, request, &opening.caller);
     if (rc == BB_OK)
-        rc = gateway_stream_after(&ctx, request, &opening.options);
+        rc = gateway_stream_after(&ctx, gateway, request, &opening.options);
     if (rc == BB_OK) {
-        rc = bb_http_method(request) == BB_HTTP_POST ? decode_body(&ctx, request, &opening)
+        rc = bb_http_method(request) == BB_HTTP_POST ? decode_body(&ctx, gateway, request, &opening)
                                                      : decode_parameters(&ctx, request, &opening);
     }
     if (rc == BB_OK)

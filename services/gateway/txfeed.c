@@ -105,7 +105,8 @@ static int check_tables(struct bb_ctx *ctx, struct question *question)
     return BB_OK;
 }
 
-static int take_from(struct bb_ctx *ctx, struct bb_http_request *request, struct question *question)
+static int take_from(struct bb_ctx *ctx, const struct gateway *gateway,
+                     struct bb_http_request *request, struct question *question)
 {
     struct bb_slice last = bb_http_header(request, "last-event-id");
     struct bb_slice from = BB_SLICE_EMPTY;
@@ -115,7 +116,7 @@ static int take_from(struct bb_ctx *ctx, struct bb_http_request *request, struct
         return rc;
     if (last.size > 0) {
         question->from = TXFEED_FROM_TX;
-        return gateway_parse_tx(ctx, last, "Last-Event-ID", &question->position);
+        return gateway_parse_tx(ctx, gateway, last, "Last-Event-ID", &question->position);
     }
     if (from.size == 0 || bb_slice_equal_str(from, "now")) {
         question->from = TXFEED_FROM_NOW;
@@ -126,7 +127,8 @@ static int take_from(struct bb_ctx *ctx, struct bb_http_request *request, struct
         return BB_OK;
     }
     question->from = TXFEED_FROM_TX;
-    return gateway_parse_tx(ctx, from, "`from` (a tx, earliest or now)", &question->position);
+    return gateway_parse_tx(ctx, gateway, from, "`from` (a tx, earliest or now)",
+                            &question->position);
 }
 
 /* Decimal seconds as microseconds. */
@@ -233,7 +235,7 @@ static int take_question(struct bb_ctx *ctx, struct gateway *gateway,
     int rc = check_rights(ctx, gateway, request, question);
 
     if (rc == BB_OK)
-        rc = take_from(ctx, request, question);
+        rc = take_from(ctx, gateway, request, question);
     if (rc == BB_OK)
         rc = take_poll(ctx, request, question);
     if (rc == BB_OK)

@@ -258,8 +258,8 @@ static int take_tx(struct bb_ctx *ctx, struct gateway *gateway,
         *tx = (uint64_t)bb_value_float64(field);
     bb_buf_fini(&body);
     /* The record may have come from a gateway that is ahead of this one. */
-    if (rc == BB_OK && *tx > bb_follow_cursor(gateway->feed))
-        rc = gateway_check_tx(ctx, "`tx`", *tx);
+    if (rc == BB_OK)
+        rc = gateway_check_tx(ctx, gateway, "`tx`", *tx);
     return rc;
 }
 

@@ -48,7 +48,7 @@ static int take_question(struct bb_ctx *ctx, struct gateway *gateway,
     if (rc == BB_OK)
         rc = gateway_stream_refresh(ctx, refresh, &question->options.refresh_us);
     if (rc == BB_OK)
-        rc = gateway_stream_after(ctx, request, &question->options);
+        rc = gateway_stream_after(ctx, gateway, request, &question->options);
     question->options.caller = &question->caller;
     return rc;
 }

@@ -41,6 +41,43 @@ Test(service, calls_reach_the_worker_and_answers_come_back)
     suite_stop(&suite);
 }
 
+static void commit_in_an_hour(struct suite *suite)
+{
+    suite->tx = bb_wall_us(bb_loop_ctx(suite->loop)) + UINT64_C(3600) * 1000000;
+    commit(suite);
+}
+
+/* The clock of the sequencer's host is ahead, or the one of the gateway's behind. */
+Test(service, k17_a_tx_that_was_given_out_exists_whatever_the_clock_says)
+{
+    struct suite suite;
+    char header[128];
+    const char *text;
+    int fd;
+
+    suite_start(&suite);
+    on_owner(&suite, commit_in_an_hour);
+    (void)snprintf(header, sizeof header, "\"feedTx\":%" PRIu64, (uint64_t)suite.tx);
+    do {
+        text = ask(&suite, "GET /api/admin/status", ADMIN, "");
+    } while (strstr(text, header) == NULL);
+    (void)snprintf(header, sizeof header, "BitBend-After: %" PRIu64 "\r\n", (uint64_t)suite.tx);
+    text = ask(&suite, "POST /api/query", header, "{\"path\":\"t:seen\"}");
+    expect_in(text, "\"status\":\"success\"");
+    (void)snprintf(header, sizeof header, "BitBend-After: %" PRIu64 "\r\n",
+                   (uint64_t)suite.tx + 3000000);
+    expect_in(ask(&suite, "POST /api/query", header, "{\"path\":\"t:seen\"}"), "TxInFuture");
+    fd = dial(&suite);
+    (void)snprintf(header, sizeof header,
+                   "GET /api/subscribe?path=t:count HTTP/1.1\r\nLast-Event-ID: %" PRIu64 "\r\n\r\n",
+                   (uint64_t)suite.tx);
+    cr_assert_eq(send(fd, header, strlen(header), 0), (ssize_t)strlen(header));
+    text = get_until(fd, "event: value");
+    cr_expect(strstr(text, "resync") == NULL, "%s", text);
+    (void)close(fd);
+    suite_stop(&suite);
+}
+
 Test(service, what_is_wrong_outside_a_function_has_its_own_answer)
 {
     static const struct {
