@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bb/env.h"
@@ -31,6 +32,8 @@ struct inspection {
     json_t *entries, *segments, *snapshots; /* of the part at hand */
     json_t *indexes;
     bool has_damage;
+    /* Indexes of the log, for what each part may be without the others. */
+    uint64_t log_first, snapshot, data, feed; /* 0: none */
 };
 
 static void path_of(const struct inspection *inspection, const char *name, char *path)
@@ -65,6 +68,18 @@ static void set_damage(struct inspection *inspection, json_t *object, const char
 
 /* ---- the log ---- */
 
+/* A process that was killed may leave FILE.meta without FILE; a node passes over it. */
+static bool has_content(const struct inspection *inspection, const char *meta)
+{
+    char folder[PATH_BYTES], path[PATH_BYTES];
+    struct stat status;
+
+    path_of(inspection, "raft", folder);
+    return snprintf(path, sizeof path, "%s/%.*s", folder, (int)(strlen(meta) - strlen(".meta")),
+                    meta) < (int)sizeof path &&
+           stat(path, &status) == 0;
+}
+
 static void on_snapshot(void *arg, const struct bb_replog_look_snapshot *snapshot)
 {
     struct inspection *inspection = arg;
@@ -74,6 +89,8 @@ static void on_snapshot(void *arg, const struct bb_replog_look_snapshot *snapsho
     set(object, "term", number(snapshot->term));
     set(object, "index", number(snapshot->index));
     (void)json_array_append_new(inspection->snapshots, object);
+    if (snapshot->index > inspection->snapshot && has_content(inspection, snapshot->file))
+        inspection->snapshot = snapshot->index;
 }
 
 static void on_log_segment(void *arg, const struct bb_replog_look_segment *segment)
@@ -86,6 +103,8 @@ static void on_log_segment(void *arg, const struct bb_replog_look_segment *segme
     set(object, "bytes", number(segment->bytes));
     set(object, "first", number(segment->first));
     set(object, "last", number(segment->last));
+    if (inspection->log_first == 0 && segment->last >= segment->first)
+        inspection->log_first = segment->first;
     set_damage(inspection, object, segment->damage);
     (void)json_array_append_new(inspection->segments, object);
 }
@@ -205,6 +224,7 @@ static json_t *inspect_data(struct inspection *inspection)
     if (look.has_state) {
         struct bb_slice opaque = look.state.opaque;
         set(object, "index", number(look.state.index));
+        inspection->data = look.state.index;
         set(object, "epoch", number(look.state.epoch));
         set(object, "seq", number(look.state.last_seq));
         set(object, "lastTx", number(look.state.last_tx.us));
@@ -236,6 +256,8 @@ static void on_feed_segment(void *arg, const struct bb_feed_look_segment *segmen
     set(object, "afterTx", number(segment->prev.us));
     set(object, "lastTx", number(segment->last.us));
     set(object, "markIndex", number(segment->mark_index));
+    if (segment->mark_index > inspection->feed)
+        inspection->feed = segment->mark_index;
     set(object, "beginsAnew", json_boolean(segment->begins_anew));
     if (segment->torn_at != 0) {
         set(object, "tornAt", number(segment->torn_at));
@@ -277,6 +299,31 @@ static json_t *inspect_feed(struct inspection *inspection)
         json_decref(inspection->entries);
     }
     return object;
+}
+
+/* ---- the parts together ---- */
+
+/* Each part may be whole, and a node refuse them all the same: it goes on from data and feed, with
+ * what the log has behind the older of the two. */
+static void check_parts(struct inspection *inspection, json_t *object)
+{
+    uint64_t first = inspection->log_first, snapshot = inspection->snapshot;
+    uint64_t reach = inspection->data < inspection->feed ? inspection->data : inspection->feed;
+    char text[160] = "";
+
+    if (first > snapshot + 1) {
+        (void)snprintf(text, sizeof text,
+                       "the log begins at entry %" PRIu64
+                       ", its newest whole snapshot is of %" PRIu64,
+                       first, snapshot);
+    } else if (reach < snapshot && first > reach + 1) {
+        (void)snprintf(text, sizeof text,
+                       "the log begins at entry %" PRIu64 ", data and feed together reach %" PRIu64
+                       " only",
+                       first, reach);
+    }
+    if (text[0] != 0)
+        set_damage(inspection, object, text);
 }
 
 /* ---- the folder ---- */
@@ -437,6 +484,8 @@ int ctl_inspect(struct bb_ctx *ctx, const struct bb_conf *conf)
         if (wants(conf, "feed")) {
             set(object, "feed", inspect_feed(&inspection));
         }
+        if (wants(conf, "log") && wants(conf, "data") && wants(conf, "feed"))
+            check_parts(&inspection, json_object_get(object, "log"));
         print_all(object, bb_conf_bool(conf, "json"));
     } else {
         (void)fprintf(stderr, "bb-ctl: %s\n", ctx->error);

@@ -1,7 +1,8 @@
 // The transaction feed over kills: every gateway shows every transaction, in order, once; what was
 // acknowledged is among them; durable consumers go on where they were.
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
@@ -9,7 +10,7 @@ import { eventually, get, mutation, post } from "../http/api.mjs";
 import { app } from "../http/modes.mjs";
 import { pull } from "../http/tx-feed.mjs";
 import { Client } from "../../../libs/js/bitbend/index.js";
-import { startSuite } from "../js/suite.mjs";
+import { ROOT, startSuite } from "../js/suite.mjs";
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -214,6 +215,18 @@ describe("a feed with a damaged file", () => {
     assert.equal(txs[0].prev, Number(goesOn));
     assert.match(readFileSync(join(suite.dir, "storage.log"), "utf8"), /storage\.feed_damaged .*is damaged at byte \d+/);
     await mutation(suite.url, "items:add", { group: "after", n: 1 });
+
+    // What fits no more together is told by inspect as well, although each file is whole.
+    await suite.kill("storage", "SIGTERM");
+    const inspect = () => spawnSync(join(ROOT, process.env.BB_TEST_BUILD ?? "build/release", "bin/bb-ctl"), ["inspect", folder], { encoding: "utf8", timeout: 120_000 });
+    const raft = join(folder, "raft");
+    for (const name of readdirSync(raft).filter((name) => /^snapshot-[0-9-]+$/.test(name))) renameSync(join(raft, name), join(raft, `away-${name}`));
+    assert.match(inspect().stdout, /the log begins at entry \d+, its newest whole snapshot is of 0/);
+    for (const name of readdirSync(raft).filter((name) => name.startsWith("away-"))) renameSync(join(raft, name), join(raft, name.slice(5)));
+    for (const name of readdirSync(join(folder, "feed"))) rmSync(join(folder, "feed", name));
+    const torn = inspect();
+    assert.equal(torn.status, 1);
+    assert.match(torn.stdout, /the log begins at entry \d+, data and feed together reach 0 only/);
   });
 
   test("p2_damaged: of several nodes another one has it", async (t) => {
