@@ -168,6 +168,8 @@ void gateway_success_end(struct bb_buf *to, const struct outcome *outcome)
     } else {
         bb_buf_printf(to, ",\"tx\":null,\"readTx\":%" PRIu64, reply->read_tx);
     }
+    if (reply->is_value_lost)
+        bb_buf_append_str(to, ",\"valueKept\":false");
     gateway_log_lines(to, outcome);
     append_debug(to, outcome);
     bb_buf_append_byte(to, '}');

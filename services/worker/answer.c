@@ -94,6 +94,7 @@ static void fill_reply(struct worker *worker, struct call *call, int status, con
     if (status == BB_OK) {
         struct bb_slice value = worker_call_value(call);
         body->value = bb_slice_pb(value.size > 0 ? value : bb_slice(null_value, 1));
+        body->is_value_lost = call->has_value && value.size == 0;
         tell_kept(worker, call, body);
     }
     if (done != NULL && error == NULL) {

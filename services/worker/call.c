@@ -80,7 +80,8 @@ enum outcome_verdict worker_call_after_outcome(const struct call *call, const st
 
 bool worker_call_is_value_known(int status, size_t record_count)
 {
-    return status == BB_TX_TRUNCATED || (status == BB_OK && record_count > 0);
+    return status == BB_TX_TRUNCATED || status == BB_CORRUPT ||
+           (status == BB_OK && record_count > 0);
 }
 
 struct bb_slice worker_call_value(const struct call *call)

@@ -43,6 +43,17 @@ inEachMode("outcomes", (suite) => {
     assert.equal(await count("many"), ROWS);
   });
 
+  test("a value that is too large to be kept is not taken for null when the key is sent again", async () => {
+    const ask = (size, key) => post(suite.url, "/api/mutation", { path: "items:addAndSay", args: { group: "said", size } }, { "idempotency-key": key });
+    for (const [size, isKept] of [[0, true], [60_000, true], [70_000, false]]) {
+      const answers = await withinItsTime(async (now) => [await ask(size, keyOf(now, size)), await ask(size, keyOf(now, size))]);
+      const [first, again] = answers.map(({ body }) => body);
+      assert.equal(again.tx, first.tx);
+      assert.equal("valueKept" in first, false);
+      assert.deepEqual([again.value, again.valueKept], isKept ? [first.value, undefined] : [null, false]);
+    }
+  });
+
   test("a key that was never used is refused when it is old or from the future, and taken when it is new", async () => {
     const old = await send("ages", 1, keyOf(Date.now() - (SECONDS + 60) * 1000, 1));
     assert.deepEqual([old.status, old.body.code], [410, "IdempotencyKeyExpired"], old.text);

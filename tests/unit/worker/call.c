@@ -219,6 +219,7 @@ Test(call, a_value_is_empty_only_when_the_log_says_so)
 {
     cr_assert(worker_call_is_value_known(BB_OK, 1));
     cr_assert(worker_call_is_value_known(BB_TX_TRUNCATED, 0)); /* too long ago */
+    cr_assert(worker_call_is_value_known(BB_CORRUPT, 0));      /* no node can read it */
     cr_assert_not(worker_call_is_value_known(BB_OK, 0));       /* a node that is behind */
     cr_assert_not(worker_call_is_value_known(BB_NOT_YET, 0));
     cr_assert_not(worker_call_is_value_known(BB_NOT_LEADER, 0));

@@ -5,6 +5,14 @@ export const add = mutation({
   args: { group: v.string(), n: v.number(), body: v.optional(v.any()) },
   handler: (ctx, item) => ctx.db.insert("items", item),
 });
+/** Says `size` characters; nothing when that is 0. */
+export const addAndSay = mutation({
+  args: { group: v.string(), size: v.number() },
+  handler: async (ctx, { group, size }) => {
+    await ctx.db.insert("items", { group, n: size });
+    return size > 0 ? "x".repeat(size) : undefined;
+  },
+});
 export const addMany = mutation({
   args: { group: v.string(), from: v.number(), count: v.number(), body: v.optional(v.any()) },
   handler: async (ctx, { group, from, count, body }) => {
