@@ -328,6 +328,7 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
     replog->voter_count = options->voter_count;
     replog->is_joining = options->is_joining;
     bb_list_init(&replog->proposals);
+    bb_list_init(&replog->appends);
     bb_list_init(&replog->change.held);
     bb_list_init(&replog->peers.handshakes);
     (void)signal(SIGPIPE,

@@ -33,6 +33,7 @@ enum {
     REPLOG_APPEND_TICKS_MAX = 30,         /* 3 s of loop time without a completion, */
     REPLOG_APPEND_TICK_BYTES = 256 << 10, /* and a tick for so much that is being written */
     REPLOG_SNAPSHOT_TICKS_MAX = 300,      /* 30 s */
+    REPLOG_APPEND_BATCH_BYTES = 8 << 20,  /* of further entries that are written with the first */
     REPLOG_FULL_TICKS_MAX = 100,          /* in each of which an entry was refused: 10 s or more */
     REPLOG_DURABLE_TICKS_MAX = 100,       /* 10 s: a snapshot waits no longer */
     REPLOG_QUIET_TICKS = 10,              /* after a state came */
@@ -210,7 +211,8 @@ struct bb_replog {
     uint64_t logged;  /* committed, and in this log: never to be missing or taken back */
     uint64_t log_bytes;
     struct replog_size sizes[REPLOG_TRAILING_MAX]; /* of the newest entries, by index */
-    uint64_t appends_in_flight, append_ticks;
+    struct bb_list appends; /* in flight, the oldest first; shims.c */
+    uint64_t append_ticks;
     uint64_t append_bytes; /* in flight */
     uint64_t snapshots_in_flight, snapshot_ticks;
     uint64_t full_ticks; /* since entries are refused for want of space; one taken begins anew */

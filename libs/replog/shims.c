@@ -10,6 +10,7 @@
 #include "bb/failpoint.h"
 
 struct wrapped_append {
+    struct bb_list link;
     struct raft_io_append request; /* what the library's disk code gets */
     struct bb_replog *replog;
     struct raft_io_append *caller;
@@ -40,7 +41,7 @@ static void append_done(struct raft_io_append *request, int status)
         replog_die(replog, REPLOG_EXIT_APPEND, "append", raft_strerror(status));
     }
     bb_failpoint(replog->ctx.env, BB_FAILPOINT_LOG_APPEND_AFTER);
-    replog->appends_in_flight -= 1;
+    bb_list_remove(&append->link);
     replog->append_bytes -= append->bytes;
     replog->append_ticks = 0;
     append->done(append->caller, status);
@@ -65,9 +66,10 @@ static int wrapped_append(struct raft_io *io, struct raft_io_append *request,
     }
     replog->log_bytes += append->bytes;
     replog->append_bytes += append->bytes;
-    if (replog->appends_in_flight++ == 0) {
+    if (bb_list_is_empty(&replog->appends)) {
         replog->append_ticks = 0;
     }
+    bb_list_push_back(&replog->appends, &append->link);
     bb_failpoint(replog->ctx.env, BB_FAILPOINT_LOG_APPEND_BEFORE);
     rc = replog->real.append(io, &append->request, entries, count, append_done);
     if (rc != 0) {
@@ -253,11 +255,27 @@ static const char *why_it_hangs(struct bb_replog *replog, const char *otherwise)
     return otherwise;
 }
 
+/*
+ * What the disk writes at a time is one entry, or a few that lie in one file. A leader whose disk
+ * hangs gets further entries for as long as others commit them: they do not count.
+ */
+static uint64_t append_ticks_max(const struct bb_replog *replog)
+{
+    const struct wrapped_append *first =
+        bb_container(replog->appends.next, struct wrapped_append, link);
+    uint64_t others = replog->append_bytes - first->bytes;
+
+    if (others > REPLOG_APPEND_BATCH_BYTES) {
+        others = REPLOG_APPEND_BATCH_BYTES;
+    }
+    return REPLOG_APPEND_TICKS_MAX + (first->bytes + others) / REPLOG_APPEND_TICK_BYTES;
+}
+
 void replog_watch(struct bb_replog *replog)
 {
     watch_space(replog);
-    uint64_t ticks_max = REPLOG_APPEND_TICKS_MAX + replog->append_bytes / REPLOG_APPEND_TICK_BYTES;
-    if (replog->appends_in_flight > 0 && ++replog->append_ticks >= ticks_max) {
+    if (!bb_list_is_empty(&replog->appends) &&
+        ++replog->append_ticks >= append_ticks_max(replog)) {
         replog_die(replog, REPLOG_EXIT_HANG, "append",
                    why_it_hangs(replog, "no answer from the disk for 3 s or more"));
     }

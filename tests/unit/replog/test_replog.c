@@ -226,6 +226,21 @@ Test(replog, hanging_write_ends_the_process, .timeout = 30, .exit_code = REPLOG_
     log_run_ms(&world, 10000);
 }
 
+/* A leader whose own disk hangs: others commit what comes. */
+Test(replog, hanging_write_ends_the_process_though_entries_keep_coming, .timeout = 60,
+     .exit_code = REPLOG_EXIT_HANG)
+{
+    struct log_world world;
+    log_init(&world);
+    cr_assert_eq(log_start(&world), BB_OK);
+    world.replog->real.append = append_never;
+    log_fini(&world);
+    for (uint64_t value = 1; value <= 1500; value++) {
+        log_propose(&world, value, 128 << 10);
+        log_run_ms(&world, 20);
+    }
+}
+
 /* As with files that cannot be made ahead: libraft takes nothing, and tries again after a minute.
  */
 static void is_refused_once(struct log_world *world)
