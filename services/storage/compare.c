@@ -86,8 +86,7 @@ static void judge(struct storage *node)
     }
     if (storage_compare_is_wrong(chains, count, own, voter_count(node))) {
         storage_die(node, "comparison with the other storage nodes",
-                    "most of them hold another state; this folder must not be used again: add the "
-                    "node with a new number and an empty folder");
+                    "most of them hold another state", STORAGE_THEN_REPLACE);
     }
     if (!compare->is_told) {
         compare->is_told = true;

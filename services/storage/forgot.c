@@ -56,10 +56,9 @@ static void take_answer(struct storage *node, uint64_t term, uint64_t acknowledg
     }
     (void)snprintf(why, sizeof why,
                    "this node had all up to entry %" PRIu64 ", and its log ends at entry %" PRIu64
-                   ": the folder is an older copy of its own and must not be used again; add the "
-                   "node with a new number and an empty folder",
+                   ": the folder is an older copy of its own",
                    acknowledged, log.last_index);
-    storage_die(node, "comparison with the node that leads", why);
+    storage_die(node, "comparison with the node that leads", why, STORAGE_THEN_REPLACE);
 }
 
 static void on_reply(void *arg, int status, struct bb_slice bytes)

@@ -117,7 +117,7 @@ static void begin_feed(struct storage_reseed *reseed)
         rc = bb_feed_sync(&ctx, node->feed, &mark, on_feed, reseed);
     }
     if (rc != BB_OK) {
-        storage_die(node, "taking over a checkpoint", ctx.error);
+        storage_die(node, "taking over a checkpoint", ctx.error, STORAGE_THEN_CHECK);
     }
     node->feed_dirty_us = 0;
 }
@@ -172,7 +172,7 @@ static void install(struct storage_reseed *reseed)
     } else if (rc == BB_DUPLICATE) {
         drop(reseed);
     } else {
-        storage_die(node, "taking over a checkpoint", ctx.error);
+        storage_die(node, "taking over a checkpoint", ctx.error, STORAGE_THEN_CHECK);
     }
 }
 
@@ -269,7 +269,7 @@ void storage_fetch_checkpoint(void *arg, uint64_t from, struct bb_slice bytes)
     int rc = storage_manifest_decode(&ctx, bytes, &manifest);
 
     if (rc != BB_OK) {
-        storage_die(node, "reading the leader's snapshot", ctx.error);
+        storage_die(node, "reading the leader's snapshot", ctx.error, STORAGE_THEN_CHECK);
     }
     wanted = (struct checkpoint_head){ .index = manifest.index, .chain = manifest.chain };
     memcpy(wanted.cluster, manifest.cluster, FENCE_CLUSTER);

@@ -15,16 +15,16 @@
 
 #define DAY_US 86400000000ull
 
-void storage_die(struct storage *node, const char *what, const char *why)
+void storage_die(struct storage *node, const char *what, const char *why, const char *then)
 {
     struct bb_ctx ctx = { .env = node->ctx->env, .log = node->ctx->log };
 
     bb_error(&ctx, "storage.fatal", "dir=%s what=\"%s\" why=\"%s\" exit=%d", node->folder.dir, what,
              why, STORAGE_EXIT_DATA);
     (void)fprintf(
-        stderr, "bitbend: the data in %s cannot go on: %s failed (%s). The process ends here%s\n",
-        node->folder.dir, what, why,
-        strstr(why, "an empty folder") != NULL ? "." : "; check the disk and start it again.");
+        stderr,
+        "bitbend: the data in %s cannot go on: %s failed (%s). The process ends here; %s.\n",
+        node->folder.dir, what, why, then);
     _exit(STORAGE_EXIT_DATA);
 }
 
@@ -181,18 +181,23 @@ static void on_role(void *arg, const struct bb_replog_status *status)
     }
 }
 
+static const char *then_of(int status)
+{
+    return status == BB_NO_SPACE ? STORAGE_THEN_SPACE : STORAGE_THEN_CHECK;
+}
+
 static void on_store_error(void *arg, int status, const char *error)
 {
     struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
-    (void)status;
-    storage_die(node, "write of the data", error);
+
+    storage_die(node, "write of the data", error, then_of(status));
 }
 
 static void on_feed_error(void *arg, int status, const char *error)
 {
     struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
-    (void)status;
-    storage_die(node, "write of the feed", error);
+
+    storage_die(node, "write of the feed", error, then_of(status));
 }
 
 static void on_batch(void *arg)

@@ -183,7 +183,15 @@ struct storage {
 };
 
 /* The last line, then the process ends. Any thread. */
-_Noreturn void storage_die(struct storage *node, const char *what, const char *why);
+/* The process ends; `then` says what to do. */
+_Noreturn void storage_die(struct storage *node, const char *what, const char *why,
+                           const char *then);
+#define STORAGE_THEN_CHECK "check the disk and start it again"
+#define STORAGE_THEN_SPACE "free some space and start it again"
+#define STORAGE_THEN_RESTORE \
+    "restore the folder from a backup, or replace the node: an empty folder, and a new number"
+#define STORAGE_THEN_REPLACE \
+    "this folder must not be used again: add the node with a new number and an empty folder"
 
 /* reply.c: every request ends in one of these. */
 static inline Bb__Proto__StorageReply storage_new_reply(void)

@@ -317,11 +317,11 @@ static void append_feed(struct storage *node, struct bb_slice batch)
         int rc;
 
         if (record.size > batch.size - 4 || !record_numbers(record, &tx, &prev)) {
-            storage_die(node, "apply", "a batch in the log is malformed");
+            storage_die(node, "apply", "a batch in the log is malformed", STORAGE_THEN_CHECK);
         }
         rc = bb_feed_append(&ctx, node->feed, BB_TX(prev), BB_TX(tx), record);
         if (rc != BB_OK && rc != BB_DUPLICATE) {
-            storage_die(node, "feed", ctx.error);
+            storage_die(node, "feed", ctx.error, STORAGE_THEN_CHECK);
         }
         batch = bb_slice(record.data + record.size, batch.size - 4 - record.size);
     }
@@ -334,7 +334,8 @@ static void append_feed(struct storage *node, struct bb_slice batch)
 static void check_chain(struct storage *node)
 {
     if (node->fence.index == node->store_index && node->fence.chain != node->store_chain) {
-        storage_die(node, "replay", "the data and the log are of different histories");
+        storage_die(node, "replay", "the data and the log are of different histories",
+                    STORAGE_THEN_RESTORE);
     }
 }
 
@@ -353,7 +354,7 @@ void storage_apply(void *arg, const struct bb_replog_entry *entry)
     }
     rc = bb_replog_frame_decode(&ctx, entry->bytes, &frame);
     if (rc != BB_OK) {
-        storage_die(node, "apply", ctx.error);
+        storage_die(node, "apply", ctx.error, STORAGE_THEN_CHECK);
     }
     bb_failpoint(node->ctx->env, BB_FAILPOINT_STORAGE_APPLY_BEFORE);
     storage_compare_note(node, entry->index);
@@ -373,7 +374,7 @@ void storage_apply(void *arg, const struct bb_replog_entry *entry)
         rc = bb_store_apply(&ctx, node->store, &state,
                             answer.is_new ? frame.payload : BB_SLICE_EMPTY);
         if (rc != BB_OK) {
-            storage_die(node, "apply", ctx.error);
+            storage_die(node, "apply", ctx.error, STORAGE_THEN_CHECK);
         }
     } else {
         check_chain(node);
