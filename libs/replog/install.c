@@ -106,7 +106,7 @@ static void note_own(struct bb_replog *replog, uint64_t last)
 {
     if (replog->shown < last &&
         replog_write_own(&replog->ctx, replog, replog->shown, last) != BB_OK) {
-        replog_die(replog, REPLOG_EXIT_IO, "install", replog->ctx.error);
+        replog_die_of_disk(replog, REPLOG_EXIT_IO, "install", replog->ctx.error);
     }
 }
 

@@ -176,7 +176,7 @@ static int machine_snapshot(struct raft_fsm *fsm, struct raft_buffer **buffers, 
         list->base = raft_malloc(manifest.size);
     }
     if (list == NULL || list->base == NULL) {
-        replog_die(replog, REPLOG_EXIT_IO, "snapshot", "out of memory");
+        replog_die(replog, REPLOG_EXIT_IO, "snapshot", "out of memory", REPLOG_THEN_START);
     }
     memcpy(list->base, manifest.data, manifest.size);
     bb_buf_fini(&manifest);
@@ -200,18 +200,14 @@ static int machine_restore(struct raft_fsm *fsm, struct raft_buffer *buffer)
 
     if (replog_manifest_decode(&replog->ctx, bb_slice(buffer->base, buffer->len), &index,
                                &application) != BB_OK) {
-        char reason[BB_ERROR_MAX + 160];
-        (void)snprintf(reason, sizeof reason,
-                       "%s; the newest file snapshot-* is damaged, restore the data folder from a "
-                       "backup, or replace the node: an empty folder, and a new number",
+        char reason[BB_ERROR_MAX + 64];
+        (void)snprintf(reason, sizeof reason, "%s; the newest file snapshot-* is damaged",
                        replog->ctx.error);
-        replog_die(replog, REPLOG_EXIT_IO, "restore", reason);
+        replog_die(replog, REPLOG_EXIT_IO, "restore", reason, REPLOG_THEN_REPLACE);
     }
     if (!replog->callbacks.covers(replog->callbacks.arg, application)) {
         replog_die(replog, REPLOG_EXIT_IO, "restore",
-                   "the data on this node does not reach the log's snapshot; "
-                   "restore the data folder from a backup, or replace the node: an empty folder, "
-                   "and a new number");
+                   "the data on this node does not reach the log's snapshot", REPLOG_THEN_REPLACE);
     }
     if (replog->applied < index) {
         replog->applied = index;

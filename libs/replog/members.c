@@ -92,10 +92,11 @@ static int begin(struct bb_ctx *ctx, struct bb_replog *replog, int rc, uint64_t 
     case RAFT_NOTLEADER:
         return bb_fail(ctx, BB_NOT_LEADER, "this storage node does not lead");
     case RAFT_NOSPACE:
-        return bb_fail(ctx, BB_NO_SPACE, "the disks of the storage nodes are full");
+        return bb_fail(ctx, BB_NO_SPACE, "the log has no room: %s", replog_room_why(replog));
     default:
         /* The library may have kept the request: nothing safe is left to do. */
-        replog_die(replog, REPLOG_EXIT_IO, "change of the members", raft_strerror(rc));
+        replog_die(replog, REPLOG_EXIT_IO, "change of the members", raft_strerror(rc),
+                   REPLOG_THEN_START);
     }
 }
 
@@ -143,28 +144,6 @@ int bb_replog_remove(struct bb_ctx *ctx, struct bb_replog *replog, uint64_t id,
 
 /* ---- transfer ---- */
 
-/* What was held goes into the log of this node, or back to whoever proposed it. */
-static void release_held(struct bb_replog *replog)
-{
-    while (!bb_list_is_empty(&replog->change.held)) {
-        struct replog_proposal *proposal =
-            bb_container(replog->change.held.next, struct replog_proposal, link);
-        bb_replog_done_fn *done = proposal->done;
-        uint8_t *entry = proposal->entry;
-        void *tag = proposal->tag;
-        int rc = RAFT_NOTLEADER;
-
-        bb_list_remove(&proposal->link);
-        proposal->entry = NULL;
-        if (replog->is_ready && replog_submit(replog, proposal, entry, &rc)) {
-            continue;
-        }
-        bb_replog_entry_free(entry);
-        bb_free(proposal);
-        done(tag, replog_status_of(rc));
-    }
-}
-
 static void transfer_over(struct bb_replog *replog, int status)
 {
     struct replog_change *change = &replog->change;
@@ -174,7 +153,7 @@ static void transfer_over(struct bb_replog *replog, int status)
     change->is_transferring = false;
     uv_timer_stop(&replog->hand_on);
     replog_seek_ready(replog);
-    release_held(replog);
+    replog_room_step(replog);
     change->done(change->arg, status);
 }
 
@@ -293,17 +272,6 @@ int bb_replog_transfer(struct bb_ctx *ctx, struct bb_replog *replog, uint64_t id
 
 void replog_change_close(struct bb_replog *replog)
 {
-    while (!bb_list_is_empty(&replog->change.held)) {
-        struct replog_proposal *proposal =
-            bb_container(replog->change.held.next, struct replog_proposal, link);
-        bb_replog_done_fn *done = proposal->done;
-        void *tag = proposal->tag;
-
-        bb_list_remove(&proposal->link);
-        bb_replog_entry_free(proposal->entry);
-        bb_free(proposal);
-        done(tag, BB_NOT_LEADER);
-    }
     if (replog->change.is_transferring) {
         replog->change.is_transferring = false;
         replog->change.done(replog->change.arg, BB_CANCELLED);

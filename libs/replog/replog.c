@@ -13,14 +13,13 @@
 #define ADDRESS_IF_NO_PEER "127.0.0.1:1"
 
 _Noreturn void replog_die(struct bb_replog *replog, int exit_code, const char *what,
-                          const char *reason)
+                          const char *reason, const char *then)
 {
     bb_error(&replog->ctx, "replog.fatal", "dir=%s what=\"%s\" reason=\"%s\" exit=%d", replog->dir,
              what, reason, exit_code);
     (void)fprintf(
-        stderr, "bitbend: the log in %s cannot go on: %s failed (%s). The process ends here%s\n",
-        replog->dir, what, reason,
-        strstr(reason, "replace the node") != NULL ? "." : "; check the disk and start it again.");
+        stderr, "bitbend: the log in %s cannot go on: %s failed (%s). The process ends here; %s.\n",
+        replog->dir, what, reason, then);
     _exit(exit_code);
 }
 
@@ -122,11 +121,11 @@ void replog_seek_ready(struct bb_replog *replog)
         replog->barrier.data = replog;
         replog->barrier_term = raft_current_term(&replog->raft);
         rc = raft_barrier(&replog->raft, &replog->barrier, barrier_done);
-        replog_note_full(replog, rc == RAFT_NOSPACE);
+        replog_room_note(replog, rc);
         if (rc == 0) {
             replog->has_barrier = true;
         } else if (rc != RAFT_NOSPACE && rc != RAFT_NOTLEADER) {
-            replog_die(replog, REPLOG_EXIT_IO, "barrier", raft_strerror(rc));
+            replog_die(replog, REPLOG_EXIT_IO, "barrier", raft_strerror(rc), REPLOG_THEN_START);
         }
     }
     tell_role(replog);
@@ -329,7 +328,7 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
     replog->is_joining = options->is_joining;
     bb_list_init(&replog->proposals);
     bb_list_init(&replog->appends);
-    bb_list_init(&replog->change.held);
+    bb_list_init(&replog->room.waiting);
     bb_list_init(&replog->peers.handshakes);
     (void)signal(SIGPIPE,
                  SIG_IGN); /* cannot fail for a known signal; a dead peer must not end us */
@@ -360,7 +359,9 @@ int bb_replog_open(struct bb_ctx *ctx, struct bb_loop *loop,
     replog->tick.data = replog;
     uv_timer_init(bb_loop_uv(loop), &replog->hand_on);
     replog->hand_on.data = replog;
-    replog->handles_open = 2;
+    uv_timer_init(bb_loop_uv(loop), &replog->room.retry);
+    replog->room.retry.data = replog;
+    replog->handles_open = 3;
     *out = replog;
     return BB_OK;
 }
@@ -426,6 +427,7 @@ static void on_raft_closed(struct raft *raft)
     if (replog->handles_open > 0) {
         uv_close((uv_handle_t *)&replog->tick, on_timer_closed);
         uv_close((uv_handle_t *)&replog->hand_on, on_timer_closed);
+        uv_close((uv_handle_t *)&replog->room.retry, on_timer_closed);
     } else {
         closed_all(replog);
     }
@@ -438,6 +440,7 @@ void bb_replog_close(struct bb_replog *replog, void (*closed)(void *arg), void *
     replog->closed = closed;
     replog->closed_arg = arg;
     replog_install_close(replog);
+    replog_room_close(replog);
     replog_change_close(replog);
     if (replog->has_raft) {
         raft_close(&replog->raft, on_raft_closed);
@@ -511,21 +514,21 @@ static void proposal_done(struct raft_apply *request, int status, void *result)
     replog_transfer_step(replog);
 }
 
-bool replog_submit(struct bb_replog *replog, struct replog_proposal *proposal, void *entry,
-                   int *raft_status)
+bool replog_submit(struct bb_replog *replog, struct replog_proposal *proposal, int *raft_status)
 {
-    struct raft_buffer buffer = { .base = entry, .len = proposal->size };
+    struct raft_buffer buffer = { .base = proposal->entry, .len = proposal->size };
 
     bb_list_push_back(&replog->proposals, &proposal->link);
     *raft_status = raft_apply(&replog->raft, &proposal->request, &buffer, 1, proposal_done);
-    replog_note_full(replog, *raft_status == RAFT_NOSPACE);
+    replog_room_note(replog, *raft_status);
     if (*raft_status == 0) {
         seek_snapshot(replog);
         return true;
     }
     if (*raft_status != RAFT_NOTLEADER && *raft_status != RAFT_NOSPACE) {
         /* The entry may be in the log, or its memory freed: nothing safe is left to do. */
-        replog_die(replog, REPLOG_EXIT_IO, "proposal", raft_strerror(*raft_status));
+        replog_die(replog, REPLOG_EXIT_IO, "proposal", raft_strerror(*raft_status),
+                   REPLOG_THEN_START);
     }
     bb_list_remove(&proposal->link);
     return false;
@@ -560,16 +563,12 @@ int bb_replog_propose_take(struct bb_ctx *ctx, struct bb_replog *replog, uint8_t
     proposal->size = size;
     proposal->done = done;
     proposal->tag = tag;
-    if (replog->change.is_transferring) {
-        proposal->entry = entry;
-        bb_list_push_back(&replog->change.held, &proposal->link);
-        return BB_OK;
-    }
-    if (replog_submit(replog, proposal, entry, &rc)) {
+    if (replog_room_submit(replog, proposal, entry, &rc)) {
         return BB_OK;
     }
     bb_free(proposal);
     raft_free(entry);
     return bb_fail(ctx, replog_status_of(rc), "the log takes no entry: %s",
-                   rc == RAFT_NOSPACE ? "its disk is full" : "this node does not lead any more");
+                   rc == RAFT_NOSPACE ? replog_room_why(replog)
+                                      : "this node does not lead any more");
 }

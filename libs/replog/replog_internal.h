@@ -50,6 +50,15 @@ enum {
     REPLOG_ELECTION_MS = 600,
     REPLOG_HEARTBEAT_MS = 50
 };
+
+/* Last words of a process: what to do then. */
+#define REPLOG_THEN_START "start it again"
+#define REPLOG_THEN_CHECK "check the disk and start it again"
+#define REPLOG_THEN_SPACE "free some space, at least 128 MB, and start it again"
+#define REPLOG_THEN_REPLACE                                                                   \
+    "restore the data folder from a backup, or replace the node: an empty folder, and a new " \
+    "number"
+
 /* Flushing is stuck when the log must keep more than this behind the newest entry. */
 #define REPLOG_LAG_ENTRIES_MAX 100000u
 
@@ -61,7 +70,7 @@ struct replog_proposal {
      * and after a change of leaders another entry may get the index of this one. */
     uint8_t head[BB_REPLOG_FRAME_HEADER];
     size_t size;
-    uint8_t *entry; /* while it is held for a transfer */
+    uint8_t *entry; /* until the log has it */
     bb_replog_done_fn *done;
     void *tag;
 };
@@ -111,7 +120,16 @@ struct replog_change {
     uint64_t target, deadline_us; /* of the transfer */
     bb_replog_change_fn *done;
     void *arg;
-    struct bb_list held; /* proposals that came during a transfer */
+};
+
+/* Entries that cannot go into the log yet; room.c. */
+struct replog_room {
+    struct bb_list waiting; /* proposals, in order */
+    uv_timer_t retry;
+    bool is_retrying;
+    uint64_t refused_ticks; /* since entries are refused for want of room; one taken begins anew */
+    bool is_refused;        /* one was refused in this tick */
+    bool is_told;           /* in the log of events, since then */
 };
 
 /* The InstallSnapshot that waits for the application to bring a state; install.c. */
@@ -211,12 +229,11 @@ struct bb_replog {
     uint64_t logged;  /* committed, and in this log: never to be missing or taken back */
     uint64_t log_bytes;
     struct replog_size sizes[REPLOG_TRAILING_MAX]; /* of the newest entries, by index */
-    struct bb_list appends; /* in flight, the oldest first; shims.c */
+    struct bb_list appends;                        /* in flight, the oldest first; shims.c */
     uint64_t append_ticks;
     uint64_t append_bytes; /* in flight */
     uint64_t snapshots_in_flight, snapshot_ticks;
-    uint64_t full_ticks; /* since entries are refused for want of space; one taken begins anew */
-    bool is_full;        /* one was refused in this tick */
+    struct replog_room room;
     struct replog_held held;
     struct replog_hold hold;
     struct replog_flow flows[BB_REPLOG_MEMBERS_MAX];
@@ -236,15 +253,14 @@ struct bb_replog {
 };
 
 /* replog.c */
-/* The process ends: nothing is known about what the disk holds. */
+/* The process ends: nothing is known about what the disk holds. `then` says what to do. */
 _Noreturn void replog_die(struct bb_replog *replog, int exit_code, const char *what,
-                          const char *reason);
+                          const char *reason, const char *then);
 int replog_status_of(int raft_status);
 /* Looks at what the library believes: am I leader, ready, current? */
 void replog_seek_ready(struct bb_replog *replog);
-/* An entry into the log; false: not taken, `entry` is still the caller's. */
-bool replog_submit(struct bb_replog *replog, struct replog_proposal *proposal, void *entry,
-                   int *raft_status);
+/* The proposal's entry into the log; false: not taken, the entry is still the caller's. */
+bool replog_submit(struct bb_replog *replog, struct replog_proposal *proposal, int *raft_status);
 bool replog_is_leader(const struct bb_replog *replog);
 /* The library's getters want a pointer they may write through; they do not. */
 static inline struct raft *replog_raft(const struct bb_replog *replog)
@@ -285,8 +301,21 @@ void replog_aio_start(void);
 /* crc.c: what libraft's checksum is exchanged for; the second one for the same reason as above. */
 unsigned __wrap_byteCrc32(const void *from, size_t size, unsigned crc);
 void replog_crc_start(void);
-void replog_watch(struct bb_replog *replog);                   /* one tick */
-void replog_note_full(struct bb_replog *replog, bool is_full); /* an entry was refused, or taken */
+void replog_watch(struct bb_replog *replog); /* one tick */
+
+/* room.c */
+/* As replog_die: what cannot be written may be so for want of space. */
+_Noreturn void replog_die_of_disk(struct bb_replog *replog, int exit_code, const char *what,
+                                  const char *reason);
+/* As replog_submit, or it waits: for a transfer to end, for others that wait, for room. `done` is
+ * then told BB_NOT_LEADER or BB_NO_SPACE if it does not come into the log. */
+bool replog_room_submit(struct bb_replog *replog, struct replog_proposal *proposal, uint8_t *entry,
+                        int *raft_status);
+void replog_room_step(struct bb_replog *replog); /* those that wait are tried again */
+void replog_room_note(struct bb_replog *replog, int raft_status); /* what an entry met with */
+const char *replog_room_why(struct bb_replog *replog);            /* there is none */
+void replog_room_tick(struct bb_replog *replog);
+void replog_room_close(struct bb_replog *replog);
 
 /* install.c */
 void replog_recv(struct raft_io *io, struct raft_message *message);

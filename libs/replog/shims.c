@@ -38,7 +38,7 @@ static void append_done(struct raft_io_append *request, int status)
     struct bb_replog *replog = append->replog;
 
     if (status != 0 && !replog->is_closing) {
-        replog_die(replog, REPLOG_EXIT_APPEND, "append", raft_strerror(status));
+        replog_die_of_disk(replog, REPLOG_EXIT_APPEND, "append", raft_strerror(status));
     }
     bb_failpoint(replog->ctx.env, BB_FAILPOINT_LOG_APPEND_AFTER);
     bb_list_remove(&append->link);
@@ -73,7 +73,7 @@ static int wrapped_append(struct raft_io *io, struct raft_io_append *request,
     bb_failpoint(replog->ctx.env, BB_FAILPOINT_LOG_APPEND_BEFORE);
     rc = replog->real.append(io, &append->request, entries, count, append_done);
     if (rc != 0) {
-        replog_die(replog, REPLOG_EXIT_APPEND, "append", io->errmsg);
+        replog_die_of_disk(replog, REPLOG_EXIT_APPEND, "append", io->errmsg);
     }
     return 0;
 }
@@ -84,7 +84,7 @@ static void write_ballot(struct bb_replog *replog, const char *what, raft_term t
     struct bb_ctx ctx = { .env = replog->ctx.env };
 
     if (replog_ballots_write(&ctx, &replog->ballots, term, vote) != BB_OK) {
-        replog_die(replog, REPLOG_EXIT_IO, what, ctx.error);
+        replog_die_of_disk(replog, REPLOG_EXIT_IO, what, ctx.error);
     }
 }
 
@@ -93,7 +93,7 @@ static int wrapped_set_term(struct raft_io *io, raft_term term)
     struct bb_replog *replog = replog_of(io);
     write_ballot(replog, "write of the term", term, 0);
     if (replog->real.set_term(io, term) != 0) {
-        replog_die(replog, REPLOG_EXIT_IO, "write of the term", io->errmsg);
+        replog_die_of_disk(replog, REPLOG_EXIT_IO, "write of the term", io->errmsg);
     }
     return 0;
 }
@@ -103,7 +103,7 @@ static int wrapped_set_vote(struct raft_io *io, raft_id server_id)
     struct bb_replog *replog = replog_of(io);
     write_ballot(replog, "write of the vote", replog->ballots.newest.term, server_id);
     if (replog->real.set_vote(io, server_id) != 0) {
-        replog_die(replog, REPLOG_EXIT_IO, "write of the vote", io->errmsg);
+        replog_die_of_disk(replog, REPLOG_EXIT_IO, "write of the vote", io->errmsg);
     }
     return 0;
 }
@@ -113,10 +113,11 @@ static int wrapped_truncate(struct raft_io *io, raft_index index)
     struct bb_replog *replog = replog_of(io);
     if (index <= replog->logged) {
         replog_die(replog, REPLOG_EXIT_IO, "truncate",
-                   "the node that leads lacks entries that were committed");
+                   "the node that leads lacks entries that were committed",
+                   "keep its folder: it has what others may have lost");
     }
     if (replog->real.truncate(io, index) != 0) {
-        replog_die(replog, REPLOG_EXIT_IO, "truncate", io->errmsg);
+        replog_die_of_disk(replog, REPLOG_EXIT_IO, "truncate", io->errmsg);
     }
     return 0;
 }
@@ -127,7 +128,7 @@ static void put_done(struct raft_io_snapshot_put *request, int status)
     struct bb_replog *replog = put->replog;
 
     if (status != 0 && !replog->is_closing) {
-        replog_die(replog, REPLOG_EXIT_IO, "write of a snapshot", raft_strerror(status));
+        replog_die_of_disk(replog, REPLOG_EXIT_IO, "write of a snapshot", raft_strerror(status));
     }
     bb_failpoint(replog->ctx.env, BB_FAILPOINT_LOG_SNAPSHOT_AFTER);
     replog->snapshots_in_flight -= 1;
@@ -151,7 +152,7 @@ static int wrapped_snapshot_put(struct raft_io *io, unsigned trailing,
     replog->snapshot_ticks = 0;
     bb_failpoint(replog->ctx.env, BB_FAILPOINT_LOG_SNAPSHOT_BEFORE);
     if (replog->real.snapshot_put(io, trailing, &put->request, snapshot, put_done) != 0) {
-        replog_die(replog, REPLOG_EXIT_IO, "write of a snapshot", io->errmsg);
+        replog_die_of_disk(replog, REPLOG_EXIT_IO, "write of a snapshot", io->errmsg);
     }
     return 0;
 }
@@ -220,42 +221,6 @@ static int wrapped_send(struct raft_io *io, struct raft_io_send *request,
 /* ---- time ---- */
 
 /*
- * A leader refuses entries while most nodes lack files that were made ahead, a full disk being the
- * reason as a rule. libraft tries to make them again only after a minute, with the timer that
- * damages its memory, and says nothing. So the process ends before that.
- */
-void replog_note_full(struct bb_replog *replog, bool is_full)
-{
-    if (is_full && !replog->is_full && replog->full_ticks == 0)
-        bb_error(&replog->ctx, "replog.no_space", "dir=%s", replog->dir);
-    replog->is_full = is_full;
-    replog->full_ticks = is_full ? replog->full_ticks : 0;
-}
-
-static void watch_space(struct bb_replog *replog)
-{
-    if (replog->is_full && ++replog->full_ticks >= REPLOG_FULL_TICKS_MAX) {
-        replog_die(
-            replog, REPLOG_EXIT_HANG, "append",
-            "no space for the log on this disk, or on those of most storage nodes, for 10 s");
-    }
-    replog->is_full = false;
-}
-
-/* libraft waits in silence for a file that it could not make ahead, and may have given some space
- * back since: what is free is held against what a start needs. */
-static const char *why_it_hangs(struct bb_replog *replog, const char *otherwise)
-{
-    struct bb_ctx *ctx = &replog->ctx;
-    uint64_t free_bytes;
-
-    if (ctx->env->ops->free_bytes(ctx, ctx->env, replog->dir, &free_bytes) == BB_OK &&
-        free_bytes < REPLOG_FREE_BYTES_MIN)
-        return "its disk has too little space: free some";
-    return otherwise;
-}
-
-/*
  * What the disk writes at a time is one entry, or a few that lie in one file. A leader whose disk
  * hangs gets further entries for as long as others commit them: they do not count.
  */
@@ -273,15 +238,12 @@ static uint64_t append_ticks_max(const struct bb_replog *replog)
 
 void replog_watch(struct bb_replog *replog)
 {
-    watch_space(replog);
-    if (!bb_list_is_empty(&replog->appends) &&
-        ++replog->append_ticks >= append_ticks_max(replog)) {
-        replog_die(replog, REPLOG_EXIT_HANG, "append",
-                   why_it_hangs(replog, "no answer from the disk for 3 s or more"));
+    replog_room_tick(replog);
+    if (!bb_list_is_empty(&replog->appends) && ++replog->append_ticks >= append_ticks_max(replog)) {
+        replog_die_of_disk(replog, REPLOG_EXIT_HANG, "append", "no answer for 3 s or more");
     }
     if (replog->snapshots_in_flight > 0 && ++replog->snapshot_ticks >= REPLOG_SNAPSHOT_TICKS_MAX) {
-        replog_die(replog, REPLOG_EXIT_HANG, "write of a snapshot",
-                   why_it_hangs(replog, "no answer from the disk for 30 s"));
+        replog_die_of_disk(replog, REPLOG_EXIT_HANG, "write of a snapshot", "no answer for 30 s");
     }
 }
 

@@ -9,6 +9,8 @@
 
 #include "storage.h"
 
+#define NO_ROOM "the log takes no entry: the disks of most storage nodes are full, or too slow"
+
 /* One proposal under way; lives from propose to done. */
 struct pending {
     struct storage *node;
@@ -58,6 +60,17 @@ static void reply_claim(struct storage *node, struct bb_exchange *exchange,
     storage_reply(exchange, &reply);
 }
 
+static void tell_member(const struct pending *pending, int status)
+{
+    const char *why = status == BB_NO_SPACE ? NO_ROOM : "the leader changed meanwhile";
+
+    if (status == BB_OK) {
+        pending->done(pending->arg, pending->answer.status, pending->answer.error);
+    } else {
+        pending->done(pending->arg, status, why);
+    }
+}
+
 static void on_proposed(void *tag, int status)
 {
     struct pending *pending = tag;
@@ -67,10 +80,11 @@ static void on_proposed(void *tag, int status)
     node->proposals -= 1;
     node->claims -= pending->kind == BB_REPLOG_CLAIM;
     if (pending->kind == BB_REPLOG_MEMBER) {
-        pending->done(pending->arg, status == BB_OK ? pending->answer.status : status,
-                      status == BB_OK ? pending->answer.error : "the leader changed meanwhile");
+        tell_member(pending, status);
     } else if (status == BB_NOT_LEADER) {
         storage_refuse_not_leader(node, pending->exchange);
+    } else if (status == BB_NO_SPACE) {
+        storage_refuse(pending->exchange, status, NO_ROOM);
     } else if (status != BB_OK) {
         storage_refuse(pending->exchange, status,
                        "the log lost its leader or ended: send the same batch again");

@@ -226,6 +226,11 @@ Test(replog, hanging_write_ends_the_process, .timeout = 30, .exit_code = REPLOG_
     log_run_ms(&world, 10000);
 }
 
+static void on_nothing(void *tag, int status)
+{
+    (void)tag, (void)status;
+}
+
 /* A leader whose own disk hangs: others commit what comes. */
 Test(replog, hanging_write_ends_the_process_though_entries_keep_coming, .timeout = 60,
      .exit_code = REPLOG_EXIT_HANG)
@@ -243,43 +248,81 @@ Test(replog, hanging_write_ends_the_process_though_entries_keep_coming, .timeout
 
 /* As with files that cannot be made ahead: libraft takes nothing, and tries again after a minute.
  */
-static void is_refused_once(struct log_world *world)
+static void propose_without_room(struct log_world *world)
 {
-    uint8_t *entry = bb_replog_entry_new(64);
-
-    memset(entry, 0, 64);
-    cr_assert_eq(bb_replog_propose_take(&world->ctx, world->replog, entry, 64, NULL, world),
-                 BB_NO_SPACE);
-    log_run_ms(world, 20);
+    raft_set_capacity_threshold(&world->replog->raft, UINT16_MAX);
+    log_propose(world, 1, 64);
+    cr_assert_eq(world->under_way, 1);
 }
 
-Test(replog, a_log_without_space_ends_the_process, .timeout = 60, .exit_code = REPLOG_EXIT_HANG)
+Test(replog, an_entry_waits_for_room_in_the_log, .timeout = 60)
 {
     struct log_world world;
     log_init(&world);
     cr_assert_eq(log_start(&world), BB_OK);
-    raft_set_capacity_threshold(&world.replog->raft, UINT16_MAX);
-    log_fini(&world);
-    for (int i = 0; i < 1500; i++)
-        is_refused_once(&world);
-}
-
-Test(replog, space_that_comes_back_is_used, .timeout = 60)
-{
-    struct log_world world;
-    log_init(&world);
-    cr_assert_eq(log_start(&world), BB_OK);
-    for (size_t round = 1; round <= 2; round++) {
-        raft_set_capacity_threshold(&world.replog->raft, UINT16_MAX);
-        while (world.replog->full_ticks < 10)
-            is_refused_once(&world);
-        raft_set_capacity_threshold(&world.replog->raft, 0);
-        log_propose(&world, round, 64);
-        log_run(&world, round);
-        cr_assert_eq(world.replog->full_ticks, 0);
-    }
+    propose_without_room(&world);
+    log_propose(&world, 2, 64);
+    while (world.replog->room.refused_ticks < 2)
+        log_run_ms(&world, 20);
+    cr_assert_eq(world.applied_count, 0);
+    raft_set_capacity_threshold(&world.replog->raft, 0);
+    log_run(&world, 2);
+    cr_assert_eq(world.done_status, BB_OK);
+    cr_assert_eq(world.applied[0], 1);
+    cr_assert_eq(world.applied[1], 2);
+    cr_assert_eq(world.replog->room.refused_ticks, 0);
     log_stop(&world);
     log_fini(&world);
+}
+
+Test(replog, entries_that_find_no_room_are_given_back_and_then_refused, .timeout = 60)
+{
+    struct log_world world;
+    log_init(&world);
+    cr_assert_eq(log_start(&world), BB_OK);
+    propose_without_room(&world);
+    log_propose(&world, 2, 64);
+    log_run(&world, 2);
+    cr_assert_eq(world.done_status, BB_NO_SPACE);
+    uint8_t *entry = bb_replog_entry_new(64);
+    memset(entry, 0, 64);
+    cr_assert_eq(bb_replog_propose_take(&world.ctx, world.replog, entry, 64, NULL, &world),
+                 BB_NO_SPACE);
+    raft_set_capacity_threshold(&world.replog->raft, 0);
+    log_propose(&world, 3, 64);
+    log_run(&world, 3);
+    cr_assert_eq(world.done_status, BB_OK);
+    cr_assert_eq(world.applied_count, 1);
+    log_stop(&world);
+    log_fini(&world);
+}
+
+Test(replog, close_gives_back_what_waits_for_room, .timeout = 20)
+{
+    struct log_world world;
+    log_init(&world);
+    cr_assert_eq(log_start(&world), BB_OK);
+    propose_without_room(&world);
+    bb_replog_free(world.replog);
+    cr_assert_eq(world.under_way, 0);
+    cr_assert_eq(world.done_status, BB_NOT_LEADER);
+    bb_loop_free(world.loop);
+    log_fini(&world);
+}
+
+Test(replog, a_log_without_room_ends_the_process, .timeout = 60, .exit_code = REPLOG_EXIT_HANG)
+{
+    struct log_world world;
+    log_init(&world);
+    cr_assert_eq(log_start(&world), BB_OK);
+    propose_without_room(&world);
+    log_fini(&world);
+    for (int i = 0; i < 1500; i++) {
+        uint8_t *entry = bb_replog_entry_new(64);
+        memset(entry, 0, 64);
+        (void)bb_replog_propose_take(&world.ctx, world.replog, entry, 64, on_nothing, &world);
+        log_run_ms(&world, 20);
+    }
 }
 
 static int append_fails(struct raft_io *io, struct raft_io_append *request,

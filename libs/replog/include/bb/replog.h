@@ -150,7 +150,8 @@ void bb_replog_entry_free(uint8_t *entry);
 
 /*
  * BB_OK: applied (`apply` ran with this tag before). BB_OUTCOME_UNKNOWN: it may or may not come.
- * BB_NOT_LEADER: it was held for a transfer of the leadership and is not in the log.
+ * BB_NOT_LEADER, BB_NO_SPACE: it waited, for a transfer of the leadership to end or for room in the
+ * log, a second at most, and is not in the log.
  * Called once, never from inside propose.
  */
 typedef void bb_replog_done_fn(void *tag, int status);
