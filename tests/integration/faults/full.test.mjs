@@ -3,46 +3,18 @@
 // away for repair: the processes of functions do not hold them.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { app } from "../http/modes.mjs";
 import { eventually as wait, startSuite } from "../js/suite.mjs";
+import { canMount, fill, mount, unmount } from "./disks.mjs";
 import { verify, writers } from "./ledger.mjs";
 
 const NODES = ["storage", "storage2", "storage3"];
 const eventually = (probe, what) => wait(probe, { what });
-
-function mount(dir, megabytes) {
-  mkdirSync(dir, { recursive: true });
-  return spawnSync("mount", ["-t", "tmpfs", "-o", `size=${megabytes}m`, "tmpfs", dir]).status === 0;
-}
-
-/** Whether this process may make small file systems. */
-function canMount() {
-  const dir = mkdtempSync(join(tmpdir(), "bitbend-mount-"));
-  const can = mount(dir, 1);
-  if (can) spawnSync("umount", [dir]);
-  rmSync(dir, { recursive: true });
-  return can;
-}
-
-/** Takes all space of the file system at `dir`; returns what gives it back. */
-function fill(dir) {
-  const path = join(dir, "ballast");
-  const file = openSync(path, "w");
-  for (let size = 1 << 20; size >= 4096; ) {
-    try {
-      writeSync(file, Buffer.alloc(size));
-    } catch {
-      size >>= 1;
-    }
-  }
-  closeSync(file);
-  return () => rmSync(path);
-}
 
 describe("storage nodes whose disks are full", { skip: !canMount() && "needs the right to make a small file system" }, () => {
   const base = mkdtempSync(join(tmpdir(), "bitbend-full-"));
@@ -55,7 +27,7 @@ describe("storage nodes whose disks are full", { skip: !canMount() && "needs the
   });
   after(async () => {
     await suite?.stop();
-    for (const dir of NODES.map(disk)) spawnSync("umount", [dir]);
+    for (const dir of NODES.map(disk)) unmount(dir);
     rmSync(base, { recursive: true });
   });
 
@@ -105,7 +77,7 @@ test("a file system that is unmounted is not held by slots", { skip: !canMount()
     assert.deepEqual(held(), []);
   } finally {
     await suite?.stop();
-    for (const dir of [disk, shared]) spawnSync("umount", [dir], { stdio: "ignore" });
+    for (const dir of [disk, shared]) unmount(dir);
     rmSync(shared, { recursive: true });
   }
 });
