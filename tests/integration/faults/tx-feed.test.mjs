@@ -217,6 +217,11 @@ describe("a feed with a damaged file", () => {
     await mutation(suite.url, "items:add", { group: "after", n: 1 });
 
     // What fits no more together is told by inspect as well, although each file is whole.
+    const isCut = (names) => names.some((name) => /^snapshot-[0-9-]+$/.test(name)) && !names.some((name) => /^0*1-/.test(name));
+    await eventually(async () => {
+      await Promise.all(Array.from({ length: 8 }, (_, n) => mutation(suite.url, "items:add", { group: "cut", n, body })));
+      return isCut(readdirSync(join(folder, "raft")));
+    }, 60000);
     await suite.kill("storage", "SIGTERM");
     const inspect = () => spawnSync(join(ROOT, process.env.BB_TEST_BUILD ?? "build/release", "bin/bb-ctl"), ["inspect", folder], { encoding: "utf8", timeout: 120_000 });
     const raft = join(folder, "raft");
