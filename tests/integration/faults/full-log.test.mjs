@@ -13,7 +13,7 @@ import { verify, writers } from "./ledger.mjs";
 
 const NODES = ["storage", "storage2", "storage3"];
 const SKIP = !canMount() && "needs the right to make a small file system";
-const LOG_MB = 180; // a start needs 128
+const LOG_MB = 320; // a start needs 128, and the log may have grown before
 const BODY = "x".repeat(200_000);
 const eventually = (probe, what) => wait(probe, { what });
 

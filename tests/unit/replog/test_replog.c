@@ -343,6 +343,30 @@ Test(replog, failed_write_ends_the_process, .timeout = 30, .exit_code = REPLOG_E
     log_propose(&world, 1, 64);
 }
 
+static int snapshot_fails(struct raft_io *io, unsigned trailing,
+                          struct raft_io_snapshot_put *request,
+                          const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb done)
+{
+    (void)io, (void)trailing, (void)snapshot;
+    done(request, RAFT_IOERR);
+    return 0;
+}
+
+Test(replog, snapshot_that_cannot_be_written_ends_the_process, .timeout = 30,
+     .exit_code = REPLOG_EXIT_IO)
+{
+    struct log_world world;
+    log_init(&world);
+    world.options.snapshot_bytes = 4096;
+    cr_assert_eq(log_start(&world), BB_OK);
+    world.replog->real.snapshot_put = snapshot_fails;
+    log_fini(&world);
+    for (uint64_t value = 1; value <= 1500; value++) {
+        log_propose(&world, value, 8192);
+        log_run_ms(&world, 20);
+    }
+}
+
 static int term_fails(struct raft_io *io, raft_term term)
 {
     (void)io, (void)term;
