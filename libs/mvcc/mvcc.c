@@ -26,49 +26,75 @@ struct bb_mvcc *bb_mvcc_new_growing(void)
     return map;
 }
 
-static void free_node(struct mvcc_node *node)
+/* At most `left` versions, newest first; false: there are more. */
+static bool free_versions(struct bb_mvcc *map, struct mvcc_node *node, size_t *left)
 {
     struct mvcc_version *version = mvcc_node_newest(node);
-    while (version != NULL) {
+    while (version != NULL && *left > 0) {
         struct mvcc_version *older = atomic_load_explicit(&version->older, memory_order_relaxed);
+        mvcc_account(map, -(ptrdiff_t)mvcc_version_cost(version->value_size), 0);
         bb_free(version);
         version = older;
+        --*left;
     }
-    bb_free(node);
+    atomic_store_explicit(&node->newest, version, memory_order_relaxed);
+    return version == NULL;
 }
 
-static void free_nodes(struct bb_mvcc *map)
+/* All are in the index, if there is one, in their order or not. */
+static struct mvcc_node *next_to_free(struct bb_mvcc *map)
 {
-    struct bb_key_walk walk = { 0 };
-    struct mvcc_node *loose;
-    while (map->index != NULL && (loose = bb_key_index_next(map->index, &walk)) != NULL) {
-        if (loose->level_count == 0) {
-            free_node(loose);
-        }
+    if (map->index != NULL) {
+        return bb_key_index_next(map->index, &map->leaving);
     }
     struct mvcc_node *node = atomic_load_explicit(&map->head[0], memory_order_relaxed);
-    while (node != NULL) {
+    if (node != NULL) {
         struct mvcc_node *next = atomic_load_explicit(&node->next[0], memory_order_relaxed);
-        free_node(node);
-        node = next;
+        atomic_store_explicit(&map->head[0], next, memory_order_relaxed);
+    }
+    return node;
+}
+
+/* False: there are more nodes. */
+static bool free_nodes(struct bb_mvcc *map, size_t left)
+{
+    for (;;) {
+        if (map->begun == NULL) {
+            map->begun = next_to_free(map);
+        }
+        if (map->begun == NULL) {
+            return true;
+        }
+        if (!free_versions(map, map->begun, &left)) {
+            return false;
+        }
+        mvcc_account(map,
+                     -(ptrdiff_t)mvcc_node_cost(map, map->begun->key_size, map->begun->level_count),
+                     -1);
+        bb_free(map->begun);
+        map->begun = NULL;
     }
 }
 
-void bb_mvcc_free(struct bb_mvcc *map)
+bool bb_mvcc_free_some(struct bb_mvcc *map, size_t versions)
 {
-    if (map == NULL) {
-        return;
-    }
     if (map->is_growing) {
         mvcc_blocks_free(map);
-    } else {
-        free_nodes(map);
+    } else if (!free_nodes(map, versions)) {
+        return false;
     }
     if (map->index != NULL) {
         bb_key_index_fini(map->index);
         bb_free(map->index);
     }
     bb_free(map);
+    return true;
+}
+
+void bb_mvcc_free(struct bb_mvcc *map)
+{
+    bool is_gone = map == NULL || bb_mvcc_free_some(map, SIZE_MAX);
+    bb_assert(is_gone);
 }
 
 static struct bb_slice key_of(const void *node)

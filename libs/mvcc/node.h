@@ -46,6 +46,8 @@ struct bb_mvcc {
     _Atomic size_t bytes, keys; /* changed by the writer only */
     uint64_t height_seed;       /* the writer's; fixed at start, so runs are repeatable */
     struct bb_key_index *index; /* NULL: keys are found by their order alone */
+    struct bb_key_walk leaving; /* what is freed next when all is freed bit by bit, */
+    struct mvcc_node *begun;    /* and a key some of whose versions are gone already */
     _Atomic(struct mvcc_node *) head[MVCC_LEVELS];
 };
 

@@ -4,6 +4,14 @@
 
 #include "cache_internal.h"
 
+/* However much there is to let go of, each time it lets go of so much at least: of covers that are
+ * looked at to make room, and for each that came since, and of keys that only older reads need, and
+ * for each that was written since. */
+#define LOOKS_LEAST 256u
+#define LOOKS_EACH  16u
+#define KEYS_LEAST  256u
+#define KEYS_EACH   4u
+
 /* The keys of one feed record, until no reader needs what they replaced. */
 struct trail {
     struct trail *next, *prev;
@@ -70,11 +78,62 @@ static void trail_pop(struct cache *cache)
     bb_free(trail);
 }
 
-static void trail_clear(struct cache *cache)
+/* ---- what was forgotten ---- */
+
+static void leave(struct cache *cache)
 {
-    while (cache->oldest != NULL) {
-        trail_pop(cache);
+    struct leaving *leaving = bb_alloc(sizeof(*leaving));
+    *leaving = (struct leaving){ .next = cache->leaving,
+                                 .map = cache->map,
+                                 .written = worker_written_leave(cache->written),
+                                 .covered = cache->covered,
+                                 .oldest = cache->oldest };
+    cache->leaving = leaving;
+    cache->map = map_new();
+    cache->covered = worker_coverage_new();
+    cache->oldest = cache->newest = NULL;
+}
+
+/* False: there are more records. */
+static bool free_records(struct cache *cache, struct trail **oldest, size_t count)
+{
+    for (; count > 0 && *oldest != NULL; count--) {
+        struct trail *trail = *oldest;
+        *oldest = trail->next;
+        cache->trail_bytes -= sizeof(*trail) + trail->capacity;
+        bb_free(trail);
     }
+    return *oldest == NULL;
+}
+
+/* Frees so much of it at most. */
+static void leave_some(struct cache *cache, size_t count)
+{
+    struct leaving *leaving = cache->leaving;
+    if (leaving == NULL || !free_records(cache, &leaving->oldest, count)) {
+        return;
+    }
+    if (leaving->written != NULL) {
+        bool is_gone = bb_mvcc_free_some(leaving->written, count);
+        leaving->written = is_gone ? NULL : leaving->written;
+    } else if (leaving->covered != NULL) {
+        bool is_gone = worker_coverage_free_some(leaving->covered, count);
+        leaving->covered = is_gone ? NULL : leaving->covered;
+    } else if (bb_mvcc_free_some(leaving->map, count)) {
+        cache->leaving = leaving->next;
+        bb_free(leaving);
+    }
+}
+
+static size_t leaving_bytes(const struct cache *cache)
+{
+    size_t bytes = 0;
+    for (const struct leaving *leaving = cache->leaving; leaving != NULL; leaving = leaving->next) {
+        bytes += bb_mvcc_bytes(leaving->map);
+        bytes += leaving->written == NULL ? 0 : bb_mvcc_bytes(leaving->written);
+        bytes += leaving->covered == NULL ? 0 : worker_coverage_bytes(leaving->covered);
+    }
+    return bytes;
 }
 
 void worker_cache_free(struct cache *cache)
@@ -82,7 +141,10 @@ void worker_cache_free(struct cache *cache)
     if (cache == NULL) {
         return;
     }
-    trail_clear(cache);
+    leave(cache);
+    while (cache->leaving != NULL) {
+        leave_some(cache, SIZE_MAX);
+    }
     bb_mvcc_free(cache->map);
     worker_coverage_free(cache->covered);
     worker_written_free(cache->written);
@@ -91,11 +153,8 @@ void worker_cache_free(struct cache *cache)
 
 void worker_cache_reset(struct cache *cache, uint64_t base)
 {
-    trail_clear(cache);
-    bb_mvcc_free(cache->map);
-    cache->map = map_new();
-    worker_coverage_clear(cache->covered);
-    cache->floor = cache->applied = cache->filled = base;
+    leave(cache);
+    cache->floor = cache->pruned = cache->applied = cache->filled = base;
     cache->changes++;
 }
 
@@ -105,8 +164,9 @@ struct cache_stats worker_cache_stats(const struct cache *cache)
         .hits = cache->hits,
         .misses = cache->misses,
         .bytes = bb_mvcc_bytes(cache->map) + worker_coverage_bytes(cache->covered) +
-                 cache->trail_bytes + worker_written_bytes(cache->written),
+                 cache->trail_bytes + worker_written_bytes(cache->written) + leaving_bytes(cache),
         .intervals = worker_coverage_count(cache->covered),
+        .looks = cache->looks,
         .ordered = cache->ordered,
     };
 }
@@ -158,6 +218,7 @@ static void apply_key(struct bb_ctx *ctx, struct cache *cache, struct trail *tra
         is_listed = true;
     }
     trail_append(trail, key, is_listed);
+    cache->pending++;
 }
 
 uint32_t worker_cache_apply(struct bb_ctx *ctx, struct cache *cache, const Bb__Proto__TxBody *body,
@@ -273,47 +334,49 @@ void worker_cache_drop_after(struct cache *cache, uint64_t newest)
 
 /* ---- letting go ---- */
 
-/* Of one key, written at `tx`: nobody reads below `horizon`. Is it in a covered interval? What was
+/* Of one key, written at `tx`: nobody reads below that. Is it in a covered interval? What was
  * written later has its own turn, as it may be kept. */
-static bool prune_key(struct cache *cache, struct bb_slice key, uint64_t tx, uint64_t horizon)
+static bool prune_key(struct cache *cache, struct bb_slice key, uint64_t tx)
 {
     if (!worker_coverage_has(cache->covered, key)) {
         bb_mvcc_drop_key(cache->map, key, BB_TX(tx));
         return false;
     }
     /* An absent key in a covered interval needs no version that says so. */
-    bb_mvcc_settle_key(cache->map, key, BB_TX(horizon));
+    bb_mvcc_settle_key(cache->map, key, BB_TX(tx));
     return true;
 }
 
 /*
  * What nobody needs any more of the keys of one record. A document whose place in an index somebody
  * keeps is known since its write, and stays as the place does: a query over the newest rows would
- * ask storage for each of them.
+ * ask storage for each of them. Returns how many keys there are, about.
  */
-static void prune_record(struct cache *cache, const struct trail *trail, uint64_t horizon)
+static size_t prune_record(struct cache *cache, const struct trail *trail)
 {
+    size_t count = 0;
     struct bb_slice document = BB_SLICE_EMPTY; /* the last one, whose index keys follow it */
     bool is_kept = false;
     struct trail_walk walk = { .trail = trail };
-    for (bool is_there = true; is_there;) {
+    for (bool is_there = true; is_there; count++) {
         is_there = trail_next(&walk);
         struct bb_slice key = is_there ? walk.key : BB_SLICE_EMPTY;
         bool is_index_key = key.size > 20 && document.size == 20 &&
                             memcmp(document.data + 4, key.data + key.size - 16, 16) == 0;
         if (is_index_key) {
-            is_kept |= prune_key(cache, key, trail->tx, horizon);
+            is_kept |= prune_key(cache, key, trail->tx);
         } else {
             if (is_kept) {
                 worker_coverage_add_point(cache->covered, document, trail->tx);
             }
             if (document.size > 0) {
-                (void)prune_key(cache, document, trail->tx, horizon);
+                (void)prune_key(cache, document, trail->tx);
             }
             document = key;
             is_kept = false;
         }
     }
+    return count;
 }
 
 static bool is_kept_by_point(void *arg, struct bb_slice key)
@@ -333,13 +396,28 @@ static void let_go(struct cache *cache, struct cover *cover, uint64_t horizon)
     worker_coverage_remove(cache->covered, cover);
 }
 
+/* What it did since it made room last pays for looks: to take away the marks that it left, and to
+ * find twice over what goes for what came. */
+static size_t looks_paid(struct cache *cache)
+{
+    uint64_t done = LOOKS_EACH * worker_coverage_added(cache->covered) + cache->hits +
+                    cache->misses + cache->found_count;
+    uint64_t paid = done > cache->paid ? done - cache->paid : 0;
+    cache->paid = done;
+    return LOOKS_LEAST + (size_t)paid;
+}
+
 static void evict(struct cache *cache, uint64_t horizon)
 {
-    /* Once around takes the marks away, twice takes all that may go. */
-    size_t looks = 2 * worker_coverage_count(cache->covered) + 2;
+    size_t looks = looks_paid(cache);
+    if (cache->leaving != NULL && worker_cache_stats(cache).bytes > cache->bytes_max) {
+        leave_some(cache, looks);
+        return;
+    }
     while (looks-- > 0 && worker_coverage_count(cache->covered) > 0 &&
            worker_cache_stats(cache).bytes > cache->bytes_max) {
         struct cover *cover = worker_coverage_around(cache->covered);
+        cache->looks++;
         if (cover->is_used || cover->from > horizon) {
             /* What was filled after the horizon could not be dropped with it: nothing would ever
              * find it again. It may go when the horizon has passed. */
@@ -350,15 +428,30 @@ static void evict(struct cache *cache, uint64_t horizon)
     }
 }
 
+/* What only reads below the horizon needed. */
+static void prune_records(struct cache *cache, uint64_t horizon)
+{
+    size_t keys = KEYS_LEAST + KEYS_EACH * cache->pending;
+    cache->pending = 0;
+    while (cache->oldest != NULL && cache->oldest->tx <= horizon && keys > 0) {
+        size_t count = prune_record(cache, cache->oldest);
+        keys -= count < keys ? count : keys;
+        cache->pruned = cache->oldest->tx;
+        trail_pop(cache);
+    }
+    if (cache->oldest == NULL || cache->oldest->tx > horizon) {
+        cache->pruned = horizon;
+    }
+}
+
 void worker_cache_prune(struct cache *cache, uint64_t horizon)
 {
+    leave_some(cache, LOOKS_LEAST);
     if (horizon < cache->floor) {
         return;
     }
     cache->floor = horizon;
-    while (cache->oldest != NULL && cache->oldest->tx <= horizon) {
-        prune_record(cache, cache->oldest, horizon);
-        trail_pop(cache);
-    }
-    evict(cache, horizon);
+    prune_records(cache, horizon);
+    /* Not what its record will look for: it may keep a document for its place in an index. */
+    evict(cache, cache->pruned);
 }

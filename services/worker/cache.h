@@ -22,7 +22,8 @@ struct cache;
 
 struct cache *worker_cache_new(size_t bytes_max);
 void worker_cache_free(struct cache *cache); /* accepts NULL */
-/* Forget everything. The feed goes on after `base`: reads below it bypass the cache. */
+/* Forget everything; the memory goes with what is pruned. The feed goes on after `base`: reads
+ * below it bypass the cache. */
 void worker_cache_reset(struct cache *cache, uint64_t base);
 /* One record of the feed, in order. Returns a bit (1 << table) for each system table that it wrote.
  */
@@ -31,7 +32,8 @@ uint32_t worker_cache_apply(struct bb_ctx *ctx, struct cache *cache, const Bb__P
 /* An epoch died: what came after `newest` never happened. */
 void worker_cache_drop_after(struct cache *cache, uint64_t newest);
 /* Nobody will read below `horizon` any more, nothing above it that is not durable is touched: drop
- * what only older reads need, and evict down to the bound. */
+ * what only older reads need, and evict down to the bound. Each time a part, however much there is;
+ * more than comes between two times, so what is over the bound is a small part of it. */
 void worker_cache_prune(struct cache *cache, uint64_t horizon);
 
 /* Reads below it bypass the cache. */
@@ -39,6 +41,7 @@ uint64_t worker_cache_floor(const struct cache *cache);
 
 struct cache_stats {
     uint64_t hits, misses, bytes, intervals;
+    uint64_t looks;   /* at intervals, to make room */
     uint64_t ordered; /* keys that were looked at when ranges became known */
 };
 struct cache_stats worker_cache_stats(const struct cache *cache);

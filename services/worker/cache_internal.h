@@ -9,6 +9,13 @@
 #include "written.h"
 
 struct trail;
+/* What was forgotten as a whole and goes bit by bit. NULL: is gone. */
+struct leaving {
+    struct leaving *next;
+    struct bb_mvcc *map, *written;
+    struct coverage *covered;
+    struct trail *oldest;
+};
 struct cache {
     uint64_t found_count; /* points that the map answered */
     /* A key is in order if a covered range holds it, else loose: single documents, which are
@@ -18,11 +25,16 @@ struct cache {
     struct coverage *covered;
     struct trail *oldest, *newest;
     struct written *written; /* what of the trail is not in order, of the indexes with ranges */
+    struct leaving *leaving;
     size_t bytes_max, trail_bytes;
     uint64_t applied; /* the newest record */
     uint64_t filled;  /* the newest moment of a fill */
+    uint64_t looks;   /* covers that were looked at to make room */
     uint64_t ordered; /* keys that were looked at for ranges that became known */
     uint64_t floor;   /* reads below it bypass the cache */
+    uint64_t pruned;  /* not above the floor: what was written until then is there if covered */
+    uint64_t pending; /* keys that were applied since it let go of some, */
+    uint64_t paid;    /* and what it had done when it last made room */
     uint64_t changes; /* records that were applied or dropped */
     uint64_t hits, misses;
 };

@@ -316,7 +316,7 @@ static void step_bypass(struct cache_read *read)
  */
 static void keep_written(struct cache *cache, struct bb_slice key, uint64_t tx)
 {
-    if (tx <= cache->floor || worker_coverage_at(cache->covered, key) != NULL) {
+    if (tx <= cache->pruned || worker_coverage_at(cache->covered, key) != NULL) {
         return;
     }
     worker_coverage_add_point(cache->covered, key, tx);

@@ -18,10 +18,10 @@ struct coverage {
     struct bb_key_index points;
     struct node *root;
     size_t range_count, bytes;
-    uint64_t made;
+    uint64_t made, made_points;
     struct bb_key_walk point_hand; /* where going around goes on: among the points; */
     struct bb_buf range_hand;
-    bool is_among_ranges;
+    bool is_among_ranges, is_leaving;
 };
 
 static uint64_t priority_of(uint64_t n)
@@ -218,6 +218,7 @@ void worker_coverage_add_point(struct coverage *set, struct bb_slice key, uint64
                                    .is_point = true };
     bb_key_index_add(&set->points, &point->cover);
     set->bytes += point_cost(key.size);
+    set->made_points++;
 }
 
 static void remove_point(struct coverage *set, struct cover *cover)
@@ -369,22 +370,35 @@ struct coverage *worker_coverage_new(void)
     return set;
 }
 
-void worker_coverage_clear(struct coverage *set)
+bool worker_coverage_free_some(struct coverage *set, size_t count)
 {
-    while (set->root != NULL) {
+    if (!set->is_leaving) {
+        set->is_leaving = true;
+        set->point_hand = (struct bb_key_walk){ 0 };
+    }
+    for (; count > 0 && set->root != NULL; count--) {
         remove_range(set, &set->root->cover);
     }
-    drop_points(set, 0);
-    bb_assert(set->points.count == 0 && set->bytes == 0);
+    for (; count > 0; count--) {
+        struct cover *point = bb_key_index_next(&set->points, &set->point_hand);
+        if (point == NULL) {
+            bb_assert(set->bytes == 0);
+            bb_key_index_fini(&set->points);
+            bb_buf_fini(&set->range_hand);
+            bb_free(set);
+            return true;
+        }
+        set->bytes -= point_cost(point->low.size);
+        bb_free(bb_container(point, struct point, cover));
+    }
+    return false;
 }
 
 void worker_coverage_free(struct coverage *set)
 {
     if (set != NULL) {
-        worker_coverage_clear(set);
-        bb_key_index_fini(&set->points);
-        bb_buf_fini(&set->range_hand);
-        bb_free(set);
+        bool is_gone = worker_coverage_free_some(set, SIZE_MAX);
+        bb_assert(is_gone);
     }
 }
 
@@ -396,4 +410,9 @@ size_t worker_coverage_count(const struct coverage *set)
 size_t worker_coverage_bytes(const struct coverage *set)
 {
     return set->bytes;
+}
+
+uint64_t worker_coverage_added(const struct coverage *set)
+{
+    return set->made + set->made_points;
 }

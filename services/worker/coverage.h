@@ -22,9 +22,13 @@ struct cover {
 
 struct coverage *worker_coverage_new(void);
 void worker_coverage_free(struct coverage *set); /* accepts NULL */
-void worker_coverage_clear(struct coverage *set);
+/* The same bit by bit, of one that nobody uses any more: so many intervals at most. True: it is
+ * gone. */
+bool worker_coverage_free_some(struct coverage *set, size_t count);
 size_t worker_coverage_count(const struct coverage *set);
 size_t worker_coverage_bytes(const struct coverage *set);
+/* How many were ever added. */
+uint64_t worker_coverage_added(const struct coverage *set);
 
 /* Of the point and the range that hold `key` the one that is known from the older tx; NULL: none.
  * Results live until the set changes. */

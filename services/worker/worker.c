@@ -294,6 +294,7 @@ static void on_tick(void *arg)
     worker_backfill_watch(worker, now);
     worker_warm_watch(worker, now);
     worker_forget_watch(worker, now);
+    worker_cache_prune(worker->cache, worker_horizon(worker)); /* also when nothing comes */
     answer_pulls(worker, now);
     set_metrics(worker);
     if (worker->is_stopping) {

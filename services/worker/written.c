@@ -1,7 +1,5 @@
 #include "written.h"
 
-#include "bb/mvcc.h"
-
 #define SETS 64u
 #define WAYS 8u
 /* An index of which no range was asked for so long is not wanted any more. */
@@ -31,6 +29,13 @@ void worker_written_free(struct written *written)
     }
     bb_mvcc_free(written->keys);
     bb_free(written);
+}
+
+struct bb_mvcc *worker_written_leave(struct written *written)
+{
+    struct bb_mvcc *keys = written->keys;
+    written->keys = bb_mvcc_new(0);
+    return keys;
 }
 
 size_t worker_written_bytes(const struct written *written)

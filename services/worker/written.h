@@ -9,12 +9,14 @@
 #ifndef WORKER_WRITTEN_H
 #define WORKER_WRITTEN_H
 
-#include "bb/base.h"
+#include "bb/mvcc.h"
 
 struct written;
 
 struct written *worker_written_new(void);
 void worker_written_free(struct written *written); /* accepts NULL */
+/* Forgets what was written; its memory is the caller's to free. */
+struct bb_mvcc *worker_written_leave(struct written *written);
 size_t worker_written_bytes(const struct written *written);
 
 /* Somebody asks for ranges of the index of `key`: its writes are kept from now on, when the newest

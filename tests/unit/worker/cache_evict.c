@@ -121,6 +121,14 @@ static void may_compute_for(rlim_t seconds)
     cr_assert_eq(setrlimit(RLIMIT_CPU, &limit), 0);
 }
 
+/* It goes bit by bit. */
+static void prune_until(struct cache *cache, uint64_t horizon, uint64_t bytes)
+{
+    for (int i = 0; i < 10000 && worker_cache_stats(cache).bytes >= bytes; i++) {
+        worker_cache_prune(cache, horizon);
+    }
+}
+
 Test(cache, letting_go_of_what_a_hot_document_was_does_not_depend_on_how_hot_it_is)
 {
     may_compute_for(30);
@@ -132,7 +140,7 @@ Test(cache, letting_go_of_what_a_hot_document_was_does_not_depend_on_how_hot_it_
         cr_expect(is_read == 0 || knows(cache, 20), "it is kept since");
         write_and_prune(cache, 300000, 150000);
         cr_expect(knows(cache, 250100));
-        worker_cache_prune(cache, 400000);
+        prune_until(cache, 400000, 2048);
         cr_expect_lt(worker_cache_stats(cache).bytes, 2048, "its newest version at most");
         worker_cache_free(cache);
     }
@@ -215,5 +223,122 @@ Test(cache, what_was_read_after_the_horizon_can_be_evicted_when_the_horizon_has_
     }
     cr_expect_leq(worker_cache_stats(cache).bytes, 1024u, "%" PRIu64 " bytes are lost",
                   worker_cache_stats(cache).bytes);
+    worker_cache_free(cache);
+}
+
+/* ---- bit by bit: no single step takes a time that grows with what there is ---- */
+
+static void fill_many(struct bb_ctx *ctx, struct cache *cache, uint32_t count)
+{
+    struct bb_arena *arena = bb_arena_new(0);
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t key[20] = { 0 };
+        bb_put_be32(key, BB_INDEX_BY_ID(TABLE));
+        bb_put_be32(key + 4, i);
+        struct cache_read read = { .arena = arena, .low = bb_slice(key, 20), .snapshot = 100 };
+        cr_assert_not(worker_cache_step(cache, &read));
+        struct fill_entry entry = { .key = read.low, .value = bb_slice(key, 20), .tx = 90 };
+        struct cache_fill fill = { .at = 100, .entries = &entry, .count = 1, .is_complete = true };
+        worker_cache_fill(ctx, cache, &read, &read.needs[0], &fill);
+        bb_arena_reset(arena);
+    }
+    bb_arena_free(arena);
+}
+
+Test(cache, room_is_made_without_looking_at_all_there_is)
+{
+    struct bb_ctx ctx = { 0 };
+    uint64_t bytes_max = 1u << 20;
+    struct cache *cache = worker_cache_new(bytes_max);
+    worker_cache_reset(cache, 10);
+    fill_many(&ctx, cache, 50000);
+    worker_cache_prune(cache, 200); /* what came is paid for */
+    cr_expect_gt(worker_cache_stats(cache).bytes, bytes_max);
+    unsigned turns = 0;
+    for (; worker_cache_stats(cache).bytes > bytes_max; turns++) {
+        uint64_t before = worker_cache_stats(cache).looks;
+        worker_cache_prune(cache, 200);
+        cr_assert_leq(worker_cache_stats(cache).looks - before, 1000u);
+        cr_assert_lt(turns, 1000u);
+    }
+    /* Who reads all the time has the room that was asked for, or nearly. */
+    for (uint32_t i = 0; i < 20; i++) {
+        worker_cache_prune(cache, 200);
+    }
+    cr_expect_leq(worker_cache_stats(cache).bytes, bytes_max);
+    worker_cache_free(cache);
+}
+
+/* Nothing may go, as somebody still reads at an old moment: that costs little, again and again. */
+Test(cache, what_may_not_go_is_not_looked_through_each_time)
+{
+    struct bb_ctx ctx = { 0 };
+    struct cache *cache = worker_cache_new(1024);
+    worker_cache_reset(cache, 10);
+    fill_many(&ctx, cache, 5000);
+    worker_cache_prune(cache, 50);
+    uint64_t before = worker_cache_stats(cache).looks;
+    for (int i = 0; i < 10; i++) {
+        worker_cache_prune(cache, 50);
+    }
+    cr_expect_leq(worker_cache_stats(cache).looks - before, 10000u);
+    worker_cache_free(cache);
+}
+
+/* Somebody held back what was written, and is gone. */
+Test(cache, what_was_held_back_goes_bit_by_bit_and_nothing_is_wrong_meanwhile)
+{
+    struct bb_ctx ctx = { 0 };
+    struct cache *cache = worker_cache_new(1u << 30);
+    worker_cache_reset(cache, 10);
+    cr_expect(scans(&ctx, cache, 10, true, 0));
+    uint64_t tx = 100;
+    for (; tx < 20100; tx++) {
+        write_one(&ctx, cache, tx);
+        worker_cache_prune(cache, 50);
+    }
+    uint64_t held = worker_cache_stats(cache).bytes;
+    unsigned turns = 0;
+    for (uint64_t bytes = held; turns < 1000; turns++) {
+        worker_cache_prune(cache, tx);
+        uint64_t now = worker_cache_stats(cache).bytes;
+        if (now == bytes) {
+            break;
+        }
+        cr_assert_geq(now + held / 10, bytes, "a part of it each time");
+        cr_assert(scans(&ctx, cache, tx, false, 1));
+        cr_assert(knows(cache, tx));
+        bytes = now;
+    }
+    cr_expect_gt(turns, 10u);
+    cr_expect_lt(worker_cache_stats(cache).bytes, 4096u);
+    worker_cache_free(cache);
+}
+
+Test(cache, what_was_forgotten_goes_bit_by_bit)
+{
+    struct bb_ctx ctx = { 0 };
+    struct cache *cache = worker_cache_new(1u << 30);
+    worker_cache_reset(cache, 10);
+    fill_many(&ctx, cache, 20000);
+    write_one(&ctx, cache, 120);
+    uint64_t all = worker_cache_stats(cache).bytes;
+    worker_cache_reset(cache, 200);
+    cr_expect_eq(worker_cache_stats(cache).bytes, all, "not yet");
+    cr_expect_not(knows(cache, 200), "but it is forgotten");
+    write_one(&ctx, cache, 220);
+    cr_expect(knows(cache, 220));
+    unsigned turns = 0;
+    for (; worker_cache_stats(cache).bytes > 4096; turns++) {
+        uint64_t before = worker_cache_stats(cache).bytes;
+        worker_cache_prune(cache, 210);
+        cr_assert_leq(before - worker_cache_stats(cache).bytes, all / 10);
+        cr_assert_lt(turns, 1000u);
+    }
+    cr_expect_gt(turns, 20u);
+    cr_expect(knows(cache, 220));
+    /* And with what is left of it at the end. */
+    fill_many(&ctx, cache, 0);
+    worker_cache_reset(cache, 300);
     worker_cache_free(cache);
 }

@@ -31,6 +31,9 @@ struct bb_mvcc_version {
 
 struct bb_mvcc *bb_mvcc_new(size_t bytes_max); /* 0: no limit */
 void bb_mvcc_free(struct bb_mvcc *map);        /* accepts NULL */
+/* The same bit by bit, of a map that nobody uses any more: so many versions at most. True: that was
+ * all, and the map is gone. One that only grows goes at once. */
+bool bb_mvcc_free_some(struct bb_mvcc *map, size_t versions);
 /* Of an empty map that one thread alone uses: single keys are found by a hash, which costs the same
  * however many there are. A new key is loose: no cursor and no range comes to it until it has been
  * put in order. */
