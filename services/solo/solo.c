@@ -288,6 +288,8 @@ static int prepare_data(struct bb_ctx *ctx, struct solo *solo, const struct bb_c
     const char *data = bb_conf_text(conf, "data");
 
     solo->is_memory = bb_conf_bool(conf, "memory");
+    if (data[0] == 0 || strlen(data) >= sizeof solo->data)
+        return bb_fail(ctx, BB_BAD_REQUEST, "name the data folder with --data");
     /* With --memory the folder still keeps dev.json and the key, so that tools find the suite. */
     (void)snprintf(solo->data, sizeof solo->data, "%s", data);
     return ctx->env->ops->make_dir(ctx, ctx->env, solo->data);

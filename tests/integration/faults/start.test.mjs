@@ -174,6 +174,11 @@ test("bad options are answered with 2 and the name of the option; --help and --v
     assert.match(help.output, /--/);
     assert.equal(run(binary, "--version").code, 0);
   }
+  for (const data of ["", "x".repeat(5000)]) {
+    const nowhere = run(solo, "--data", data, "--admin-listen", "off");
+    assert.equal(nowhere.code, 1);
+    assert.match(nowhere.output, /name the data folder with --data/);
+  }
   const bad = run(solo, "--slots", "many");
   assert.equal(bad.code, 2, bad.output);
   assert.match(bad.output, /slots.*many|many.*slots/);
