@@ -193,11 +193,15 @@ static void cap_commit(struct raft_append_entries *message)
  * Others know its folder and refuse it, but one that is far behind does not, and would lead with
  * the forgetful one's vote, without what the two have lost. So a log with nothing but its first
  * entry helps only those that have no more either: the first start of a group.
+ *
+ * One that was started on an older copy of its folder has forgotten some of it. What others know to
+ * be committed every leader has, so a candidate without it is one that only the forgetful elect.
  */
 static bool may_vote(const struct bb_replog *replog, const struct raft_message *message)
 {
-    return message->request_vote.last_log_index <= FIRST_ENTRY ||
-           raft_last_index(replog_raft(replog)) > FIRST_ENTRY;
+    return message->request_vote.last_log_index >= replog->committed &&
+           (message->request_vote.last_log_index <= FIRST_ENTRY ||
+            raft_last_index(replog_raft(replog)) > FIRST_ENTRY);
 }
 
 static struct raft_server *self_of(struct bb_replog *replog)

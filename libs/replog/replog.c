@@ -391,6 +391,12 @@ uint64_t bb_replog_logged(struct bb_replog *replog)
     return replog->logged;
 }
 
+void bb_replog_committed(struct bb_replog *replog, uint64_t index)
+{
+    if (index > replog->committed)
+        replog->committed = index;
+}
+
 /* ---- close ---- */
 
 static void closed_all(struct bb_replog *replog)

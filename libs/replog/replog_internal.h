@@ -224,9 +224,10 @@ struct bb_replog {
     struct bb_replog_status told; /* what `role` heard last */
 
     struct bb_list proposals;
-    uint64_t applied; /* newest index shown to the application, or the log's own behind it */
-    uint64_t shown;   /* newest index that the application's state is of */
-    uint64_t logged;  /* committed, and in this log: never to be missing or taken back */
+    uint64_t applied;   /* newest index shown to the application, or the log's own behind it */
+    uint64_t shown;     /* newest index that the application's state is of */
+    uint64_t logged;    /* committed, and in this log: never to be missing or taken back */
+    uint64_t committed; /* as others said; no node without it may lead */
     uint64_t log_bytes;
     struct replog_size sizes[REPLOG_TRAILING_MAX]; /* of the newest entries, by index */
     struct bb_list appends;                        /* in flight, the oldest first; shims.c */

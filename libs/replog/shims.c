@@ -215,6 +215,11 @@ static int wrapped_send(struct raft_io *io, struct raft_io_send *request,
         message->install_snapshot.last_index == replog->got_index) {
         right.install_snapshot.last_term = replog->got_term;
     }
+    /* It waits for one that may lead: who is asked with no index says no. */
+    if (message->type == RAFT_REQUEST_VOTE &&
+        message->request_vote.last_log_index < replog->committed) {
+        right.request_vote.last_log_index = right.request_vote.last_log_term = 0;
+    }
     return replog_flow_send(replog, request, &right, done);
 }
 

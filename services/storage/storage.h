@@ -97,6 +97,8 @@ struct forgot {
     uint64_t term;  /* in which the answers were given */
     unsigned times; /* one after the other that said so */
     bool is_asking, is_settled;
+    uint64_t heard[BB_REPLOG_MEMBERS_MAX]; /* members that said what was committed */
+    size_t heard_count, asking_count;
 };
 struct forgot_facts {
     uint64_t term, acknowledged;   /* as the leader answered; term 0: it does not say */
@@ -260,8 +262,7 @@ bool storage_compare_is_wrong(const uint64_t *chains, size_t count, uint64_t own
 /* Of one answer more; what is remembered of those before is in `forgot`. */
 enum forgot_verdict storage_forgot_judge(struct forgot *forgot, const struct forgot_facts *facts);
 void storage_forgot_tick(struct storage *node, uint64_t now_us);
-void storage_forgot_answer(const struct storage *node, uint64_t asker,
-                           Bb__Proto__CompareReply *reply);
+void storage_forgot_answer(struct storage *node, uint64_t asker, Bb__Proto__CompareReply *reply);
 
 /* read.c */
 void storage_read(struct storage *node, struct bb_exchange *exchange,

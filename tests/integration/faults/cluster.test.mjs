@@ -266,6 +266,42 @@ describe("who is let in among storage nodes", () => {
     await verify(suite.url, "older", load);
   });
 
+  test("b22_older_start: of nodes that were all stopped the one with the newest entries leads, though another one has an older copy", async () => {
+    const newest = await leaderOf(suite);
+    const [older, behind] = NODES.filter((name) => name !== newest);
+    const folders = NODES.map((name) => suite.settings(name).data);
+    const sequencers = suite.names.filter((name) => name.startsWith("sequencer"));
+    const load = writers(suite.url, "start", 8);
+    await moreAcknowledged(load);
+    await suite.kill(older);
+    cpSync(suite.settings(older).data, `${suite.settings(older).data}.older`, { recursive: true });
+    await suite.start(older);
+    await moreAcknowledged(load, 300);
+    await suite.kill(behind);
+    await moreAcknowledged(load, 300);
+    await load.stop();
+    for (const name of [...sequencers, older]) await suite.kill(name);
+    await suite.kill(newest, "SIGTERM");
+    rmSync(suite.settings(older).data, { recursive: true });
+    renameSync(`${suite.settings(older).data}.older`, suite.settings(older).data);
+    // The other two could elect the one that is behind: by chance, so they are all started some times.
+    for (const folder of folders) cpSync(folder, `${folder}.stopped`, { recursive: true });
+    for (let times = 0; times < 4; times++) {
+      for (const name of NODES) suite.startWith(name, {});
+      assert.equal(await leaderOf(suite), newest, suite.logs());
+      for (const name of NODES) await suite.kill(name);
+      for (const folder of folders) {
+        rmSync(folder, { recursive: true });
+        cpSync(`${folder}.stopped`, folder, { recursive: true });
+      }
+    }
+    await suite.start(...NODES);
+    await suite.start(...sequencers);
+    await untilEqual(suite);
+    await verify(suite.url, "start", load);
+    for (const folder of folders) rmSync(`${folder}.stopped`, { recursive: true });
+  });
+
   test("b22_lost_disk: a node without its disk is not let in under its old number, and is under a new one", async () => {
     const load = writers(suite.url, "disk", 4);
     await moreAcknowledged(load);

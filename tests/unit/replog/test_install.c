@@ -184,6 +184,35 @@ Test(replog_install, node_that_does_not_know_of_its_promotion_votes, .timeout = 
     stop(&world);
 }
 
+static unsigned votes_asked;
+static void count_vote(struct raft_io *io, struct raft_message *message)
+{
+    (void)io;
+    (void)message;
+    votes_asked++;
+}
+
+/* Others that were stopped with it know what it has forgotten, if it has. */
+Test(replog_install, b22_candidate_that_lacks_what_a_member_knows_to_be_committed_gets_no_vote,
+     .timeout = 20)
+{
+    struct install_world world;
+    struct raft_message message = { .type = RAFT_REQUEST_VOTE, .server_id = 2 };
+    start(&world);
+    world.log.replog->real.recv = count_vote;
+    message.request_vote.last_log_index = 10;
+    replog_recv(&world.log.replog->io, &message);
+    cr_assert_eq(votes_asked, 1);
+    bb_replog_committed(world.log.replog, 11);
+    bb_replog_committed(world.log.replog, 7);
+    replog_recv(&world.log.replog->io, &message);
+    cr_assert_eq(votes_asked, 1, "it is not even considered");
+    message.request_vote.last_log_index = 11;
+    replog_recv(&world.log.replog->io, &message);
+    cr_assert_eq(votes_asked, 2);
+    stop(&world);
+}
+
 Test(replog_install, newer_message_takes_the_place_of_one_for_which_no_state_could_be_brought,
      .timeout = 20)
 {

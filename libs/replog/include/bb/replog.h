@@ -139,6 +139,12 @@ int bb_replog_start(struct bb_ctx *ctx, struct bb_replog *replog);
  * others rely on, and is refused.
  */
 uint64_t bb_replog_logged(struct bb_replog *replog);
+/*
+ * Another member says that entries up to `index` were committed. From then on this node helps to
+ * elect nobody whose log ends before it, nor stands for election itself: it may have been started
+ * on an older copy of its folder, and the others that it hears may be behind.
+ */
+void bb_replog_committed(struct bb_replog *replog, uint64_t index);
 /* Proposals under way end with BB_OUTCOME_UNKNOWN before `closed` is called. */
 void bb_replog_close(struct bb_replog *replog, void (*closed)(void *arg), void *arg);
 /* After close, or while the loop does not run (then it closes first). Accepts NULL. */
