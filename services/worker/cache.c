@@ -17,16 +17,14 @@ struct trail {
     struct trail *next, *prev;
     uint64_t tx;
     size_t size, capacity;
-    uint8_t keys[]; /* (u32 size, LISTED or not, key) */
+    uint8_t keys[]; /* (u32 size, key) */
 };
-#define LISTED 0x80000000u /* it is in cache->written, too */
 
 /* Goes through the keys of a record. */
 struct trail_walk {
     const struct trail *trail;
     size_t at;
     struct bb_slice key;
-    bool is_listed;
 };
 
 static bool trail_next(struct trail_walk *walk)
@@ -35,9 +33,7 @@ static bool trail_next(struct trail_walk *walk)
         return false;
     }
     const uint8_t *bytes = walk->trail->keys + walk->at;
-    uint32_t size = bb_get_le32(bytes);
-    walk->is_listed = (size & LISTED) != 0;
-    walk->key = bb_slice(bytes + 4, size & ~LISTED);
+    walk->key = bb_slice(bytes + 4, bb_get_le32(bytes));
     walk->at += 4 + walk->key.size;
     return true;
 }
@@ -54,7 +50,7 @@ struct cache *worker_cache_new(size_t bytes_max)
     struct cache *cache = bb_alloc_zero(1, sizeof(*cache));
     cache->map = map_new();
     cache->covered = worker_coverage_new();
-    cache->written = worker_written_new();
+    cache->wanted = worker_wanted_new();
     cache->bytes_max = bytes_max;
     return cache;
 }
@@ -62,12 +58,6 @@ struct cache *worker_cache_new(size_t bytes_max)
 static void trail_pop(struct cache *cache)
 {
     struct trail *trail = cache->oldest;
-    struct trail_walk walk = { .trail = trail };
-    while (trail_next(&walk)) {
-        if (walk.is_listed) {
-            worker_written_drop(cache->written, walk.key, trail->tx);
-        }
-    }
     cache->oldest = trail->next;
     if (cache->oldest == NULL) {
         cache->newest = NULL;
@@ -85,7 +75,6 @@ static void leave(struct cache *cache)
     struct leaving *leaving = bb_alloc(sizeof(*leaving));
     *leaving = (struct leaving){ .next = cache->leaving,
                                  .map = cache->map,
-                                 .written = worker_written_leave(cache->written),
                                  .covered = cache->covered,
                                  .oldest = cache->oldest };
     cache->leaving = leaving;
@@ -113,10 +102,7 @@ static void leave_some(struct cache *cache, size_t count)
     if (leaving == NULL || !free_records(cache, &leaving->oldest, count)) {
         return;
     }
-    if (leaving->written != NULL) {
-        bool is_gone = bb_mvcc_free_some(leaving->written, count);
-        leaving->written = is_gone ? NULL : leaving->written;
-    } else if (leaving->covered != NULL) {
+    if (leaving->covered != NULL) {
         bool is_gone = worker_coverage_free_some(leaving->covered, count);
         leaving->covered = is_gone ? NULL : leaving->covered;
     } else if (bb_mvcc_free_some(leaving->map, count)) {
@@ -130,7 +116,6 @@ static size_t leaving_bytes(const struct cache *cache)
     size_t bytes = 0;
     for (const struct leaving *leaving = cache->leaving; leaving != NULL; leaving = leaving->next) {
         bytes += bb_mvcc_bytes(leaving->map);
-        bytes += leaving->written == NULL ? 0 : bb_mvcc_bytes(leaving->written);
         bytes += leaving->covered == NULL ? 0 : worker_coverage_bytes(leaving->covered);
     }
     return bytes;
@@ -147,7 +132,7 @@ void worker_cache_free(struct cache *cache)
     }
     bb_mvcc_free(cache->map);
     worker_coverage_free(cache->covered);
-    worker_written_free(cache->written);
+    worker_wanted_free(cache->wanted);
     bb_free(cache);
 }
 
@@ -164,7 +149,7 @@ struct cache_stats worker_cache_stats(const struct cache *cache)
         .hits = cache->hits,
         .misses = cache->misses,
         .bytes = bb_mvcc_bytes(cache->map) + worker_coverage_bytes(cache->covered) +
-                 cache->trail_bytes + worker_written_bytes(cache->written) + leaving_bytes(cache),
+                 cache->trail_bytes + leaving_bytes(cache),
         .intervals = worker_coverage_count(cache->covered),
         .looks = cache->looks,
         .ordered = cache->ordered,
@@ -178,10 +163,10 @@ uint64_t worker_cache_floor(const struct cache *cache)
 
 /* ---- the feed ---- */
 
-static void trail_append(struct trail *trail, struct bb_slice key, bool is_listed)
+static void trail_append(struct trail *trail, struct bb_slice key)
 {
-    bb_assert(trail->size + 4 + key.size <= trail->capacity && key.size < LISTED);
-    bb_put_le32(trail->keys + trail->size, (uint32_t)key.size | (is_listed ? LISTED : 0));
+    bb_assert(trail->size + 4 + key.size <= trail->capacity);
+    bb_put_le32(trail->keys + trail->size, (uint32_t)key.size);
     memcpy(trail->keys + trail->size + 4, key.data, key.size);
     trail->size += 4 + key.size;
 }
@@ -210,14 +195,11 @@ static void apply_key(struct bb_ctx *ctx, struct cache *cache, struct trail *tra
     enum bb_mvcc_kind kind = is_removed ? BB_MVCC_REMOVE : BB_MVCC_PUT;
     int rc = bb_mvcc_put(ctx, cache->map, key, value, kind, BB_TX(tx));
     bb_assert(rc == BB_OK); /* the map has no limit of its own */
-    bool is_listed = false;
-    if (worker_coverage_range_at(cache->covered, key) != NULL) {
+    if (worker_coverage_range_at(cache->covered, key) != NULL ||
+        worker_wanted_has(cache->wanted, key, tx)) {
         bb_mvcc_order(cache->map, key);
-    } else if (worker_written_wants(cache->written, key, tx)) {
-        worker_written_add(ctx, cache->written, key, tx);
-        is_listed = true;
     }
-    trail_append(trail, key, is_listed);
+    trail_append(trail, key);
     cache->pending++;
 }
 
@@ -261,15 +243,12 @@ uint32_t worker_cache_apply(struct bb_ctx *ctx, struct cache *cache, const Bb__P
     return system_tables;
 }
 
-static void order_key(void *arg, struct bb_slice key)
+void worker_cache_order(struct cache *cache, struct bb_slice low, struct bb_slice high,
+                        uint64_t since)
 {
-    bb_mvcc_order(arg, key);
-}
-
-/* Record by record: what is not listed. */
-static void order_by_trail(struct cache *cache, struct bb_slice low, struct bb_slice high,
-                           uint64_t since)
-{
+    if (since >= worker_wanted_from(cache->wanted, low, high, cache->applied)) {
+        return; /* it has, since it was written */
+    }
     for (const struct trail *trail = cache->newest; trail != NULL && trail->tx > since;
          trail = trail->prev) {
         struct trail_walk walk = { .trail = trail };
@@ -282,17 +261,6 @@ static void order_by_trail(struct cache *cache, struct bb_slice low, struct bb_s
     }
 }
 
-void worker_cache_order(struct cache *cache, struct bb_slice low, struct bb_slice high,
-                        uint64_t since)
-{
-    if (since < worker_written_from(cache->written, low, high, cache->applied)) {
-        order_by_trail(cache, low, high, since);
-    } else {
-        cache->ordered +=
-            worker_written_each(cache->written, low, high, since, order_key, cache->map);
-    }
-}
-
 /* Of what the record wrote: it never happened. */
 static void drop_record(struct cache *cache, const struct trail *trail, uint64_t newest)
 {
@@ -300,9 +268,6 @@ static void drop_record(struct cache *cache, const struct trail *trail, uint64_t
     while (trail_next(&walk)) {
         bb_mvcc_drop_key_after(cache->map, walk.key, BB_TX(newest));
         worker_coverage_drop_point_after(cache->covered, walk.key, newest);
-        if (walk.is_listed) {
-            worker_written_drop_after(cache->written, walk.key, newest);
-        }
     }
 }
 

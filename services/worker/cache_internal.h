@@ -6,13 +6,13 @@
 
 #include "cache.h"
 #include "coverage.h"
-#include "written.h"
+#include "wanted.h"
 
 struct trail;
 /* What was forgotten as a whole and goes bit by bit. NULL: is gone. */
 struct leaving {
     struct leaving *next;
-    struct bb_mvcc *map, *written;
+    struct bb_mvcc *map;
     struct coverage *covered;
     struct trail *oldest;
 };
@@ -24,7 +24,7 @@ struct cache {
     struct bb_mvcc *map;
     struct coverage *covered;
     struct trail *oldest, *newest;
-    struct written *written; /* what of the trail is not in order, of the indexes with ranges */
+    struct wanted *wanted; /* indexes whose keys are in order when they are written, too */
     struct leaving *leaving;
     size_t bytes_max, trail_bytes;
     uint64_t applied; /* the newest record */

@@ -84,7 +84,7 @@ static void need(struct cache_read *read, struct read_need what)
 /* Whoever asks for a range will want to know what was written into it meanwhile. */
 static void need_range(struct cache *cache, struct cache_read *read, struct read_need what)
 {
-    worker_written_want(cache->written, what.low, cache->applied);
+    worker_wanted_add(cache->wanted, what.low, cache->applied);
     need(read, what);
 }
 

@@ -1,11 +1,11 @@
-/* What was written lately, of the indexes that are asked for ranges; and that a range which becomes
- * known looks at that alone. */
+/* Which indexes are asked for ranges; and that a range of them which becomes known looks at nothing
+ * else that was written. */
 #include <criterion/criterion.h>
 
 #include "bb/value.h"
 
 #include "cache.h"
-#include "written.h"
+#include "wanted.h"
 
 #define TABLE 10u
 #define INDEX 0x80000000u
@@ -18,86 +18,45 @@ static struct bb_slice in_index(uint8_t key[6], uint32_t index, uint16_t number)
     return bb_slice(key, 6);
 }
 
-static void count_key(void *arg, struct bb_slice key)
+Test(wanted, an_index_is_wanted_from_when_somebody_asked_and_as_long_as_somebody_does)
 {
-    size_t *count = arg;
-    cr_assert_eq(key.size, 6u);
-    ++*count;
-}
-
-static size_t count_in(const struct written *written, struct bb_slice low, struct bb_slice high,
-                       uint64_t since, size_t steps_max)
-{
-    size_t count = 0;
-    cr_expect_leq(worker_written_each(written, low, high, since, count_key, &count), steps_max);
-    return count;
-}
-
-Test(written, keys_of_a_range_are_found_by_when_they_were_written)
-{
-    struct bb_ctx ctx = { 0 };
-    struct written *written = worker_written_new();
-    uint8_t key[6], low[6], high[6];
-    for (uint16_t i = 0; i < 1000; i++) {
-        worker_written_add(&ctx, written, in_index(key, INDEX, i), 100u + i);
-    }
-    struct bb_slice from = in_index(low, INDEX, 500), to = in_index(high, INDEX, 510);
-    cr_expect_eq(count_in(written, from, to, 0, 10), 10u);
-    cr_expect_eq(count_in(written, from, to, 605, 10), 4u);
-    worker_written_add(&ctx, written, in_index(key, INDEX, 500), 2000);
-    cr_expect_eq(count_in(written, from, to, 605, 10), 5u);
-    /* Each write leaves by itself. */
-    worker_written_drop(written, in_index(key, INDEX, 500), 600);
-    cr_expect_eq(count_in(written, from, to, 605, 10), 5u);
-    worker_written_drop_after(written, in_index(key, INDEX, 500), 1999);
-    cr_expect_eq(count_in(written, from, to, 605, 10), 4u);
-    for (uint16_t i = 0; i < 1000; i++) {
-        worker_written_drop(written, in_index(key, INDEX, i), 5000);
-    }
-    cr_expect_eq(worker_written_bytes(written), 0u);
-    worker_written_free(written);
-}
-
-Test(written, an_index_is_wanted_from_when_somebody_asked_and_as_long_as_somebody_does)
-{
-    struct written *written = worker_written_new();
+    struct wanted *wanted = worker_wanted_new();
     uint8_t key[6], low[6], high[6];
     uint64_t second = 1000000;
     struct bb_slice from = in_index(low, 40, 0), to = in_index(high, 40, 9);
-    cr_expect_not(worker_written_wants(written, from, 10));
-    cr_expect_eq(worker_written_from(written, from, to, 10), UINT64_MAX);
-    worker_written_want(written, from, 10);
-    cr_expect(worker_written_wants(written, in_index(key, 40, 77), 11));
-    cr_expect_not(worker_written_wants(written, in_index(key, 41, 77), 11));
-    cr_expect_eq(worker_written_from(written, from, to, 11), 10u);
-    worker_written_want(written, from, 50 * second);
-    cr_expect_eq(worker_written_from(written, from, to, 100 * second), 10u);
+    cr_expect_not(worker_wanted_has(wanted, from, 10));
+    cr_expect_eq(worker_wanted_from(wanted, from, to, 10), UINT64_MAX);
+    worker_wanted_add(wanted, from, 10);
+    cr_expect(worker_wanted_has(wanted, in_index(key, 40, 77), 11));
+    cr_expect_not(worker_wanted_has(wanted, in_index(key, 41, 77), 11));
+    cr_expect_eq(worker_wanted_from(wanted, from, to, 11), 10u);
+    worker_wanted_add(wanted, from, 50 * second);
+    cr_expect_eq(worker_wanted_from(wanted, from, to, 100 * second), 10u);
     /* Nobody asked for a while: a write was not kept, so what is kept begins anew. */
-    cr_expect_not(worker_written_wants(written, from, 111 * second));
-    cr_expect_eq(worker_written_from(written, from, to, 111 * second), UINT64_MAX);
-    worker_written_want(written, from, 111 * second);
-    cr_expect_eq(worker_written_from(written, from, to, 112 * second), 111 * second);
+    cr_expect_not(worker_wanted_has(wanted, from, 111 * second));
+    cr_expect_eq(worker_wanted_from(wanted, from, to, 111 * second), UINT64_MAX);
+    worker_wanted_add(wanted, from, 111 * second);
+    cr_expect_eq(worker_wanted_from(wanted, from, to, 112 * second), 111 * second);
     /* A range of two indexes, and the whole of one. */
-    cr_expect_eq(worker_written_from(written, from, in_index(high, 41, 0), 112 * second),
-                 UINT64_MAX);
+    cr_expect_eq(worker_wanted_from(wanted, from, in_index(high, 41, 0), 112 * second), UINT64_MAX);
     bb_put_be32(high, 41);
-    cr_expect_eq(worker_written_from(written, from, bb_slice(high, 4), 112 * second), 111 * second);
-    worker_written_free(written);
+    cr_expect_eq(worker_wanted_from(wanted, from, bb_slice(high, 4), 112 * second), 111 * second);
+    worker_wanted_free(wanted);
 }
 
-Test(written, of_too_many_indexes_those_stay_that_were_asked_for_last)
+Test(wanted, of_too_many_indexes_those_stay_that_were_asked_for_last)
 {
-    struct written *written = worker_written_new();
+    struct wanted *wanted = worker_wanted_new();
     uint8_t key[6], high[6];
     for (uint32_t i = 0; i < 5000; i++) {
-        worker_written_want(written, in_index(key, i * 4, 0), i);
-        worker_written_want(written, in_index(key, 8, 0), i);
-        cr_assert(worker_written_wants(written, in_index(key, i * 4, 0), i));
+        worker_wanted_add(wanted, in_index(key, i * 4, 0), i);
+        worker_wanted_add(wanted, in_index(key, 8, 0), i);
+        cr_assert(worker_wanted_has(wanted, in_index(key, i * 4, 0), i));
     }
     struct bb_slice hot = in_index(key, 8, 0);
-    cr_expect_leq(worker_written_from(written, hot, in_index(high, 8, 1), 5000), 2u);
-    cr_expect_not(worker_written_wants(written, in_index(key, 12, 0), 5000));
-    worker_written_free(written);
+    cr_expect_leq(worker_wanted_from(wanted, hot, in_index(high, 8, 1), 5000), 2u);
+    cr_expect_not(worker_wanted_has(wanted, in_index(key, 12, 0), 5000));
+    worker_wanted_free(wanted);
 }
 
 /* ---- in the cache ---- */
@@ -201,31 +160,31 @@ static uint64_t steps_beside(uint32_t others, bool is_first)
 
 Test(cache, a_range_that_becomes_known_looks_at_what_was_written_into_it)
 {
-    cr_expect_eq(steps_beside(30, false), 3u);
-    cr_expect_eq(steps_beside(30000, false), 3u);
-    /* The first one of an index goes through all, which is not listed for it. */
+    cr_expect_eq(steps_beside(30, false), 0u);
+    cr_expect_eq(steps_beside(30000, false), 0u);
+    /* The first one of an index goes through all. */
     cr_expect_eq(steps_beside(30, true), 60u);
 }
 
-Test(cache, nothing_is_listed_for_whoever_gets_documents)
+Test(cache, nothing_is_put_in_order_for_whoever_gets_documents)
 {
     struct cache *cache = worker_cache_new(1u << 30);
     struct asked asked;
     worker_cache_reset(cache, 10);
     write_one(cache, 5, 1, 20);
-    uint64_t unlisted = worker_cache_stats(cache).bytes;
+    uint64_t loose = worker_cache_stats(cache).bytes;
     ask(&asked, cache, 5, 20);
     (void)answer(&asked, cache, 10, 20);
     worker_cache_reset(cache, 20);
     ask(&asked, cache, 5, 20);
     write_one(cache, 5, 1, 30);
-    cr_expect_gt(worker_cache_stats(cache).bytes, unlisted, "its place is");
+    cr_expect_gt(worker_cache_stats(cache).bytes, loose, "its place is");
     worker_cache_prune(cache, 40);
     cr_expect_eq(answer(&asked, cache, 40, 40), 0u);
     worker_cache_free(cache);
 }
 
-/* What never happened is in no range, though it was listed and a document was got since. */
+/* What never happened is in no range, though it had its place and a document was got since. */
 Test(cache, a_range_that_becomes_known_has_nothing_of_an_epoch_that_died)
 {
     struct cache *cache = worker_cache_new(1u << 30);
