@@ -145,12 +145,14 @@ void worker_cache_reset(struct cache *cache, uint64_t base)
 
 struct cache_stats worker_cache_stats(const struct cache *cache)
 {
+    size_t leaving = leaving_bytes(cache);
     return (struct cache_stats){
         .hits = cache->hits,
         .misses = cache->misses,
         .bytes = bb_mvcc_bytes(cache->map) + worker_coverage_bytes(cache->covered) +
-                 cache->trail_bytes + leaving_bytes(cache),
+                 cache->trail_bytes + leaving,
         .intervals = worker_coverage_count(cache->covered),
+        .leaving = leaving,
         .looks = cache->looks,
         .ordered = cache->ordered,
     };

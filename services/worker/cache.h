@@ -41,6 +41,7 @@ uint64_t worker_cache_floor(const struct cache *cache);
 
 struct cache_stats {
     uint64_t hits, misses, bytes, intervals;
+    uint64_t leaving; /* of the bytes: was forgotten, and goes */
     uint64_t looks;   /* at intervals, to make room */
     uint64_t ordered; /* keys that were looked at when ranges became known */
 };

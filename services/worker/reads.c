@@ -434,7 +434,8 @@ uint64_t worker_horizon(const struct worker *worker)
     uint64_t least =
         worker->feed.durable < worker->feed.cursor ? worker->feed.durable : worker->feed.cursor;
     /* Live queries are evaluated at moments that gateways name, a little behind the newest. */
-    if (worker_cache_stats(worker->cache).bytes < worker->cache_bytes_max) {
+    struct cache_stats stats = worker_cache_stats(worker->cache);
+    if (stats.bytes - stats.leaving < worker->cache_bytes_max) {
         least = least > KEPT_US ? least - KEPT_US : 0;
     }
     for (size_t i = 0; i < worker->slot_count; i++) {

@@ -325,6 +325,7 @@ Test(cache, what_was_forgotten_goes_bit_by_bit)
     uint64_t all = worker_cache_stats(cache).bytes;
     worker_cache_reset(cache, 200);
     cr_expect_eq(worker_cache_stats(cache).bytes, all, "not yet");
+    cr_expect_gt(worker_cache_stats(cache).leaving, all / 2);
     cr_expect_not(knows(cache, 200), "but it is forgotten");
     write_one(&ctx, cache, 220);
     cr_expect(knows(cache, 220));
@@ -336,6 +337,7 @@ Test(cache, what_was_forgotten_goes_bit_by_bit)
         cr_assert_lt(turns, 1000u);
     }
     cr_expect_gt(turns, 20u);
+    cr_expect_eq(worker_cache_stats(cache).leaving, 0u);
     cr_expect(knows(cache, 220));
     /* And with what is left of it at the end. */
     fill_many(&ctx, cache, 0);
