@@ -219,6 +219,15 @@ static bool take_tail(struct bb_follow *follow, const Bb__Proto__TailReply *tail
     return true;
 }
 
+/* No node has what comes next, or can read it: storage says so after it has asked all of them. */
+static bool is_lost(int status, const Bb__Proto__StorageReply *reply)
+{
+    if (status == BB_TX_TRUNCATED || status == BB_TX_IN_FUTURE)
+        return true;
+    return (status == BB_CORRUPT || status == BB_IO) && reply != NULL &&
+           (int)reply->status == status && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL;
+}
+
 static void on_tail(void *arg, int status, struct bb_slice bytes)
 {
     struct bb_follow *follow = arg;
@@ -234,7 +243,7 @@ static void on_tail(void *arg, int status, struct bb_slice bytes)
         status = (int)reply->status;
     if (status == BB_OK && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL) {
         lags = !take_tail(follow, reply->tail);
-    } else if (status == BB_TX_TRUNCATED || status == BB_TX_IN_FUTURE) {
+    } else if (is_lost(status, reply)) {
         bb_warn(follow->ctx, "feed.position", "cursor=%" PRIu64 " status=%s", follow->cursor,
                 bb_status_name(status));
         follow->has_begun = false;

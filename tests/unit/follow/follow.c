@@ -23,7 +23,8 @@ struct node {
     struct bb_server *server;
     uint64_t last_tx;
     uint64_t gap_at;   /* this transaction is left out of what is shown; 0: none */
-    uint64_t earliest; /* what lies before is truncated */
+    uint64_t earliest; /* what lies before is truncated, or: */
+    uint32_t lack;     /* what is said of it; 0: BB_TX_TRUNCATED */
     uint8_t cluster;
     const uint8_t *members; /* numbers of nodes, ended by 0: what its Info names; NULL: none */
     bool has_writes;        /* each transaction writes to table 1 + tx % 3, and to table 9 */
@@ -89,7 +90,7 @@ static void reply_tail(struct node *node)
     reply.op_case = BB__PROTO__STORAGE_REPLY__OP_TAIL;
     reply.tail = &tail;
     if (node->tail_after < node->earliest) {
-        reply.status = BB_TX_TRUNCATED;
+        reply.status = node->lack != 0 ? node->lack : BB_TX_TRUNCATED;
     } else {
         for (uint64_t tx = node->tail_after + 1; tx <= node->last_tx && tail.n_records < 64; tx++) {
             if (tx != node->gap_at)
@@ -337,6 +338,24 @@ Test(follow, a_gap_and_a_truncated_position_lead_to_another_beginning)
     world.nodes[0].earliest = 20;
     commit(&world.nodes[0], 22);
     await(&world, "begin8 begin30 ");
+    close_world(&world);
+}
+
+/* The node says so after it has asked the others: none of them can read what comes next. */
+Test(follow, a_damaged_position_leads_to_another_beginning)
+{
+    static const uint32_t lacks[] = { BB_CORRUPT, BB_IO };
+    struct world world = { .loop = bb_loop_new(bb_env_real(), NULL, "follow") };
+
+    open_node(&world, 0, 5);
+    open_world(&world, "inproc://follow-0");
+    await(&world, "begin5 up ");
+    for (size_t i = 0; i < BB_COUNT_OF(lacks); i++) {
+        world.nodes[0].lack = lacks[i];
+        world.nodes[0].earliest = world.nodes[0].last_tx + 15;
+        commit(&world.nodes[0], 22);
+        await(&world, i == 0 ? "begin5 up begin27 " : "up begin27 begin49 ");
+    }
     close_world(&world);
 }
 
