@@ -56,6 +56,14 @@ static void take_page(struct txfeed_reader *reader, const Bb__Proto__TailReply *
         gateway_txfeed_go(reader);
 }
 
+/* Where the feed begins is known, though a node that does not answer may have more; not where a
+ * part of it is there and cannot be read. */
+static bool says_earliest(const Bb__Proto__StorageReply *reply)
+{
+    return reply->status == BB_OK || reply->status == BB_TX_TRUNCATED ||
+           (reply->status == BB_UNAVAILABLE && !reply->tail->is_damaged);
+}
+
 static void on_position(struct txfeed_reader *reader, const Bb__Proto__TailReply *tail)
 {
     reader->position = tail->earliest;
@@ -69,7 +77,7 @@ static void take_reply(struct txfeed_reader *reader, int status,
     bool has_tail = status == BB_OK && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL;
     char text[160];
 
-    if (has_tail && reader->from == TXFEED_FROM_EARLIEST) {
+    if (has_tail && reader->from == TXFEED_FROM_EARLIEST && says_earliest(reply)) {
         on_position(reader, reply->tail);
     } else if (has_tail && reply->status == BB_TX_TRUNCATED) {
         (void)snprintf(text, sizeof(text),

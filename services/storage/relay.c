@@ -31,24 +31,47 @@ static void end(struct storage *node)
     storage_stop_if_idle(node);
 }
 
+/* A peer's answer without records. Only one that says so does not have them, or cannot read them:
+ * one that starts, stops or lags may have them. */
+static void take_lack(struct relay *relay, const Bb__Proto__StorageReply *reply)
+{
+    struct tail_lack *lack = &relay->lack;
+    int status = reply == NULL ? BB_UNAVAILABLE : (int)reply->status;
+    bool is_damaged = status == BB_CORRUPT || status == BB_IO;
+
+    if (reply == NULL || reply->op_case != BB__PROTO__STORAGE_REPLY__OP_TAIL ||
+        (status != BB_TX_TRUNCATED && !is_damaged)) {
+        relay->is_undecided = true;
+        return;
+    }
+    if (status == BB_CORRUPT || (status == BB_IO && lack->status == BB_TX_TRUNCATED)) {
+        lack->status = status;
+        (void)snprintf(lack->error, sizeof lack->error, "%s", reply->error);
+    }
+    lack->is_damaged = lack->is_damaged || is_damaged;
+    if (reply->tail->earliest > relay->tail->after && reply->tail->earliest < lack->goes_on)
+        lack->goes_on = reply->tail->earliest;
+}
+
 /* The records of a peer's answer, as they are; false: it has them no more than this one. */
 static bool pass_on(struct relay *relay, struct bb_slice bytes)
 {
     struct bb_arena *arena = bb_arena_new(0);
     struct bb_ctx ctx = { .env = relay->node->ctx->env };
     Bb__Proto__StorageReply *reply = NULL;
-    bool has_some =
-        bb_unpack(&ctx, arena, &bb__proto__storage_reply__descriptor, bytes, &reply) == BB_OK &&
-        bb_storage_reply_validate(&ctx, reply) == BB_OK && reply->status == BB_OK &&
-        reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL && reply->tail->n_records > 0;
 
-    /* Only a peer that says so does not have it: one that starts, stops or lags may. */
-    if (reply == NULL || reply->status != BB_TX_TRUNCATED) {
-        relay->is_undecided = true;
-    }
+    if (bb_unpack(&ctx, arena, &bb__proto__storage_reply__descriptor, bytes, &reply) != BB_OK ||
+        bb_storage_reply_validate(&ctx, reply) != BB_OK)
+        reply = NULL;
+    bool has_some = reply != NULL && reply->status == BB_OK &&
+                    reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL &&
+                    reply->tail->n_records > 0;
+
     if (has_some) {
         bb_metric_add(relay->node->tails, 1);
         storage_reply(relay->exchange, reply);
+    } else {
+        take_lack(relay, reply);
     }
     bb_arena_free(arena);
     return has_some;

@@ -272,6 +272,7 @@ void storage_read(struct storage *node, struct bb_exchange *exchange,
 /* Why a position cannot be read here, and from where on the feed can. */
 struct tail_lack {
     int status;
+    bool is_damaged; /* a node has it and cannot read it */
     uint64_t goes_on;
     char error[BB_ERROR_MAX];
 };

@@ -75,6 +75,7 @@ void storage_refuse_tail(struct storage *node, struct bb_exchange *exchange,
     (void)snprintf(error, sizeof error, "%s", lack->error); /* both have one size */
     tail.last_tx = bb_feed_newest(node->feed).us;
     tail.earliest = lack->goes_on;
+    tail.is_damaged = lack->is_damaged;
     tail.epoch = node->fence.epoch;
     reply.status = (uint32_t)lack->status;
     reply.error = error;
@@ -129,6 +130,7 @@ static void on_scanned(struct bb_feed_scan *scan, int status, const char *error)
     } else {
         struct tail_lack lack = new_lack(node, status, error);
         if (status == BB_CORRUPT || status == BB_IO) {
+            lack.is_damaged = true;
             lack.goes_on = scan->goes_on.us;
             say_damaged(node, &lack);
         }

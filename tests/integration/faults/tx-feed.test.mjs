@@ -211,6 +211,9 @@ describe("a feed with a damaged file", () => {
     });
     assert.deepEqual([refused.status, refused.body.code], [500, "Corrupt"]);
     const goesOn = /it goes on at (\d+)/.exec(refused.body.message)[1];
+    const begins = await get(suite.url, "/api/tx?from=earliest&limit=1", admin);
+    assert.deepEqual([begins.status, begins.body.code], [500, "Corrupt"], "nothing is left out without a word");
+    assert.match(begins.body.message, new RegExp(`it goes on at ${goesOn}`));
     const { txs } = (await get(suite.url, `/api/tx?from=${goesOn}&limit=1&include=keys`, admin)).body;
     assert.equal(txs[0].prev, Number(goesOn));
     assert.match(readFileSync(join(suite.dir, "storage.log"), "utf8"), /storage\.feed_damaged .*is damaged at byte \d+/);
@@ -239,16 +242,41 @@ describe("a feed with a damaged file", () => {
     t.after(() => suite.stop());
     const admin = { authorization: `BitBend ${suite.adminKey}` };
     const { next } = (await get(suite.url, "/api/tx?from=now&limit=1", admin)).body;
-    const names = ["storage", "storage2"];
+    const add = () => post(suite.url, "/api/mutation", { path: "items:add", args: { group: "damage", n: 100 } }, { "idempotency-key": "p2-damaged" });
+    const first = await add();
+    assert.equal(first.status, 200);
     await fill(suite, suite.settings("storage").data);
-    await eventually(() => segments(suite.settings("storage2").data) >= 2);
+    const names = ["storage", "storage2", "storage3"];
+    await eventually(() => names.every((name) => segments(suite.settings(name).data) >= 2));
     const whole = (await pull({ url: suite.url, admin }, `from=${next}&include=keys`)).txs;
-    for (const name of names) {
+    const damage = async (name) => {
       await suite.kill(name);
       flip(suite.settings(name).data);
       await suite.start(name);
-    }
+    };
+    for (const name of names.slice(0, 2)) await damage(name);
     const { txs } = await pull({ url: suite.url, admin }, `from=${next}&include=keys`);
     assert.deepEqual(txs.slice(0, whole.length).map(({ tx }) => tx), whole.map(({ tx }) => tx));
+
+    // No node can read it any more: that is said, with where it goes on, and what has committed is not run again.
+    await damage(names[2]);
+    const refused = async (from) => {
+      const answer = await eventually(async () => {
+        const answer = await get(suite.url, `/api/tx?from=${from}&limit=1`, admin);
+        return answer.status !== 503 && answer;
+      });
+      assert.deepEqual([answer.status, answer.body.code], [500, "Corrupt"]);
+      return Number(/it goes on at (\d+)/.exec(answer.body.message)[1]);
+    };
+    const goesOn = await refused(next);
+    assert.equal(await refused("earliest"), goesOn);
+    const rest = (await pull({ url: suite.url, admin }, `from=${goesOn}&include=keys`)).txs;
+    assert.equal(rest[0].prev, goesOn);
+    assert.deepEqual(rest.filter(({ tx }) => whole.some((one) => one.tx === tx)).map(({ tx }) => tx), whole.map(({ tx }) => tx).filter((tx) => tx > goesOn));
+    const again = await eventually(async () => {
+      const answer = await add();
+      return answer.status === 200 && answer;
+    });
+    assert.equal(again.body.tx, first.body.tx);
   });
 });
