@@ -8,7 +8,7 @@
 
 #define CAPACITY_MIN 256u
 #define CAPACITY_MAX 4096u /* moving that many takes tens of microseconds */
-#define DEPTH_MAX    40u   /* more than memory holds */
+#define SAME_MAX     8u    /* things in a part with one and the same hash: by chance not even two */
 
 static_assert(CAPACITY_MAX * sizeof(struct bb_key_place) % BB_PAGE_SIZE == 0, "whole pages");
 
@@ -19,16 +19,46 @@ void bb_key_index_init(struct bb_key_index *index, struct bb_slice (*key_of)(con
     index->places = bb_alloc(sizeof(*index->places));
     index->parts = bb_alloc_zero(1, sizeof(*index->parts));
     index->places[0] = bb_alloc_zero(index->capacity, sizeof(struct bb_key_place));
-    /* Keys are made by users: nobody outside should know which ones meet. Nothing depends on it. */
+    /*
+     * Keys are made by users: nobody outside should know which ones meet. But some meet whatever
+     * the seed is, as XXH64 was not made against that; the overflow is there for them.
+     */
     index->seed = (uint64_t)(uintptr_t)index->places[0];
+}
+
+static void overflow_free(struct bb_key_index *index)
+{
+    if (index->overflow != NULL)
+        bb_key_index_fini(index->overflow);
+    bb_free(index->overflow);
+    index->overflow = NULL;
 }
 
 void bb_key_index_fini(struct bb_key_index *index)
 {
+    overflow_free(index);
     base_pieces_free(index->pieces);
     bb_free(index->places[0]);
     bb_free((void *)index->places);
     bb_free(index->parts);
+}
+
+/* Slow, but nobody can make keys that meet. */
+static uint64_t overflow_hash(struct bb_slice key, uint64_t seed)
+{
+    struct bb_sha256 sha;
+    uint8_t digest[32];
+
+    bb_sha256_init(&sha);
+    bb_sha256_update(&sha, &seed, sizeof(seed));
+    bb_sha256_update(&sha, key.data, key.size);
+    bb_sha256_final(&sha, digest);
+    return bb_get_le64(digest);
+}
+
+static uint64_t hash_of(const struct bb_key_index *index, struct bb_slice key)
+{
+    return index->is_overflow ? overflow_hash(key, index->seed) : bb_hash64(key, index->seed);
 }
 
 /* ---- one part ---- */
@@ -53,13 +83,29 @@ static void put(const struct bb_key_index *index, struct bb_key_place *places,
     places[at] = place;
 }
 
-static void take(const struct bb_key_index *index, struct bb_key_place *places, const void *thing,
+/* As `put`, but not beside too many with the same hash: false. */
+static bool put_new(const struct bb_key_index *index, struct bb_key_place *places,
+                    struct bb_key_place place)
+{
+    size_t at = home_of(index, place.hash), same_count = 0;
+
+    for (; places[at].thing != NULL; at = next_of(index, at))
+        same_count += places[at].hash == place.hash;
+    if (same_count >= SAME_MAX)
+        return false;
+    places[at] = place;
+    return true;
+}
+
+/* False: it is not in there. */
+static bool take(const struct bb_key_index *index, struct bb_key_place *places, const void *thing,
                  uint64_t hash)
 {
     size_t hole = home_of(index, hash);
 
     while (places[hole].thing != thing) {
-        bb_assert(places[hole].thing != NULL);
+        if (places[hole].thing == NULL)
+            return false;
         hole = next_of(index, hole);
     }
     places[hole].thing = NULL;
@@ -74,6 +120,7 @@ static void take(const struct bb_key_index *index, struct bb_key_place *places, 
             hole = at;
         }
     }
+    return true;
 }
 
 /* The only part, in a table of another size. */
@@ -174,13 +221,21 @@ static size_t divide(const struct bb_key_index *index, struct bb_key_place *lowe
     return moved_count;
 }
 
+/* The directory grows in proportion to what is in the parts. Hashes by chance need far less. */
+static bool may_split(const struct bb_key_index *index, size_t entry)
+{
+    size_t count = index->count - (index->overflow != NULL ? index->overflow->count : 0);
+
+    return index->parts[entry].depth < index->depth ||
+           (size_t)2 << index->depth <= 16 * (1 + count / 512);
+}
+
 static void split(struct bb_key_index *index, size_t entry)
 {
     unsigned depth = index->parts[entry].depth + 1u;
     struct bb_key_place *places;
     size_t first, second, count, moved_count;
 
-    bb_assert(depth <= DEPTH_MAX);
     if (depth > index->depth) {
         double_directory(index);
         entry *= 2;
@@ -241,52 +296,85 @@ static void shrink(struct bb_key_index *index, size_t first)
 
 /* ---- things ---- */
 
+/* What has the first bits of too many others in common goes where the hash is another one. */
+static void overflow_add(struct bb_key_index *index, void *thing)
+{
+    if (index->overflow == NULL) {
+        index->overflow = bb_alloc(sizeof(*index->overflow));
+        bb_key_index_init(index->overflow, index->key_of);
+        index->overflow->is_overflow = true;
+    }
+    bb_key_index_add(index->overflow, thing);
+}
+
+static void overflow_remove(struct bb_key_index *index, const void *thing)
+{
+    bb_assert(index->overflow != NULL);
+    bb_key_index_remove(index->overflow, thing);
+    if (index->overflow->count == 0)
+        overflow_free(index);
+}
+
 void *bb_key_index_find(const struct bb_key_index *index, struct bb_slice key)
 {
-    uint64_t hash = bb_hash64(key, index->seed);
-    const struct bb_key_place *places = index->places[entry_of(index, hash)];
-    const struct bb_key_place *place;
+    for (; index != NULL; index = index->overflow) {
+        uint64_t hash = hash_of(index, key);
+        const struct bb_key_place *places = index->places[entry_of(index, hash)];
+        const struct bb_key_place *place;
 
-    for (size_t at = home_of(index, hash); (place = &places[at])->thing != NULL;
-         at = next_of(index, at)) {
-        if (place->hash == hash && bb_slice_equal(index->key_of(place->thing), key))
-            return place->thing;
+        for (size_t at = home_of(index, hash); (place = &places[at])->thing != NULL;
+             at = next_of(index, at)) {
+            if (place->hash == hash && bb_slice_equal(index->key_of(place->thing), key))
+                return place->thing;
+        }
     }
     return NULL;
 }
 
-void bb_key_index_add(struct bb_key_index *index, void *thing)
+/* In the part that a hash leads to, which is `first` then; false: it cannot be had. */
+static bool make_room(struct bb_key_index *index, uint64_t hash, size_t *first)
 {
-    uint64_t hash = bb_hash64(index->key_of(thing), index->seed);
-    size_t first;
-
     for (;;) {
-        first = first_of(index, entry_of(index, hash));
-        if (4 * ((size_t)index->parts[first].count + 1) <= 3 * index->capacity)
-            break;
+        *first = first_of(index, entry_of(index, hash));
+        if (4 * ((size_t)index->parts[*first].count + 1) <= 3 * index->capacity)
+            return true;
         if (index->capacity < CAPACITY_MAX)
             resize(index, 2 * index->capacity);
+        else if (may_split(index, *first))
+            split(index, *first);
         else
-            split(index, first);
+            return false;
     }
-    put(index, index->places[first], (struct bb_key_place){ .thing = thing, .hash = hash });
-    index->parts[first].count++;
+}
+
+void bb_key_index_add(struct bb_key_index *index, void *thing)
+{
+    struct bb_key_place place = { .thing = thing, .hash = hash_of(index, index->key_of(thing)) };
+    size_t first;
+
+    if (make_room(index, place.hash, &first) && put_new(index, index->places[first], place))
+        index->parts[first].count++;
+    else
+        overflow_add(index, thing);
     index->count++;
 }
 
 void bb_key_index_remove(struct bb_key_index *index, const void *thing)
 {
-    uint64_t hash = bb_hash64(index->key_of(thing), index->seed);
+    uint64_t hash = hash_of(index, index->key_of(thing));
     size_t first = first_of(index, entry_of(index, hash));
 
-    take(index, index->places[first], thing, hash);
-    index->parts[first].count--;
     index->count--;
+    if (!take(index, index->places[first], thing, hash)) {
+        overflow_remove(index, thing);
+        return;
+    }
+    index->parts[first].count--;
     if (8 * (size_t)index->parts[first].count < index->capacity)
         shrink(index, first);
 }
 
-void *bb_key_index_next(const struct bb_key_index *index, struct bb_key_walk *walk)
+static void *next_in_parts(const struct bb_key_index *index, struct bb_key_walk *walk)
 {
     do {
         size_t entry = entry_of(index, walk->first_bits);
@@ -302,5 +390,19 @@ void *bb_key_index_next(const struct bb_key_index *index, struct bb_key_walk *wa
         /* In two steps again; it wraps around behind the last part. */
         walk->first_bits = ((walk->first_bits >> 1 >> (63 - depth)) + 1) << 1 << (63 - depth);
     } while (walk->first_bits != 0);
+    return NULL;
+}
+
+void *bb_key_index_next(const struct bb_key_index *index, struct bb_key_walk *walk)
+{
+    for (unsigned i = 0; i < walk->overflow && index != NULL; i++)
+        index = index->overflow;
+    for (; index != NULL; index = index->overflow) {
+        void *thing = next_in_parts(index, walk);
+        if (thing != NULL)
+            return thing;
+        walk->overflow++;
+    }
+    *walk = (struct bb_key_walk){ 0 };
     return NULL;
 }

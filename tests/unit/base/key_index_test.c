@@ -70,7 +70,7 @@ static void walk_all(const struct bb_key_index *index, const uint32_t *numbers)
         cr_assert_eq(bb_key_index_find(index, number_of(thing)), thing);
     }
     cr_assert_eq(count, index->count);
-    cr_assert_eq(walk.first_bits + walk.place, 0, "it begins again");
+    cr_assert_eq(walk.first_bits + walk.place + walk.overflow, 0, "it begins again");
 }
 
 /* No part is larger than what may be moved at once, and the directory grows with the parts. */
@@ -85,6 +85,10 @@ static void check_shape(const struct bb_key_index *index)
             in_parts += index->parts[i].count;
         cr_assert_eq(index->places[i], index->places[i - i % shared]);
         cr_assert_leq(4 * (size_t)index->parts[i - i % shared].count, 3 * index->capacity);
+    }
+    if (index->overflow != NULL) {
+        in_parts += index->overflow->count;
+        check_shape(index->overflow);
     }
     cr_assert_eq(in_parts, index->count);
     cr_assert(index->depth == 0 || entries <= 16 * (1 + index->count / 512), "%zu entries for %zu",
@@ -148,5 +152,154 @@ Test(key_index, a_walk_meets_what_stays_while_parts_become_two)
     for (uint32_t i = 0; i < MANY / 10; i++)
         missed_count += is_met[i] == 0;
     cr_assert_leq(missed_count, MANY / 10 / 1000);
+    bb_key_index_fini(&index);
+}
+
+/* ---- keys that are made to meet ---- */
+
+#define P1       0x9E3779B185EBCA87u /* of XXH64 */
+#define P2       0xC2B2AE3D27D4EB4Fu
+#define PAIRS    13
+#define MEETING  (1u << PAIRS)
+#define MEETINGS (MEETING + 1) /* one more, of which nothing is in there */
+
+/* Each pair of words, 32 bytes apart, feeds one of the hash's four lanes twice. */
+struct meeting {
+    uint64_t words[(PAIRS + 3) / 4 * 8];
+};
+
+static struct bb_slice words_of(const void *thing)
+{
+    return bb_slice(thing, sizeof(struct meeting));
+}
+
+static uint64_t inverse(uint64_t odd)
+{
+    uint64_t x = odd;
+
+    for (int i = 0; i < 6; i++)
+        x *= 2 - odd * x;
+    return x;
+}
+
+/*
+ * The highest bit of a lane's word is bit 30 of the lane, times P1, after a round; the next word
+ * takes that away again, by an addition or a subtraction: the seed only decides which.
+ */
+static void toggle(struct meeting *meeting, int pair, bool is_added)
+{
+    uint64_t *word = &meeting->words[pair / 4 * 8 + pair % 4];
+    uint64_t difference = ((uint64_t)1 << 30) * P1 * inverse(P2);
+
+    word[0] ^= (uint64_t)1 << 63;
+    word[4] += is_added ? difference : 0 - difference;
+}
+
+/* All with one hash, under this seed. */
+static void make_meet(struct meeting *meetings, uint64_t seed)
+{
+    bool is_added[PAIRS];
+    uint64_t hash;
+
+    memset(meetings, 0, MEETINGS * sizeof(*meetings));
+    hash = bb_hash64(words_of(&meetings[0]), seed);
+    for (int pair = 0; pair < PAIRS; pair++) {
+        struct meeting attempt = meetings[0];
+        toggle(&attempt, pair, true);
+        is_added[pair] = bb_hash64(words_of(&attempt), seed) == hash;
+    }
+    for (uint32_t i = 0; i < MEETING; i++) {
+        for (int pair = 0; pair < PAIRS; pair++) {
+            if ((i >> pair & 1) != 0)
+                toggle(&meetings[i], pair, is_added[pair]);
+        }
+        cr_assert_eq(bb_hash64(words_of(&meetings[i]), seed), hash);
+    }
+}
+
+static void walk_meetings(const struct bb_key_index *index, const struct meeting *meetings)
+{
+    uint8_t is_met[MEETINGS] = { 0 };
+    struct bb_key_walk walk = { 0 };
+    const struct meeting *thing;
+    size_t count = 0;
+
+    for (; (thing = bb_key_index_next(index, &walk)) != NULL; count++) {
+        cr_assert_eq(is_met[thing - meetings], 0);
+        is_met[thing - meetings] = 1;
+    }
+    cr_assert_eq(count, index->count);
+}
+
+Test(key_index, keys_that_are_made_to_meet_do_not_make_the_directory_grow)
+{
+    static struct meeting meetings[MEETINGS];
+    struct bb_key_index index;
+    struct bb_key_walk walk = { 0 };
+
+    bb_key_index_init(&index, words_of);
+    make_meet(meetings, index.seed);
+    for (uint32_t i = 0; i < MEETING; i++) {
+        meetings[MEETING] = meetings[i];
+        cr_assert_null(bb_key_index_find(&index, words_of(&meetings[MEETING])));
+        bb_key_index_add(&index, &meetings[i]);
+        cr_assert_eq(bb_key_index_find(&index, words_of(&meetings[MEETING])), &meetings[i]);
+    }
+    cr_assert_eq(index.overflow->count, MEETING - 8, "few are looked through for one");
+    cr_assert_null(index.overflow->overflow);
+    check_shape(&index);
+    walk_meetings(&index, meetings);
+    for (uint32_t i = 0; i < MEETING / 2; i++)
+        cr_assert_not_null(bb_key_index_next(&index, &walk));
+    for (uint32_t i = 0; i < MEETING; i++) {
+        struct meeting *thing = &meetings[(i * 5 + 3) % MEETING];
+        bb_key_index_remove(&index, thing);
+        cr_assert_null(bb_key_index_find(&index, words_of(thing)));
+        if (i % 1024 == 1023) {
+            check_shape(&index);
+            walk_meetings(&index, meetings);
+        }
+    }
+    cr_assert_null(bb_key_index_next(&index, &walk), "where it was is gone");
+    cr_assert_eq(walk.first_bits + walk.place + walk.overflow, 0);
+    cr_assert_null(index.overflow);
+    cr_assert_eq(index.depth, 0);
+    bb_key_index_fini(&index);
+}
+
+Test(key_index, hashes_that_are_alike_do_not_make_the_directory_grow)
+{
+    static uint32_t numbers[MANY];
+    const uint32_t alike = 8000, count = 60000;
+    struct bb_key_index index;
+    uint32_t number = 0;
+
+    bb_key_index_init(&index, number_of);
+    for (uint32_t i = 0; i < alike; i++) {
+        do {
+            numbers[i] = number++;
+        } while (bb_hash64(number_of(&numbers[i]), index.seed) >> 54 != 0);
+        bb_key_index_add(&index, &numbers[i]);
+        if (i % 64 == 0)
+            check_shape(&index);
+    }
+    cr_assert_not_null(index.overflow);
+    walk_all(&index, numbers);
+    for (uint32_t i = alike; i < count; i++) {
+        numbers[i] = UINT32_MAX - i;
+        bb_key_index_add(&index, &numbers[i]);
+    }
+    check_shape(&index);
+    walk_all(&index, numbers);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t *thing = &numbers[(i + alike / 2) % count];
+        bb_key_index_remove(&index, thing);
+        cr_assert_null(bb_key_index_find(&index, number_of(thing)));
+        if (i % 8192 == 0)
+            walk_all(&index, numbers);
+    }
+    cr_assert_eq(index.count, 0);
+    cr_assert_null(index.overflow);
+    cr_assert_eq(index.depth, 0);
     bb_key_index_fini(&index);
 }

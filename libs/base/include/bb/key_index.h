@@ -9,6 +9,9 @@
  * Art of Computer Programming 3, 6.4, algorithm R). The hash stands beside each thing, so only what
  * is asked for is looked at, and nothing is when a part becomes two.
  *
+ * Keys may be made so that their hashes meet. More than a few with one hash, and what would make
+ * the directory larger than is in proportion, go to an overflow: an index with SHA-256 as its hash.
+ *
  * Ownership: things and keys are the caller's, and a key does not change while its thing is in
  * here. Threads: one. Durability: none.
  */
@@ -40,11 +43,14 @@ struct bb_key_index {
     struct bb_key_place **places; /* the directory: 2^depth entries that lead to parts */
     struct bb_key_part *parts;    /* beside each of them */
     size_t capacity;              /* of a part, a power of two; it grows while there is one alone */
-    size_t count, deepest_count;  /* deepest: parts as deep as the directory */
+    size_t count;                 /* with what is in the overflow */
+    size_t deepest_count;         /* parts as deep as the directory */
     unsigned depth;
     uint64_t seed;
     struct base_pieces *pieces; /* all parts but the first */
     struct bb_slice (*key_of)(const void *thing);
+    struct bb_key_index *overflow; /* NULL: nothing is there */
+    bool is_overflow;              /* of another one */
 };
 
 void bb_key_index_init(struct bb_key_index *index, struct bb_slice (*key_of)(const void *thing));
@@ -59,6 +65,7 @@ void bb_key_index_remove(struct bb_key_index *index, const void *thing);
 struct bb_key_walk {
     uint64_t first_bits;
     size_t place;
+    unsigned overflow; /* 0: in the index itself, 1: in its overflow */
 };
 /* The next one; NULL: that was all, and the walk is at its beginning again. In no order. What is
  * met does not change when nothing is added or removed meanwhile; else some may be met twice and
