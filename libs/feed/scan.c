@@ -80,15 +80,18 @@ void feed_scans_orphan(struct bb_feed *feed)
     }
 }
 
-/* Where the file ends that begins with `first`; from there on the next one, or memory, has it. */
+/* Where the file ends that begins with `first`; from there on the next one, or memory, has it. One
+ * that was dropped during the scan was the oldest. */
 static struct bb_txtime end_of(const struct bb_feed *feed, uint64_t first)
 {
     bb_list_each(item, &feed->segments) {
-        if (bb_container(item, struct feed_segment, link)->first == first &&
-            item->next != &feed->segments)
-            return BB_TX(bb_container(item->next, struct feed_segment, link)->prev);
+        if (bb_container(item, struct feed_segment, link)->first != first)
+            continue;
+        if (item->next == &feed->segments)
+            return BB_TX(feed->tail_prev);
+        return BB_TX(bb_container(item->next, struct feed_segment, link)->prev);
     }
-    return BB_TX(feed->tail_prev);
+    return bb_feed_earliest(feed);
 }
 
 static void scan_done(struct bb_job *job)

@@ -417,10 +417,20 @@ Test(feed, segment_that_begins_within_a_block_is_read_from_its_first_record, .ti
     world_fini(&world);
 }
 
+static void damage(const struct world *world, uint64_t n)
+{
+    char path[512];
+    feed_segment_path(world->dir, tx_of(n), path, sizeof path);
+    FILE *file = fopen(path, "r+b");
+    cr_assert_not_null(file);
+    fseek(file, 5000, SEEK_SET);
+    fwrite("damage", 1, 6, file);
+    fclose(file);
+}
+
 Test(feed, damage_in_an_older_segment_is_an_error_not_a_gap, .timeout = 30)
 {
     struct world world;
-    char path[512];
     world_init(&world);
     world.options.segment_bytes = 1;
     world.options.tail_bytes = 1;
@@ -430,11 +440,7 @@ Test(feed, damage_in_an_older_segment_is_an_error_not_a_gap, .timeout = 30)
         cr_assert_eq(append(&world, n, 10000), BB_OK);
         sync_feed(&world, n);
     }
-    feed_segment_path(world.dir, tx_of(2), path, sizeof path);
-    FILE *file = fopen(path, "r+b");
-    fseek(file, 5000, SEEK_SET);
-    fwrite("damage", 1, 6, file);
-    fclose(file);
+    damage(&world, 2);
     struct bb_feed_scan scan = {
         .after = BB_TX(tx_of(1)), .max_bytes = 1000, .done = on_scanned, .arg = &world
     };
@@ -443,6 +449,35 @@ Test(feed, damage_in_an_older_segment_is_an_error_not_a_gap, .timeout = 30)
     while (!world.is_done)
         uv_run(bb_loop_uv(world.loop), UV_RUN_ONCE);
     cr_assert_eq(world.status, BB_CORRUPT);
+    cr_assert_eq(scan.goes_on.us, tx_of(2));
+    world_fini(&world);
+}
+
+Test(feed, a_damaged_segment_that_is_dropped_while_it_is_read_takes_no_other_with_it, .timeout = 30)
+{
+    struct world world;
+    world_init(&world);
+    world.options.segment_bytes = 1;
+    world.options.tail_bytes = 1;
+    world_close(&world);
+    world_open(&world);
+    for (uint64_t n = 1; n <= 5; n++) {
+        cr_assert_eq(append(&world, n, 10000), BB_OK);
+        sync_feed(&world, n);
+    }
+    damage(&world, 1);
+    struct bb_feed_scan scan = {
+        .after = BB_TX(tx_of(0)), .max_bytes = 1000, .done = on_scanned, .arg = &world
+    };
+    world.is_done = false;
+    cr_assert_eq(bb_feed_scan_start(&world.ctx, world.feed, &scan), BB_OK);
+    world.feed->retention_bytes = world.feed->segments_bytes - 1;
+    feed_retain(world.feed); /* the next sync removes the file */
+    cr_assert_eq(bb_feed_earliest(world.feed).us, tx_of(1));
+    while (!world.is_done)
+        uv_run(bb_loop_uv(world.loop), UV_RUN_ONCE);
+    cr_assert_eq(world.status, BB_CORRUPT);
+    cr_assert_eq(scan.goes_on.us, tx_of(1));
     world_fini(&world);
 }
 
