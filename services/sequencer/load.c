@@ -9,6 +9,7 @@
 #define LOAD_TIMEOUT_MS 5000
 #define LOAD_BYTES      (4u << 20)
 #define STAND_BY_MS     300 /* a Tail of a standby waits so long for news */
+#define IO_TRIES        20  /* an error of the disk may pass: one second */
 
 struct loading {
     struct sequencer *sequencer;
@@ -84,7 +85,8 @@ static void finish(struct sequencer *sequencer)
  * have it, and is waited for as long as an id of that time could come again. */
 static bool is_lost(const struct sequencer *sequencer, int status, uint64_t earliest)
 {
-    return status == BB_TX_TRUNCATED || status == BB_CORRUPT || status == BB_IO ||
+    return status == BB_TX_TRUNCATED || status == BB_CORRUPT ||
+           (status == BB_IO && sequencer->load_io_count >= IO_TRIES) ||
            (status == BB_UNAVAILABLE &&
             bb_wall_us(sequencer->ctx) >= earliest + SEQUENCER_IDS_LOAD_US);
 }
@@ -124,6 +126,7 @@ static void take(struct sequencer *sequencer, int status, struct bb_slice bytes)
 
     status = sequencer_read_answer(sequencer, status, bytes, &reply);
     bool has_tail = reply != NULL && reply->op_case == BB__PROTO__STORAGE_REPLY__OP_TAIL;
+    sequencer->load_io_count = status == BB_IO ? sequencer->load_io_count + 1 : 0;
     if (has_tail && reply->tail->earliest > sequencer->load_after &&
         is_lost(sequencer, status, reply->tail->earliest)) {
         lose(sequencer, status, reply->tail->earliest);

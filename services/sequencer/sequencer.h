@@ -105,6 +105,7 @@ struct sequencer {
     uint64_t load_number; /* of the Tail whose answer counts */
     uint64_t ids_lost_us; /* some ids up to this tx are in no feed any more; 0: none */
     bool has_load_begun, is_load_asked;
+    unsigned load_io_count; /* so many answers in a row told of an error of the disk */
     struct bb_timer *load_timer;
 
     uint64_t append_sent_us;

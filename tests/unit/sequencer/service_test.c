@@ -284,6 +284,18 @@ Test(service, after_a_take_over_every_id_of_the_log_is_known, .timeout = 20)
     suite_stop(&suite);
 }
 
+Test(service, after_a_take_over_ids_are_known_that_could_not_be_read_for_a_moment, .timeout = 20)
+{
+    struct suite suite = { .storage = { .last_seq = 3, .last_tx = 30, .unread_tails = 5 } };
+    uint64_t tx = 0;
+
+    suite_start(&suite, "unread");
+    cr_assert_eq(follow(&suite, 0, 0, 0)->claim_tx, 30);
+    for (unsigned n = 1; n <= 3; n++)
+        cr_assert_eq(submit(&suite, n, 30, &tx), BB_DUPLICATE, "id %u", n);
+    suite_stop(&suite);
+}
+
 /* Asks until the answer is as it should be: the service looks for storage at its own pace. */
 static const Bb__Proto__SequencerInfoReply *info_when(struct suite *suite, bool is_standby)
 {

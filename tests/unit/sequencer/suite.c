@@ -99,6 +99,12 @@ static void take_tail(struct storage *storage, const Bb__Proto__Tail *asked,
     }
     if (storage->has_lost_all)
         tail.n_records = 0;
+    if (storage->unread_tails > 0) {
+        atomic_fetch_sub(&storage->unread_tails, 1);
+        tail.n_records = 0;
+        reply->status = BB_IO;
+        tail.earliest = storage->last_tx;
+    }
     if (storage->empty_tails > 0) {
         atomic_fetch_sub(&storage->empty_tails, 1);
         tail.n_records = 0;

@@ -48,6 +48,7 @@ struct storage {
     atomic_bool has_hole;            /* Tail leaves out what came second */
     atomic_bool has_lost_all;        /* the feed begins behind the newest tx */
     uint32_t lost_status;            /* what it says then; 0: BB_TX_TRUNCATED */
+    atomic_uint unread_tails;        /* so many of the next Tails meet an error of the disk */
     atomic_bool is_deaf;             /* refuses every Append */
     atomic_uint unanswered_renewals; /* so many of the next RENEWs get no lease */
     atomic_bool is_held;             /* another sequencer holds the epoch and renews */
