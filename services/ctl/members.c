@@ -265,7 +265,6 @@ static bool take_urls(struct session *session, const char *urls)
     return session->url_count > 0;
 }
 
-/* members [add ID URL HOST:PORT | promote ID | remove ID] */
 /* All of the text: a slip such as "1.5" must not change node 1. */
 static bool take_number(struct session *session, const char *text)
 {
@@ -281,6 +280,7 @@ static bool take_number(struct session *session, const char *text)
     return true;
 }
 
+/* members [add ID URL HOST:PORT | promote ID | remove ID] */
 static bool take_change(struct session *session)
 {
     static const struct {

@@ -184,8 +184,7 @@ struct storage {
     struct bb_histogram *append_time, *read_time;
 };
 
-/* The last line, then the process ends. Any thread. */
-/* The process ends; `then` says what to do. */
+/* The last line, in which `then` says what to do; then the process ends. Any thread. */
 _Noreturn void storage_die(struct storage *node, const char *what, const char *why,
                            const char *then);
 #define STORAGE_THEN_CHECK "check the disk and start it again"
