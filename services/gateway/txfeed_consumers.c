@@ -257,6 +257,11 @@ static int take_tx(struct bb_ctx *ctx, struct gateway *gateway,
     if (rc == BB_OK)
         *tx = (uint64_t)bb_value_float64(field);
     bb_buf_fini(&body);
+    /* A position moves forward only: one that may lie in the future is not taken. */
+    if (rc == BB_OK && !bb_follow_is_following(gateway->feed)) {
+        rc = bb_fail(ctx, BB_UNAVAILABLE,
+                     "this gateway does not follow storage's feed right now; try again");
+    }
     /* The record may have come from a gateway that is ahead of this one. */
     if (rc == BB_OK)
         rc = gateway_check_tx(ctx, gateway, "`tx`", *tx);

@@ -327,6 +327,26 @@ Test(service, a_storage_node_that_lags_is_not_another_history)
     suite_stop(&suite);
 }
 
+/* Nothing takes the position of a consumer back that went beyond what there is. */
+Test(service, a_gateway_that_does_not_follow_takes_no_acknowledgement)
+{
+    static const char body[] = "{\"tx\":4000000000000000}";
+    struct suite suite;
+    const char *text;
+
+    suite_start(&suite);
+    do {
+        text = ask(&suite, "GET /api/admin/status", ADMIN, "");
+    } while (strstr(text, "\"isFollowing\":true") == NULL);
+    expect_in(ask(&suite, "POST /api/tx/consumers/mailer/ack", ADMIN, body), "TxInFuture");
+    on_owner(&suite, end_first_storage);
+    do {
+        text = ask(&suite, "GET /api/admin/status", ADMIN, "");
+    } while (strstr(text, "\"isFollowing\":false") == NULL);
+    expect_in(ask(&suite, "POST /api/tx/consumers/mailer/ack", ADMIN, body), "Unavailable");
+    suite_stop(&suite);
+}
+
 Test(service, the_admin_api_shows_what_runs)
 {
     struct suite suite;
