@@ -12,7 +12,7 @@ const { eventually, mutation, query, subscribe } = await import("../integration/
 
 test("no data race in the embedded suite under load, over a restart and a stop", async () => {
   const dir = mkdtempSync(join(tmpdir(), "bitbend-race-"));
-  process.env.TSAN_OPTIONS = `log_path=${join(dir, "report")}`;
+  process.env.TSAN_OPTIONS = `log_path=${join(dir, "report")} suppressions='${join(ROOT, "tests/race/suppressions.txt")}'`;
   assert.ok(existsSync(join(ROOT, "build/tsan/bin/bb-solo")), "built by the race stage");
   const suite = await startSuite({
     mode: "solo",
