@@ -114,7 +114,8 @@ static void hand_over(struct nats_publisher *publisher, const Bb__Proto__TailRep
     bb_mutex_unlock(publisher->mutex);
 }
 
-/* The stream ends before what storage keeps: what lies between is shown by `BB-Prev`. */
+/* The stream ends before what storage keeps, or can read: what lies between is shown by `BB-Prev`.
+ */
 static void skip_to(struct nats_publisher *publisher, uint64_t earliest)
 {
     bb_error(publisher->gateway->ctx, "gateway.nats_gap", "after=%" PRIu64 " earliest=%" PRIu64,
@@ -134,7 +135,7 @@ static void on_tail(void *arg, int status, const Bb__Proto__StorageReply *reply)
         return;
     if (has_tail && reply->status == BB_OK && reply->tail->n_records > 0) {
         hand_over(publisher, reply->tail);
-    } else if (has_tail && reply->status == BB_TX_TRUNCATED) {
+    } else if (has_tail && (reply->status == BB_TX_TRUNCATED || reply->status == BB_CORRUPT)) {
         skip_to(publisher, reply->tail->earliest);
         try_later(publisher);
     } else if (!has_tail || reply->status != BB_OK) {

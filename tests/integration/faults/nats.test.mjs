@@ -9,7 +9,7 @@ import { after, before, describe, test } from "node:test";
 
 import { eventually, get, mutation } from "../http/api.mjs";
 import { app } from "../http/modes.mjs";
-import { pull } from "../http/tx-feed.mjs";
+import { damageFeed, feedFiles, pull } from "../http/tx-feed.mjs";
 import { freePorts, startSuite } from "../js/suite.mjs";
 
 const PROGRAM = "/usr/sbin/nats-server";
@@ -121,4 +121,34 @@ describe("the feed in NATS", { skip }, () => {
     assert.equal(messages[0].body.changes[0].after.group, "after");
     assert.equal((await request(port, "$JS.API.STREAM.INFO.bb", "")).state.last_seq, before + 3);
   });
+});
+
+test("what no node can read is left out of NATS, and the rest comes", { skip, timeout: 120_000 }, async (t) => {
+  const dir = mkdtempSync(join(tmpdir(), "bitbend-nats-"));
+  const [port] = await freePorts(1);
+  let server;
+  const suite = await startSuite({ mode: "processes", appDir: app, options: { gateway: { nats: `nats://127.0.0.1:${port}`, "nats-feed": true } } });
+  t.after(async () => {
+    await suite.stop();
+    await server?.kill();
+    rmSync(dir, { recursive: true, force: true });
+  });
+  const folder = suite.settings("storage").data;
+  const body = "x".repeat(900_000);
+  await eventually(async () => {
+    await Promise.all(Array.from({ length: 8 }, (_, n) => mutation(suite.url, "items:add", { group: "damage", n, body })));
+    return feedFiles(folder) >= 2;
+  }, 60_000);
+  await suite.kill("storage");
+  damageFeed(folder);
+  await suite.start("storage");
+  await eventually(() => mutation(suite.url, "items:add", { group: "after", n: 1 }).then(() => true));
+  server = startServer(dir, port);
+  const messages = await eventually(async () => {
+    const { error, state } = await request(port, "$JS.API.STREAM.INFO.bb", "");
+    const found = error === undefined && state.messages > 0 && (await messagesOf(port));
+    return found && found.at(-1).body.changes?.[0].after.group === "after" && found;
+  }, 60_000);
+  const { txs } = await pull({ url: suite.url, admin: { authorization: `BitBend ${suite.adminKey}` } }, `from=${messages[0].prev}&include=keys`);
+  assert.deepEqual(messages.map(({ tx }) => tx), txs.map(({ tx }) => tx), "all that can be read");
 });

@@ -2,13 +2,13 @@
 // acknowledged is among them; durable consumers go on where they were.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
 import { eventually, get, mutation, post } from "../http/api.mjs";
 import { app } from "../http/modes.mjs";
-import { pull } from "../http/tx-feed.mjs";
+import { damageFeed, feedFiles, pull } from "../http/tx-feed.mjs";
 import { Client } from "../../../libs/js/bitbend/index.js";
 import { ROOT, startSuite } from "../js/suite.mjs";
 
@@ -182,17 +182,10 @@ describe("a feed whose past is gone", () => {
 
 describe("a feed with a damaged file", () => {
   const body = "x".repeat(900_000);
-  const flip = (folder) => {
-    const file = join(folder, "feed", readdirSync(join(folder, "feed")).sort()[0]);
-    const bytes = readFileSync(file);
-    bytes[bytes.length >> 1] ^= 1;
-    writeFileSync(file, bytes);
-  };
-  const segments = (folder) => readdirSync(join(folder, "feed")).filter((name) => name.endsWith(".feed")).length;
   const fill = (suite, folder) =>
     eventually(async () => {
       await Promise.all(Array.from({ length: 8 }, (_, n) => mutation(suite.url, "items:add", { group: "damage", n, body })));
-      return segments(folder) >= 2;
+      return feedFiles(folder) >= 2;
     }, 60000);
 
   test("the only node says what is damaged and where it goes on, and takes writes", async (t) => {
@@ -203,7 +196,7 @@ describe("a feed with a damaged file", () => {
     const { next } = (await get(suite.url, "/api/tx?from=now&limit=1", admin)).body;
     await fill(suite, folder);
     await suite.kill("storage");
-    flip(folder);
+    damageFeed(folder);
     await suite.start("storage");
     const refused = await eventually(async () => {
       const answer = await get(suite.url, `/api/tx?from=${next}&limit=1`, admin);
@@ -247,11 +240,11 @@ describe("a feed with a damaged file", () => {
     assert.equal(first.status, 200);
     await fill(suite, suite.settings("storage").data);
     const names = ["storage", "storage2", "storage3"];
-    await eventually(() => names.every((name) => segments(suite.settings(name).data) >= 2));
+    await eventually(() => names.every((name) => feedFiles(suite.settings(name).data) >= 2));
     const whole = (await pull({ url: suite.url, admin }, `from=${next}&include=keys`)).txs;
     const damage = async (name) => {
       await suite.kill(name);
-      flip(suite.settings(name).data);
+      damageFeed(suite.settings(name).data);
       await suite.start(name);
     };
     for (const name of names.slice(0, 2)) await damage(name);

@@ -1,5 +1,7 @@
 // Reading the transaction feed in tests: a stream of events, or page after page.
+import { readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { get } from "node:http";
+import { join } from "node:path";
 
 import { get as fetchJson } from "./api.mjs";
 
@@ -16,6 +18,17 @@ export async function pull(suite, query, least = 0) {
     search.set("from", String(body.next));
     if (body.next === body.closed && txs.length >= least) return { txs, next: body.next, cluster: body.cluster };
   }
+}
+
+/** How many files the feed of a node's folder has. */
+export const feedFiles = (folder) => readdirSync(join(folder, "feed")).filter((name) => name.endsWith(".feed")).length;
+
+/** Flips a bit in the middle of the oldest one. */
+export function damageFeed(folder) {
+  const file = join(folder, "feed", readdirSync(join(folder, "feed")).sort()[0]);
+  const bytes = readFileSync(file);
+  bytes[bytes.length >> 1] ^= 1;
+  writeFileSync(file, bytes);
 }
 
 /** Opens the stream with node:http, whose pause really stops reading. */
