@@ -428,18 +428,24 @@ static void damage(const struct world *world, uint64_t n)
     fclose(file);
 }
 
+/* Records 1 to `count`, each in a file of its own, and none in memory. */
+static void write_segments(struct world *world, uint64_t count)
+{
+    world_init(world);
+    world->options.segment_bytes = 1;
+    world->options.tail_bytes = 1;
+    world_close(world);
+    world_open(world);
+    for (uint64_t n = 1; n <= count; n++) {
+        cr_assert_eq(append(world, n, 10000), BB_OK);
+        sync_feed(world, n);
+    }
+}
+
 Test(feed, damage_in_an_older_segment_is_an_error_not_a_gap, .timeout = 30)
 {
     struct world world;
-    world_init(&world);
-    world.options.segment_bytes = 1;
-    world.options.tail_bytes = 1;
-    world_close(&world);
-    world_open(&world);
-    for (uint64_t n = 1; n <= 4; n++) {
-        cr_assert_eq(append(&world, n, 10000), BB_OK);
-        sync_feed(&world, n);
-    }
+    write_segments(&world, 4);
     damage(&world, 2);
     struct bb_feed_scan scan = {
         .after = BB_TX(tx_of(1)), .max_bytes = 1000, .done = on_scanned, .arg = &world
@@ -456,15 +462,7 @@ Test(feed, damage_in_an_older_segment_is_an_error_not_a_gap, .timeout = 30)
 Test(feed, a_damaged_segment_that_is_dropped_while_it_is_read_takes_no_other_with_it, .timeout = 30)
 {
     struct world world;
-    world_init(&world);
-    world.options.segment_bytes = 1;
-    world.options.tail_bytes = 1;
-    world_close(&world);
-    world_open(&world);
-    for (uint64_t n = 1; n <= 5; n++) {
-        cr_assert_eq(append(&world, n, 10000), BB_OK);
-        sync_feed(&world, n);
-    }
+    write_segments(&world, 5);
     damage(&world, 1);
     struct bb_feed_scan scan = {
         .after = BB_TX(tx_of(0)), .max_bytes = 1000, .done = on_scanned, .arg = &world
