@@ -30,10 +30,11 @@ struct bb_kv_cursor {
     uint8_t prefix[KV_PREFIX_SIZE]; /* of the group */
 };
 
-int bb_kv_cursor_open(struct bb_ctx *ctx, const struct bb_kv_read *read, struct bb_kv_cursor **out)
+static int open_in(struct bb_ctx *ctx, const struct bb_kv_read *read, MDB_dbi dbi,
+                   struct bb_kv_cursor **out)
 {
     MDB_cursor *lmdb = NULL;
-    int rc = mdb_cursor_open(read->txn, read->kv->data, &lmdb);
+    int rc = mdb_cursor_open(read->txn, dbi, &lmdb);
     if (rc != 0) {
         return kv_fail(ctx, read->kv, rc, "beginning to scan");
     }
@@ -42,6 +43,18 @@ int bb_kv_cursor_open(struct bb_ctx *ctx, const struct bb_kv_read *read, struct 
     cursor->lmdb = lmdb;
     *out = cursor;
     return BB_OK;
+}
+
+int bb_kv_cursor_open(struct bb_ctx *ctx, const struct bb_kv_read *read, struct bb_kv_cursor **out)
+{
+    return open_in(ctx, read, read->kv->data, out);
+}
+
+int bb_kv_run_cursor_open(struct bb_ctx *ctx, const struct bb_kv_read *read, unsigned run,
+                          struct bb_kv_cursor **out)
+{
+    bb_assert(run < BB_KV_RUNS);
+    return open_in(ctx, read, read->kv->runs[run], out);
 }
 
 void bb_kv_cursor_close(struct bb_kv_cursor *cursor)

@@ -11,8 +11,10 @@
 struct bb_kv {
     MDB_env *env;
     MDB_dbi data, meta;
+    MDB_dbi runs[BB_KV_RUNS];
     char *dir;
     uint64_t map_bytes;
+    size_t page_bytes;
     uintptr_t map;  /* where LMDB's map begins; 0: not known */
     size_t trim_at; /* in the map: where letting go goes on */
     int lock_fd;    /* held as long as the store is open; -1: not yet */

@@ -12,6 +12,8 @@
 #define MAP_BYTES_DEFAULT (256ull << 30)
 #define READERS_DEFAULT   1024u
 static const char format_name[] = "format";
+/* Format 1 had no runs; it becomes 2 when it is opened to be written. */
+#define FORMAT_WITHOUT_RUNS 1u
 
 static unsigned flags_of(const struct bb_kv_options *options)
 {
@@ -29,33 +31,43 @@ static unsigned flags_of(const struct bb_kv_options *options)
 }
 
 /* A folder that is not ours must not be touched: the first bytes of the file tell before LMDB
- * opens. */
-static int check_version(struct bb_ctx *ctx, struct bb_kv *kv, MDB_txn *txn, bool *is_new)
+ * opens. 0: it is new. */
+static int check_version(struct bb_ctx *ctx, struct bb_kv *kv, MDB_txn *txn, uint32_t *format)
 {
     MDB_val key = kv_val(bb_slice_str(format_name)), value;
     int rc = mdb_get(txn, kv->meta, &key, &value);
-    *is_new = rc == MDB_NOTFOUND;
+    *format = 0;
     if (rc == MDB_NOTFOUND) {
         return BB_OK;
     }
     if (rc != 0) {
         return kv_fail(ctx, kv, rc, "reading the format");
     }
-    uint32_t format = value.mv_size == 4 ? bb_get_le32(value.mv_data) : 0;
-    if (format != BB_KV_FORMAT) {
+    *format = value.mv_size == 4 ? bb_get_le32(value.mv_data) : 0;
+    if (*format != BB_KV_FORMAT && *format != FORMAT_WITHOUT_RUNS) {
         return bb_fail(ctx, BB_WRONG_VERSION,
                        "%s holds data of format %" PRIu32 ", this program reads format %" PRIu32
                        ": start the version that wrote it, or name an empty folder",
-                       kv->dir, format, BB_KV_FORMAT);
+                       kv->dir, *format, BB_KV_FORMAT);
     }
     return BB_OK;
+}
+
+static int open_runs(struct bb_kv *kv, MDB_txn *txn, unsigned flags)
+{
+    int rc = 0;
+    for (unsigned i = 0; i < BB_KV_RUNS && rc == 0; i++) {
+        char name[] = { 'r', 'u', 'n', (char)('0' + i / 10), (char)('0' + i % 10), 0 };
+        rc = mdb_dbi_open(txn, name, flags, &kv->runs[i]);
+    }
+    return rc;
 }
 
 /* Of a store that only is looked at. */
 static int find_databases(struct bb_ctx *ctx, struct bb_kv *kv)
 {
     MDB_txn *txn = NULL;
-    bool is_new = false;
+    uint32_t format = 0;
     int rc = mdb_txn_begin(kv->env, NULL, MDB_RDONLY, &txn);
     if (rc != 0) {
         return kv_fail(ctx, kv, rc, "begin");
@@ -66,7 +78,10 @@ static int find_databases(struct bb_ctx *ctx, struct bb_kv *kv)
     }
     int status = kv_fail(ctx, kv, rc == MDB_NOTFOUND ? MDB_INVALID : rc, "opening the data");
     if (status == BB_OK) {
-        status = check_version(ctx, kv, txn, &is_new);
+        status = check_version(ctx, kv, txn, &format);
+    }
+    if (status == BB_OK && format == BB_KV_FORMAT) {
+        status = kv_fail(ctx, kv, open_runs(kv, txn, 0), "opening the runs");
     }
     if (status != BB_OK) {
         mdb_txn_abort(txn);
@@ -78,7 +93,7 @@ static int find_databases(struct bb_ctx *ctx, struct bb_kv *kv)
 static int open_databases(struct bb_ctx *ctx, struct bb_kv *kv)
 {
     MDB_txn *txn = NULL;
-    bool is_new = false;
+    uint32_t format = 0;
     int rc = mdb_txn_begin(kv->env, NULL, 0, &txn);
     if (rc != 0) {
         return kv_fail(ctx, kv, rc, "begin");
@@ -96,25 +111,29 @@ static int open_databases(struct bb_ctx *ctx, struct bb_kv *kv)
     }
     int status = kv_fail(ctx, kv, rc, "opening the data");
     if (status == BB_OK) {
-        status = check_version(ctx, kv, txn, &is_new);
+        status = check_version(ctx, kv, txn, &format);
     }
     if (status != BB_OK) {
         mdb_txn_abort(txn);
         return status;
     }
     rc = mdb_dbi_open(txn, "data", MDB_CREATE, &kv->data);
-    if (rc == 0 && is_new) {
-        uint8_t format[4];
-        bb_put_le32(format, BB_KV_FORMAT);
+    if (rc == 0) {
+        rc = open_runs(kv, txn, format == BB_KV_FORMAT ? 0 : MDB_CREATE);
+    }
+    if (rc == 0 && format != BB_KV_FORMAT) {
+        uint8_t bytes[4];
+        bb_put_le32(bytes, BB_KV_FORMAT);
         MDB_val key = kv_val(bb_slice_str(format_name));
-        MDB_val value = kv_val(bb_slice(format, sizeof(format)));
+        MDB_val value = kv_val(bb_slice(bytes, sizeof(bytes)));
         rc = mdb_put(txn, kv->meta, &key, &value, 0);
     }
     if (rc != 0) {
         mdb_txn_abort(txn);
         return kv_fail(ctx, kv, rc, "creating the data");
     }
-    return kv_fail(ctx, kv, mdb_txn_commit(txn), is_new ? "creating the data" : "opening the data");
+    return kv_fail(ctx, kv, mdb_txn_commit(txn),
+                   format == 0 ? "creating the data" : "opening the data");
 }
 
 /*
@@ -182,7 +201,7 @@ static int open_env(struct bb_ctx *ctx, struct bb_kv *kv, const struct bb_kv_opt
         rc = mdb_env_set_assert(kv->env, kv_damage_asserted);
     }
     if (rc == 0) {
-        rc = mdb_env_set_maxdbs(kv->env, 4);
+        rc = mdb_env_set_maxdbs(kv->env, 2 + BB_KV_RUNS);
     }
     if (rc == 0) {
         rc = mdb_env_set_maxreaders(kv->env, readers);
@@ -210,6 +229,7 @@ static int find_map(struct bb_ctx *ctx, struct bb_kv *kv)
         rc = mdb_get(txn, kv->meta, &key, &value);
     }
     if (rc == 0) {
+        kv->page_bytes = stat.ms_psize;
         kv_map_find(kv, value.mv_data, stat.ms_psize);
     }
     if (txn != NULL) {

@@ -30,8 +30,8 @@ uint64_t bb_kv_read_version(const struct bb_kv_read *read)
     return mdb_txn_id(read->txn);
 }
 
-int bb_kv_get(struct bb_ctx *ctx, const struct bb_kv_read *read, struct bb_slice key,
-              struct bb_slice *value)
+static int get(struct bb_ctx *ctx, const struct bb_kv_read *read, MDB_dbi dbi, struct bb_slice key,
+               struct bb_slice *value)
 {
     if (key.size == 0 || key.size > BB_KV_KEY_MAX) {
         return BB_NOT_FOUND;
@@ -39,7 +39,7 @@ int bb_kv_get(struct bb_ctx *ctx, const struct bb_kv_read *read, struct bb_slice
     struct kv_stored_key stored;
     kv_key_store(&stored, key);
     MDB_val at = kv_val(stored.bytes), found;
-    int rc = mdb_get(read->txn, read->kv->data, &at, &found);
+    int rc = mdb_get(read->txn, dbi, &at, &found);
     if (rc == MDB_NOTFOUND) {
         return BB_NOT_FOUND;
     }
@@ -51,6 +51,19 @@ int bb_kv_get(struct bb_ctx *ctx, const struct bb_kv_read *read, struct bb_slice
         return kv_fail(ctx, read->kv, MDB_CORRUPTED, "reading a long key");
     }
     return !stored.is_long || bb_slice_equal(found_key, key) ? BB_OK : BB_NOT_FOUND;
+}
+
+int bb_kv_get(struct bb_ctx *ctx, const struct bb_kv_read *read, struct bb_slice key,
+              struct bb_slice *value)
+{
+    return get(ctx, read, read->kv->data, key, value);
+}
+
+int bb_kv_run_get(struct bb_ctx *ctx, const struct bb_kv_read *read, unsigned run,
+                  struct bb_slice key, struct bb_slice *stored)
+{
+    bb_assert(run < BB_KV_RUNS);
+    return get(ctx, read, read->kv->runs[run], key, stored);
 }
 
 int bb_kv_get_meta(struct bb_ctx *ctx, const struct bb_kv_read *read, const char *name,

@@ -6,6 +6,9 @@
  * share 450 bytes as one group and sorts it by the whole key, so the order seen here is always
  * memcmp's.
  *
+ * Beside the data there are runs, ordered maps of the same kind: each is filled by one batch and
+ * emptied as a whole, which costs a page for many entries where the data costs one for each.
+ *
  * Ownership: slices that come out of a read borrow from the map and live until that read is closed.
  * Threads: one writer at a time; a read and its cursors serve one thread at a time (it may be
  * opened by another). Durability: a commit makes the one *before* it safe against power loss (and
@@ -19,7 +22,8 @@
 #include "bb/base.h"
 
 #define BB_KV_KEY_MAX 8192
-#define BB_KV_FORMAT  1u
+#define BB_KV_FORMAT  2u
+#define BB_KV_RUNS    64u
 
 struct bb_kv;
 struct bb_kv_batch;
@@ -54,6 +58,19 @@ int bb_kv_delete(struct bb_ctx *ctx, struct bb_kv_batch *batch, struct bb_slice 
 /* A named record beside the data; `name` up to 64 characters. */
 int bb_kv_put_meta(struct bb_ctx *ctx, struct bb_kv_batch *batch, const char *name,
                    struct bb_slice value);
+/*
+ * Into run `run` (below BB_KV_RUNS), which was empty when the batch began; keys in rising order, of
+ * one run in a batch. What is read later is the byte `mark`, then `value`.
+ */
+int bb_kv_run_put(struct bb_ctx *ctx, struct bb_kv_batch *batch, unsigned run, struct bb_slice key,
+                  uint8_t mark, struct bb_slice value);
+int bb_kv_run_clear(struct bb_ctx *ctx, struct bb_kv_batch *batch, unsigned run);
+/* Leaf pages of the data. */
+int bb_kv_leaves(struct bb_ctx *ctx, struct bb_kv_batch *batch, uint64_t *leaves);
+/* Would `low` and `high`, which comes behind it, be written into one leaf page of the data? To be
+ * asked before the batch has written anything. */
+int bb_kv_are_near(struct bb_ctx *ctx, struct bb_kv_batch *batch, struct bb_slice low,
+                   struct bb_slice high, bool *are_near);
 /* Writes and syncs the data pages. The batch is gone, whatever the result. */
 int bb_kv_commit(struct bb_ctx *ctx, struct bb_kv_batch *batch);
 void bb_kv_abort(struct bb_kv_batch *batch); /* accepts NULL */
@@ -71,10 +88,17 @@ int bb_kv_get(struct bb_ctx *ctx, const struct bb_kv_read *read, struct bb_slice
 int bb_kv_get_meta(struct bb_ctx *ctx, const struct bb_kv_read *read, const char *name,
                    struct bb_slice *value);
 
+/* The same of a run; `stored` is its mark and the value. */
+int bb_kv_run_get(struct bb_ctx *ctx, const struct bb_kv_read *read, unsigned run,
+                  struct bb_slice key, struct bb_slice *stored);
+
 /* A position in key order. The functions give BB_OK, BB_NOT_FOUND (no such entry; without a text;
  * the cursor is then nowhere) or BB_CORRUPT, BB_IO. Moving on from nowhere stays nowhere. */
 int bb_kv_cursor_open(struct bb_ctx *ctx, const struct bb_kv_read *read,
                       struct bb_kv_cursor **cursor);
+/* Through a run; its values begin with their marks. */
+int bb_kv_run_cursor_open(struct bb_ctx *ctx, const struct bb_kv_read *read, unsigned run,
+                          struct bb_kv_cursor **cursor);
 void bb_kv_cursor_close(struct bb_kv_cursor *cursor); /* accepts NULL */
 int bb_kv_seek(struct bb_ctx *ctx, struct bb_kv_cursor *cursor,
                struct bb_slice key); /* first >= key */
