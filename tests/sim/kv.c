@@ -1,5 +1,5 @@
 /*
- * bb/kv.h in memory: each commit is a sorted array of shared entries. A commit survives the
+ * bb/kv.h in memory: each commit is sorted arrays of shared entries. A commit survives the
  * process; the one before it survives the power. A copy is a stream of the entries, and a file with
  * such a stream opens as a store.
  */
@@ -9,16 +9,22 @@
 
 #include "parts.h"
 
+enum {
+    LEAF_ENTRIES = 16 /* few, so that little data is scattered too */
+};
+
 struct entry {
     struct bb_slice key, value;
     bool is_deleted; /* in a batch only */
 };
+struct sorted {
+    const struct entry **items;
+    size_t count;
+};
 struct version {
     uint64_t number;
-    const struct entry **entries; /* by key; metas under their names in a second array */
-    size_t count;
-    const struct entry **metas;
-    size_t meta_count;
+    struct sorted entries, metas; /* by key; by name */
+    struct sorted runs[BB_KV_RUNS];
 };
 /* A data file. */
 struct sim_disk_state {
@@ -36,13 +42,15 @@ struct list {
 };
 struct bb_kv_batch {
     struct bb_kv *kv;
-    struct list entries, metas;
+    struct list entries, metas, run_entries;
+    unsigned run; /* of run_entries */
+    bool is_cleared[BB_KV_RUNS];
 };
 struct bb_kv_read {
     const struct version *version;
 };
 struct bb_kv_cursor {
-    const struct version *version;
+    const struct sorted *through;
     size_t at; /* count: nowhere */
 };
 
@@ -63,11 +71,14 @@ static size_t lower_bound(const struct entry *const *items, size_t count, struct
     return low;
 }
 
-static const struct entry *find(const struct entry *const *items, size_t count, struct bb_slice key)
+static int find(const struct sorted *among, struct bb_slice key, struct bb_slice *value)
 {
-    size_t at = lower_bound(items, count, key);
+    size_t at = lower_bound(among->items, among->count, key);
 
-    return at < count && bb_slice_equal(items[at]->key, key) ? items[at] : NULL;
+    if (at == among->count || !bb_slice_equal(among->items[at]->key, key))
+        return BB_NOT_FOUND;
+    *value = among->items[at]->value;
+    return BB_OK;
 }
 
 /* The last of equal keys wins. */
@@ -92,24 +103,24 @@ static void insert(struct list *list, struct bb_slice key, struct bb_slice value
     list->count++;
 }
 
-static const struct entry **merge(const struct entry *const *old, size_t old_count,
-                                  const struct list *changes, size_t *count)
+static struct sorted merge(const struct sorted *old, const struct list *changes)
 {
-    const struct entry **merged = bb_alloc((old_count + changes->count + 1) * sizeof *merged);
+    struct sorted merged = { .count = 0 };
     size_t i = 0;
     size_t k = 0;
 
-    *count = 0;
-    while (i < old_count || k < changes->count) {
-        int order = i == old_count        ? 1
-                    : k == changes->count ? -1
-                                          : bb_slice_compare(old[i]->key, changes->items[k]->key);
+    merged.items = bb_alloc((old->count + changes->count + 1) * sizeof *merged.items);
+    while (i < old->count || k < changes->count) {
+        int order = i == old->count ? 1
+                    : k == changes->count
+                        ? -1
+                        : bb_slice_compare(old->items[i]->key, changes->items[k]->key);
         if (order < 0) {
-            merged[(*count)++] = old[i++];
+            merged.items[merged.count++] = old->items[i++];
             continue;
         }
         if (!changes->items[k]->is_deleted)
-            merged[(*count)++] = changes->items[k];
+            merged.items[merged.count++] = changes->items[k];
         k++;
         i += order == 0;
     }
@@ -133,10 +144,11 @@ static struct sim_disk_state *state_at(struct sim_disk *disk, const char *path)
     return NULL;
 }
 
-/* ---- a store as bytes: magic, numbers of entries and of records, each, padding, checksum ---- */
+/* ---- a store as bytes: magic, numbers of entries, of records and of runs that hold something,
+ * each, padding, checksum ---- */
 
 #define STREAM_MAGIC   0x766b6d73u /* "smkv" */
-#define STREAM_HEADER  16u
+#define STREAM_HEADER  20u
 #define STREAM_PADDING (3u << 20) /* so that it comes in several pieces */
 
 static void append_entry(struct bb_buf *to, const struct entry *entry)
@@ -150,20 +162,48 @@ static void append_entry(struct bb_buf *to, const struct entry *entry)
     bb_buf_append_slice(to, entry->value);
 }
 
+static void append_entries(struct bb_buf *to, const struct sorted *entries)
+{
+    for (size_t i = 0; i < entries->count; i++)
+        append_entry(to, entries->items[i]);
+}
+
+static void append_run(struct bb_buf *to, unsigned run, const struct sorted *entries)
+{
+    uint8_t head[8];
+
+    bb_put_le32(head, run);
+    bb_put_le32(head + 4, (uint32_t)entries->count);
+    bb_buf_append(to, head, sizeof head);
+    append_entries(to, entries);
+}
+
+static uint32_t runs_that_hold(const struct version *version)
+{
+    uint32_t count = 0;
+
+    for (unsigned i = 0; i < BB_KV_RUNS; i++)
+        count += version->runs[i].count > 0;
+    return count;
+}
+
 static void encode(const struct version *version, struct bb_buf *to)
 {
     uint8_t header[STREAM_HEADER];
     uint8_t crc[4];
 
     bb_put_le32(header, STREAM_MAGIC);
-    bb_put_le32(header + 4, (uint32_t)version->count);
-    bb_put_le32(header + 8, (uint32_t)version->meta_count);
+    bb_put_le32(header + 4, (uint32_t)version->entries.count);
+    bb_put_le32(header + 8, (uint32_t)version->metas.count);
     bb_put_le32(header + 12, (uint32_t)version->number);
+    bb_put_le32(header + 16, runs_that_hold(version));
     bb_buf_append(to, header, sizeof header);
-    for (size_t i = 0; i < version->count; i++)
-        append_entry(to, version->entries[i]);
-    for (size_t i = 0; i < version->meta_count; i++)
-        append_entry(to, version->metas[i]);
+    append_entries(to, &version->entries);
+    append_entries(to, &version->metas);
+    for (unsigned i = 0; i < BB_KV_RUNS; i++) {
+        if (version->runs[i].count > 0)
+            append_run(to, i, &version->runs[i]);
+    }
     size_t padding = sim_chance(500000) ? (size_t)sim_below(STREAM_PADDING) : 0;
     memset(bb_buf_reserve(to, padding), 0, padding);
     to->size += padding;
@@ -171,9 +211,10 @@ static void encode(const struct version *version, struct bb_buf *to)
     bb_buf_append(to, crc, sizeof crc);
 }
 
-static const struct entry **decode_entries(struct bb_slice from, size_t *at, size_t count)
+static struct sorted decode_entries(struct bb_slice from, size_t *at, size_t count)
 {
-    const struct entry **entries = bb_alloc((count + 1) * sizeof *entries);
+    struct sorted entries = { .items = bb_alloc((count + 1) * sizeof *entries.items),
+                              .count = count };
 
     for (size_t i = 0; i < count; i++) {
         struct entry *entry = bb_alloc(sizeof *entry);
@@ -183,7 +224,7 @@ static const struct entry **decode_entries(struct bb_slice from, size_t *at, siz
             (struct entry){ .key = bb_slice_dup(bb_slice(from.data + *at + 8, key)),
                             .value = bb_slice_dup(bb_slice(from.data + *at + 8 + key, value)) };
         *at += 8 + key + value;
-        entries[i] = entry;
+        entries.items[i] = entry;
     }
     return entries;
 }
@@ -196,11 +237,14 @@ static struct version *decode(struct bb_slice from)
         bb_get_le32(from.data + from.size - 4) != bb_crc32c(0, from.data, from.size - 4))
         return NULL;
     struct version *version = empty_version();
-    version->count = bb_get_le32(from.data + 4);
-    version->meta_count = bb_get_le32(from.data + 8);
     version->number = bb_get_le32(from.data + 12);
-    version->entries = decode_entries(from, &at, version->count);
-    version->metas = decode_entries(from, &at, version->meta_count);
+    version->entries = decode_entries(from, &at, bb_get_le32(from.data + 4));
+    version->metas = decode_entries(from, &at, bb_get_le32(from.data + 8));
+    for (uint32_t left = bb_get_le32(from.data + 16); left > 0; left--) {
+        const uint8_t *head = from.data + at;
+        at += 8;
+        version->runs[bb_get_le32(head)] = decode_entries(from, &at, bb_get_le32(head + 4));
+    }
     return version;
 }
 
@@ -302,6 +346,64 @@ int bb_kv_put_meta(struct bb_ctx *ctx, struct bb_kv_batch *batch, const char *na
     return BB_OK;
 }
 
+int bb_kv_run_put(struct bb_ctx *ctx, struct bb_kv_batch *batch, unsigned run, struct bb_slice key,
+                  uint8_t mark, struct bb_slice value)
+{
+    struct list *list = &batch->run_entries;
+    struct bb_buf stored;
+
+    (void)ctx;
+    bb_assert(run < BB_KV_RUNS && batch->kv->state->newest->runs[run].count == 0);
+    bb_assert(list->count == 0 || batch->run == run);
+    bb_assert(list->count == 0 || bb_slice_compare(list->items[list->count - 1]->key, key) < 0);
+    batch->run = run;
+    bb_buf_init(&stored);
+    bb_buf_append_byte(&stored, mark);
+    bb_buf_append_slice(&stored, value);
+    insert(list, key, bb_buf_slice(&stored), false);
+    bb_buf_fini(&stored);
+    return BB_OK;
+}
+
+int bb_kv_run_clear(struct bb_ctx *ctx, struct bb_kv_batch *batch, unsigned run)
+{
+    (void)ctx;
+    bb_assert(run < BB_KV_RUNS);
+    bb_assert(batch->run_entries.count == 0 || batch->run != run);
+    batch->is_cleared[run] = true;
+    return BB_OK;
+}
+
+int bb_kv_leaves(struct bb_ctx *ctx, struct bb_kv_batch *batch, uint64_t *leaves)
+{
+    (void)ctx;
+    *leaves = (batch->kv->state->newest->entries.count + LEAF_ENTRIES - 1) / LEAF_ENTRIES;
+    return BB_OK;
+}
+
+int bb_kv_are_near(struct bb_ctx *ctx, struct bb_kv_batch *batch, struct bb_slice low,
+                   struct bb_slice high, bool *are_near)
+{
+    const struct sorted *entries = &batch->kv->state->newest->entries;
+
+    (void)ctx;
+    bb_assert(batch->entries.count == 0 && bb_slice_compare(low, high) <= 0);
+    *are_near = lower_bound(entries->items, entries->count, low) / LEAF_ENTRIES ==
+                lower_bound(entries->items, entries->count, high) / LEAF_ENTRIES;
+    return BB_OK;
+}
+
+static void commit_runs(const struct version *old, const struct bb_kv_batch *batch,
+                        struct version *version)
+{
+    for (unsigned i = 0; i < BB_KV_RUNS; i++) {
+        if (!batch->is_cleared[i])
+            version->runs[i] = old->runs[i];
+    }
+    if (batch->run_entries.count > 0)
+        version->runs[batch->run] = merge(&old->runs[batch->run], &batch->run_entries);
+}
+
 int bb_kv_commit(struct bb_ctx *ctx, struct bb_kv_batch *batch)
 {
     struct bb_kv *kv = batch->kv;
@@ -313,8 +415,9 @@ int bb_kv_commit(struct bb_ctx *ctx, struct bb_kv_batch *batch)
     if (kv->node->disk->is_full)
         return bb_fail(ctx, BB_NO_SPACE, "the data file: no space left on device");
     version->number = old->number + 1;
-    version->entries = merge(old->entries, old->count, &batch->entries, &version->count);
-    version->metas = merge(old->metas, old->meta_count, &batch->metas, &version->meta_count);
+    version->entries = merge(&old->entries, &batch->entries);
+    version->metas = merge(&old->metas, &batch->metas);
+    commit_runs(old, batch, version);
     kv->state->newest = version;
     kv->state->safe = old;
     sim_failpoint("kv.committed");
@@ -328,6 +431,7 @@ void bb_kv_abort(struct bb_kv_batch *batch)
         return;
     bb_free(batch->entries.items);
     bb_free(batch->metas.items);
+    bb_free(batch->run_entries.items);
     bb_free(batch);
 }
 
@@ -363,35 +467,48 @@ uint64_t bb_kv_read_version(const struct bb_kv_read *read)
 int bb_kv_get(struct bb_ctx *ctx, const struct bb_kv_read *read, struct bb_slice key,
               struct bb_slice *value)
 {
-    const struct entry *entry = find(read->version->entries, read->version->count, key);
-
     (void)ctx;
-    if (entry == NULL)
-        return BB_NOT_FOUND;
-    *value = entry->value;
-    return BB_OK;
+    return find(&read->version->entries, key, value);
 }
 
 int bb_kv_get_meta(struct bb_ctx *ctx, const struct bb_kv_read *read, const char *name,
                    struct bb_slice *value)
 {
-    const struct entry *entry =
-        find(read->version->metas, read->version->meta_count, bb_slice_str(name));
-
     (void)ctx;
-    if (entry == NULL)
-        return BB_NOT_FOUND;
-    *value = entry->value;
-    return BB_OK;
+    return find(&read->version->metas, bb_slice_str(name), value);
+}
+
+int bb_kv_run_get(struct bb_ctx *ctx, const struct bb_kv_read *read, unsigned run,
+                  struct bb_slice key, struct bb_slice *stored)
+{
+    (void)ctx;
+    bb_assert(run < BB_KV_RUNS);
+    return find(&read->version->runs[run], key, stored);
+}
+
+static struct bb_kv_cursor *new_cursor(const struct sorted *through)
+{
+    struct bb_kv_cursor *cursor = bb_alloc_zero(1, sizeof *cursor);
+
+    cursor->through = through;
+    cursor->at = through->count;
+    return cursor;
 }
 
 int bb_kv_cursor_open(struct bb_ctx *ctx, const struct bb_kv_read *read,
                       struct bb_kv_cursor **cursor)
 {
     (void)ctx;
-    *cursor = bb_alloc_zero(1, sizeof **cursor);
-    (*cursor)->version = read->version;
-    (*cursor)->at = read->version->count;
+    *cursor = new_cursor(&read->version->entries);
+    return BB_OK;
+}
+
+int bb_kv_run_cursor_open(struct bb_ctx *ctx, const struct bb_kv_read *read, unsigned run,
+                          struct bb_kv_cursor **cursor)
+{
+    (void)ctx;
+    bb_assert(run < BB_KV_RUNS);
+    *cursor = new_cursor(&read->version->runs[run]);
     return BB_OK;
 }
 
@@ -403,32 +520,32 @@ void bb_kv_cursor_close(struct bb_kv_cursor *cursor)
 static int rest_at(struct bb_kv_cursor *cursor, size_t at)
 {
     cursor->at = at;
-    return at < cursor->version->count ? BB_OK : BB_NOT_FOUND;
+    return at < cursor->through->count ? BB_OK : BB_NOT_FOUND;
 }
 
 int bb_kv_seek(struct bb_ctx *ctx, struct bb_kv_cursor *cursor, struct bb_slice key)
 {
     (void)ctx;
-    return rest_at(cursor, lower_bound(cursor->version->entries, cursor->version->count, key));
+    return rest_at(cursor, lower_bound(cursor->through->items, cursor->through->count, key));
 }
 
 int bb_kv_seek_before(struct bb_ctx *ctx, struct bb_kv_cursor *cursor, struct bb_slice key)
 {
-    size_t at = lower_bound(cursor->version->entries, cursor->version->count, key);
+    size_t at = lower_bound(cursor->through->items, cursor->through->count, key);
 
     (void)ctx;
-    return rest_at(cursor, at == 0 ? cursor->version->count : at - 1);
+    return rest_at(cursor, at == 0 ? cursor->through->count : at - 1);
 }
 
 int bb_kv_next(struct bb_ctx *ctx, struct bb_kv_cursor *cursor)
 {
     (void)ctx;
-    return rest_at(cursor, cursor->at < cursor->version->count ? cursor->at + 1 : cursor->at);
+    return rest_at(cursor, cursor->at < cursor->through->count ? cursor->at + 1 : cursor->at);
 }
 
 int bb_kv_prev(struct bb_ctx *ctx, struct bb_kv_cursor *cursor)
 {
-    size_t count = cursor->version->count;
+    size_t count = cursor->through->count;
 
     (void)ctx;
     return rest_at(cursor, cursor->at == 0 || cursor->at >= count ? count : cursor->at - 1);
@@ -436,12 +553,12 @@ int bb_kv_prev(struct bb_ctx *ctx, struct bb_kv_cursor *cursor)
 
 struct bb_slice bb_kv_cursor_key(const struct bb_kv_cursor *cursor)
 {
-    return cursor->version->entries[cursor->at]->key;
+    return cursor->through->items[cursor->at]->key;
 }
 
 struct bb_slice bb_kv_cursor_value(const struct bb_kv_cursor *cursor)
 {
-    return cursor->version->entries[cursor->at]->value;
+    return cursor->through->items[cursor->at]->value;
 }
 
 /* ---- care ---- */
@@ -540,7 +657,7 @@ int bb_kv_reader_check(struct bb_ctx *ctx, struct bb_kv *kv)
 int bb_kv_stat(struct bb_ctx *ctx, struct bb_kv *kv, struct bb_kv_stat *stat)
 {
     (void)ctx;
-    *stat = (struct bb_kv_stat){ .entries = kv->state->newest->count,
+    *stat = (struct bb_kv_stat){ .entries = kv->state->newest->entries.count,
                                  .last_version = kv->state->newest->number };
     return BB_OK;
 }
