@@ -22,7 +22,7 @@ enum place {
 
 struct bb_kv_cursor {
     struct bb_kv *kv;
-    MDB_cursor *lmdb;
+    MDB_cursor *lmdb; /* NULL: there is nothing to go through */
     enum place place;
     struct entry entry; /* what the caller sees when the place is not NOWHERE */
     struct entry *group;
@@ -54,6 +54,11 @@ int bb_kv_run_cursor_open(struct bb_ctx *ctx, const struct bb_kv_read *read, uns
                           struct bb_kv_cursor **out)
 {
     bb_assert(run < BB_KV_RUNS);
+    if (!read->kv->has_runs) {
+        *out = bb_alloc_zero(1, sizeof(**out));
+        (*out)->kv = read->kv;
+        return BB_OK;
+    }
     return open_in(ctx, read, read->kv->runs[run], out);
 }
 
@@ -62,7 +67,9 @@ void bb_kv_cursor_close(struct bb_kv_cursor *cursor)
     if (cursor == NULL) {
         return;
     }
-    mdb_cursor_close(cursor->lmdb);
+    if (cursor->lmdb != NULL) {
+        mdb_cursor_close(cursor->lmdb);
+    }
     bb_free(cursor->group);
     bb_free(cursor);
 }
@@ -227,6 +234,9 @@ static int leave_backward(struct bb_ctx *ctx, struct bb_kv_cursor *cursor)
 
 int bb_kv_seek(struct bb_ctx *ctx, struct bb_kv_cursor *cursor, struct bb_slice key)
 {
+    if (cursor->lmdb == NULL) {
+        return nowhere(ctx, cursor, MDB_NOTFOUND);
+    }
     if (kv_key_in_group(key)) {
         int status = group_load(ctx, cursor, key.data);
         if (status != BB_OK) {
@@ -243,7 +253,7 @@ int bb_kv_seek(struct bb_ctx *ctx, struct bb_kv_cursor *cursor, struct bb_slice 
 
 int bb_kv_seek_before(struct bb_ctx *ctx, struct bb_kv_cursor *cursor, struct bb_slice key)
 {
-    if (key.size == 0) {
+    if (key.size == 0 || cursor->lmdb == NULL) {
         return nowhere(ctx, cursor, MDB_NOTFOUND);
     }
     if (kv_key_in_group(key)) {

@@ -11,6 +11,7 @@
 struct bb_kv {
     MDB_env *env;
     MDB_dbi data, meta;
+    bool has_runs; /* not a store of format 1 that only is looked at: its runs are empty */
     MDB_dbi runs[BB_KV_RUNS];
     char *dir;
     uint64_t map_bytes;

@@ -53,14 +53,15 @@ static int check_version(struct bb_ctx *ctx, struct bb_kv *kv, MDB_txn *txn, uin
     return BB_OK;
 }
 
-static int open_runs(struct bb_kv *kv, MDB_txn *txn, unsigned flags)
+static int open_runs(struct bb_ctx *ctx, struct bb_kv *kv, MDB_txn *txn, unsigned flags)
 {
     int rc = 0;
     for (unsigned i = 0; i < BB_KV_RUNS && rc == 0; i++) {
         char name[] = { 'r', 'u', 'n', (char)('0' + i / 10), (char)('0' + i % 10), 0 };
         rc = mdb_dbi_open(txn, name, flags, &kv->runs[i]);
     }
-    return rc;
+    kv->has_runs = rc == 0;
+    return kv_fail(ctx, kv, rc == MDB_NOTFOUND ? MDB_INVALID : rc, "opening the runs");
 }
 
 /* Of a store that only is looked at. */
@@ -81,7 +82,7 @@ static int find_databases(struct bb_ctx *ctx, struct bb_kv *kv)
         status = check_version(ctx, kv, txn, &format);
     }
     if (status == BB_OK && format == BB_KV_FORMAT) {
-        status = kv_fail(ctx, kv, open_runs(kv, txn, 0), "opening the runs");
+        status = open_runs(ctx, kv, txn, 0);
     }
     if (status != BB_OK) {
         mdb_txn_abort(txn);
@@ -113,14 +114,14 @@ static int open_databases(struct bb_ctx *ctx, struct bb_kv *kv)
     if (status == BB_OK) {
         status = check_version(ctx, kv, txn, &format);
     }
+    if (status == BB_OK) {
+        status = open_runs(ctx, kv, txn, format == BB_KV_FORMAT ? 0 : MDB_CREATE);
+    }
     if (status != BB_OK) {
         mdb_txn_abort(txn);
         return status;
     }
     rc = mdb_dbi_open(txn, "data", MDB_CREATE, &kv->data);
-    if (rc == 0) {
-        rc = open_runs(kv, txn, format == BB_KV_FORMAT ? 0 : MDB_CREATE);
-    }
     if (rc == 0 && format != BB_KV_FORMAT) {
         uint8_t bytes[4];
         bb_put_le32(bytes, BB_KV_FORMAT);

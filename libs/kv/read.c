@@ -63,7 +63,7 @@ int bb_kv_run_get(struct bb_ctx *ctx, const struct bb_kv_read *read, unsigned ru
                   struct bb_slice key, struct bb_slice *stored)
 {
     bb_assert(run < BB_KV_RUNS);
-    return get(ctx, read, read->kv->runs[run], key, stored);
+    return read->kv->has_runs ? get(ctx, read, read->kv->runs[run], key, stored) : BB_NOT_FOUND;
 }
 
 int bb_kv_get_meta(struct bb_ctx *ctx, const struct bb_kv_read *read, const char *name,
