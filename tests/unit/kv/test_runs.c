@@ -406,6 +406,23 @@ static uint64_t used_bytes(struct bb_kv *kv)
     return stat.used_bytes;
 }
 
+/* What a run is for: its pages are filled to the end. */
+Test(kv_runs, the_pages_of_a_run_are_full)
+{
+    enum {
+        COUNT = 20000,
+        ENTRY = 8 + 1 + 61 + 10 /* key, mark, value, LMDB's own */
+    };
+    struct folder folder;
+    folder_make(&folder, NULL);
+    struct bb_kv *kv = open_kv(&folder);
+    uint64_t before = used_bytes(kv);
+    fill_run(kv, 0, COUNT, 61, 'x');
+    cr_assert_lt(used_bytes(kv) - before, COUNT * ENTRY * 11 / 10);
+    bb_kv_close(kv);
+    folder_remove(&folder);
+}
+
 /* Values beside their keys and values with pages of their own; a run is emptied alone, and by the
  * batch that fills the next one. */
 Test(kv_runs, the_pages_of_an_emptied_run_are_used_again, .timeout = 60)
