@@ -77,11 +77,29 @@ int store_load_mark(struct bb_ctx *ctx, struct bb_kv *kv, struct store_mark *mar
 
 /* ---- users of a file ---- */
 
-struct store_base *store_base_new(struct bb_kv *kv)
+void store_base_free(struct store_base *base)
 {
-    struct store_base *base = bb_alloc(sizeof(*base));
-    *base = (struct store_base){ .kv = kv, .users = 1 };
-    return base;
+    if (base == NULL) {
+        return;
+    }
+    bb_buf_fini(&base->pass.at);
+    bb_free(base->filter);
+    bb_free(base);
+}
+
+int store_base_new(struct bb_ctx *ctx, struct bb_kv *kv, struct store_base **out)
+{
+    struct store_base *base = bb_alloc_zero(1, sizeof(*base));
+    base->kv = kv;
+    base->users = 1;
+    bb_buf_init(&base->pass.at);
+    int rc = store_runs_load(ctx, base);
+    if (rc != BB_OK) {
+        store_base_free(base);
+        return rc;
+    }
+    *out = base;
+    return BB_OK;
 }
 
 struct store_base *store_base_use(struct bb_store *store)
@@ -104,7 +122,7 @@ void store_base_release(struct bb_store *store, struct store_base *base)
     bb_mutex_unlock(store->view);
     if (is_last) {
         bb_kv_close(base->kv);
-        bb_free(base);
+        store_base_free(base);
     }
 }
 

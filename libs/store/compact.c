@@ -23,7 +23,7 @@ struct compaction {
     struct bb_store *store;
     char dir[4096];
     struct bb_kv *next;
-    struct store_base *base;     /* of `next`, once the store uses it */
+    struct store_base *base;     /* of `next`; of the old file once they have changed places */
     struct store_generation *at; /* pinned: `next` has what was flushed up to it */
     uint64_t before_bytes;
 };
@@ -128,7 +128,8 @@ static int catch_up(struct bb_ctx *ctx, struct compaction *work)
         if (chunk == NULL || rc != BB_OK) {
             return rc; /* it is the newest */
         }
-        rc = store_write(ctx, store, work->next, chunk, NULL);
+        struct store_written what = { .chunk = chunk };
+        rc = store_write(ctx, store, work->base, &what);
         bb_mutex_lock(store->view);
         struct store_generation *newer = next_of(work);
         newer->pins++;
@@ -166,10 +167,10 @@ static int change_places(struct bb_ctx *ctx, struct compaction *work)
 {
     struct bb_store *store = work->store;
     struct store_generation *generation = NULL;
+    struct store_written what = { .mark = &store->flushed }; /* only the turn changes it */
     int rc = catch_up(ctx, work);
     if (rc == BB_OK) {
-        rc = store_write(ctx, store, work->next, NULL,
-                         &store->flushed); /* only the turn changes it */
+        rc = store_write(ctx, store, work->base, &what);
     }
     if (rc == BB_OK && !store->options.is_volatile) {
         rc = bb_kv_sync(ctx, work->next);
@@ -177,7 +178,6 @@ static int change_places(struct bb_ctx *ctx, struct compaction *work)
     if (rc != BB_OK) {
         return rc;
     }
-    work->base = store_base_new(work->next);
     rc = store_generation_new(ctx, store, work->base, store->flushed.last_tx, &generation);
     if (rc != BB_OK) {
         return rc;
@@ -197,6 +197,11 @@ static int replace(struct bb_ctx *ctx, struct compaction *work)
     if (rc != BB_OK) {
         return rc;
     }
+    rc = store_base_new(ctx, work->next, &work->base);
+    if (rc != BB_OK) {
+        bb_kv_close(work->next);
+        return rc;
+    }
     rc = catch_up(ctx, work); /* most of it while flushes go on */
     if (rc == BB_OK) {
         store_turn_take(work->store);
@@ -206,11 +211,7 @@ static int replace(struct bb_ctx *ctx, struct compaction *work)
         }
         store_turn_give(work->store);
     }
-    if (work->base != NULL) {
-        store_base_release(work->store, work->base); /* the old one; after a failure the new one */
-    } else {
-        bb_kv_close(work->next);
-    }
+    store_base_release(work->store, work->base); /* the old one; after a failure the new one */
     return rc;
 }
 

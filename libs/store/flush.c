@@ -9,7 +9,9 @@
 
 /* How long nothing may happen before the last flush is made durable too. */
 enum {
-    SYNC_IDLE_MS = 1000
+    SYNC_IDLE_MS = 1000,
+    /* And before a part of the runs goes into the data, and the next one. */
+    DRAIN_IDLE_MS = 1500
 };
 
 int store_check(struct bb_ctx *ctx, const struct bb_store *store)
@@ -41,7 +43,8 @@ int store_fail_stop(struct bb_ctx *ctx, struct bb_store *store, int rc)
 
 struct flush {
     struct store_mark mark;    /* what LMDB will hold */
-    struct store_chunk *chunk; /* NULL: only the state moved on */
+    struct store_chunk *chunk; /* NULL: only the state moved on, or: */
+    bool drains;               /* nothing did, and runs go into the data */
     uint64_t started_us;
 };
 
@@ -66,38 +69,22 @@ static bool seal(struct bb_store *store, struct flush *flush)
     return has_work;
 }
 
-static int write_chunk(struct bb_ctx *ctx, struct bb_store *store, struct bb_kv_batch *batch,
-                       const struct store_chunk *chunk)
-{
-    struct bb_mvcc_cursor cursor;
-    bb_mvcc_cursor_init(&cursor, chunk->map, BB_TX_MAX);
-    int rc = BB_OK;
-    for (bool more = bb_mvcc_seek(&cursor, BB_SLICE_EMPTY); more && rc == BB_OK;
-         more = bb_mvcc_next(&cursor)) {
-        const struct bb_mvcc_version *version = &cursor.version;
-        rc = version->kind == BB_MVCC_REMOVE ? bb_kv_delete(ctx, batch, version->key)
-                                             : bb_kv_put(ctx, batch, version->key, version->value);
-        store_touched(store, 1, 0);
-    }
-    return rc;
-}
-
-int store_write(struct bb_ctx *ctx, struct bb_store *store, struct bb_kv *kv,
-                const struct store_chunk *chunk, const struct store_mark *mark)
+int store_write(struct bb_ctx *ctx, struct bb_store *store, struct store_base *base,
+                const struct store_written *what)
 {
     struct bb_kv_batch *batch = NULL;
     bb_failpoint(ctx->env, BB_FAILPOINT_STORE_FLUSH_BEFORE);
-    int rc = bb_kv_begin(ctx, kv, &batch);
+    int rc = bb_kv_begin(ctx, base->kv, &batch);
     if (rc != BB_OK) {
         return rc;
     }
-    if (chunk != NULL) {
-        rc = write_chunk(ctx, store, batch, chunk);
+    if (what->chunk != NULL || what->goes_on) {
+        rc = store_gather(ctx, store, base, batch, what->chunk);
     }
-    if (rc == BB_OK && mark != NULL) {
+    if (rc == BB_OK && what->mark != NULL) {
         struct bb_buf state;
         bb_buf_init(&state);
-        store_mark_encode(mark, &state);
+        store_mark_encode(what->mark, &state);
         rc = bb_kv_put_meta(ctx, batch, "state", bb_buf_slice(&state));
         bb_buf_fini(&state);
     }
@@ -119,8 +106,11 @@ static void publish(struct bb_ctx *ctx, struct bb_store *store, const struct flu
     bb_mutex_lock(store->view);
     struct store_counters *counters = &store->counters;
     if (generation != NULL) {
-        counters->flush_keys += bb_mvcc_keys(flush->chunk->map);
-        store_supersede(store, generation, now_us);
+        struct store_chunk *between =
+            flush->drains ? store_chunk_new(flush->mark.last_tx) : flush->chunk;
+        counters->flush_keys += bb_mvcc_keys(between->map);
+        store_supersede(store, between, generation, now_us);
+        store->sealed = NULL;
     }
     /* A commit makes the one before it durable (MDB_NOMETASYNC). */
     store_mark_copy(&store->durable, store->options.is_volatile ? &flush->mark : &store->flushed);
@@ -134,6 +124,23 @@ static void publish(struct bb_ctx *ctx, struct bb_store *store, const struct flu
     bb_mutex_unlock(store->view);
 }
 
+static int write_flush(struct bb_ctx *ctx, struct bb_store *store, const struct flush *flush)
+{
+    struct store_written what = { .chunk = flush->chunk,
+                                  .mark = &flush->mark,
+                                  .goes_on = flush->drains };
+    struct store_generation *generation = NULL;
+    int rc = store_write(ctx, store, store->base, &what);
+    if (rc == BB_OK && (flush->chunk != NULL || flush->drains)) {
+        rc = store_generation_new(ctx, store, store->base, flush->mark.last_tx, &generation);
+    }
+    if (rc != BB_OK) {
+        return store_fail_stop(ctx, store, rc);
+    }
+    publish(ctx, store, flush, generation);
+    return BB_OK;
+}
+
 /* With the turn. */
 static int flush_once(struct bb_ctx *ctx, struct bb_store *store)
 {
@@ -141,20 +148,25 @@ static int flush_once(struct bb_ctx *ctx, struct bb_store *store)
     store_mark_init(&flush.mark);
     int rc = store_check(ctx, store);
     if (rc == BB_OK && seal(store, &flush)) {
-        struct store_generation *generation = NULL;
-        rc = store_write(ctx, store, store->base->kv, flush.chunk, &flush.mark);
-        if (rc == BB_OK && flush.chunk != NULL) {
-            rc = store_generation_new(ctx, store, store->base, flush.mark.last_tx, &generation);
+        rc = write_flush(ctx, store, &flush);
+        if (rc == BB_OK && store->options.on_flushed != NULL) {
+            struct bb_store_state state = store_mark_state(&flush.mark);
+            store->options.on_flushed(store->options.arg, &state);
         }
-        if (rc == BB_OK) {
-            publish(ctx, store, &flush, generation);
-            if (store->options.on_flushed != NULL) {
-                struct bb_store_state state = store_mark_state(&flush.mark);
-                store->options.on_flushed(store->options.arg, &state);
-            }
-        } else {
-            rc = store_fail_stop(ctx, store, rc);
-        }
+    }
+    store_mark_fini(&flush.mark);
+    return rc;
+}
+
+/* With the turn: a part of the runs goes into the data while nothing else is to be done. */
+static int drain_once(struct bb_ctx *ctx, struct bb_store *store)
+{
+    struct flush flush = { .started_us = bb_now_us(ctx), .drains = true };
+    store_mark_init(&flush.mark);
+    int rc = store_check(ctx, store);
+    if (rc == BB_OK && store->base->runs.count > 0) {
+        store_mark_copy(&flush.mark, &store->flushed); /* only the turn changes it */
+        rc = write_flush(ctx, store, &flush);
     }
     store_mark_fini(&flush.mark);
     return rc;
@@ -226,7 +238,7 @@ int bb_store_sync(struct bb_ctx *ctx, struct bb_store *store)
 /* ---- the thread ---- */
 
 struct plan {
-    bool flushes, syncs, expires;
+    bool flushes, syncs, drains, expires;
     uint64_t wake_us; /* when none of them is due yet; UINT64_MAX: only when told */
 };
 
@@ -247,6 +259,11 @@ static struct plan make_plan(const struct bb_store *store, uint64_t now_us)
     } else if (store->failed == BB_OK && store->unsynced_since_us != 0) {
         uint64_t due_us = store->unsynced_since_us + SYNC_IDLE_MS * 1000ull;
         plan.syncs = due_us <= now_us;
+        plan.wake_us = earlier(plan.wake_us, due_us);
+    } else if (store->failed == BB_OK && store_newest(store)->runs.count > 0 &&
+               !store->is_copying) {
+        uint64_t due_us = store_newest(store)->opened_us + DRAIN_IDLE_MS * 1000ull;
+        plan.drains = due_us <= now_us;
         plan.wake_us = earlier(plan.wake_us, due_us);
     }
     uint64_t expiry_us = store_expiry_us(store);
@@ -276,7 +293,7 @@ void store_thread(void *arg)
     while (!store->is_stopping) {
         uint64_t now_us = bb_now_us(&ctx);
         struct plan plan = make_plan(store, now_us);
-        if (!plan.flushes && !plan.syncs && !plan.expires) {
+        if (!plan.flushes && !plan.syncs && !plan.drains && !plan.expires) {
             wait_until(store, now_us, plan.wake_us);
             continue;
         }
@@ -287,6 +304,8 @@ void store_thread(void *arg)
             rc = flush_once(&ctx, store);
         } else if (plan.syncs) {
             rc = sync_once(&ctx, store);
+        } else if (plan.drains) {
+            rc = drain_once(&ctx, store);
         }
         store_turn_give(store);
         if (rc != BB_OK) {
@@ -294,7 +313,8 @@ void store_thread(void *arg)
         }
         store_expire(store);
         bb_mutex_lock(store->view);
-        if (!plan.flushes && !plan.syncs && store_expiry_us(store) <= bb_now_us(&ctx)) {
+        if (!plan.flushes && !plan.syncs && !plan.drains &&
+            store_expiry_us(store) <= bb_now_us(&ctx)) {
             wait_until(store, 0, 50000); /* pinned */
         }
     }

@@ -62,7 +62,9 @@ int bb_store_incoming_open(struct bb_ctx *ctx, struct bb_store *store,
         rc = bb_fail(ctx, BB_CORRUPT, "the checkpoint has no state record");
     }
     if (rc == BB_OK) {
-        incoming->base = store_base_new(incoming->kv);
+        rc = store_base_new(ctx, incoming->kv, &incoming->base);
+    }
+    if (rc == BB_OK) {
         rc = store_generation_new(ctx, store, incoming->base, incoming->mark.last_tx,
                                   &incoming->generation);
     }

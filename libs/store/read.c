@@ -49,7 +49,7 @@ void bb_store_snapshot_close(struct bb_store_snapshot *snapshot)
         return;
     }
     struct bb_store *store = snapshot->store;
-    bb_kv_cursor_close(snapshot->cursor);
+    store_merge_cursors_close(snapshot);
     if (store->options.has_quick_reader &&
         snapshot->reader_index == store->options.reader_count - 1) {
         store_touched_quickly(store, snapshot->lookups, snapshot->bytes);

@@ -11,12 +11,17 @@
 
 /* A buffer for one value that had to grow beyond this is not kept. */
 #define VALUE_KEPT ((size_t)1 << 20)
+enum {
+    GATHER_RUNS = 20,
+    /* Twice as many and one are there at most, and some more are still read. */
+    GATHER_RUNS_MAX = 28
+};
 
 /* ---- open and close ---- */
 
 static void fill_defaults(struct bb_store_options *options)
 {
-    options->flush_ms = options->flush_ms == 0 ? 500 : options->flush_ms;
+    options->flush_ms = options->flush_ms == 0 ? 2000 : options->flush_ms;
     options->flush_bytes = options->flush_bytes == 0 ? 64u << 20 : options->flush_bytes;
     options->generation_ms = options->generation_ms == 0 ? 6000 : options->generation_ms;
     options->memory_max = options->memory_max == 0 ? 384u << 20 : options->memory_max;
@@ -24,6 +29,7 @@ static void fill_defaults(struct bb_store_options *options)
     options->resident_max = store_resident_max(options->resident_max);
     options->copy_rate = options->copy_rate == 0 ? 100u << 20 : options->copy_rate;
     options->copy_pinned_max = options->copy_pinned_max == 0 ? 1u << 30 : options->copy_pinned_max;
+    options->gather_runs = options->gather_runs == 0 ? GATHER_RUNS : options->gather_runs;
     options->dir = NULL;
 }
 
@@ -35,9 +41,13 @@ static int open_data(struct bb_ctx *ctx, struct bb_store *store)
         rc = store_kv_open(ctx, store, store->dir, &kv);
     }
     if (rc == BB_OK) {
-        store->base = store_base_new(kv);
-        rc = store_beside_clear(ctx, store, STORE_NEXT_DIR);
+        rc = store_base_new(ctx, kv, &store->base);
     }
+    if (rc != BB_OK) {
+        bb_kv_close(kv);
+        return rc;
+    }
+    rc = store_beside_clear(ctx, store, STORE_NEXT_DIR);
     if (rc == BB_OK) {
         rc = store_beside_clear(ctx, store, STORE_INCOMING_DIR);
     }
@@ -67,6 +77,7 @@ static int open_data(struct bb_ctx *ctx, struct bb_store *store)
 int bb_store_open(struct bb_ctx *ctx, const struct bb_store_options *options, struct bb_store **out)
 {
     bb_assert(options->reader_count > 0 && options->reader_count <= STORE_READERS_MAX);
+    bb_assert(options->gather_runs <= GATHER_RUNS_MAX);
     struct bb_store *store = bb_alloc_zero(1, sizeof(*store));
     store->options = *options;
     fill_defaults(&store->options);
@@ -289,7 +300,7 @@ void bb_store_stats(struct bb_ctx *ctx, struct bb_store *store, struct bb_store_
     store_base_release(store, base);
     uint64_t now_us = bb_now_us(ctx);
     bb_mutex_lock(store->view);
-    const struct store_generation *oldest = store_oldest_open(store);
+    const struct store_generation *oldest = store_oldest_open(store), *newest = store_newest(store);
     *stats = (struct bb_store_stats){
         .applied_tx = store->applied.last_tx,
         .flushed_tx = store->flushed.last_tx,
@@ -310,10 +321,14 @@ void bb_store_stats(struct bb_ctx *ctx, struct bb_store *store, struct bb_store_
         .flush_us = store->counters.flush_us,
         .flush_us_max = store->counters.flush_us_max,
         .compactions = store->counters.compactions,
+        .runs = newest->runs.count,
         .is_copying = store->is_copying,
     };
     bb_list_each(item, &store->generations) {
         stats->generations++;
+    }
+    for (size_t i = 0; i < newest->runs.count; i++) {
+        stats->run_entries += newest->runs.run[i].keys;
     }
     bb_mutex_unlock(store->view);
 }

@@ -11,6 +11,8 @@
  * Generations end from the oldest on, and a chunk ends with the generation before it; so what a
  * pinned generation may need stays.
  *
+ * In the file a key is in the data, and maybe in runs, which are newer (gather.c).
+ *
  * A generation reads the LMDB file that was the store's when it began. When another file takes its
  * place (a compaction, a checkpoint of another replica), the old one goes on without a name until
  * the last generation on it has ended.
@@ -54,15 +56,42 @@ struct store_chunk {
     struct bb_txtime base; /* its versions are newer than this */
 };
 
+/* A run of the file: its entries are a mark, which is a kind of bb_mvcc, and the value. */
+struct store_run {
+    uint32_t number;
+    uint64_t keys;
+    uint64_t indexes; /* a bit for each index that it may reach */
+};
+struct store_runs {
+    size_t count;
+    uint64_t numbers;                 /* a bit for each run's number */
+    struct store_run run[BB_KV_RUNS]; /* newest first */
+};
+
+struct store_filter; /* runs.c */
+
+/* Runs that are being merged into the data. */
+struct store_pass {
+    size_t count;     /* the oldest so many; 0: none */
+    uint64_t left;    /* entries of them that are still to come, about */
+    struct bb_buf at; /* the first key of those */
+};
+
 /* An LMDB file: the store's own, or one that a generation still reads. */
 struct store_base {
     struct bb_kv *kv;
     uint32_t users; /* under `view` */
+    /* Changed by whoever has the turn. */
+    struct store_runs runs;
+    struct store_pass pass;
+    uint64_t numbers_used;       /* numbers whose bits may be set in: */
+    struct store_filter *filter; /* NULL: there was no run yet; read by all */
 };
 
 struct store_generation {
     struct bb_list link; /* in store->generations, oldest first */
     struct store_base *base;
+    struct store_runs runs;    /* of the file as it reads it */
     struct bb_txtime flushed;  /* F */
     struct store_chunk *chunk; /* (F, next F]; NULL: this is the newest */
     uint64_t superseded_us;    /* monotonic; when the next one came */
@@ -123,7 +152,8 @@ struct bb_store_snapshot {
     struct bb_txtime at;
     const struct store_chunk *chunks[2]; /* newest first */
     size_t chunk_count;
-    struct bb_kv_cursor *cursor; /* opened by the first range */
+    struct bb_kv_cursor *cursor;       /* opened by the first range */
+    struct bb_kv_cursor **run_cursors; /* by place among the generation's runs; NULL: none yet */
     bool has_delivered;
     size_t lookups, bytes; /* what its reads took from the file, at most */
 };
@@ -143,7 +173,9 @@ void store_generation_free(struct bb_store *store,
 struct store_generation *store_newest(const struct bb_store *store);
 struct store_generation *store_oldest(const struct bb_store *store);
 struct store_generation *store_oldest_open(const struct bb_store *store);
-void store_supersede(struct bb_store *store, struct store_generation *newer, uint64_t now_us);
+/* What lies between the newest one and `newer` is `chunk`. */
+void store_supersede(struct bb_store *store, struct store_chunk *chunk,
+                     struct store_generation *newer, uint64_t now_us);
 size_t store_memory(const struct bb_store *store);
 size_t store_unflushed(const struct bb_store *store);
 /* Takes one generation that is at its end out of the list; NULL: there is none. */
@@ -158,7 +190,10 @@ int store_choose(struct bb_ctx *ctx, const struct bb_store *store, struct bb_txt
                  struct bb_store_snapshot *snapshot);
 
 /* base.c */
-struct store_base *store_base_new(struct bb_kv *kv); /* used once; takes the kv */
+/* Used once; takes the kv, but not when it fails. */
+int store_base_new(struct bb_ctx *ctx, struct bb_kv *kv, struct store_base **base);
+/* Of one that only this caller uses; leaves the kv open. Accepts NULL. */
+void store_base_free(struct store_base *base);
 /* The store's present one. Takes `view`. */
 struct store_base *store_base_use(struct bb_store *store);
 /* Closes the file with its last user, which may take long. Takes `view`; accepts NULL. */
@@ -195,20 +230,49 @@ void store_touched_quickly(struct bb_store *store, size_t lookups, size_t bytes)
 /* flush.c */
 void store_thread(void *arg);
 void store_expire(struct bb_store *store);
-/* One batch: the newest version of each key of the chunk (NULL: none), and the mark (NULL: as it
- * was). */
-int store_write(struct bb_ctx *ctx, struct bb_store *store, struct bb_kv *kv,
-                const struct store_chunk *chunk, const struct store_mark *mark);
+/* One batch: the newest version of each key of the chunk (NULL: none), with a part of the runs into
+ * the data if `goes_on`, and the mark (NULL: as it was). */
+struct store_written {
+    const struct store_chunk *chunk;
+    const struct store_mark *mark;
+    bool goes_on;
+};
+int store_write(struct bb_ctx *ctx, struct bb_store *store, struct store_base *base,
+                const struct store_written *what);
 int store_fail_stop(struct bb_ctx *ctx, struct bb_store *store, int rc);
 /* The status with which the disk failed before, with its text; BB_OK. Takes `view`. */
 int store_check(struct bb_ctx *ctx, const struct bb_store *store);
 
-/* merge.c: one range over chunks and LMDB */
+/* gather.c: the chunk (NULL: none) into the file, in runs or in the data, and a part of the runs
+ * into the data. `base` knows the new state at once: after an error, also of the commit, it must
+ * not be used to write again. */
+int store_gather(struct bb_ctx *ctx, struct bb_store *store, struct store_base *base,
+                 struct bb_kv_batch *batch, const struct store_chunk *chunk);
+
+/* runs.c */
+int store_runs_load(struct bb_ctx *ctx, struct store_base *base);
+int store_runs_save(struct bb_ctx *ctx, struct bb_kv_batch *batch, const struct store_runs *runs);
+/* A bit for each of `runs` that may have the key. */
+uint64_t store_runs_with(const struct store_base *base, const struct store_runs *runs,
+                         struct bb_slice key);
+void store_runs_push(struct store_runs *runs, const struct store_run *run);
+void store_runs_drop_oldest(struct store_runs *runs, size_t count);
+struct store_run store_run_begin(struct store_base *base, uint32_t number);
+void store_run_add(struct store_base *base, struct store_run *run, struct bb_slice key);
+/* May it have keys from low to high? */
+bool store_run_reaches(const struct store_run *run, struct bb_slice low, struct bb_slice high);
+/* Kind and value of what lies in a run. */
+int store_run_entry(struct bb_ctx *ctx, struct bb_slice stored, enum bb_mvcc_kind *kind,
+                    struct bb_slice *value);
+
+/* merge.c: one range over chunks, runs and data */
 struct store_merge {
     const struct bb_store_op *op;
     struct bb_mvcc_cursor chunks[2];
     bool has_chunk[2];
     size_t chunk_count;
+    struct bb_kv_cursor *runs[BB_KV_RUNS]; /* those inside the range, newest first */
+    size_t run_count;
     struct bb_kv_cursor *kv;
     bool has_kv;
     struct bb_slice key, value; /* of the entry that the last step came to */
@@ -217,6 +281,7 @@ int store_merge_begin(struct bb_ctx *ctx, struct store_merge *merge,
                       struct bb_store_snapshot *snapshot, const struct bb_store_op *op);
 /* BB_NOT_FOUND: the end. */
 int store_merge_step(struct bb_ctx *ctx, struct store_merge *merge);
+void store_merge_cursors_close(struct bb_store_snapshot *snapshot);
 /* One key; BB_NOT_FOUND without a text. */
 int store_lookup(struct bb_ctx *ctx, const struct bb_store_snapshot *snapshot, struct bb_slice key,
                  struct bb_slice *value);

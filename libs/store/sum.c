@@ -23,13 +23,19 @@ static void sum_add(struct bb_store_sum *sum, struct bb_slice key, struct bb_sli
     sum->bytes += key.size + value.size;
 }
 
-int bb_store_hash(struct bb_ctx *ctx, struct bb_store *store, size_t reader_index,
-                  struct bb_txtime at, struct bb_store_sum *sum)
+/* Of all keys. */
+static struct bb_store_op whole(void)
 {
     static const uint8_t low[1] = { 0 };
     static const uint8_t high[4] = { 0xff, 0xff, 0xff, 0xff }; /* no index has this number */
-    struct bb_store_op op = { .low = bb_slice(low, sizeof(low)),
-                              .high = bb_slice(high, sizeof(high)) };
+    return (struct bb_store_op){ .low = bb_slice(low, sizeof(low)),
+                                 .high = bb_slice(high, sizeof(high)) };
+}
+
+int bb_store_hash(struct bb_ctx *ctx, struct bb_store *store, size_t reader_index,
+                  struct bb_txtime at, struct bb_store_sum *sum)
+{
+    struct bb_store_op op = whole();
     struct bb_store_snapshot *snapshot = NULL;
     struct store_merge merge;
     size_t touched = 0;
@@ -62,35 +68,43 @@ struct group {
     uint64_t entries, bytes;
 };
 
-static int look_entries(struct bb_ctx *ctx, const struct bb_kv_read *read,
+static void look_entry(struct bb_store_look *look, struct group *group,
+                       void (*each)(void *arg, uint32_t index, uint64_t entries, uint64_t bytes),
+                       void *arg, const struct store_merge *merge)
+{
+    uint32_t index = merge->key.size < 4 ? 0 : bb_get_be32(merge->key.data);
+    if (each != NULL && group->entries > 0 && index != group->index) {
+        each(arg, group->index, group->entries, group->bytes);
+        *group = (struct group){ 0 };
+    }
+    group->index = index;
+    group->entries++;
+    group->bytes += merge->key.size + merge->value.size;
+    sum_add(&look->sum, merge->key, merge->value);
+}
+
+/* A snapshot of the file alone. */
+static int look_entries(struct bb_ctx *ctx, struct store_base *base, struct bb_kv_read *read,
                         struct bb_store_look *look,
                         void (*each)(void *arg, uint32_t index, uint64_t entries, uint64_t bytes),
                         void *arg)
 {
-    static const uint8_t zero[1] = { 0 };
-    struct bb_slice first = bb_slice(zero, sizeof(zero)); /* no key is less */
-    struct bb_kv_cursor *cursor = NULL;
+    struct bb_store_op op = whole();
+    struct store_generation generation = { .base = base, .runs = base->runs, .reads = { read } };
+    struct bb_store_snapshot snapshot = { .generation = &generation, .at = BB_TX_MAX };
+    struct store_merge merge;
     struct group group = { 0 };
-    int rc = bb_kv_cursor_open(ctx, read, &cursor);
-    if (rc != BB_OK) {
-        return rc;
-    }
-    for (rc = bb_kv_seek(ctx, cursor, first); rc == BB_OK; rc = bb_kv_next(ctx, cursor)) {
-        struct bb_slice key = bb_kv_cursor_key(cursor), value = bb_kv_cursor_value(cursor);
-        uint32_t index = key.size < 4 ? 0 : bb_get_be32(key.data);
-        if (each != NULL && group.entries > 0 && index != group.index) {
-            each(arg, group.index, group.entries, group.bytes);
-            group = (struct group){ 0 };
+    int rc = store_merge_begin(ctx, &merge, &snapshot, &op);
+    while (rc == BB_OK) {
+        rc = store_merge_step(ctx, &merge);
+        if (rc == BB_OK) {
+            look_entry(look, &group, each, arg, &merge);
         }
-        group.index = index;
-        group.entries++;
-        group.bytes += key.size + value.size;
-        sum_add(&look->sum, key, value);
     }
+    store_merge_cursors_close(&snapshot);
     if (each != NULL && group.entries > 0 && rc == BB_NOT_FOUND) {
         each(arg, group.index, group.entries, group.bytes);
     }
-    bb_kv_cursor_close(cursor);
     return rc == BB_NOT_FOUND ? BB_OK : rc;
 }
 
@@ -138,6 +152,7 @@ int bb_store_look(struct bb_ctx *ctx, const char *dir, struct bb_store_look *loo
     struct bb_kv_options options = { .dir = dir, .is_read_only = true };
     struct bb_kv *kv = NULL;
     struct bb_kv_read *read = NULL;
+    struct store_base *base = NULL;
     *look = (struct bb_store_look){ .has_state = false };
     int rc = bb_kv_verify(ctx, dir);
     if (rc == BB_OK) {
@@ -150,12 +165,16 @@ int bb_store_look(struct bb_ctx *ctx, const char *dir, struct bb_store_look *loo
         rc = look_numbers(ctx, dir, kv, look);
     }
     if (rc == BB_OK) {
+        rc = store_base_new(ctx, kv, &base);
+    }
+    if (rc == BB_OK) {
         rc = bb_kv_read_open(ctx, kv, &read);
     }
     if (rc == BB_OK) {
-        rc = look_entries(ctx, read, look, each, arg);
+        rc = look_entries(ctx, base, read, look, each, arg);
     }
     bb_kv_read_close(read);
+    store_base_free(base);
     bb_kv_close(kv);
     return rc;
 }

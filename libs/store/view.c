@@ -30,6 +30,7 @@ int store_generation_new(struct bb_ctx *ctx, struct bb_store *store, struct stor
     base->users++;
     bb_mutex_unlock(store->view);
     generation->base = base;
+    generation->runs = base->runs;
     generation->flushed = flushed;
     generation->opened_us = bb_now_us(ctx);
     for (size_t i = 0; i < store->options.reader_count; i++) {
@@ -85,15 +86,14 @@ struct store_generation *store_oldest_open(const struct bb_store *store)
     BB_UNREACHABLE("the newest is never ended");
 }
 
-/* The sealed chunk is in LMDB now: it moves behind the generation before. */
-void store_supersede(struct bb_store *store, struct store_generation *newer, uint64_t now_us)
+void store_supersede(struct bb_store *store, struct store_chunk *chunk,
+                     struct store_generation *newer, uint64_t now_us)
 {
     struct store_generation *older = store_newest(store);
-    bb_assert(older != NULL && older->chunk == NULL && store->sealed != NULL);
+    bb_assert(older != NULL && older->chunk == NULL && chunk != NULL);
     bb_assert(older->flushed.us <= newer->flushed.us);
-    older->chunk = store->sealed;
+    older->chunk = chunk;
     older->superseded_us = now_us;
-    store->sealed = NULL;
     bb_list_push_back(&store->generations, &newer->link);
 }
 

@@ -252,6 +252,22 @@ static void find_metrics(struct storage *node)
     node->read_time = bb_histogram("bb_storage_read", "From a read's arrival to its answer");
 }
 
+static int read_gather(struct bb_ctx *ctx, const struct bb_conf *conf, enum bb_store_gather *gather)
+{
+    static const char *const names[] = { [BB_STORE_GATHER_AUTO] = "auto",
+                                         [BB_STORE_GATHER_ALWAYS] = "always",
+                                         [BB_STORE_GATHER_NEVER] = "never" };
+    const char *text = bb_conf_text(conf, "gather");
+
+    for (size_t i = 0; i < BB_COUNT_OF(names); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *gather = (enum bb_store_gather)i;
+            return BB_OK;
+        }
+    }
+    return bb_fail(ctx, BB_BAD_REQUEST, "option gather: %s is none of auto, always, never", text);
+}
+
 static int open_data(struct bb_ctx *ctx, struct storage *node, struct bb_conf *conf)
 {
     char path[FOLDER_PATH_MAX + 16];
@@ -262,6 +278,7 @@ static int open_data(struct bb_ctx *ctx, struct storage *node, struct bb_conf *c
                                           node->reader_count + 2, /* the hash; this thread */
                                       .has_quick_reader = true,
                                       .flush_ms = (uint32_t)bb_conf_number(conf, "flush-ms"),
+                                      .gather_runs = (uint32_t)bb_conf_number(conf, "gather-runs"),
                                       .flush_bytes = memory / 3,
                                       .memory_max = memory * 2,
                                       .unflushed_max = memory,
@@ -281,6 +298,10 @@ static int open_data(struct bb_ctx *ctx, struct storage *node, struct bb_conf *c
                                     .arg = node };
     int rc;
 
+    rc = read_gather(ctx, conf, &store.gather);
+    if (rc != BB_OK) {
+        return rc;
+    }
     storage_folder_path(&node->folder, "store", path, sizeof path);
     bb_kv_at_damage(on_damage);
     rc = bb_store_open(ctx, &store, &node->store);

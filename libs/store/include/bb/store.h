@@ -2,7 +2,8 @@
  * The state machine of a storage node: committed transactions in, versioned reads out.
  *
  * What is applied goes into a multi-version chunk in memory. A flush writes the newest version of
- * each changed key to LMDB, in key order and in one transaction together with the state, and opens
+ * each changed key to LMDB, into the data or a run beside it, in key order and in one transaction
+ * together with the state, and opens
  * a generation: one LMDB read for each reader thread. A read at T takes the newest generation
  * flushed at or before T and the chunks after it (one; two while a flush runs). Generations, and
  * the chunks that belong to them, live for `generation_ms`; reads below the oldest get BB_TOO_OLD.
@@ -29,15 +30,24 @@ struct bb_store_state {
     struct bb_slice opaque; /* the caller's own (holder, chain, digests, ..), up to 64 KB */
 };
 
+/* When a flush puts changes into sorted runs, out of which they are merged into the data. */
+enum bb_store_gather {
+    BB_STORE_GATHER_AUTO, /* when they are so scattered that it saves pages */
+    BB_STORE_GATHER_ALWAYS,
+    BB_STORE_GATHER_NEVER
+};
+
 struct bb_store_options {
     const char *dir;        /* created when missing */
     size_t reader_count;    /* reader threads have indexes 0 .. reader_count - 1; at most 66 */
-    uint32_t flush_ms;      /* after the first change since the last flush; 0: 500 */
+    uint32_t flush_ms;      /* after the first change since the last flush; 0: 2000 */
     size_t flush_bytes;     /* of memory, then flush at once; 0: 64 MB */
     uint32_t generation_ms; /* how long a superseded generation stays; 0: 6000 */
-    size_t memory_max;      /* of all chunks; beyond, old generations end early; 0: 384 MB */
-    size_t unflushed_max;   /* bb_store_is_full beyond; 0: 192 MB */
-    uint64_t map_bytes;     /* the largest LMDB file; 0: 256 GiB */
+    enum bb_store_gather gather;
+    uint32_t gather_runs; /* so many are merged together; 0: 20; at most 28 */
+    size_t memory_max;    /* of all chunks; beyond, old generations end early; 0: 384 MB */
+    size_t unflushed_max; /* bb_store_is_full beyond; 0: 192 MB */
+    uint64_t map_bytes;   /* the largest LMDB file; 0: 256 GiB */
     /* Pages of files that this process has mapped, 32 MB or more; 0: a quarter of the machine's
      * memory, at least 512 MB. */
     size_t resident_max;
@@ -221,6 +231,7 @@ struct bb_store_stats {
     uint64_t generations, oldest_generation_us;
     uint64_t flushes, flush_keys, flush_us, flush_us_max; /* since start; keys and us are sums */
     uint64_t compactions;
+    uint64_t runs, run_entries; /* that wait to be merged into the data */
     bool is_copying;
 };
 void bb_store_stats(struct bb_ctx *ctx, struct bb_store *store, struct bb_store_stats *stats);
