@@ -121,6 +121,7 @@ static void publish(struct bb_ctx *ctx, struct bb_store *store, const struct flu
     if (took_us > counters->flush_us_max) {
         counters->flush_us_max = took_us;
     }
+    bb_cond_signal(store->wake); /* whoever flushed: there is something to sync now */
     bb_mutex_unlock(store->view);
 }
 

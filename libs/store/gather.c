@@ -14,9 +14,8 @@
 #include "store.h"
 
 enum {
-    KEYS_MIN = 256,  /* fewer of a chunk are not worth a run */
-    SAMPLES = 32,    /* pairs of neighbours that are looked at */
-    PART_MIN = 16384 /* entries of a pass with one flush */
+    KEYS_MIN = 256, /* fewer of a chunk are not worth a run */
+    SAMPLES = 32    /* pairs of neighbours that are looked at */
 };
 
 struct gather {
@@ -243,22 +242,28 @@ static int merge_part(struct bb_ctx *ctx, struct gather *gather, const struct bb
 static void begin_pass(struct store_base *base)
 {
     base->pass.count = base->runs.count;
-    base->pass.left = 0;
+    base->pass.total = 0;
     bb_buf_clear(&base->pass.at);
     for (size_t i = 0; i < base->runs.count; i++) {
-        base->pass.left += base->runs.run[i].keys;
+        base->pass.total += base->runs.run[i].keys;
     }
+    base->pass.left = base->pass.total;
 }
 
-/* How many entries are merged now. A pass is over when as many runs have come as it began with. */
+static uint64_t divide_up(uint64_t a, uint64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+/* How many entries are merged now. A pass is over when as many runs have come as make one. */
 static uint64_t part_of_pass(const struct gather *gather)
 {
     const struct store_base *base = gather->base;
     size_t newer = base->runs.count - base->pass.count;
     size_t flushes = gather->store->options.gather_runs;
-    flushes = flushes > newer ? flushes - newer : 1;
-    uint64_t part = (base->pass.left + flushes - 1) / flushes;
-    return part < PART_MIN ? PART_MIN : part;
+    uint64_t part = divide_up(base->pass.total, flushes);
+    uint64_t needed = divide_up(base->pass.left, flushes > newer ? flushes - newer : 1);
+    return part > needed ? part : needed;
 }
 
 /* `drains`: no runs come any more, so those that there are go. */

@@ -73,7 +73,8 @@ struct store_filter; /* runs.c */
 /* Runs that are being merged into the data. */
 struct store_pass {
     size_t count;     /* the oldest so many; 0: none */
-    uint64_t left;    /* entries of them that are still to come, about */
+    uint64_t total;   /* entries of them */
+    uint64_t left;    /* those that are still to come */
     struct bb_buf at; /* the first key of those */
 };
 

@@ -187,7 +187,12 @@ int main(void)
         fail("no folder", 0);
     }
     struct bb_store_options options = {
-        .dir = dir, .reader_count = READERS, .flush_ms = 3, .generation_ms = 20
+        .dir = dir,
+        .reader_count = READERS,
+        .flush_ms = 3,
+        .generation_ms = 20,
+        .gather = BB_STORE_GATHER_ALWAYS,
+        .gather_runs = 3,
     };
     if (bb_store_open(&ctx, &options, &shared.store) != BB_OK) {
         fail(ctx.error, 0);

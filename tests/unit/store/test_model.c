@@ -24,7 +24,7 @@ static void step(struct world *world)
 Test(store, answers_as_the_model_over_flushes_crashes_and_restarts)
 {
     struct world *world = bb_alloc(sizeof(*world));
-    for (uint64_t seed = 1; seed <= 5; seed++) {
+    for (uint64_t seed = 1; seed <= 15; seed++) {
         world_init(world, seed);
         world_apply(world);
         for (int i = 0; i < 150; i++) {

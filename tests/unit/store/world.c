@@ -39,6 +39,8 @@ void world_init(struct world *world, uint64_t seed)
     world->options = (struct bb_store_options){ .dir = world->folder.path,
                                                 .reader_count = READERS,
                                                 .map_bytes = 1u << 30,
+                                                .gather = (enum bb_store_gather)(seed % 3),
+                                                .gather_runs = 1 + (uint32_t)(seed % 5),
                                                 .has_no_thread = true };
     open_store(world);
     /* The first entry sets the tx from which on transactions count. */
