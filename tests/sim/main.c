@@ -28,17 +28,22 @@
 #define LOG_TRAILING    128
 #define DEPLOY_WAIT_US  10000
 #define DEPLOY_LIMIT_US 30000000
+#define ARGUMENTS_MAX   12
+#define GATHER_RUNS_MAX 4
+#define FLUSH_MS_MIN    UINT64_C(100)
 
 /* ---- one run ---- */
 
-static char *arguments[SIM_NODES_MAX][8];
+static char *arguments[SIM_NODES_MAX][ARGUMENTS_MAX];
 
 static void set_arguments(struct sim_node *node, const char *const *values)
 {
     size_t count = 0;
 
-    for (; values[count] != NULL; count++)
+    for (; values[count] != NULL; count++) {
+        bb_assert(count < ARGUMENTS_MAX);
         arguments[node->index][count] = bb_strdup(values[count]);
+    }
     node->argv = arguments[node->index];
     node->argc = (int)count;
 }
@@ -81,8 +86,37 @@ static void add_servers(enum sim_role role, const char *kind, unsigned count, un
 static char storage_peers[256];
 static uint64_t storage_ids[SIM_NODES_MAX];
 
+/* A number from the seed alone: the run's chance, and so what befalls it, stays as it is. */
+static uint64_t number_of(const char *what, uint64_t id, uint64_t limit)
+{
+    uint8_t bytes[16];
+
+    bb_put_le64(bytes, sim.seed);
+    bb_put_le64(bytes + 8, id);
+    uint64_t seed = bb_hash64(bb_slice_str(what), 0);
+    return bb_hash64(bb_slice(bytes, sizeof bytes), seed) % limit;
+}
+
+struct ways_to_write {
+    char gather[24], runs[24], flush[24];
+};
+
+/* In half of all runs most storage nodes gather what they flush, and each at times of its own. */
+static void choose_ways_to_write(struct ways_to_write *ways, uint64_t id)
+{
+    bool is_varied = number_of("gathers", 0, 2) == 0;
+    bool gathers = is_varied && number_of("gather", id, 4) > 0;
+    uint64_t flush_ms = is_varied ? FLUSH_MS_MIN << number_of("flush", id, 5) : 500;
+
+    (void)snprintf(ways->gather, sizeof ways->gather, "--gather=%s", gathers ? "always" : "auto");
+    (void)snprintf(ways->runs, sizeof ways->runs, "--gather-runs=%" PRIu64,
+                   1 + number_of("runs", id, GATHER_RUNS_MAX));
+    (void)snprintf(ways->flush, sizeof ways->flush, "--flush-ms=%" PRIu64, flush_ms);
+}
+
 void sim_storage_arguments(struct sim_node *node, uint64_t id, bool is_joining)
 {
+    struct ways_to_write ways;
     char listen[48];
     char number[32];
     char raft[48];
@@ -92,7 +126,9 @@ void sim_storage_arguments(struct sim_node *node, uint64_t id, bool is_joining)
     (void)snprintf(number, sizeof number, "--raft-id=%" PRIu64, id);
     (void)snprintf(raft, sizeof raft, "--raft-listen=127.0.0.1:%zu", 7001 + node->index);
     const char *last = is_joining ? "--join=true" : storage_peers[0] == '\0' ? NULL : storage_peers;
-    set_arguments(node, (const char *const[]){ "storage", listen, "--data=data", number,
+    choose_ways_to_write(&ways, id);
+    set_arguments(node, (const char *const[]){ "storage", listen, "--data=data", ways.gather,
+                                               ways.runs, ways.flush, number,
                                                has_peers ? raft : "--raft-listen=", last, NULL });
     storage_ids[node->index] = id;
 }
