@@ -282,5 +282,11 @@ int bb_store_free_bytes(struct bb_ctx *ctx, struct bb_store *store, uint64_t *us
     }
     *used_bytes = stat.used_bytes;
     store_base_release(store, base);
+    /* What runs leave when they are emptied is for those that come, as long as any come. */
+    bb_mutex_lock(store->view);
+    uint64_t now = store_runs_bytes(&store_newest(store)->runs), most = store->run_bytes_most;
+    bb_mutex_unlock(store->view);
+    uint64_t kept = most > now ? most - now : 0;
+    *free_bytes -= kept < *free_bytes ? kept : *free_bytes;
     return rc;
 }

@@ -106,6 +106,9 @@ static void publish(struct bb_ctx *ctx, struct bb_store *store, const struct flu
     bb_mutex_lock(store->view);
     struct store_counters *counters = &store->counters;
     if (generation != NULL) {
+        uint64_t run_bytes = store_runs_bytes(&generation->runs);
+        store->run_bytes_most =
+            run_bytes > store->run_bytes_most || run_bytes == 0 ? run_bytes : store->run_bytes_most;
         struct store_chunk *between =
             flush->drains ? store_chunk_new(flush->mark.last_tx) : flush->chunk;
         counters->flush_keys += bb_mvcc_keys(between->map);

@@ -302,7 +302,7 @@ static int put_into_run(struct bb_ctx *ctx, struct gather *gather,
     if (gather->run.keys == 0) {
         gather->run = store_run_begin(gather->base, gather->number);
     }
-    store_run_add(gather->base, &gather->run, version->key);
+    store_run_add(gather->base, &gather->run, version->key, version->value);
     uint8_t mark = version->kind == BB_MVCC_REMOVE ? BB_MVCC_REMOVE : BB_MVCC_PUT;
     return bb_kv_run_put(ctx, gather->batch, gather->number, version->key, mark, version->value);
 }

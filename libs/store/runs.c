@@ -11,6 +11,7 @@
 
 enum {
     FILTER_BITS = 20,
+    ENTRY_OVERHEAD = 10, /* of LMDB, about */
     RECORD_FORMAT = 1,
     RECORD_HEADER = 8,
     RECORD_CRC = 4
@@ -86,7 +87,8 @@ static uint64_t index_bit(struct bb_slice key)
     return (uint64_t)1 << index % 64;
 }
 
-void store_run_add(struct store_base *base, struct store_run *run, struct bb_slice key)
+void store_run_add(struct store_base *base, struct store_run *run, struct bb_slice key,
+                   struct bb_slice value)
 {
     struct places places = places_of(key);
     uint64_t bit = (uint64_t)1 << run->number;
@@ -94,6 +96,16 @@ void store_run_add(struct store_base *base, struct store_run *run, struct bb_sli
     set_bit(&base->filter->word[places.second], bit);
     run->indexes |= index_bit(key);
     run->keys++;
+    run->bytes += key.size + value.size + ENTRY_OVERHEAD;
+}
+
+uint64_t store_runs_bytes(const struct store_runs *runs)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < runs->count; i++) {
+        bytes += runs->run[i].bytes;
+    }
+    return bytes;
 }
 
 int store_run_entry(struct bb_ctx *ctx, struct bb_slice stored, enum bb_mvcc_kind *kind,
@@ -177,7 +189,7 @@ static int load_run(struct bb_ctx *ctx, struct store_base *base, const struct bb
         return rc;
     }
     for (rc = bb_kv_seek(ctx, cursor, BB_SLICE_EMPTY); rc == BB_OK; rc = bb_kv_next(ctx, cursor)) {
-        store_run_add(base, &run, bb_kv_cursor_key(cursor));
+        store_run_add(base, &run, bb_kv_cursor_key(cursor), bb_kv_cursor_value(cursor));
     }
     bb_kv_cursor_close(cursor);
     store_runs_push(&base->runs, &run);

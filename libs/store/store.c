@@ -292,6 +292,14 @@ struct bb_txtime bb_store_oldest(const struct bb_store *store)
     return flushed;
 }
 
+uint64_t bb_store_runs(const struct bb_store *store)
+{
+    bb_mutex_lock(store->view);
+    uint64_t count = store_newest(store)->runs.count;
+    bb_mutex_unlock(store->view);
+    return count;
+}
+
 void bb_store_stats(struct bb_ctx *ctx, struct bb_store *store, struct bb_store_stats *stats)
 {
     struct bb_kv_stat kv = { 0 };

@@ -59,7 +59,7 @@ struct store_chunk {
 /* A run of the file: its entries are a mark, which is a kind of bb_mvcc, and the value. */
 struct store_run {
     uint32_t number;
-    uint64_t keys;
+    uint64_t keys, bytes;
     uint64_t indexes; /* a bit for each index that it may reach */
 };
 struct store_runs {
@@ -136,6 +136,7 @@ struct bb_store {
     struct store_chunk *active; /* put into under `applying` */
     struct store_chunk *sealed; /* NULL: no flush is writing one */
     struct store_mark applied, flushed, durable;
+    uint64_t run_bytes_most;    /* of all runs together since there were none */
     uint64_t dirty_since_us;    /* monotonic; 0: LMDB has all */
     uint64_t unsynced_since_us; /* monotonic; 0: all that LMDB has is durable */
     bool is_stopping;
@@ -259,7 +260,9 @@ uint64_t store_runs_with(const struct store_base *base, const struct store_runs 
 void store_runs_push(struct store_runs *runs, const struct store_run *run);
 void store_runs_drop_oldest(struct store_runs *runs, size_t count);
 struct store_run store_run_begin(struct store_base *base, uint32_t number);
-void store_run_add(struct store_base *base, struct store_run *run, struct bb_slice key);
+void store_run_add(struct store_base *base, struct store_run *run, struct bb_slice key,
+                   struct bb_slice value);
+uint64_t store_runs_bytes(const struct store_runs *runs);
 /* May it have keys from low to high? */
 bool store_run_reaches(const struct store_run *run, struct bb_slice low, struct bb_slice high);
 /* Kind and value of what lies in a run. */

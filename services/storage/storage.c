@@ -222,6 +222,7 @@ static void on_tick(void *arg)
 {
     struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
     bb_metric_set(node->mapped, (int64_t)bb_store_resident(node->store));
+    bb_metric_set(node->runs, (int64_t)bb_store_runs(node->store));
     storage_sync_feed(node, false);
     storage_care_tick(node);
     storage_members_tick(node);
@@ -246,6 +247,8 @@ static void find_metrics(struct storage *node)
     node->passed_on = bb_metric("bb_storage_passed_on_total", BB_COUNTER,
                                 "Requests of a sequencer passed on to the leader");
     node->applied_tx = bb_metric("bb_storage_applied_tx", BB_GAUGE, "Newest applied transaction");
+    node->runs =
+        bb_metric("bb_storage_runs", BB_GAUGE, "Runs that wait to be merged into the data");
     node->mapped = bb_metric("bb_storage_mapped_bytes", BB_GAUGE,
                              "Pages of files that the process had mapped at the last look");
     node->append_time = bb_histogram("bb_storage_append", "From a batch's arrival to its answer");

@@ -180,7 +180,7 @@ struct storage {
     size_t record_count, record_capacity;
 
     struct bb_metric *appends, *append_bytes, *append_refused, *reads, *reads_here, *read_entries,
-        *tails, *tails_waiting, *passed_on, *applied_tx, *mapped;
+        *tails, *tails_waiting, *passed_on, *applied_tx, *mapped, *runs;
     struct bb_histogram *append_time, *read_time;
 };
 

@@ -125,7 +125,7 @@ void bb_store_copy_close(struct bb_store_copy *copy); /* accepts NULL */
 int bb_store_checkpoint(struct bb_ctx *ctx, struct bb_store *store, int fd,
                         struct bb_store_state *state);
 
-/* Pages of the file that hold nothing, and all of it. */
+/* Pages of the file that hold nothing, without those that runs will take again, and all of it. */
 int bb_store_free_bytes(struct bb_ctx *ctx, struct bb_store *store, uint64_t *used_bytes,
                         uint64_t *free_bytes);
 /*
@@ -238,6 +238,8 @@ void bb_store_stats(struct bb_ctx *ctx, struct bb_store *store, struct bb_store_
 /* Another than the quick reader should read now, as some mapped pages may have to go. Any thread.
  */
 bool bb_store_wants_look(const struct bb_store *store);
+/* Its runs alone. Any thread. */
+uint64_t bb_store_runs(const struct bb_store *store);
 /* Its resident_bytes alone, at once. */
 uint64_t bb_store_resident(const struct bb_store *store);
 
