@@ -128,8 +128,8 @@ static int catch_up(struct bb_ctx *ctx, struct compaction *work)
         if (chunk == NULL || rc != BB_OK) {
             return rc; /* it is the newest */
         }
-        struct store_written what = { .chunk = chunk };
-        rc = store_write(ctx, store, work->base, &what);
+        struct store_written since = { .chunk = chunk };
+        rc = store_write(ctx, store, work->base, &since);
         bb_mutex_lock(store->view);
         struct store_generation *newer = next_of(work);
         newer->pins++;
