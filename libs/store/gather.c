@@ -15,7 +15,11 @@
 
 enum {
     KEYS_MIN = 256, /* fewer of a chunk are not worth a run */
-    SAMPLES = 32    /* pairs of neighbours that are looked at */
+    SAMPLES = 32,   /* pairs of neighbours that are looked at */
+    /* A pass needs a key for so many leaf pages, one of all data, to be worth it: fewer share a
+     * leaf then, but nearly all that are written still share the pages above. */
+    LEAVES_TO_BEGIN = 4,
+    LEAVES_TO_STAY = 8
 };
 
 struct gather {
@@ -52,7 +56,7 @@ static int count_near(struct bb_ctx *ctx, struct gather *gather, const struct st
     return rc;
 }
 
-/* As many pages as keys now, and clearly fewer when so many chunks like this come together? */
+/* As many pages as keys now, and fewer when so many chunks like this come together? */
 static int is_scattered(struct bb_ctx *ctx, struct gather *gather, const struct store_chunk *chunk,
                         bool *scattered)
 {
@@ -63,7 +67,8 @@ static int is_scattered(struct bb_ctx *ctx, struct gather *gather, const struct 
         return BB_OK;
     }
     int rc = bb_kv_leaves(ctx, gather->batch, &leaves);
-    if (rc != BB_OK || keys * gather->store->options.gather_runs < leaves / 5 * 4) {
+    uint64_t share = gather->base->runs.count > 0 ? LEAVES_TO_STAY : LEAVES_TO_BEGIN;
+    if (rc != BB_OK || keys * gather->store->options.gather_runs < leaves / share) {
         return rc;
     }
     rc = count_near(ctx, gather, chunk, &near, &asked);

@@ -12,8 +12,9 @@
 /* A buffer for one value that had to grow beyond this is not kept. */
 #define VALUE_KEPT ((size_t)1 << 20)
 enum {
-    GATHER_RUNS = 20,
-    /* Twice as many and one are there at most, and some more are still read. */
+    GATHER_RUNS = 24,
+    /* Twice as many and some more are there at most, as what was emptied is still read for a while.
+     */
     GATHER_RUNS_MAX = 28
 };
 
@@ -21,7 +22,7 @@ enum {
 
 static void fill_defaults(struct bb_store_options *options)
 {
-    options->flush_ms = options->flush_ms == 0 ? 2000 : options->flush_ms;
+    options->flush_ms = options->flush_ms == 0 ? 3000 : options->flush_ms;
     options->flush_bytes = options->flush_bytes == 0 ? 64u << 20 : options->flush_bytes;
     options->generation_ms = options->generation_ms == 0 ? 6000 : options->generation_ms;
     options->memory_max = options->memory_max == 0 ? 384u << 20 : options->memory_max;

@@ -40,11 +40,11 @@ enum bb_store_gather {
 struct bb_store_options {
     const char *dir;        /* created when missing */
     size_t reader_count;    /* reader threads have indexes 0 .. reader_count - 1; at most 66 */
-    uint32_t flush_ms;      /* after the first change since the last flush; 0: 2000 */
+    uint32_t flush_ms;      /* after the first change since the last flush; 0: 3000 */
     size_t flush_bytes;     /* of memory, then flush at once; 0: 64 MB */
     uint32_t generation_ms; /* how long a superseded generation stays; 0: 6000 */
     enum bb_store_gather gather;
-    uint32_t gather_runs; /* so many are merged together; 0: 20; at most 28 */
+    uint32_t gather_runs; /* so many are merged together; 0: 24; at most 28 */
     size_t memory_max;    /* of all chunks; beyond, old generations end early; 0: 384 MB */
     size_t unflushed_max; /* bb_store_is_full beyond; 0: 192 MB */
     uint64_t map_bytes;   /* the largest LMDB file; 0: 256 GiB */
