@@ -52,6 +52,7 @@ void store_copy_end(struct bb_store *store)
     bb_mutex_lock(store->view);
     bb_assert(store->is_copying);
     store->is_copying = false;
+    bb_cond_signal(store->wake); /* runs may wait for the end of it */
     bb_mutex_unlock(store->view);
 }
 

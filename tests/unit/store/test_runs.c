@@ -180,24 +180,60 @@ Test(store_runs, who_does_not_gather_any_more_still_respects_the_runs, .init = b
     }
 }
 
-Test(store_runs, while_nothing_is_written_runs_go_into_the_data, .timeout = 60)
+/* ---- the store's own thread ---- */
+
+static void begin_with_a_thread(void)
 {
-    world_init(&world, ALWAYS_3);
+    begin();
     cr_assert_eq(bb_store_close(&world.ctx, world.store), BB_OK);
     world.ops.now_us = bb_env_real()->ops->now_us;
     world.options.has_no_thread = false;
     world.options.flush_ms = 20;
+    world.options.generation_ms = 20;
     cr_assert_eq(bb_store_open(&world.ctx, &world.options, &world.store), BB_OK);
     world_apply(&world);
-    cr_assert_eq(bb_store_flush(&world.ctx, world.store), BB_OK);
+    flush();
     cr_assert_gt(stats_now().runs, 0);
+}
+
+static void wait_a_moment(void)
+{
+    struct timespec moment = { .tv_nsec = 20000000 };
+    (void)nanosleep(&moment, NULL);
+}
+
+static void wait_until_no_run_is_left(void)
+{
     while (stats_now().runs > 0) {
-        struct timespec moment = { .tv_nsec = 20000000 };
-        (void)nanosleep(&moment, NULL);
+        wait_a_moment();
         check_now();
     }
     check_now();
-    world_fini(&world);
+}
+
+Test(store_runs, while_nothing_is_written_runs_go_into_the_data, .init = begin_with_a_thread,
+     .fini = end, .timeout = 60)
+{
+    wait_until_no_run_is_left();
+}
+
+Test(store_runs, runs_that_waited_for_a_copy_go_when_it_has_ended, .init = begin_with_a_thread,
+     .fini = end, .timeout = 60)
+{
+    struct bb_store_copy *copy;
+    struct bb_store_state state;
+    cr_assert_eq(bb_store_copy_open(&world.ctx, world.store, 0, &copy, &state), BB_OK, "%s",
+                 world.ctx.error);
+    /* Until the thread has nothing else to do. */
+    while (stats_now().durable_index < stats_now().flushed_index || stats_now().generations > 1) {
+        wait_a_moment();
+    }
+    for (int i = 0; i < 10; i++) {
+        wait_a_moment();
+    }
+    cr_assert_gt(stats_now().runs, 0);
+    bb_store_copy_close(copy);
+    wait_until_no_run_is_left();
 }
 
 /* ---- when it is worth it ---- */
