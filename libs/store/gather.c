@@ -90,6 +90,11 @@ static int decide(struct bb_ctx *ctx, struct gather *gather, const struct store_
     BB_UNREACHABLE("a way to gather");
 }
 
+static bool may_be_read(const struct store_generation *generation)
+{
+    return !generation->is_ended || generation->pins > 0;
+}
+
 /* A number that no run has, also none that somebody may still read. */
 static void choose_number(struct gather *gather)
 {
@@ -98,7 +103,9 @@ static void choose_number(struct gather *gather)
     bb_list_each(item, &gather->store->generations) {
         const struct store_generation *generation =
             bb_container(item, struct store_generation, link);
-        taken |= generation->base == gather->base ? generation->runs.numbers : 0;
+        if (generation->base == gather->base && may_be_read(generation)) {
+            taken |= generation->runs.numbers;
+        }
     }
     bb_mutex_unlock(gather->store->view);
     gather->has_number = taken != UINT64_MAX;

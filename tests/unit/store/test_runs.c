@@ -119,6 +119,27 @@ Test(store_runs, snapshots_keep_the_runs_that_they_began_with, .init = begin, .f
     bb_arena_free(ctx.arena);
 }
 
+/* A snapshot stays open for long; what came behind it is over and only waits for it. */
+Test(store_runs, generations_that_only_wait_for_an_older_one_take_no_numbers, .init = begin,
+     .fini = end)
+{
+    struct bb_ctx ctx = { .env = &world.env, .arena = bb_arena_new(0) };
+    struct bb_store_snapshot *snapshot;
+    write_one(1, "old", "a");
+    flush();
+    uint64_t at = bb_store_applied(world.store).us;
+    cr_assert_eq(bb_store_snapshot_open(&ctx, world.store, 0, BB_TX(at), &snapshot), BB_OK);
+    for (int i = 0; i < 100; i++) {
+        world_apply(&world);
+        flush();
+        world.now_us += 7000000;
+        cr_assert_gt(stats_now().runs, 0, "flush %d found no number", i);
+        check_now();
+    }
+    bb_store_snapshot_close(snapshot);
+    bb_arena_free(ctx.arena);
+}
+
 /* All numbers of runs are taken when none of 100 generations ends. */
 Test(store_runs, without_a_free_number_all_runs_are_merged_at_once, .init = begin, .fini = end)
 {
