@@ -267,7 +267,8 @@ static uint64_t divide_up(uint64_t a, uint64_t b)
     return (a + b - 1) / b;
 }
 
-/* How many entries are merged now. A pass is over when as many runs have come as make one. */
+/* How many entries are merged now. A pass is over when as many runs have come as make one. When
+ * keys that runs have are written again and again, more is merged than comes, or no end would. */
 static uint64_t part_of_pass(const struct gather *gather)
 {
     const struct store_base *base = gather->base;
@@ -275,7 +276,8 @@ static uint64_t part_of_pass(const struct gather *gather)
     size_t flushes = gather->store->options.gather_runs;
     uint64_t part = divide_up(base->pass.total, flushes);
     uint64_t needed = divide_up(base->pass.left, flushes > newer ? flushes - newer : 1);
-    return part > needed ? part : needed;
+    part = part > needed ? part : needed;
+    return part > base->strays * 2 ? part : base->strays * 2;
 }
 
 /* `drains`: no runs come any more, so those that there are go. */
@@ -290,8 +292,8 @@ static int go_on_with_pass(struct bb_ctx *ctx, struct gather *gather, bool drain
         begin_pass(base);
     }
     if (all_at_once) {
-        begin_pass(
-            base); /* again from the beginning: what is there already is only written again */
+        /* Again from the beginning: what is there already is only written again. */
+        begin_pass(base);
     } else {
         part = part_of_pass(gather);
     }
@@ -357,6 +359,7 @@ int store_gather(struct bb_ctx *ctx, struct bb_store *store, struct store_base *
     if (rc == BB_OK && chunk != NULL) {
         rc = write_chunk(ctx, &gather, chunk);
     }
+    base->strays = gather.gathers ? 0 : gather.run.keys;
     if (rc == BB_OK && gather.run.keys > 0) {
         store_runs_push(&base->runs, &gather.run);
     }

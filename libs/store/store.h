@@ -85,6 +85,7 @@ struct store_base {
     /* Changed by whoever has the turn. */
     struct store_runs runs;
     struct store_pass pass;
+    uint64_t strays;             /* keys of the last chunk in a run only as older ones had them */
     uint64_t numbers_used;       /* numbers whose bits may be set in: */
     struct store_filter *filter; /* NULL: there was no run yet; read by all */
 };

@@ -201,6 +201,31 @@ Test(store_runs, who_does_not_gather_any_more_still_respects_the_runs, .init = b
     }
 }
 
+Test(store_runs, runs_end_also_when_the_same_keys_are_written_on_and_on, .init = begin, .fini = end)
+{
+    world.options.gather_runs = 20;
+    world_restart(&world);
+    for (int i = 0; i < 30; i++) {
+        world_apply(&world);
+        flush();
+        world.now_us += 7000000;
+    }
+    cr_assert_gt(stats_now().runs, 20);
+    world.options.gather = BB_STORE_GATHER_NEVER;
+    world_restart(&world);
+    bool has_ended = false;
+    for (int i = 0; i < 60 && !has_ended; i++) {
+        for (uint32_t doc = 0; doc < DOCS; doc++) {
+            write_one(doc, "again", "a");
+        }
+        flush();
+        world.now_us += 7000000;
+        has_ended = stats_now().runs == 0;
+    }
+    cr_assert(has_ended);
+    check_now();
+}
+
 /* ---- the store's own thread ---- */
 
 static void begin_with_a_thread(void)
