@@ -16,6 +16,8 @@
 enum {
     KEYS_MIN = 256, /* fewer of a chunk are not worth a run */
     SAMPLES = 32,   /* pairs of neighbours that are looked at */
+    /* A run of larger entries costs about the pages that it saves: it is half a page for each. */
+    ENTRY_MAX = 2048,
     /* A pass needs a key for so many leaf pages, one of all data, to be worth it: fewer share a
      * leaf then, but nearly all that are written still share the pages above. */
     LEAVES_TO_BEGIN = 4,
@@ -63,7 +65,7 @@ static int is_scattered(struct bb_ctx *ctx, struct gather *gather, const struct 
     uint64_t keys = bb_mvcc_keys(chunk->map), leaves = 0;
     size_t near = 0, asked = 0;
     *scattered = false;
-    if (keys < KEYS_MIN) {
+    if (keys < KEYS_MIN || bb_mvcc_bytes(chunk->map) > keys * ENTRY_MAX) {
         return BB_OK;
     }
     int rc = bb_kv_leaves(ctx, gather->batch, &leaves);

@@ -289,15 +289,17 @@ enum {
     SOME = 512
 };
 
+static size_t doc_size;
+
 static void add_write(Bb__Proto__Write *write, uint8_t *key, uint32_t number)
 {
-    static uint8_t doc[90];
+    static uint8_t doc[3000];
     bb__proto__write__init(write);
     memset(key, 0, 20);
     bb_put_be32(key, DOC_INDEX);
     bb_put_be32(key + 16, number);
     write->doc_key = (ProtobufCBinaryData){ 20, key };
-    write->doc = (ProtobufCBinaryData){ sizeof(doc), doc };
+    write->doc = (ProtobufCBinaryData){ doc_size, doc };
     write->doc_op = BB__PROTO__KEY_OP__KEY_PUT;
 }
 
@@ -342,6 +344,7 @@ static void put_numbers(uint32_t first, uint32_t count, uint32_t stride)
 
 Test(store_runs, only_what_is_scattered_over_much_is_gathered)
 {
+    doc_size = 90;
     world_init(&world, 9); /* auto */
     cr_assert_eq(world.options.gather, BB_STORE_GATHER_AUTO);
     put_numbers(0, MANY, 1);
@@ -361,5 +364,19 @@ Test(store_runs, only_what_is_scattered_over_much_is_gathered)
         put_numbers(MANY, SOME, 1);
     }
     cr_assert_eq(stats_now().runs, 0, "when nothing is gathered any more they go");
+    world_fini(&world);
+}
+
+/* They have pages of their own, which would be written twice. */
+Test(store_runs, large_documents_are_not_gathered)
+{
+    doc_size = 3000;
+    world_init(&world, 9); /* auto */
+    put_numbers(0, MANY / 2, 1);
+    put_numbers(7, SOME, 57);
+    cr_assert_eq(stats_now().runs, 0);
+    doc_size = 90;
+    put_numbers(9, SOME, 57);
+    cr_assert_eq(stats_now().runs, 1, "small ones beside them are");
     world_fini(&world);
 }
