@@ -118,6 +118,23 @@ Test(store_copy, compaction_keeps_every_moment_while_writes_and_flushes_go_on, .
     world_check(&world, bb_store_applied(world.store).us);
 }
 
+Test(store_copy, compaction_after_transactions_that_changed_nothing, .init = begin, .fini = end)
+{
+    struct bb_store_compaction compaction;
+    many(&world, 5);
+    flush(&world);
+    uint64_t before = bb_store_applied(world.store).us;
+    cr_assert_gt(world_write(&world, NULL, 0), before);
+    flush(&world);
+    cr_assert_eq(bb_store_compact(&world.ctx, world.store, &compaction), BB_OK, "%s",
+                 world.ctx.error);
+    world_check(&world, before);
+    world_check(&world, bb_store_applied(world.store).us);
+    many(&world, 5);
+    flush(&world);
+    world_check(&world, bb_store_applied(world.store).us);
+}
+
 static uint64_t file_bytes(void)
 {
     char path[256];
