@@ -21,7 +21,7 @@ const isRare = (point) => /^(log\.snapshot|feed\.segment|store\.sync)/.test(poin
 describe("the process ends at a named point (processes)", () => {
   let suite;
   before(async () => {
-    suite = await startSuite({ mode: "processes", appDir: app });
+    suite = await startSuite({ mode: "processes", appDir: app, options: { storage: { "flush-ms": 300 } } });
   });
   after(() => suite?.stop());
 
