@@ -3,10 +3,10 @@
  *
  * What is applied goes into a multi-version chunk in memory. A flush writes the newest version of
  * each changed key to LMDB, into the data or a run beside it, in key order and in one transaction
- * together with the state, and opens
- * a generation: one LMDB read for each reader thread. A read at T takes the newest generation
- * flushed at or before T and the chunks after it (one; two while a flush runs). Generations, and
- * the chunks that belong to them, live for `generation_ms`; reads below the oldest get BB_TOO_OLD.
+ * together with the state, and opens a generation: one LMDB read for each reader thread. A read at
+ * T takes the newest generation flushed at or before T and the chunks after it (one; two while a
+ * flush runs). Generations, and the chunks that belong to them, live for `generation_ms`; reads
+ * below the oldest get BB_TOO_OLD.
  *
  * Threads: apply is called by one owner thread; reads by reader threads, each with its own index;
  * flush, sync and stats by any thread. The store has one thread of its own, which flushes.
