@@ -158,6 +158,7 @@ static void publish(struct bb_ctx *ctx, struct compaction *work,
     work->base = old; /* released by the caller */
     store_mark_copy(&store->durable, &store->flushed);
     store->unsynced_since_us = 0;
+    store->run_bytes_most = store_runs_bytes(&generation->runs);
     store->counters.compactions++;
     bb_cond_signal(store->wake);
     bb_mutex_unlock(store->view);

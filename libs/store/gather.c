@@ -21,13 +21,15 @@ enum {
     /* A pass needs a key for so many leaf pages, one of all data, to be worth it: fewer share a
      * leaf then, but nearly all that are written still share the pages above. */
     LEAVES_TO_BEGIN = 4,
-    LEAVES_TO_STAY = 8
+    LEAVES_TO_STAY = 8,
+    KEYS_A_LEAF = 6 /* of a pass at most */
 };
 
 struct gather {
     struct bb_store *store;
     struct store_base *base;
     struct bb_kv_batch *batch;
+    uint64_t leaves; /* of the data; 0: nobody asked */
     bool gathers;    /* all goes into a run; else what is in one already */
     bool has_number; /* for a run of this flush: */
     uint32_t number;
@@ -62,15 +64,15 @@ static int count_near(struct bb_ctx *ctx, struct gather *gather, const struct st
 static int is_scattered(struct bb_ctx *ctx, struct gather *gather, const struct store_chunk *chunk,
                         bool *scattered)
 {
-    uint64_t keys = bb_mvcc_keys(chunk->map), leaves = 0;
+    uint64_t keys = bb_mvcc_keys(chunk->map);
     size_t near = 0, asked = 0;
     *scattered = false;
     if (keys < KEYS_MIN || bb_mvcc_bytes(chunk->map) > keys * ENTRY_MAX) {
         return BB_OK;
     }
-    int rc = bb_kv_leaves(ctx, gather->batch, &leaves);
+    int rc = bb_kv_leaves(ctx, gather->batch, &gather->leaves);
     uint64_t share = gather->base->runs.count > 0 ? LEAVES_TO_STAY : LEAVES_TO_BEGIN;
-    if (rc != BB_OK || keys * gather->store->options.gather_runs < leaves / share) {
+    if (rc != BB_OK || keys * gather->store->options.gather_runs < gather->leaves / share) {
         return rc;
     }
     rc = count_near(ctx, gather, chunk, &near, &asked);
@@ -276,10 +278,26 @@ static uint64_t part_of_pass(const struct gather *gather)
     const struct store_base *base = gather->base;
     size_t newer = base->runs.count - base->pass.count;
     size_t flushes = gather->store->options.gather_runs;
+    /* After a start in the middle of a pass it has more runs than it should, and a number must be
+     * there for each that comes meanwhile. */
+    size_t room = (BB_KV_RUNS - base->pass.count) * 2 / 3;
+    flushes = flushes < room ? flushes : room > 0 ? room : 1;
     uint64_t part = divide_up(base->pass.total, flushes);
     uint64_t needed = divide_up(base->pass.left, flushes > newer ? flushes - newer : 1);
     part = part > needed ? part : needed;
     return part > base->strays * 2 ? part : base->strays * 2;
+}
+
+/* More keys than that share a page hardly more. */
+static bool is_enough(const struct gather *gather)
+{
+    const struct store_runs *runs = &gather->base->runs;
+    uint64_t keys = 0;
+    for (size_t i = 0; i < runs->count; i++) {
+        keys += runs->run[i].keys;
+    }
+    return runs->count >= gather->store->options.gather_runs ||
+           (gather->leaves > 0 && keys >= gather->leaves * KEYS_A_LEAF);
 }
 
 /* `drains`: no runs come any more, so those that there are go. */
@@ -289,8 +307,7 @@ static int go_on_with_pass(struct bb_ctx *ctx, struct gather *gather, bool drain
     bool all_at_once = !gather->has_number && base->runs.count > 0;
     uint64_t part = UINT64_MAX;
     struct bb_kv_read *read = NULL;
-    if (base->pass.count == 0 && base->runs.count > 0 &&
-        (drains || base->runs.count >= gather->store->options.gather_runs)) {
+    if (base->pass.count == 0 && base->runs.count > 0 && (drains || is_enough(gather))) {
         begin_pass(base);
     }
     if (all_at_once) {

@@ -104,6 +104,7 @@ static void publish(struct bb_store *store, struct bb_store_incoming *incoming)
     store_newest(store)->chunk = store->active;
     store->active = store_chunk_new(incoming->mark.last_tx);
     bb_list_push_back(&store->generations, &incoming->generation->link);
+    store->run_bytes_most = store_runs_bytes(&incoming->generation->runs);
     incoming->generation = NULL;
     struct store_base *old = store->base;
     store->base = incoming->base;

@@ -68,6 +68,7 @@ static int open_data(struct bb_ctx *ctx, struct bb_store *store)
         return rc;
     }
     bb_list_push_back(&store->generations, &generation->link);
+    store->run_bytes_most = store_runs_bytes(&generation->runs);
     store->active = store_chunk_new(store->applied.last_tx);
     store_mark_copy(&store->flushed, &store->applied);
     store_mark_copy(&store->durable, &store->applied);

@@ -380,3 +380,23 @@ Test(store_runs, large_documents_are_not_gathered)
     cr_assert_eq(stats_now().runs, 1, "small ones beside them are");
     world_fini(&world);
 }
+
+/* Starts in the middle of passes do not add runs up until there is no number. */
+Test(store_runs, starts_in_the_middle_of_passes_do_not_use_up_the_numbers, .init = begin,
+     .fini = end)
+{
+    world.options.gather_runs = 24;
+    world_restart(&world);
+    for (int i = 0; i < 300; i++) {
+        world_apply(&world);
+        flush();
+        world.now_us += 7000000;
+        uint64_t runs = stats_now().runs;
+        cr_assert_gt(runs, 0, "flush %d found no number", i);
+        cr_assert_lt(runs, 64);
+        if (i % 47 == 46) {
+            world_crash(&world);
+        }
+        check_now();
+    }
+}
