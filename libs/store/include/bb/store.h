@@ -189,7 +189,8 @@ struct bb_txtime bb_store_snapshot_tx(const struct bb_store_snapshot *snapshot);
  * One op. Keys and values borrow from the store and live until the snapshot is closed. `bytes_left`
  * is lowered by what was delivered; an entry that does not fit any more is left out (is_complete =
  * false), except that a snapshot's very first entry always fits. All of a snapshot is read with the
- * arena that it lives in. BB_TOO_LARGE: the arena's limit; BB_CORRUPT: an entry without its document.
+ * arena that it lives in. BB_TOO_LARGE: the arena's limit; BB_CORRUPT: an entry without its
+ * document.
  */
 int bb_store_read(struct bb_ctx *ctx, struct bb_store_snapshot *snapshot,
                   const struct bb_store_op *op, size_t *bytes_left, struct bb_store_result *result);
