@@ -357,9 +357,10 @@ static int write_chunk(struct bb_ctx *ctx, struct gather *gather, const struct s
     int rc = BB_OK;
     for (bool more = bb_mvcc_seek(&cursor, BB_SLICE_EMPTY); more && rc == BB_OK;
          more = bb_mvcc_next(&cursor)) {
-        bool is_in_a_run = store_runs_with(base, &base->runs, cursor.version.key) != 0;
-        rc = gather->gathers || is_in_a_run ? put_into_run(ctx, gather, &cursor.version)
-                                            : put_into_data(ctx, gather, &cursor.version);
+        bool into_run =
+            gather->gathers || store_runs_with(base, &base->runs, cursor.version.key) != 0;
+        rc = into_run ? put_into_run(ctx, gather, &cursor.version)
+                      : put_into_data(ctx, gather, &cursor.version);
     }
     return rc;
 }
