@@ -327,6 +327,9 @@ void replog_install_close(struct bb_replog *replog);
 /* flow.c */
 int replog_flow_send(struct bb_replog *replog, struct raft_io_send *request,
                      const struct raft_message *message, raft_io_send_cb done);
+/* renew.c: the same, and a snapshot with what the application says of it now. */
+int replog_renew_send(struct bb_replog *replog, struct raft_io_send *request,
+                      const struct raft_message *message, raft_io_send_cb done);
 /* The answer of a node to entries, before the library hears it. */
 void replog_flow_heard(struct bb_replog *replog, const struct raft_message *message);
 void replog_flow_note(struct bb_replog *replog, size_t bytes); /* of one entry more */

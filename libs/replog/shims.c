@@ -220,7 +220,7 @@ static int wrapped_send(struct raft_io *io, struct raft_io_send *request,
         message->request_vote.last_log_index < replog->committed) {
         right.request_vote.last_log_index = right.request_vote.last_log_term = 0;
     }
-    return replog_flow_send(replog, request, &right, done);
+    return replog_renew_send(replog, request, &right, done);
 }
 
 /* ---- time ---- */

@@ -78,11 +78,7 @@ static void announce(struct storage *node, uint64_t now)
         }
         return;
     }
-    storage_member_entry(node, MEMBER_SET, &entry);
-    entry.member.id = node->folder.node;
-    memcpy(entry.member.url, node->self.url, sizeof entry.member.url);
-    memcpy(entry.member.address, node->self.address, sizeof entry.member.address);
-    memcpy(entry.member.incarnation, node->folder.incarnation, MEMBER_INCARNATION);
+    storage_member_self(node, &entry);
     node->is_announcing = true;
     storage_propose_member(node, &entry, on_announced, node);
 }

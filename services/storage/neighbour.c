@@ -13,10 +13,14 @@
 
 const char *storage_member_url(const struct storage *node, uint64_t id)
 {
-    const struct member *member = storage_member_find(&node->fence.members, id);
+    /* Who fell behind may know an address that is no more. */
+    bool is_behind = node->seen_index > node->fence.index;
+    const struct members *first = is_behind ? &node->seen : &node->fence.members;
+    const struct members *second = is_behind ? &node->fence.members : &node->seen;
+    const struct member *member = storage_member_find(first, id);
 
     if (member == NULL || member->url[0] == 0) {
-        member = storage_member_find(&node->seen, id);
+        member = storage_member_find(second, id);
     }
     return member == NULL || member->url[0] == 0 ? NULL : member->url;
 }
@@ -121,6 +125,15 @@ void storage_member_entry(struct storage *node, enum member_op op, struct member
     } else {
         bb_random(node->ctx, entry->cluster, FENCE_CLUSTER); /* the first leader of all names it */
     }
+}
+
+void storage_member_self(struct storage *node, struct member_entry *entry)
+{
+    storage_member_entry(node, MEMBER_SET, entry);
+    entry->member.id = node->folder.node;
+    memcpy(entry->member.url, node->self.url, sizeof entry->member.url);
+    memcpy(entry->member.address, node->self.address, sizeof entry->member.address);
+    memcpy(entry->member.incarnation, node->folder.incarnation, MEMBER_INCARNATION);
 }
 
 int storage_member_take(struct bb_ctx *ctx, const Bb__Proto__Member *from, struct member *to)

@@ -4,6 +4,7 @@
  * again, and gives each part what it does not have yet.
  */
 #include "manifest.h"
+#include "neighbour.h"
 #include "storage.h"
 
 static bool has_cluster(const struct storage *node)
@@ -109,6 +110,23 @@ void storage_manifest(void *arg, struct bb_buf *to)
     storage_manifest_encode(&manifest, to);
 }
 
+void storage_manifest_renew(void *arg, struct bb_slice bytes, struct bb_buf *to)
+{
+    struct storage *node = bb_cast(struct storage, arg, STORAGE_MAGIC);
+    struct bb_ctx ctx = { .env = node->ctx->env };
+    struct storage_manifest_of manifest;
+    struct member_entry self;
+
+    if (storage_manifest_decode(&ctx, bytes, &manifest) != BB_OK) {
+        bb_buf_append_slice(to, bytes);
+        return;
+    }
+    manifest.members = node->fence.members;
+    storage_member_self(node, &self);
+    (void)storage_member_apply(&ctx, &manifest.members, &self); /* a full table goes as it is */
+    storage_manifest_encode(&manifest, to);
+}
+
 /* A manifest of before the first leader named the cluster names none. */
 static bool is_of_cluster(const struct storage *node, const struct storage_manifest_of *manifest)
 {
@@ -134,6 +152,7 @@ bool storage_covers(void *arg, struct bb_slice bytes)
                   (node->fence.index == manifest.index && node->fence.chain == manifest.chain));
     if (!is_covered) {
         node->seen = manifest.members;
+        node->seen_index = manifest.index;
     }
     return is_covered;
 }

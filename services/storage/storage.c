@@ -333,6 +333,7 @@ static int open_log(struct bb_ctx *ctx, struct storage *node, const struct bb_co
         .callbacks = { .apply = storage_apply,
                        .durable_index = storage_durable_index,
                        .manifest = storage_manifest,
+                       .renew = storage_manifest_renew,
                        .covers = storage_covers,
                        .fetch = storage_fetch_checkpoint,
                        .role = on_role,

@@ -143,6 +143,7 @@ struct storage {
 
     struct peers self;   /* this node among the others, as the options say */
     struct members seen; /* of a manifest that is not covered here: who may have what it names */
+    uint64_t seen_index; /* the entry that it names */
     struct storage_peer peers[MEMBER_MAX];
     size_t peer_count;
     struct compare compare;
@@ -302,6 +303,8 @@ int storage_recover(struct bb_ctx *ctx, struct storage *node, uint64_t *applied,
 void storage_state_encode(struct storage *node, struct bb_buf *to);
 uint64_t storage_durable_index(void *arg);
 void storage_manifest(void *arg, struct bb_buf *to);
+/* The same state, and who is where by now, this node above all. */
+void storage_manifest_renew(void *arg, struct bb_slice manifest, struct bb_buf *to);
 bool storage_covers(void *arg, struct bb_slice manifest);
 /* The feed is synced when enough has gathered, or at once when forced. */
 void storage_sync_feed(struct storage *node, bool is_forced);

@@ -43,6 +43,17 @@ static void on_manifest(void *arg, struct bb_buf *to)
     bb_buf_append(to, bytes, sizeof bytes);
 }
 
+/* The sender's number behind what it was. */
+static void on_renew(void *arg, struct bb_slice manifest, struct bb_buf *to)
+{
+    const struct cluster_node *node = arg;
+    uint8_t bytes[8];
+
+    bb_put_le64(bytes, (uint64_t)(node - node->cluster->nodes) + 1);
+    bb_buf_append(to, manifest.data, 8);
+    bb_buf_append(to, bytes, sizeof bytes);
+}
+
 static bool on_covers(void *arg, struct bb_slice manifest)
 {
     return bb_get_le64(manifest.data) <= newest_of(arg);
@@ -60,7 +71,8 @@ static void on_fetch(void *arg, uint64_t from, struct bb_slice manifest)
 {
     struct cluster_node *node = arg;
     struct transport *transport = bb_alloc_zero(1, sizeof *transport);
-    (void)manifest;
+    cr_assert_eq(manifest.size, 16, "as it was when it was cut");
+    cr_assert_eq(bb_get_le64(manifest.data + 8), from);
     node->fetch_count++;
     node->fetch_from = from;
     *transport = (struct transport){ .task = { .run = bring },
@@ -200,6 +212,7 @@ int cluster_try_start(struct cluster *cluster, size_t number)
         .callbacks = { .apply = on_apply,
                        .durable_index = on_durable_index,
                        .manifest = on_manifest,
+                       .renew = on_renew,
                        .covers = on_covers,
                        .fetch = on_fetch,
                        .role = on_role,

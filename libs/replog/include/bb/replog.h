@@ -74,6 +74,9 @@ struct bb_replog_callbacks {
     uint64_t (*durable_index)(void *arg);
     /* Appends the application's part of the snapshot's manifest, about 100 bytes. */
     void (*manifest)(void *arg, struct bb_buf *to);
+    /* Appends a manifest of before as it goes to another node now: it names the same state. NULL:
+     * as it was. */
+    void (*renew)(void *arg, struct bb_slice manifest, struct bb_buf *to);
     /* Whether the state on this node includes what the manifest names. */
     bool (*covers)(void *arg, struct bb_slice manifest);
     /*
