@@ -24,6 +24,7 @@ struct check_txn {
     uint64_t tx;    /* of a transaction that wrote; 0: it did not */
     uint64_t at;    /* without tx: the moment that it read at; 0: not told */
     bool is_finish; /* a mutation that changed nothing */
+    bool is_resent; /* sent again after an answer got lost: the copy before may still run */
     bool is_newest; /* it must not be older than what ended before it began */
     uint32_t watch; /* a push: of which subscription; 0: none */
     struct bb_slice log;

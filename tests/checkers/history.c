@@ -161,6 +161,7 @@ static void add_line(struct bb_slice line, struct check_history *history)
 {
     struct bb_slice newest = bb_value_field_str(line, "newest");
     struct bb_slice finish = bb_value_field_str(line, "finish");
+    struct bb_slice resent = bb_value_field_str(line, "resent");
 
     if (add_job_line(line, history))
         return;
@@ -183,6 +184,7 @@ static void add_line(struct bb_slice line, struct check_history *history)
                       .at = number(line, "at"),
                       .is_newest = newest.data == NULL || bb_value_tag(newest) != BB_TAG_FALSE,
                       .is_finish = finish.data != NULL && bb_value_tag(finish) == BB_TAG_TRUE,
+                      .is_resent = resent.data != NULL && bb_value_tag(resent) == BB_TAG_TRUE,
                       .watch = (uint32_t)number(line, "watch"),
                       .log = log_of(line) });
 }
@@ -247,10 +249,10 @@ void check_write(const struct check_history *history, struct bb_buf *lines)
         bb_buf_printf(lines,
                       "{\"type\":\"txn\",\"start\":%" PRIu64 ",\"end\":%" PRIu64
                       ",\"outcome\":\"%s\",\"tx\":%" PRIu64 ",\"at\":%" PRIu64
-                      ",\"newest\":%s,\"finish\":%s,\"watch\":%" PRIu32,
+                      ",\"newest\":%s,\"finish\":%s,\"resent\":%s,\"watch\":%" PRIu32,
                       txn->start_us, txn->end_us, outcomes[txn->outcome], txn->tx, txn->at,
                       txn->is_newest ? "true" : "false", txn->is_finish ? "true" : "false",
-                      txn->watch);
+                      txn->is_resent ? "true" : "false", txn->watch);
         append_text(lines, "id", txn->id);
         append_log(lines, txn->log);
     }

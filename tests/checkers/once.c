@@ -86,14 +86,16 @@ static int txn_by_id(const void *a, const void *b)
 
 /*
  * `has_twin`: the same request was sent twice at once. One copy may be told that it failed or
- * changed nothing, which nobody remembers, and the other one may run later and do something.
+ * changed nothing, which nobody remembers, and the other one may run later and do something. The
+ * same holds when it was sent again through another gateway after the first one had died, while the
+ * first copy still ran.
  */
 static void check_told(const struct check_txn *txn, const struct check_record *record,
                        bool has_twin, struct check_report *report)
 {
     bool did_nothing = txn->outcome == CHECK_FAILED || txn->tx == 0;
 
-    if (txn->outcome == CHECK_UNKNOWN || (has_twin && did_nothing))
+    if (txn->outcome == CHECK_UNKNOWN || ((has_twin || txn->is_resent) && did_nothing))
         return;
     if (txn->outcome == CHECK_FAILED && record != NULL) {
         check_found(report, "once", "%.*s was told to have failed and is tx %" PRIu64,

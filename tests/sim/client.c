@@ -101,6 +101,7 @@ static void record(const struct request *request, enum check_outcome outcome, st
         .end_us = sim.now_us,
         .outcome = outcome,
         .is_newest = true,
+        .is_resent = request->tries > 1,
     };
 
     if (outcome == CHECK_OK && request->is_query) {
