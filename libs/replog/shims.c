@@ -269,6 +269,35 @@ static void entries_free(struct raft_entry *entries, size_t count)
     raft_free(entries);
 }
 
+/*
+ * Gives each of the entries memory of its own. Those of a file lie in one piece, which the library
+ * frees with the last of them that its log has, also while a message that is being sent still holds
+ * others, and again when that is sent (log.c: isBatchReferenced looks at the log alone).
+ */
+static void entries_part(struct raft_entry *entries, size_t count)
+{
+    for (size_t first = 0, next; first < count; first = next) {
+        void *batch = entries[first].batch;
+        next = first + 1;
+        while (next < count && batch != NULL && entries[next].batch == batch) {
+            next++;
+        }
+        if (next - first == 1) {
+            continue;
+        }
+        for (size_t i = first; i < next; i++) {
+            size_t size = entries[i].buf.len;
+            /* The library gives it back by free, as all that is its own. */
+            void *own = bb_alloc(size);
+            if (size > 0) {
+                memcpy(own, entries[i].buf.base, size);
+            }
+            entries[i].batch = entries[i].buf.base = own;
+        }
+        raft_free(batch);
+    }
+}
+
 static void snapshot_free(struct raft_snapshot *snapshot)
 {
     if (snapshot == NULL) {
@@ -473,6 +502,7 @@ static int wrapped_load(struct raft_io *io, raft_term *term, raft_id *voted_for,
     }
     *term = settling.term;
     *voted_for = settling.vote;
+    entries_part(*entries, *count);
     for (size_t k = 0; k < *count; k++) {
         const struct raft_entry *entry = &(*entries)[k];
         index = *start_index + k;
